@@ -1,0 +1,98 @@
+"""The one deterministic encoding: RFC 8785 (JCS) restricted to what signed objects may hold.
+
+Objects, arrays, strings, booleans, null and integers within +-(2^53 - 1). No floats: a number that two parsers read
+differently is a signature that two people understand differently.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import rfc8785
+
+from strongroom.core.errors import MalformedError
+
+MAX_DEPTH: Final = 32
+MAX_BYTES: Final = 1 << 20
+MAX_INTEGER: Final = 2**53 - 1
+
+Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
+
+
+def encode(value: Json) -> bytes:
+    """Serialise ``value`` to canonical bytes.
+
+    :raises MalformedError: a float, a foreign type, an integer out of range or too deep a nesting.
+    """
+    _check(value, MAX_DEPTH)
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
+        raise MalformedError("the value can't be written as canonical JSON (RFC 8785)") from None
+
+
+def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Json:
+    """Parse canonical bytes; anything that isn't already in canonical form is refused.
+
+    Refusing other spellings means that what was signed, stored, shown and hashed is one sequence of bytes.
+
+    :raises MalformedError: too long, not JSON, a duplicate name, a float, too deep, or not canonical.
+    """
+    value = parse(data, max_bytes=max_bytes)
+    if encode(value) != data:
+        raise MalformedError("the JSON text isn't in canonical form (RFC 8785)")
+    return value
+
+
+def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> Json:
+    """Parse JSON text under the same limits as :func:`decode`, in any spelling.
+
+    :raises MalformedError: too long, not JSON, a duplicate name, a float, or too deep.
+    """
+    if len(data) > max_bytes:
+        raise MalformedError(f"the JSON text has {len(data)} bytes; at most {max_bytes} are read")
+    try:
+        value: Json = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_float=_refuse_number,
+            parse_constant=_refuse_number,
+        )
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError):
+        raise MalformedError("the bytes aren't JSON text") from None
+    _check(value, MAX_DEPTH)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    # Two members of one name let two readers see two objects under one signature.
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise MalformedError("a JSON object has the same name twice")
+    return result
+
+
+def _refuse_number(_text: str) -> Json:
+    raise MalformedError("a signed object holds integers only, no floats")
+
+
+def _check(value: Json, depth: int) -> None:
+    if depth == 0:
+        raise MalformedError(f"the JSON value is nested deeper than {MAX_DEPTH}")
+    match value:
+        case None | bool() | str():
+            return
+        case int():
+            if not -MAX_INTEGER <= value <= MAX_INTEGER:
+                raise MalformedError("an integer is outside +-(2^53 - 1)")
+        case list():
+            for item in value:
+                _check(item, depth - 1)
+        case dict():
+            for name, item in value.items():
+                if not isinstance(name, str):
+                    raise MalformedError("a JSON object's names are strings")
+                _check(item, depth - 1)
+        case _:
+            raise MalformedError(f"`{type(value).__name__}` has no canonical JSON form")

@@ -1,0 +1,60 @@
+"""Time is a parameter. Instants are whole seconds since 1970 UTC; in signed objects they are RFC 3339 text."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from strongroom.core.errors import MalformedError
+
+Instant = int
+"""Whole seconds since 1970-01-01T00:00:00Z."""
+
+_FORM: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+
+
+class Clock(Protocol):
+    """Where a process reads the time; only wiring modules make one."""
+
+    def now(self) -> Instant:
+        """Return the current instant."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> Instant:
+        """Return the machine's time."""
+        return int(time.time())
+
+
+class FixedClock:
+    """A clock that stands where it was put, for tests and for replaying a decision at its own time."""
+
+    def __init__(self, at: Instant) -> None:
+        self.at = at
+
+    def now(self) -> Instant:
+        """Return the instant that was set."""
+        return self.at
+
+
+def format_instant(at: Instant) -> str:
+    """Write an instant as ``2026-11-23T22:08:37Z``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_instant(text: str) -> Instant:
+    """Read ``2026-11-23T22:08:37Z``; no other spelling of RFC 3339 is accepted.
+
+    :raises MalformedError: any other text.
+    """
+    if not _FORM.fullmatch(text):
+        raise MalformedError("an instant must be written `YYYY-MM-DDThh:mm:ssZ`")
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        raise MalformedError("the text isn't a date and time that exists") from None

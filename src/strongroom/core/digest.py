@@ -1,0 +1,57 @@
+"""Digests that carry their algorithm, written ``sha256:<64 hex>``."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from enum import StrEnum
+
+from strongroom.core.errors import MalformedError
+
+
+class DigestAlgorithm(StrEnum):
+    """Allowed digest algorithms (FIPS 180-4). A reader refuses any other name."""
+
+    SHA256 = "sha256"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A digest and the algorithm that made it."""
+
+    algorithm: DigestAlgorithm
+    value: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.value) != hashlib.new(self.algorithm.value).digest_size:
+            raise MalformedError(f"a `{self.algorithm}` digest can't have {len(self.value)} bytes")
+
+    @classmethod
+    def of(cls, data: bytes | bytearray | memoryview) -> Digest:
+        """Return the SHA-256 digest of ``data``."""
+        return cls(DigestAlgorithm.SHA256, hashlib.sha256(data).digest())
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Parse ``sha256:<hex>``; only lower-case hex is accepted, so that one digest has one spelling.
+
+        :raises MalformedError: another algorithm, length or spelling.
+        """
+        name, _, hexed = text.partition(":")
+        if name not in {member.value for member in DigestAlgorithm}:
+            raise MalformedError("a digest must be written `sha256:<hex>`")
+        try:
+            value = bytes.fromhex(hexed)
+        except ValueError:
+            raise MalformedError("a digest must be written `sha256:<hex>`") from None
+        if value.hex() != hexed:
+            raise MalformedError("a digest is written in lower-case hex without spaces")
+        return cls(DigestAlgorithm(name), value)
+
+    def matches(self, other: Digest) -> bool:
+        """Compare in constant time."""
+        return self.algorithm is other.algorithm and hmac.compare_digest(self.value, other.value)
+
+    def __str__(self) -> str:
+        return f"{self.algorithm.value}:{self.value.hex()}"

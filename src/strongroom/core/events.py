@@ -1,0 +1,35 @@
+"""Names of the events that the log records: ``family:subject:action``. A typo can't become an event."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EventName(StrEnum):
+    """Every event that may stand in the log. What facts each one carries is declared in :mod:`strongroom.audit`."""
+
+    LOG_OPENED = "log:shard:opened"
+    KEEPER_UNLOCKED = "keeper:process:unlocked"
+    KEEPER_LOCKED = "keeper:process:locked"
+    EPOCH_CREATED = "keys:epoch:created"
+    ROSTER_ADOPTED = "personnel:roster:adopted"
+    POLICY_ADOPTED = "access:policy:adopted"
+    REFERENCE_VALUES_ADOPTED = "attestation:reference-values:adopted"
+    PLATFORM_ENROLLED = "attestation:platform:enrolled"
+    PLATFORM_REVOKED = "attestation:platform:revoked"
+    REQUEST_CREATED = "access:request:created"
+    REQUEST_APPROVED = "access:request:approved"
+    REQUEST_DENIED = "access:request:denied"
+    GRANT_REVOKED = "access:grant:revoked"
+    MODEL_FROZEN = "access:model:frozen"
+    MODEL_RESUMED = "access:model:resumed"
+    DATA_KEY_CREATED = "keys:data-key:created"
+    VERSION_REGISTERED = "sealing:version:registered"
+    RELEASED = "release:data-key:released"
+    REDELIVERED = "release:data-key:redelivered"
+    REFUSED = "release:request:refused"
+
+    @property
+    def family(self) -> str:
+        """The shelf that the event belongs to."""
+        return self.value.partition(":")[0]

@@ -1,0 +1,49 @@
+"""Identifiers. Each has its own type, so that a person can't be passed where a model is meant."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NewType
+
+from strongroom.core.errors import MalformedError
+
+ModelId = NewType("ModelId", str)
+PersonId = NewType("PersonId", str)
+PlatformId = NewType("PlatformId", str)
+"""An enrolled platform: ``tpm-`` and the hex of its attestation key's TPM name."""
+KeyId = NewType("KeyId", str)
+ImageId = NewType("ImageId", str)
+"""An enclave image: what reference values describe."""
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+
+
+def _name(text: str, kind: str) -> str:
+    # No slash, no space, no leading dot, one case: an id is also a path segment and a Cedar entity id.
+    if not _NAME.fullmatch(text) or ".." in text:
+        raise MalformedError(
+            f"a {kind} is 1 to 64 characters of a-z, 0-9, `.`, `_` and `-`, beginning and ending with a letter or digit"
+        )
+    return text
+
+
+def model_id(text: str) -> ModelId:
+    """Check and return a model's name, e.g. ``atlas-7b``."""
+    return ModelId(_name(text, "model name"))
+
+
+def person_id(text: str) -> PersonId:
+    """Check and return a person's id, e.g. ``dana``."""
+    return PersonId(_name(text, "person's id"))
+
+
+def image_id(text: str) -> ImageId:
+    """Check and return an enclave image's id, e.g. ``embedder``."""
+    return ImageId(_name(text, "image id"))
+
+
+def platform_id(text: str) -> PlatformId:
+    """Check and return an enrolled platform's id: ``tpm-`` and 64 hex characters."""
+    if not re.fullmatch(r"tpm-[0-9a-f]{64}", text):
+        raise MalformedError("a platform id is `tpm-` and 64 hex characters")
+    return PlatformId(text)
