@@ -51,7 +51,7 @@ class Digest:
 
     def matches(self, other: Digest) -> bool:
         """Compare in constant time."""
-        return self.algorithm is other.algorithm and hmac.compare_digest(self.value, other.value)
+        return hmac.compare_digest(str(self), str(other))
 
     def __str__(self) -> str:
         return f"{self.algorithm.value}:{self.value.hex()}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from strongroom.core.canonical import Json
 from strongroom.core.clock import parse_instant
@@ -128,7 +128,7 @@ class Fields:
         if self._left:
             raise MalformedError(f"`{self.where}` has members that this version doesn't know")
 
-    def __enter__(self) -> Fields:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_rest: object) -> None:

@@ -7,7 +7,7 @@ CPython can't promise that no other copy exists; what is kept here lives in one 
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Never, Self
 
 from strongroom.core.errors import StrongroomError
 
@@ -52,7 +52,7 @@ class SecretBytes:
             raise SecretUseError("the secret was wiped")
         return self._buffer
 
-    def __enter__(self) -> SecretBytes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -65,7 +65,7 @@ class SecretBytes:
         raise SecretUseError("a secret can't be compared, hashed, copied or serialised")
 
     __eq__ = _refuse
-    __hash__ = _refuse  # type: ignore[assignment]
+    __hash__ = _refuse
     __reduce_ex__ = _refuse
     __copy__ = _refuse
     __deepcopy__ = _refuse

@@ -1,0 +1,1 @@
+"""Wrapping providers: where the root key's own wrapping key lives."""
