@@ -1,0 +1,116 @@
+"""The Cedar policy engine behind a contract that fails closed.
+
+Cedar skips a policy that errors and can allow when an entity is missing. So: policies are validated against our
+schema when loaded, every policy carries an ``@id``, the entity slice is built with the schema and holds every entity
+that is named, and only an allow without a single diagnostic counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from typing import Final
+
+import cedarpy
+
+from strongroom.access.facts import Facts
+from strongroom.access.invariants import eligible, quorum_met
+from strongroom.access.policy import Policy
+from strongroom.core.canonical import Json
+from strongroom.core.errors import MalformedError
+
+NAMESPACE: Final = "Strongroom"
+SCHEMA_TEXT: Final = files("strongroom.access").joinpath("strongroom.cedarschema").read_text("utf-8")
+DEFAULT_CEDAR: Final = files("strongroom.access").joinpath("default.cedar").read_text("utf-8")
+_POLICY: Final = re.compile(r"^\s*(?:permit|forbid)\s*\(", re.MULTILINE)
+
+
+class InvalidPolicyError(MalformedError):
+    """The Cedar text doesn't parse, doesn't fit the schema, or has a policy without a unique ``@id``."""
+
+    code = "invalid-policy"
+
+
+class CedarEngine:
+    """One validated policy set, parsed once. Pure: it reads nothing but its arguments."""
+
+    def __init__(self, policy: Policy) -> None:
+        result = cedarpy.validate_policies(policy.cedar, SCHEMA_TEXT)
+        if not result.validation_passed:
+            raise InvalidPolicyError(
+                f"the Cedar policies don't fit the schema ({len(result.errors)} errors)",
+                remedy="; ".join(error.error for error in result.errors[:3]),
+            )
+        ids = re.findall(r'@id\("([a-z0-9-]+)"\)', policy.cedar)
+        if len(ids) != len(_POLICY.findall(policy.cedar)) or len(set(ids)) != len(ids):
+            raise InvalidPolicyError("every Cedar policy needs its own `@id`, on a line that starts the policy")
+        self._ids = frozenset(ids)
+        self._schema = cedarpy.Schema.from_str(SCHEMA_TEXT)
+        self._policies = cedarpy.PolicySet.from_str(policy.cedar)
+
+    def allows(self, facts: Facts) -> tuple[str, ...] | None:
+        """Return the ids of the policies that allow, or None. Diagnostics are never passed on: they hold entities."""
+        entities = _entities(facts)
+        try:
+            slice_ = cedarpy.Entities.from_json_str(json.dumps(entities), self._schema)
+        except ValueError:
+            return None
+        result = cedarpy.is_authorized(_request(facts), self._policies, slice_, self._schema)
+        reasons = result.diagnostics.id_annotations_by_reason
+        if result.decision is not cedarpy.Decision.Allow or result.diagnostics.errors:
+            return None
+        if not reasons or len(reasons) != len(result.diagnostics.reasons) or not self._ids.issuperset(reasons.values()):
+            return None
+        return tuple(sorted(reasons.values()))
+
+
+def _uid(kind: str, name: str) -> dict[str, Json]:
+    return {"type": f"{NAMESPACE}::{kind}", "id": name}
+
+
+def _entities(facts: Facts) -> list[Json]:
+    people = {person.id: person for person in (facts.requester, *facts.approvers)}
+    roles = {facts.rule.requester_role}.union(*(person.roles for person in people.values()))
+    result: list[Json] = [{"uid": _uid("Role", role), "attrs": {}, "parents": []} for role in sorted(roles)]
+    for person in people.values():
+        parents: list[Json] = [_uid("Role", role) for role in sorted(person.roles)]
+        attrs: Json = {
+            "org": person.org,
+            "active": person.active,
+            "tier": person.tier,
+            "vettedUntil": person.vetted_until,
+        }
+        result.append({"uid": _uid("Human", person.id), "attrs": attrs, "parents": parents})
+    least = facts.enclave.least_isolation if facts.enclave else 0
+    model: Json = {"level": facts.terms.level.rank, "frozen": facts.frozen, "leastIsolation": least}
+    result.append({"uid": _uid("Model", facts.request.model), "attrs": model, "parents": []})
+    return result
+
+
+def _request(facts: Facts) -> dict[str, Json]:
+    counted = [person for person in facts.approvers if eligible(person, facts)]
+    approvers: list[Json] = [{"__entity": _uid("Human", person.id)} for person in counted]
+    context: dict[str, Json] = {
+        "now": facts.now,
+        "purpose": facts.request.purpose.value,
+        "notBefore": facts.request.not_before,
+        "expires": facts.request.expires,
+        "usesLeft": facts.uses_left,
+        "denied": facts.denied,
+        "requesterTier": facts.rule.requester_tier,
+        "requesterRole": {"__entity": _uid("Role", facts.rule.requester_role)},
+        "quorum": {"satisfied": quorum_met(facts), "approvers": approvers},
+    }
+    if facts.enclave is not None:
+        context["enclave"] = {
+            "isolation": facts.enclave.isolation,
+            "measurementCurrent": facts.enclave.measurement_current,
+            "platformNamed": facts.enclave.platform_named,
+        }
+    return {
+        "principal": _uid("Human", facts.requester.id),
+        "action": _uid("Action", facts.request.action.value),
+        "resource": _uid("Model", facts.request.model),
+        "context": context,
+    }

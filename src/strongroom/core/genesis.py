@@ -1,0 +1,83 @@
+"""The genesis: what a deployment's parties pin. Everything signed is checked against it, and names it by its digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from strongroom.core.canonical import decode, encode
+from strongroom.core.clock import Instant, format_instant
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope, verify
+from strongroom.core.errors import MalformedError
+from strongroom.core.fields import Fields
+from strongroom.core.signature import PublicKey
+
+MAX_ROOT_KEYS: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Genesis:
+    """The root of trust of one deployment.
+
+    ``root_keys`` and ``root_threshold`` sign rosters, policies and reference values. ``keeper_key`` signs releases and
+    the keeper's log entries, ``log_key`` signs checkpoints of the log called ``log_origin``.
+    """
+
+    deployment: str
+    created: Instant
+    root_keys: tuple[PublicKey, ...]
+    root_threshold: int
+    keeper_key: PublicKey
+    log_origin: str
+    log_key: PublicKey
+
+    @classmethod
+    def parse(cls, data: bytes) -> Genesis:
+        """Read canonical bytes.
+
+        :raises MalformedError: not a genesis, equal root keys, or a threshold that can't be met.
+        """
+        with Fields(decode(data, max_bytes=16384), "genesis") as fields:
+            fields.constant("v", 1)
+            genesis = cls(
+                deployment=fields.text("deployment", max_length=64),
+                created=fields.instant("created"),
+                root_keys=tuple(PublicKey.parse(t) for t in fields.texts("root_keys", most=MAX_ROOT_KEYS)),
+                root_threshold=fields.integer("root_threshold", least=1, most=MAX_ROOT_KEYS),
+                keeper_key=fields.parsed("keeper_key", PublicKey.parse),
+                log_origin=fields.text("log_origin", max_length=128),
+                log_key=fields.parsed("log_key", PublicKey.parse),
+            )
+        if len(set(genesis.root_keys)) != len(genesis.root_keys):
+            raise MalformedError("the genesis lists a root key twice")
+        if genesis.root_threshold > len(genesis.root_keys):
+            raise MalformedError("the genesis asks for more root signatures than it has root keys")
+        return genesis
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes: what is digested and pinned."""
+        return encode(
+            {
+                "v": 1,
+                "deployment": self.deployment,
+                "created": format_instant(self.created),
+                "root_keys": [str(key) for key in self.root_keys],
+                "root_threshold": self.root_threshold,
+                "keeper_key": str(self.keeper_key),
+                "log_origin": self.log_origin,
+                "log_key": str(self.log_key),
+            }
+        )
+
+    @property
+    def digest(self) -> Digest:
+        """The deployment's name in every signed object."""
+        return Digest.of(self.to_bytes())
+
+    def verify_root(self, envelope: Envelope, kind: str) -> None:
+        """Check that the root quorum signed ``envelope`` as ``kind``.
+
+        :raises SignatureError: wrong type, a bad signature, or too few root keys.
+        """
+        verify(envelope, kind, self.root_keys, threshold=self.root_threshold)
