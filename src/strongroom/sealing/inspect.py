@@ -1,0 +1,56 @@
+"""What can be told of sealed objects by anybody, without a key: their claims, and whether the ciphertext is whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strongroom.core.digest import Digest
+from strongroom.sealing.errors import CiphertextMismatchError
+from strongroom.sealing.header import HEADER_LENGTH, SealedHeader
+from strongroom.sealing.manifest import Manifest, ManifestObject
+from strongroom.sealing.open import check_header
+from strongroom.sealing.source import PositionalSource, read_exactly
+from strongroom.sealing.tree import Tree, leaf
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFacts:
+    """What a sealed directory says of itself. Nothing of it is verified: that takes the publisher's key, or the log."""
+
+    manifest: Manifest
+    digest: Digest
+    signed_by: tuple[str, ...]
+    """Ids of the keys that are said to have signed."""
+    headers: dict[str, SealedHeader]
+    """By object name; only those of objects that are there and have a header."""
+
+
+def ciphertext_root(source: PositionalSource, segment_length: int, *, object_name: str) -> Digest:
+    """Return the tree root over an object's ciphertext, whatever it holds.
+
+    :raises TruncatedError: the storage ended early.
+    """
+    tree = Tree()
+    buffer = memoryview(bytearray(max(segment_length, HEADER_LENGTH)))
+    offset, size = 0, source.size
+    while offset < size:
+        part = buffer[: min(size - offset, segment_length if offset else HEADER_LENGTH)]
+        read_exactly(source, offset, part, object_name=object_name)
+        tree.add(leaf(part))
+        offset += len(part)
+    return tree.root()
+
+
+def verify_ciphertext(source: PositionalSource, manifest: Manifest, item: ManifestObject) -> None:
+    """Check one object's every byte against the manifest, without the data key.
+
+    It also stops a holder of the data key who isn't the publisher and forges segments that open.
+
+    :raises SealedObjectError: steps 1 to 4 of :mod:`strongroom.sealing.open`.
+    :raises CiphertextMismatchError: a segment isn't the one that the publisher signed.
+    """
+    expected = manifest.expectation(item)
+    _header, geometry = check_header(source, expected)
+    root = ciphertext_root(source, geometry.segment_length, object_name=expected.name)
+    if not root.matches(item.root):
+        raise CiphertextMismatchError("the ciphertext isn't what the publisher signed", object_name=expected.name)
