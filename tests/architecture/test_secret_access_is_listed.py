@@ -1,0 +1,55 @@
+"""The modules that may read secret bytes are these and no others: adding one is a decision, made here."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+TOKEN_MODULE = "strongroom.core.insecure_secret_access"
+
+# Sorted. Beside each: why it must see the bytes.
+READERS = {
+    "strongroom.core.secret": "defines what the token opens (for the type checker only)",
+    "strongroom.keys.adapters.local": "opens the root key's file",
+    "strongroom.keys.recipient": "encrypts a data key to its recipient",
+    "strongroom.keys.wrapping": "wraps and unwraps",
+    "strongroom.sealing.floe": "derives segment keys from the data key",
+    "strongroom.sealing.prelude": "derives the sealed file's keys from the data key",
+}
+
+
+def imports_token(path: Path) -> bool:
+    """Tell whether a module imports the token's module, in any spelling, at any depth."""
+    package, _, name = TOKEN_MODULE.rpartition(".")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import) and any(alias.name.startswith(TOKEN_MODULE) for alias in node.names):
+            return True
+        if isinstance(node, ast.ImportFrom):
+            whole = node.module or ""
+            if whole.startswith(TOKEN_MODULE) or (whole == package and any(alias.name == name for alias in node.names)):
+                return True
+    return False
+
+
+def test_only_the_listed_modules_can_read_secrets() -> None:
+    found = {
+        ".".join(path.relative_to(SRC).with_suffix("").parts)
+        for path in sorted(SRC.rglob("*.py"))
+        if imports_token(path)
+    }
+    assert sorted(found) == list(READERS)
+
+
+def test_no_module_reaches_the_token_by_a_string() -> None:
+    # importlib.import_module("…insecure_secret_access") would pass the test above.
+    name = TOKEN_MODULE.rpartition(".")[2]
+    for path in sorted(SRC.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+                assert not any(name in text for text in texts), path
+
+
+def test_the_list_is_sorted() -> None:
+    assert list(READERS) == sorted(READERS)

@@ -1,0 +1,27 @@
+"""What holds for every test: no network, no plaintext of chance, a bounded number of examples."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from pytest_socket import disable_socket, socket_allow_hosts
+
+settings.register_profile(
+    "here",
+    deadline=None,  # the machine is shared: a slow example isn't a wrong one
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# In CI the examples are a function of the test alone: a red run is red again on one's own machine.
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Take sockets away. An integration test may talk to what it started itself: loopback and Unix sockets."""
+    if item.get_closest_marker("integration"):
+        socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
+    else:
+        disable_socket(allow_unix_socket=False)
