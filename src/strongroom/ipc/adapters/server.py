@@ -1,0 +1,142 @@
+"""A door that admits by the kernel's word (SO_PEERCRED), not by anything that is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from strongroom.core.canonical import Json
+from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
+from strongroom.ipc import frames
+from strongroom.ipc.frames import Call
+
+MAX_IN_FLIGHT: Final = 512
+MAX_CONNECTIONS: Final = 64
+_BODY_SECONDS: Final = 10.0
+_CREDENTIALS: Final = struct.Struct("3i")
+
+_log = structlog.get_logger("strongroom.ipc")
+
+Serve = Callable[[Call, int], Awaitable[dict[str, Json]]]
+"""``(call, uid)`` -> the answer's members. Called in the order of the frames, so its synchronous part is ordered."""
+
+
+class UnixServer:
+    """Serves calls on one socket: one task for each connection, bounded requests in flight."""
+
+    def __init__(self, serve: Serve, *, admits: Callable[[int], bool]) -> None:
+        self._serve = serve
+        self._admits = admits
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self, path: Path, *, mode: int = 0o600) -> None:
+        """Listen at ``path``; a socket left by a dead process is replaced.
+
+        :raises UnavailableError: a living process listens there.
+        """
+        _clear_stale(path)
+        before = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._connected, path)
+        finally:
+            os.umask(before)
+        await asyncio.to_thread(path.chmod, mode)
+
+    async def stop(self) -> None:
+        """Stop listening and end every connection."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        uid = _peer_uid(writer)
+        if task is None or len(self._connections) >= MAX_CONNECTIONS or not self._admits(uid):
+            _log.warning("connection refused", uid=uid)
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            await _Connection(self._serve, uid, reader, writer).run()
+        except asyncio.CancelledError:
+            _log.debug("connection ended at shutdown", uid=uid)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+
+def _clear_stale(path: Path) -> None:
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink()
+        else:
+            raise UnavailableError(f"another process listens on `{path.name}`", remedy="stop it first")
+
+
+def _peer_uid(writer: asyncio.StreamWriter) -> int:
+    raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _pid, uid, _gid = _CREDENTIALS.unpack(raw)
+    return int(uid)
+
+
+class _Connection:
+    def __init__(self, serve: Serve, uid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serve = serve
+        self._uid = uid
+        self._reader = reader
+        self._writer = writer
+        self._places = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._places.acquire()
+                length = frames.frame_length(await self._reader.readexactly(frames.HEADER))
+                data = await asyncio.wait_for(self._reader.readexactly(length), _BODY_SECONDS)
+                self._begin(frames.read_call(data))
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+            _log.debug("connection closed", uid=self._uid)
+        except MalformedError as error:
+            # Without a sound frame nobody can tell where the next one begins.
+            _log.warning("connection ended", uid=self._uid, reason=error.reason)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    def _begin(self, call: Call) -> None:
+        task = asyncio.create_task(self._finish(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._places.release()
+
+    async def _finish(self, call: Call) -> None:
+        try:
+            reply = frames.answer(call.id, await self._serve(call, self._uid))
+        except StrongroomError as error:
+            reply = frames.refusal(call.id, error)
+        except Exception as error:  # noqa: BLE001 - the caller waits for an answer; the cause stays in the program log
+            _log.exception("call failed", operation=call.operation, error=type(error).__name__)
+            reply = frames.refusal(call.id, UnavailableError("the process failed to serve the call"))
+        try:
+            self._writer.write(reply)
+            await self._writer.drain()
+        except ConnectionError:
+            _log.debug("the caller left before its answer")

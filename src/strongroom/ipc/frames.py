@@ -1,0 +1,111 @@
+"""Frames: u32 length, then JSON; many requests at once, told apart by their id.
+
+Request ``{"id": 7, "op": "release", ...}``; answer ``{"id": 7, "ok": {...}}`` or ``{"id": 7, "error": {...}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from strongroom.core.canonical import Json, parse
+from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
+from strongroom.core.fields import Fields, reading
+
+MAX_FRAME: Final = 1 << 20
+HEADER: Final = 4
+MAX_ID: Final = 2**53 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request; ``fields`` still holds the operation's own members."""
+
+    id: int
+    operation: str
+    fields: Fields
+
+
+def frame(value: Json) -> bytes:
+    """Write one frame. Framing isn't signed: the plain encoder serves.
+
+    :raises MalformedError: larger than a frame may be.
+    """
+    data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    if len(data) > MAX_FRAME:
+        raise MalformedError(f"a message has {len(data)} bytes; at most {MAX_FRAME} are sent")
+    return struct.pack(">I", len(data)) + data
+
+
+def frame_length(header: bytes) -> int:
+    """Read a frame's length.
+
+    :raises MalformedError: longer than allowed; the connection can't go on.
+    """
+    length = int.from_bytes(header, "big")
+    if len(header) != HEADER or not 0 < length <= MAX_FRAME:
+        raise MalformedError(f"a message has 1 to {MAX_FRAME} bytes")
+    return length
+
+
+def read_call(data: bytes) -> Call:
+    """Parse a request's head.
+
+    :raises MalformedError: not a request.
+    """
+    fields = Fields(parse(data, max_bytes=MAX_FRAME), "call")
+    number = fields.integer("id", most=MAX_ID)
+    return Call(number, fields.text("op", max_length=64), fields)
+
+
+def answer(number: int, result: dict[str, Json]) -> bytes:
+    """Write a good answer."""
+    return frame({"id": number, "ok": result})
+
+
+def refusal(number: int, error: StrongroomError) -> bytes:
+    """Write an error."""
+    told: dict[str, Json] = {
+        "code": error.code,
+        "reason": error.reason,
+        "message": error.message,
+        "remedy": error.remedy,
+    }
+    return frame({"id": number, "error": told})
+
+
+def read_answer(data: bytes) -> tuple[int, Json | StrongroomError]:
+    """Parse an answer; an error comes back as the exception that the other process raised, not raised.
+
+    :raises MalformedError: not an answer.
+    """
+    with reading(parse(data, max_bytes=MAX_FRAME), "answer") as fields:
+        number = fields.integer("id", most=MAX_ID)
+        if not fields.optional("error"):
+            return number, fields.value("ok")
+        with fields.child("error") as error:
+            return number, told_error(
+                error.text("code"),
+                error.text("reason"),
+                error.text("message", max_length=4096),
+                error.text("remedy", max_length=4096),
+            )
+
+
+def told_error(code: str, reason: str, message: str, remedy: str) -> StrongroomError:
+    """Make the error that another process told of. An unknown code is still a refusal: it becomes unavailable."""
+    error = StrongroomError.__new__(_class_of(code))
+    StrongroomError.__init__(error, message, remedy=remedy, reason=reason)
+    return error
+
+
+def _class_of(code: str) -> type[StrongroomError]:
+    waiting: list[type[StrongroomError]] = [StrongroomError]
+    while waiting:
+        kind = waiting.pop()
+        if vars(kind).get("code") == code:
+            return kind
+        waiting.extend(kind.__subclasses__())
+    return UnavailableError

@@ -1,0 +1,214 @@
+"""The keeper's hold on the log: it knows every leaf, so it checks every root that the log writer signs.
+
+The keeper is the only appender. It folds each entry into the ledger when it queues it, in the order in which the log
+will hold it, so that a freeze or a spent use counts from that moment on; an effect waits until its entry is durable.
+If an entry may not have become durable, nothing that was decided on it can be trusted: the journal fails for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from strongroom.audit.checkpoint import read_checkpoint
+from strongroom.audit.entries import Entry, make_entry, read_entry, verify_entry
+from strongroom.audit.facts import Fact, Producer
+from strongroom.audit.merkle import Frontier, leaf_hash
+from strongroom.audit.note import VerifierKey
+from strongroom.core.clock import Clock, Instant
+from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.errors import StrongroomError, TamperedError, UnavailableError
+from strongroom.core.events import EventName
+from strongroom.core.genesis import Genesis
+from strongroom.core.signature import Signer
+from strongroom.keeper.pins import Pins, RolledBackError
+from strongroom.release.ledger import Ledger
+
+READ_COUNT: Final = 256
+MAX_APPEND: Final = 512
+
+
+class LogEquivocationError(TamperedError):
+    """The log writer signed a tree that isn't the one that the keeper built from the same entries."""
+
+    code = "log-equivocates"
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What the log writer answered: entries durable from ``first`` on, under a signed checkpoint."""
+
+    first: int
+    checkpoint: bytes
+
+
+class LogPort(Protocol):
+    """The log writer, as the keeper sees it."""
+
+    async def append(self, entries: tuple[bytes, ...]) -> Appended:
+        """Append entries; they are durable when this returns."""
+        ...
+
+    async def read(self, start: int, count: int) -> tuple[bytes, ...]:
+        """Return entries from ``start`` on, at most ``count``."""
+        ...
+
+    async def head(self) -> tuple[int, bytes | None]:
+        """Return the log's size and last signed checkpoint."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A durable entry: where it stands, and the checkpoint that covers it."""
+
+    index: int
+    checkpoint: bytes
+
+
+@dataclass(slots=True)
+class _Queued:
+    index: int
+    data: bytes
+    root: bytes
+    done: asyncio.Future[Recorded]
+
+
+class Journal:
+    """Appends in order, one batch in flight, and holds the ledger."""
+
+    def __init__(self, genesis: Genesis, log: LogPort, clock: Clock) -> None:
+        self.ledger = Ledger()
+        self._genesis = genesis
+        self._log = log
+        self._clock = clock
+        self._key = VerifierKey(genesis.log_origin, genesis.log_key)
+        self._frontier = Frontier()
+        self._queue: list[_Queued] = []
+        self._worker: asyncio.Task[None] | None = None
+        self.failure: StrongroomError | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        self.durable = (0, Frontier().root())
+        """Size and root of the log as far as it is known to be durable."""
+
+    async def replay(self, pins: Pins | None) -> None:
+        """Read the whole log, check it, and fold it into the ledger.
+
+        :raises RolledBackError: the log is shorter than, or another than, what was pinned; or the clock went back.
+        :raises LogEquivocationError: the checkpoint isn't over these entries.
+        :raises TamperedError: an entry is forged, malformed or out of order.
+        """
+        size, note = await self._log.head()
+        while self._frontier.size < size:
+            entries = await self._log.read(self._frontier.size, min(READ_COUNT, size - self._frontier.size))
+            if not entries:
+                raise LogEquivocationError(f"the log says it has {size} entries and shows {self._frontier.size}")
+            for data in entries:
+                self._fold(data, read_entry(data))
+                if pins is not None and self._frontier.size == pins.log_size:
+                    self._check_pin(pins)
+        if note is None or (pins is not None and self._frontier.size < pins.log_size):
+            raise RolledBackError(
+                f"the log has {size} entries; {pins.log_size if pins else 1} were seen before",
+                remedy="the log was rolled back: restore it from a copy that holds every entry; nothing is released",
+            )
+        self._check_head(note, self._frontier.size, self._frontier.root())
+        now = self._clock.now()
+        latest = max(self.ledger.latest, pins.latest if pins else 0)
+        if now < latest:
+            raise RolledBackError(
+                f"the clock is {latest - now} seconds behind what was seen before", remedy="mend the machine's clock"
+            )
+
+    def record(self, event: EventName, facts: Mapping[str, Fact], signer: Signer) -> asyncio.Future[Recorded]:
+        """Queue an entry; the future ends when it is durable. The ledger knows it at once.
+
+        :raises UnavailableError: an earlier append failed.
+        :raises LedgerError: the entry can't follow what the log holds; nothing was queued.
+        """
+        if self.failure is not None:
+            raise self.failure
+        at: Instant = max(self._clock.now(), self.ledger.latest)
+        data = make_entry(event, at=at, by=Producer.KEEPER, seq=self.ledger.keeper_seq, facts=facts, signer=signer)
+        index = self.ledger.size
+        self._apply(data, read_entry(data))
+        done: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Queued(index, data, self._frontier.root(), done))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name="journal")
+        return done
+
+    def pins(self) -> Pins:
+        """Return what is to be pinned now: only what is durable."""
+        size, root = self.durable
+        ledger = self.ledger
+        return Pins(
+            genesis=self._genesis.digest,
+            log_size=size,
+            log_root=Digest(DigestAlgorithm.SHA256, root),
+            roster_epoch=ledger.roster.epoch if ledger.roster else 0,
+            policy_epoch=ledger.policy.epoch if ledger.policy else 0,
+            reference_values_epoch=ledger.reference_values.epoch if ledger.reference_values else 0,
+            latest=max(ledger.latest, self._clock.now()),
+        )
+
+    async def _work(self) -> None:
+        try:
+            while self._queue and self.failure is None:
+                batch, self._queue = self._queue[:MAX_APPEND], self._queue[MAX_APPEND:]
+                try:
+                    await self._append(batch)
+                except StrongroomError as error:
+                    self._fail(batch, error)
+                except Exception as error:  # noqa: BLE001 - whatever it was, what is durable is now unknown
+                    self._fail(batch, UnavailableError(f"the log didn't answer ({type(error).__name__})"))
+        finally:
+            self._worker = None
+
+    async def _append(self, batch: list[_Queued]) -> None:
+        appended = await self._log.append(tuple(queued.data for queued in batch))
+        if appended.first != batch[0].index:
+            raise LogEquivocationError("the log holds entries that the keeper didn't write")
+        self._check_head(appended.checkpoint, batch[-1].index + 1, batch[-1].root)
+        for queued in batch:
+            if not queued.done.done():
+                queued.done.set_result(Recorded(queued.index, appended.checkpoint))
+
+    def _fail(self, batch: list[_Queued], error: StrongroomError) -> None:
+        self.failure = UnavailableError(
+            f"the log failed and the keeper stopped: {error.message}",
+            remedy="mend the log, then restart the keeper; it checks the whole log before it serves",
+            reason=f"log-failed.{error.reason}",
+        )
+        for queued in (*batch, *self._queue):
+            if not queued.done.done():
+                queued.done.set_exception(self.failure)
+        self._queue.clear()
+        self.on_failure()
+
+    def _fold(self, data: bytes, entry: Entry) -> None:
+        verify_entry(entry, self._genesis.keeper_key)
+        if self._frontier.size == 0 and (
+            entry.event is not EventName.LOG_OPENED or entry.digest("genesis") != self._genesis.digest
+        ):
+            raise LogEquivocationError("the log doesn't begin with this deployment's genesis")
+        self._apply(data, entry)
+
+    def _apply(self, data: bytes, entry: Entry) -> None:
+        self.ledger.apply(self._frontier.size, entry)
+        self._frontier.append(leaf_hash(data))
+
+    def _check_pin(self, pins: Pins) -> None:
+        if self._frontier.root() != pins.log_root.value:
+            raise RolledBackError(
+                f"the first {pins.log_size} entries of the log aren't the ones seen before",
+                remedy="the log was rewritten: treat this as an incident; nothing is released",
+            )
+
+    def _check_head(self, note: bytes, size: int, root: bytes) -> None:
+        checkpoint = read_checkpoint(note, self._key)
+        if checkpoint.size != size or checkpoint.root != root:
+            raise LogEquivocationError("the log writer signed another tree than the keeper's entries make")
+        self.durable = (size, root)

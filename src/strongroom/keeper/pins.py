@@ -1,0 +1,88 @@
+"""What the keeper pins outside the log and the database, so that neither can be rolled back under it unseen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from strongroom.core.canonical import decode, encode
+from strongroom.core.clock import Instant, format_instant
+from strongroom.core.digest import Digest
+from strongroom.core.errors import TamperedError
+from strongroom.core.fields import Fields
+
+
+class RolledBackError(TamperedError):
+    """The log, a document or the clock is behind what was seen before."""
+
+    code = "rolled-back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """The newest state that the keeper has seen. Epochs are 0 before the first document."""
+
+    genesis: Digest
+    log_size: int
+    log_root: Digest
+    roster_epoch: int
+    policy_epoch: int
+    reference_values_epoch: int
+    latest: Instant
+
+    @classmethod
+    def parse(cls, data: bytes) -> Pins:
+        """Read canonical bytes.
+
+        :raises MalformedError: another form.
+        """
+        with Fields(decode(data, max_bytes=4096), "pins") as fields:
+            fields.constant("v", 1)
+            return cls(
+                genesis=fields.digest("genesis"),
+                log_size=fields.integer("log_size"),
+                log_root=fields.digest("log_root"),
+                roster_epoch=fields.integer("roster_epoch"),
+                policy_epoch=fields.integer("policy_epoch"),
+                reference_values_epoch=fields.integer("reference_values_epoch"),
+                latest=fields.instant("latest"),
+            )
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes."""
+        return encode(
+            {
+                "v": 1,
+                "genesis": str(self.genesis),
+                "log_size": self.log_size,
+                "log_root": str(self.log_root),
+                "roster_epoch": self.roster_epoch,
+                "policy_epoch": self.policy_epoch,
+                "reference_values_epoch": self.reference_values_epoch,
+                "latest": format_instant(self.latest),
+            }
+        )
+
+
+class PinStore(Protocol):
+    """Where pins are kept: a file of the keeper's own here; a TPM counter or witnesses elsewhere."""
+
+    def load(self) -> Pins | None:
+        """Return what was pinned last, or None at the very first start."""
+        ...
+
+    def save(self, pins: Pins) -> None:
+        """Make pins durable."""
+        ...
+
+
+class DocumentStore(Protocol):
+    """The keeper's own copies of the signed documents in force, checked again at each start."""
+
+    def load(self, kind: str) -> bytes | None:
+        """Return the envelope kept for a kind."""
+        ...
+
+    def save(self, kind: str, envelope: bytes) -> None:
+        """Make an envelope durable."""
+        ...

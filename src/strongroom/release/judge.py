@@ -1,0 +1,368 @@
+"""Step 4: examine a dossier against the documents in force, the ledger and a time. Pure, and born refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from strongroom.access.decision import decide
+from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
+from strongroom.access.invariants import Reason
+from strongroom.access.policy import ModelTerms, Policy, Rule
+from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Action, Request
+from strongroom.attestation.appraisal import AttestationResult, Status, appraise
+from strongroom.attestation.evidence import Evidence
+from strongroom.attestation.measurement import expected_pcr
+from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
+from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
+from strongroom.attestation.transcript import Binding
+from strongroom.core.clock import Instant
+from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.envelope import verify
+from strongroom.core.errors import StrongroomError
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PersonId
+from strongroom.personnel.roster import Person, UnknownPersonError
+from strongroom.release.challenge import Challenge
+from strongroom.release.documents import Documents, isolation_rank
+from strongroom.release.dossier import Dossier, Testimony
+from strongroom.release.ledger import Ledger, Use, Version
+from strongroom.release.steps import ReleaseRefusedError, Step, Trace
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of a dossier. A new one is a refusal; only :func:`examine`, at its end, makes it an allowance."""
+
+    allowed: bool = False
+    refusal: ReleaseRefusedError | None = None
+    others: tuple[tuple[str, str], ...] = ()
+    """Further refusals of the decision: code, and what would pass."""
+    trace: Trace = field(default_factory=Trace)
+    request: Request | None = None
+    request_digest: Digest | None = None
+    approvals: tuple[Digest, ...] = ()
+    approvers: tuple[PersonId, ...] = ()
+    version: Version | None = None
+    evidence: Evidence | None = None
+    result: AttestationResult | None = None
+    earlier: Use | None = None
+    """Set when this very recipient key was served before: a delivery may then be repeated, to it only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """One dossier being examined."""
+
+    genesis: Genesis
+    dossier: Dossier
+    documents: Documents
+    ledger: Ledger
+    challenge: Challenge | None
+    now: Instant
+
+
+def examine(
+    dossier: Dossier,
+    *,
+    genesis: Genesis,
+    documents: Documents,
+    ledger: Ledger,
+    challenge: Challenge | None,
+    now: Instant,
+) -> Verdict:
+    """Carry out steps 4.1 to 4.9; stops at the first that refuses.
+
+    ``challenge`` is the one that the testimony names, already taken out of the open ones; None when there is none.
+    A dossier without testimony is judged as far as it goes: that is how a waiting request is explained.
+    """
+    case = _Case(genesis=genesis, dossier=dossier, documents=documents, ledger=ledger, challenge=challenge, now=now)
+    verdict = Verdict()
+    try:
+        _steps(case, verdict)
+    except ReleaseRefusedError as refusal:
+        verdict.allowed = False
+        verdict.refusal = refusal
+        verdict.trace.refused(refusal)
+    return verdict
+
+
+def _steps(case: _Case, verdict: Verdict) -> None:
+    request = _read_request(case, verdict)
+    policy = _documents(case, verdict, request)
+    requester = _request_genuine(case, verdict, request)
+    approvers, repeated = _approvals_genuine(case, verdict)
+    terms, rule = _rule(policy, request)
+    denied = _standing(case, verdict, request)
+    _version(case, verdict, request)
+    enclave = None
+    if verdict.evidence is not None and case.dossier.testimony is not None:
+        binding = _challenge(case, verdict, request, case.dossier.testimony, verdict.evidence)
+        result = _evidence(case, verdict, request, case.dossier.testimony, verdict.evidence, binding)
+        enclave = EnclaveFacts(
+            isolation=result.isolation.rank,
+            least_isolation=isolation_rank(terms.least_isolation),
+            measurement_current=_measurement(case.documents.reference_values, request) == request.measurement,
+            platform_named=result.platform in request.platforms,
+        )
+    used = case.ledger.times_used(case.dossier.request.digest)
+    facts = Facts(
+        now=case.now,
+        request=request,
+        terms=terms,
+        rule=rule,
+        requester=_person_facts(requester),
+        approvers=tuple(_person_facts(person) for person in approvers),
+        repeated=repeated,
+        denied=denied,
+        frozen=request.model in case.ledger.frozen,
+        uses_left=request.max_uses - used + (1 if verdict.earlier else 0),
+        enclave=enclave,
+    )
+    _decision(case, verdict, facts)
+
+
+def _refuse(step: Step, error: StrongroomError) -> ReleaseRefusedError:
+    return ReleaseRefusedError(step, error.reason, error.message, remedy=error.remedy)
+
+
+def _read_request(case: _Case, verdict: Verdict) -> Request:
+    try:
+        request = Request.parse(case.dossier.request.payload)
+    except StrongroomError as error:
+        raise _refuse(Step.REQUEST_GENUINE, error) from None
+    verdict.request, verdict.request_digest = request, case.dossier.request.digest
+    if request.action is Action.OPEN_IN_ENCLAVE and case.dossier.testimony is not None:
+        try:
+            verdict.evidence = Evidence.parse(case.dossier.testimony.evidence)
+        except StrongroomError as error:
+            raise _refuse(Step.EVIDENCE_GENUINE, error) from None
+    return request
+
+
+def _documents(case: _Case, verdict: Verdict, request: Request) -> Policy:
+    documents, ledger, step = case.documents, case.ledger, Step.DOCUMENTS
+    if request.genesis != case.genesis.digest:
+        raise ReleaseRefusedError(step, "other-deployment", "the request belongs to another deployment")
+    if documents.roster is None or documents.policy is None:
+        raise ReleaseRefusedError(
+            step,
+            "no-documents",
+            "no roster or no policy is in force",
+            remedy="have the root quorum sign and adopt them",
+        )
+    if request.policy != documents.policy_digest:
+        raise ReleaseRefusedError(
+            step,
+            "policy-changed",
+            "the policy in force isn't the one that the request and its approvers saw",
+            remedy="make a new request under the policy in force",
+        )
+    if request.roster not in ledger.rosters:
+        raise ReleaseRefusedError(step, "roster-unknown", "the request names a roster that was never in force")
+    if request.log.size > ledger.size:
+        raise ReleaseRefusedError(
+            step,
+            "log-behind",
+            f"the requester saw a log of {request.log.size} entries, and this one has {ledger.size}",
+            remedy="the log was rolled back or another one was shown; treat this as an incident",
+        )
+    epochs = f"roster epoch {documents.roster.epoch}, policy epoch {documents.policy.epoch}"
+    verdict.trace.passed(step, f"{epochs}, log of {ledger.size} entries")
+    return documents.policy
+
+
+def _request_genuine(case: _Case, verdict: Verdict, request: Request) -> Person:
+    assert case.documents.roster is not None  # noqa: S101 - step 4.1 established it
+    try:
+        person = case.documents.roster.person(request.requester)
+        verify(case.dossier.request, REQUEST_TYPE, person.keys, threshold=1)
+    except StrongroomError as error:
+        raise _refuse(Step.REQUEST_GENUINE, error) from None
+    verdict.trace.passed(Step.REQUEST_GENUINE, f"signed by `{person.id}`")
+    return person
+
+
+def _approvals_genuine(case: _Case, verdict: Verdict) -> tuple[list[Person], frozenset[PersonId]]:
+    roster, step = case.documents.roster, Step.APPROVALS_GENUINE
+    assert roster is not None  # noqa: S101 - step 4.1 established it
+    people: dict[PersonId, Person] = {}
+    repeated: set[PersonId] = set()
+    digests = []
+    for approval in case.dossier.approvals:
+        if approval.payload != case.dossier.request.payload:
+            raise ReleaseRefusedError(step, "approval-of-another-request", "an approval signs other bytes")
+        if len(approval.signatures) != 1:
+            raise ReleaseRefusedError(step, "approval-malformed", "an approval carries exactly one signature")
+        try:
+            person, key = roster.holder(approval.signatures[0].key_id)
+            verify(approval, APPROVAL_TYPE, [key], threshold=1)
+        except UnknownPersonError:
+            raise ReleaseRefusedError(
+                step,
+                "approval-by-unknown-key",
+                "an approval is signed by a key that nobody in the roster holds",
+                remedy="the row was forged, or its signer left; ask the approvers again",
+            ) from None
+        except StrongroomError as error:
+            raise ReleaseRefusedError(
+                step, "approval-forged", error.message, remedy="the stored row isn't what the approver signed"
+            ) from None
+        if person.id in people:
+            repeated.add(person.id)
+        people[person.id] = person
+        digests.append(Digest.of(approval.to_bytes()))
+    verdict.approvals = tuple(sorted(set(digests)))
+    verdict.approvers = tuple(sorted(people))
+    verdict.trace.passed(step, f"{len(people)} people: {', '.join(sorted(people)) or 'nobody'}")
+    return list(people.values()), frozenset(repeated)
+
+
+def _rule(policy: Policy, request: Request) -> tuple[ModelTerms, Rule]:
+    try:
+        terms = policy.terms(request.model)
+        return terms, policy.rule(request.action, terms.level)
+    except StrongroomError as error:
+        raise _refuse(Step.DOCUMENTS, error) from None
+
+
+def _standing(case: _Case, verdict: Verdict, request: Request) -> bool:
+    name, ledger = case.dossier.request.digest, case.ledger
+    if name not in ledger.created:
+        raise ReleaseRefusedError(
+            Step.STANDING, "request-not-recorded", "the request isn't in the log", remedy="submit it first"
+        )
+    if verdict.evidence is not None:
+        recipient = verdict.evidence.recipient_digest
+        verdict.earlier = next((use for use in ledger.uses.get(name, ()) if use.recipient == recipient), None)
+    denied = name in ledger.denied or name in ledger.revoked
+    used = ledger.times_used(name)
+    found = f"{used} of {request.max_uses} uses recorded, {'denied or revoked' if denied else 'no denial'}"
+    verdict.trace.passed(Step.STANDING, found)
+    return denied
+
+
+def _version(case: _Case, verdict: Verdict, request: Request) -> None:
+    if request.action not in {Action.OPEN_IN_ENCLAVE, Action.SEAL}:
+        return
+    current, step = case.ledger.current(request.model), Step.VERSION
+    if request.action is Action.SEAL:
+        expected = current.version + 1 if current else 1
+        if request.version != expected:
+            raise ReleaseRefusedError(
+                step, "version-out-of-order", f"the next version of `{request.model}` is {expected}"
+            )
+        verdict.trace.passed(step, f"version {expected} comes next")
+        return
+    if current is None:
+        raise ReleaseRefusedError(step, "version-unknown", f"no version of `{request.model}` is registered")
+    if request.version != current.version or request.manifest != current.manifest:
+        raise ReleaseRefusedError(
+            step,
+            "version-not-current",
+            f"version {request.version} isn't the current one of `{request.model}`, which is {current.version}",
+            remedy=f"ask for version {current.version}",
+        )
+    verdict.version = current
+    verdict.trace.passed(step, f"version {current.version} is current")
+
+
+def _challenge(case: _Case, verdict: Verdict, request: Request, testimony: Testimony, evidence: Evidence) -> Binding:
+    challenge, step = case.challenge, Step.CHALLENGE
+    again = "let the enclave ask for a new challenge"
+    if challenge is None or challenge.id != testimony.challenge:
+        raise ReleaseRefusedError(
+            step, "challenge-unknown", "the challenge wasn't issued here, or was answered already", remedy=again
+        )
+    if case.now >= challenge.expires:
+        raise ReleaseRefusedError(step, "challenge-expired", "the challenge was answered too late", remedy=again)
+    if challenge.request != case.dossier.request.digest or challenge.platform != evidence.platform:
+        raise ReleaseRefusedError(
+            step, "challenge-for-another", "the challenge was issued for another request or platform", remedy=again
+        )
+    if request.manifest is None:
+        raise ReleaseRefusedError(step, "malformed", "a request to open an enclave names a manifest")
+    verdict.trace.passed(step, f"fresh, for platform `{challenge.platform}`")
+    return Binding(
+        genesis=case.genesis.digest,
+        challenge=challenge.id,
+        nonce=challenge.nonce,
+        request=case.dossier.request.digest,
+        model=request.model,
+        version=request.version,
+        manifest=request.manifest,
+        recipient_key=evidence.recipient_digest,
+    )
+
+
+def _evidence(
+    case: _Case, verdict: Verdict, request: Request, testimony: Testimony, evidence: Evidence, binding: Binding
+) -> AttestationResult:
+    genuine, wanted = Step.EVIDENCE_GENUINE, Step.EVIDENCE_WANTED
+    values = case.documents.reference_values
+    if values is None:
+        raise ReleaseRefusedError(wanted, "no-reference-values", "no reference values are in force")
+    record = _platform(case, testimony)
+    result = appraise(
+        evidence, binding=binding, record=record, reference_values=values, at=case.now, image=request.image
+    )
+    step = genuine if result.status is Status.ERROR else wanted
+    if step is wanted:
+        verdict.trace.passed(genuine, f"a quote by `{record.platform}` over this challenge and recipient key")
+    try:
+        image = result.require_wanted()
+    except StrongroomError as error:
+        raise _refuse(step, error) from None
+    verdict.result = result
+    verdict.trace.passed(wanted, f"image `{image}`, isolation `{result.isolation.value}`")
+    return result
+
+
+def _platform(case: _Case, testimony: Testimony) -> PlatformRecord:
+    step = Step.EVIDENCE_GENUINE
+    try:
+        verify(testimony.platform, PLATFORM_TYPE, [case.genesis.keeper_key], threshold=1)
+        record = PlatformRecord.parse(testimony.platform.payload)
+    except StrongroomError as error:
+        raise _refuse(step, error) from None
+    enrolled = case.ledger.platforms.get(record.platform)
+    if enrolled != testimony.platform.digest or record.platform in case.ledger.revoked_platforms:
+        raise ReleaseRefusedError(step, "platform-not-enrolled", "the platform isn't enrolled, or was revoked")
+    return record
+
+
+def _measurement(values: ReferenceValues | None, request: Request) -> Digest | None:
+    for image in values.images if values else ():
+        if image.image == request.image and not image.revoked:
+            return measurement_of(image)
+    return None
+
+
+def measurement_of(image: ReferenceImage) -> Digest:
+    """Return the PCR value that an image must quote: what a request names as its measurement."""
+    return Digest(DigestAlgorithm.SHA256, expected_pcr(image.events))
+
+
+def _person_facts(person: Person) -> PersonFacts:
+    return PersonFacts(
+        id=person.id,
+        org=person.org,
+        active=person.active,
+        tier=person.vetting.tier,
+        vetted_until=person.vetting.valid_until,
+        roles=person.roles,
+    )
+
+
+def _decision(case: _Case, verdict: Verdict, facts: Facts) -> None:
+    assert case.documents.engine is not None  # noqa: S101 - set together with the policy that step 4.1 found
+    decision = decide(facts, case.documents.engine)
+    if not decision.allowed:
+        reason, remedy = decision.refusals[0]
+        verdict.others = tuple((code.value, text) for code, text in decision.refusals[1:])
+        raise ReleaseRefusedError(Step.DECISION, reason.value, _says(reason), remedy=remedy)
+    verdict.allowed = True
+    verdict.trace.passed(Step.DECISION, f"allowed by {', '.join(f'`{name}`' for name in decision.policies)}")
+
+
+def _says(reason: Reason) -> str:
+    return f"refused, {reason.value.replace('-', ' ')}"
