@@ -1,0 +1,161 @@
+"""TPMT_PUBLIC (TPM 2.0 Part 2, 12.2.4): the public part of a TPM key, its name, and what makes an attestation key."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from strongroom.attestation.tpm import wire
+from strongroom.attestation.tpm.wire import Reader
+from strongroom.core.errors import DeniedError, MalformedError
+
+MAX_PUBLIC: Final = 1024
+RSA_BITS: Final = (2048, 3072, 4096)
+DEFAULT_EXPONENT: Final = 65537
+
+VerifyingKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+
+class Attribute(IntFlag):
+    """TPMA_OBJECT bits that are looked at."""
+
+    FIXED_TPM = 1 << 1
+    FIXED_PARENT = 1 << 4
+    SENSITIVE_DATA_ORIGIN = 1 << 5
+    USER_WITH_AUTH = 1 << 6
+    ADMIN_WITH_POLICY = 1 << 7
+    RESTRICTED = 1 << 16
+    DECRYPT = 1 << 17
+    SIGN = 1 << 18
+    X509_SIGN = 1 << 19
+
+
+BORN_IN_TPM: Final = (
+    Attribute.FIXED_TPM | Attribute.FIXED_PARENT | Attribute.SENSITIVE_DATA_ORIGIN | Attribute.RESTRICTED
+)
+# Attributes, policy and symmetric algorithm of the TCG EK template L-1 (RSA-2048, low range).
+EK_ATTRIBUTES: Final = BORN_IN_TPM | Attribute.ADMIN_WITH_POLICY | Attribute.DECRYPT
+EK_POLICY: Final = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
+AK_ATTRIBUTES: Final = BORN_IN_TPM | Attribute.USER_WITH_AUTH | Attribute.SIGN
+
+
+class KeyAttributesError(DeniedError):
+    """A TPM key that isn't of the kind that its role needs."""
+
+    code = "tpm-key-attributes"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicArea:
+    """A parsed TPMT_PUBLIC whose name algorithm is SHA-256: RSA, or ECC on P-256."""
+
+    raw: bytes
+    attributes: Attribute
+    policy: bytes
+    symmetric: tuple[int, int, int] | None
+    """Algorithm, key bits and mode, or None for TPM_ALG_NULL."""
+    scheme: int
+    key: VerifyingKey
+
+    @classmethod
+    def parse(cls, data: bytes) -> PublicArea:
+        """Read exactly one TPMT_PUBLIC.
+
+        :raises MalformedError: cut, too long, another algorithm, or not a valid public key.
+        """
+        reader = Reader(data, "TPMT_PUBLIC", max_bytes=MAX_PUBLIC)
+        kind = reader.integer(2)
+        if reader.integer(2) != wire.ALG_SHA256:
+            raise MalformedError("a TPM key's name algorithm must be SHA-256")
+        attributes = Attribute(reader.integer(4))
+        policy = reader.sized(32)
+        symmetric = _symmetric(reader)
+        scheme = _scheme(reader)
+        match kind:
+            case wire.ALG_RSA:
+                key: VerifyingKey = _rsa(reader)
+            case wire.ALG_ECC:
+                key = _ecc(reader)
+            case _:
+                raise MalformedError("a TPM key must be RSA or ECC")
+        reader.end()
+        return cls(data, attributes, policy, symmetric, scheme, key)
+
+    @property
+    def name(self) -> bytes:
+        """The TPM's name for the key: 0x000B and SHA-256 over the public area (Part 1, section 16)."""
+        return wire.u16(wire.ALG_SHA256) + hashlib.sha256(self.raw).digest()
+
+    def require_attestation_key(self) -> None:
+        """Check that the key was born in a TPM, stays there, and signs only what the TPM itself states.
+
+        Without *restricted*, the holder could have it sign a quote that no TPM made.
+
+        :raises KeyAttributesError: an attribute or the signing scheme isn't that of an attestation key.
+        """
+        needed = BORN_IN_TPM | Attribute.SIGN
+        if self.attributes & needed != needed:
+            missing = [flag.name.lower() for flag in Attribute if flag in needed & ~self.attributes and flag.name]
+            raise KeyAttributesError(f"the attestation key lacks `{'`, `'.join(missing)}`")
+        if self.attributes & (Attribute.DECRYPT | Attribute.X509_SIGN):
+            raise KeyAttributesError("an attestation key must only sign what its TPM generated")
+        if self.scheme != (wire.ALG_ECDSA if isinstance(self.key, ec.EllipticCurvePublicKey) else wire.ALG_RSASSA):
+            raise KeyAttributesError("an attestation key signs with ECDSA or RSASSA over SHA-256")
+
+    def require_endorsement_key(self) -> None:
+        """Check that the key follows the TCG EK template L-1: RSA-2048, restricted decryption, AES-128-CFB.
+
+        :raises KeyAttributesError: it follows another template.
+        """
+        if not isinstance(self.key, rsa.RSAPublicKey) or self.key.key_size != 2048:
+            raise KeyAttributesError("the endorsement key must be RSA-2048 (template L-1)")
+        if self.attributes != EK_ATTRIBUTES or self.policy != EK_POLICY or self.scheme != wire.ALG_NULL:
+            raise KeyAttributesError("the endorsement key doesn't follow the TCG template L-1")
+        if self.symmetric != (wire.ALG_AES, 128, wire.ALG_CFB):
+            raise KeyAttributesError("the endorsement key must wrap with AES-128 in CFB mode")
+
+
+def _symmetric(reader: Reader) -> tuple[int, int, int] | None:
+    algorithm = reader.integer(2)
+    if algorithm == wire.ALG_NULL:
+        return None
+    if algorithm != wire.ALG_AES:
+        raise MalformedError("a TPM key's symmetric algorithm must be AES or none")
+    return algorithm, reader.integer(2), reader.integer(2)
+
+
+def _scheme(reader: Reader) -> int:
+    scheme = reader.integer(2)
+    if scheme == wire.ALG_NULL:
+        return scheme
+    if scheme not in {wire.ALG_RSASSA, wire.ALG_ECDSA} or reader.integer(2) != wire.ALG_SHA256:
+        raise MalformedError("a TPM key's scheme must be RSASSA or ECDSA over SHA-256, or none")
+    return scheme
+
+
+def _rsa(reader: Reader) -> rsa.RSAPublicKey:
+    bits = reader.integer(2)
+    exponent = reader.integer(4) or DEFAULT_EXPONENT
+    modulus = reader.sized(512)
+    if bits not in RSA_BITS or len(modulus) * 8 != bits or not modulus[0] & 0x80:
+        raise MalformedError("an RSA TPM key must have 2048, 3072 or 4096 bits")
+    if exponent != DEFAULT_EXPONENT:
+        raise MalformedError("an RSA TPM key's exponent must be 65537")
+    try:
+        return rsa.RSAPublicNumbers(exponent, int.from_bytes(modulus, "big")).public_key()
+    except ValueError:
+        raise MalformedError("the bytes aren't an RSA public key") from None
+
+
+def _ecc(reader: Reader) -> ec.EllipticCurvePublicKey:
+    if reader.integer(2) != wire.ECC_NIST_P256 or reader.integer(2) != wire.ALG_NULL:
+        raise MalformedError("an ECC TPM key must lie on P-256 and derive nothing")
+    x, y = (int.from_bytes(reader.sized(32), "big") for _ in range(2))
+    try:
+        return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+    except ValueError:
+        raise MalformedError("the bytes aren't a point on P-256") from None
