@@ -1,0 +1,1 @@
+"""Where the log meets files, SQLite and sockets."""

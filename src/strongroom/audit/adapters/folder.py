@@ -1,0 +1,31 @@
+"""A published log lying in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from strongroom.audit.tiles import CHECKPOINT, Tile
+
+_MOST: Final = 256 * (65_535 + 2)
+"""A full bundle of the longest entries; nothing in a log is larger."""
+
+
+class FolderSource:
+    """Reads tiles, bundles and the checkpoint of a log's folder; never trusted, so never large."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, path: str) -> bytes | None:
+        """Return the file's bytes, or None where it isn't a readable file.
+
+        :raises MalformedError: ``path`` isn't a path of the log's layout.
+        """
+        if path != CHECKPOINT:
+            Tile.parse(path)
+        try:
+            with (self._folder / path).open("rb") as file:
+                return file.read(_MOST + 1)
+        except OSError:
+            return None

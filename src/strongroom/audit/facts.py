@@ -1,0 +1,194 @@
+"""What each event may say: a closed table. A field that isn't here has no place in the log, so secrets have none.
+
+Every kind is narrow ASCII text, an integer or null: no quote, no backslash, no free text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from strongroom.core.canonical import MAX_INTEGER, Json
+from strongroom.core.clock import parse_instant
+from strongroom.core.digest import Digest
+from strongroom.core.errors import MalformedError
+from strongroom.core.events import EventName
+from strongroom.core.ids import image_id, model_id, person_id, platform_id
+from strongroom.core.signature import PublicKey
+
+MAX_LIST: Final = 256
+Fact = str | int | None | Digest | PublicKey | Sequence[str | Digest]
+"""What a caller may pass for one fact; it is written as text, an integer, null or a list of texts."""
+StoredFact = str | int | None | tuple[str, ...]
+"""What a reader gets."""
+
+
+class Producer(StrEnum):
+    """Who made an entry. Each producer has its own counter without gaps."""
+
+    KEEPER = "keeper"
+    LOG = "log"
+
+
+class Kind(StrEnum):
+    """The form of one fact."""
+
+    DIGEST = "digest"
+    DIGEST_OR_NULL = "digest or null"
+    DIGESTS = "list of digests"
+    INTEGER = "integer"
+    INSTANT = "instant"
+    CODE = "code"
+    ID = "id"
+    MODEL = "model id"
+    PERSON = "person id"
+    PERSONS = "list of person ids"
+    PLATFORM = "platform id"
+    IMAGE = "image id"
+    PUBLIC_KEY = "public key"
+
+
+_CODE: Final = re.compile(r"[a-z0-9]+(?:[._:-][a-z0-9]+)*")
+_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?")
+
+
+def _matching(pattern: re.Pattern[str], most: int, what: str) -> Callable[[str], object]:
+    def check(text: str) -> None:
+        if len(text) > most or not pattern.fullmatch(text):
+            raise MalformedError(f"{what} is at most {most} characters of a-z, 0-9 and separators")
+
+    return check
+
+
+_TEXT: Final[Mapping[Kind, Callable[[str], object]]] = {
+    Kind.DIGEST: Digest.parse,
+    Kind.DIGEST_OR_NULL: Digest.parse,
+    Kind.DIGESTS: Digest.parse,
+    Kind.INSTANT: parse_instant,
+    Kind.CODE: _matching(_CODE, 96, "a code"),
+    Kind.ID: _matching(_ID, 128, "an id"),
+    Kind.MODEL: model_id,
+    Kind.PERSON: person_id,
+    Kind.PERSONS: person_id,
+    Kind.PLATFORM: platform_id,
+    Kind.IMAGE: image_id,
+    Kind.PUBLIC_KEY: PublicKey.parse,
+}
+_LISTS: Final = frozenset({Kind.DIGESTS, Kind.PERSONS})
+
+_REQUEST: Final = {"request": Kind.DIGEST}
+_VERSION: Final = {"model": Kind.MODEL, "version": Kind.INTEGER}
+_DOCUMENT: Final = {"epoch": Kind.INTEGER, "document": Kind.DIGEST}
+_ON_MODEL: Final = {"model": Kind.MODEL, "request": Kind.DIGEST}
+
+SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
+    {
+        EventName.LOG_OPENED: {"genesis": Kind.DIGEST},
+        EventName.KEEPER_UNLOCKED: {},
+        EventName.KEEPER_LOCKED: {"cause": Kind.CODE},
+        EventName.EPOCH_CREATED: {"epoch": Kind.INTEGER},
+        EventName.ROSTER_ADOPTED: _DOCUMENT,
+        EventName.POLICY_ADOPTED: _DOCUMENT,
+        EventName.REFERENCE_VALUES_ADOPTED: _DOCUMENT,
+        EventName.PLATFORM_ENROLLED: {"platform": Kind.PLATFORM, "record": Kind.DIGEST, "isolation": Kind.CODE},
+        EventName.PLATFORM_REVOKED: {"platform": Kind.PLATFORM, "request": Kind.DIGEST},
+        EventName.REQUEST_CREATED: {
+            **_REQUEST,
+            "action": Kind.CODE,
+            "requester": Kind.PERSON,
+            "model": Kind.MODEL,
+        },
+        EventName.REQUEST_APPROVED: {**_REQUEST, "person": Kind.PERSON, "approval": Kind.DIGEST},
+        EventName.REQUEST_DENIED: {**_REQUEST, "person": Kind.PERSON, "denial": Kind.DIGEST},
+        EventName.GRANT_REVOKED: {"grant": Kind.DIGEST, "request": Kind.DIGEST},
+        EventName.MODEL_FROZEN: _ON_MODEL,
+        EventName.MODEL_RESUMED: _ON_MODEL,
+        EventName.DATA_KEY_CREATED: {
+            **_REQUEST,
+            **_VERSION,
+            "use": Kind.INTEGER,
+            "data_key": Kind.ID,
+            "epoch": Kind.INTEGER,
+            "recipient": Kind.DIGEST,
+        },
+        EventName.VERSION_REGISTERED: {
+            **_REQUEST,
+            **_VERSION,
+            "manifest": Kind.DIGEST,
+            "predecessor": Kind.DIGEST_OR_NULL,
+            "publisher": Kind.PERSON,
+            "publisher_key": Kind.PUBLIC_KEY,
+            "data_key": Kind.ID,
+        },
+        EventName.RELEASED: {
+            **_REQUEST,
+            **_VERSION,
+            "use": Kind.INTEGER,
+            "manifest": Kind.DIGEST,
+            "data_key": Kind.ID,
+            "platform": Kind.PLATFORM,
+            "image": Kind.IMAGE,
+            "isolation": Kind.CODE,
+            "evidence": Kind.DIGEST,
+            "recipient": Kind.DIGEST,
+            "approvals": Kind.DIGESTS,
+            "roster": Kind.DIGEST,
+            "policy": Kind.DIGEST,
+            "reference_values": Kind.DIGEST,
+            "requester": Kind.PERSON,
+            "approvers": Kind.PERSONS,
+        },
+        EventName.REDELIVERED: {
+            **_REQUEST,
+            "use": Kind.INTEGER,
+            "recipient": Kind.DIGEST,
+            "released": Kind.INTEGER,
+        },
+        EventName.REFUSED: {**_REQUEST, "step": Kind.CODE, "reason": Kind.CODE},
+    }
+)
+
+
+def producer_of(event: EventName) -> Producer:
+    """Return who may write ``event``: the keeper, but for what the log says of itself."""
+    return Producer.LOG if event.family == "log" else Producer.KEEPER
+
+
+def plain(value: Fact) -> Json:
+    """Return a fact as the JSON value that is stored."""
+    if isinstance(value, (Digest, PublicKey)):
+        return str(value)
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return [str(item) for item in value]
+
+
+def check(kind: Kind, value: Json) -> StoredFact:
+    """Check one stored value and return it as a reader sees it.
+
+    :raises MalformedError: not of that kind.
+    """
+    if kind is Kind.INTEGER:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INTEGER:
+            raise MalformedError("an integer from 0 to 2^53 - 1 is wanted")
+        return value
+    if kind is Kind.DIGEST_OR_NULL and value is None:
+        return None
+    if kind in _LISTS:
+        if not isinstance(value, list) or len(value) > MAX_LIST:
+            raise MalformedError(f"a list of at most {MAX_LIST} items is wanted")
+        return tuple(_text(kind, item) for item in value)
+    return _text(kind, value)
+
+
+def _text(kind: Kind, value: Json) -> str:
+    if not isinstance(value, str):
+        raise MalformedError(f"a {kind.value} is text")
+    try:
+        _TEXT[kind](value)
+    except ValueError:
+        raise MalformedError(f"the text isn't a {kind.value}") from None
+    return value

@@ -1,0 +1,196 @@
+"""Group commit: one writer takes whatever is queued, commits it once, and answers every caller of that batch.
+
+A queue and one worker, not a lock: callers that fight for a lock starve each other, and small batches waste syncs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+from strongroom.audit.errors import LogBusyError, LogHaltedError, LogOutcomeUnknownError
+from strongroom.audit.facts import Producer
+from strongroom.audit.sequencer import Batch, CheckpointSigner, Counters, EntryStore, admit, make_batch
+from strongroom.core.errors import UsageError
+
+MAX_BATCH: Final = 2048
+MAX_APPEND: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Durable: the entries stand at ``first`` and on, in the log of ``size`` entries that ``checkpoint`` signs."""
+
+    first: int
+    size: int
+    checkpoint: bytes
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entries: tuple[bytes, ...]
+    length: int
+    done: asyncio.Future[Receipt]
+
+
+class LogWriter:
+    """The only way into the log. Bound to one event loop; commits run in ``executor``, which has one thread.
+
+    ``committed`` is called in that thread after each commit. ``lag`` returns the bytes that derived copies still owe;
+    above ``max_lag`` appends are refused, so that nothing grows without bound. There is no switch to go on without
+    the log: after one failed commit every append fails for as long as this process lives. A failed sync may have
+    dropped the page, and a second try that succeeds would lie.
+    """
+
+    def __init__(
+        self,
+        store: EntryStore,
+        counters: Counters,
+        *,
+        origin: str,
+        sign: CheckpointSigner,
+        executor: Executor,
+        committed: Callable[[Batch], None] = lambda _batch: None,
+        lag: Callable[[], int] = lambda: 0,
+        max_queued: int = 4096,
+        max_bytes: int = 16 << 20,
+        wait_seconds: float = 5.0,
+    ) -> None:
+        self._store = store
+        self._counters = counters
+        self._origin = origin
+        self._sign = sign
+        self._executor = executor
+        self._committed = committed
+        self._lag = lag
+        self._max_lag = max_bytes
+        self._max_queued = max_queued
+        self._max_bytes = max_bytes
+        self._wait = wait_seconds
+        self._queue: deque[_Waiting] = deque()
+        self._queued = 0
+        self._bytes = 0
+        self._halted: str | None = None
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def halted(self) -> bool:
+        """Whether the log takes nothing more in this process."""
+        return self._halted is not None
+
+    def next_seq(self, producer: Producer) -> int:
+        """Return the counter that the producer's next entry must carry."""
+        return self._counters.next(producer)
+
+    def submit(self, entries: Sequence[bytes], *, by: Producer) -> asyncio.Future[Receipt]:
+        """Queue entries in the order of the calls; the future ends when they are durable.
+
+        :raises LogHaltedError: an earlier write failed.
+        :raises LogBusyError: the queue is full; nothing was queued.
+        :raises EntryError: a malformed entry; nothing was queued.
+        :raises OutOfSequenceError: not the producer's next entry; nothing was queued.
+        """
+        if self._halted is not None:
+            raise LogHaltedError(self._halted, remedy=_RESTART)
+        if not 0 < len(entries) <= MAX_APPEND:
+            raise UsageError(f"one append takes 1 to {MAX_APPEND} entries")
+        length = sum(map(len, entries))
+        if self._queued + len(entries) > self._max_queued or self._bytes + length > self._max_bytes:
+            raise LogBusyError("the log writer's queue is full")
+        if self._lag() > self._max_lag:
+            raise LogBusyError("the published tiles lag too far behind the log")
+        admit(self._counters, entries, by=by)
+        waiting = _Waiting(tuple(entries), length, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._queued += len(entries)
+        self._bytes += length
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work(), name="log-writer")
+        return waiting.done
+
+    async def confirmed(self, done: asyncio.Future[Receipt]) -> Receipt:
+        """Wait, not for ever, until what :meth:`submit` queued is durable.
+
+        :raises LogOutcomeUnknownError: not durable in time; it may become so later.
+        :raises LogHaltedError: the write failed.
+        """
+        try:
+            # Shielded: the caller's impatience must not take an entry out of an order that others already follow.
+            return await asyncio.wait_for(asyncio.shield(done), self._wait)
+        except TimeoutError:
+            done.add_done_callback(_forget)
+            raise LogOutcomeUnknownError(
+                f"the log didn't confirm the entry within {self._wait:g} seconds", remedy="Treat the act as not done."
+            ) from None
+        except asyncio.CancelledError:
+            done.add_done_callback(_forget)
+            raise
+
+    async def append(self, entries: Sequence[bytes], *, by: Producer) -> Receipt:
+        """Queue entries and wait until they are durable. Raises what :meth:`submit` and :meth:`confirmed` raise."""
+        return await self.confirmed(self.submit(entries, by=by))
+
+    async def drain(self) -> None:
+        """Wait until everything queued so far is durable or refused."""
+        while self._worker is not None:
+            await asyncio.shield(self._worker)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._queue and self._halted is None:
+                taken = self._take()
+                try:
+                    batch = await loop.run_in_executor(self._executor, self._commit, taken)
+                except Exception as error:  # noqa: BLE001 - whatever failed, the log must stop and say so
+                    self._halt(taken, error)
+                else:
+                    self._answer(taken, batch)
+        finally:
+            self._worker = None
+
+    def _take(self) -> list[_Waiting]:
+        taken: list[_Waiting] = []
+        count = 0
+        while self._queue and (not taken or count + len(self._queue[0].entries) <= MAX_BATCH):
+            waiting = self._queue.popleft()
+            taken.append(waiting)
+            count += len(waiting.entries)
+        return taken
+
+    def _commit(self, taken: list[_Waiting]) -> Batch:
+        entries = [entry for waiting in taken for entry in waiting.entries]
+        batch = make_batch(self._store.frontier, entries, origin=self._origin, sign=self._sign)
+        self._store.commit(batch)
+        self._committed(batch)
+        return batch
+
+    def _answer(self, taken: list[_Waiting], batch: Batch) -> None:
+        first = batch.first
+        for waiting in taken:
+            self._queued -= len(waiting.entries)
+            self._bytes -= waiting.length
+            if not waiting.done.done():
+                waiting.done.set_result(Receipt(first, batch.size, batch.checkpoint))
+            first += len(waiting.entries)
+
+    def _halt(self, taken: list[_Waiting], error: Exception) -> None:
+        self._halted = f"the log writer halted: a commit failed ({getattr(error, 'code', type(error).__name__)})"
+        for waiting in (*taken, *self._queue):
+            if not waiting.done.done():
+                waiting.done.set_exception(LogHaltedError(self._halted, remedy=_RESTART))
+        self._queue.clear()
+        self._queued = self._bytes = 0
+
+
+_RESTART: Final = "Find out why the disk refused, then restart the log writer; it checks all entries before it goes on."
+
+
+def _forget(done: asyncio.Future[Receipt]) -> None:
+    # The caller is gone: read the outcome so that the loop doesn't report it as lost.
+    if not done.cancelled():
+        done.exception()
