@@ -235,3 +235,9 @@ class NoSuchFileError(NotFoundError):
     """The sealed model has no file of that name."""
 
     code = "no-such-file"
+
+
+class NothingToSealError(UsageError):
+    """A directory without a file."""
+
+    code = "nothing-to-seal"

@@ -87,8 +87,11 @@ class Index:
                 fields.constant("v", 1)
                 files = fields.objects("files", SealedFile.read, most=MAX_OBJECTS)
             check_distinct(item.name for item in files)
-        except (MalformedError, UnsafeNameError) as error:
+        except MalformedError as error:
             raise SealedIndexError(f"the index is malformed: {error.message}") from None
+        except UnsafeNameError as error:
+            # Without the name: it is sealed, and this message may be logged.
+            raise SealedIndexError(f"the index holds a name that is refused ({error.code})") from None
         names = [item.name for item in files]
         if names != sorted(names):
             raise SealedIndexError("the index isn't in ascending order of names")

@@ -252,7 +252,7 @@ def verify_manifest(envelope: Envelope, publisher_key: PublicKey, *, expect: Man
         raise OtherModelError(f"the manifest describes model `{manifest.model}`, not `{expect.model}`")
     if expect.version is not None and manifest.version < expect.version:
         raise OlderVersionError(
-            f"the manifest describes version {manifest.version} of `{expect.model}`; version {expect.version} is current",
+            f"the manifest describes version {manifest.version} of `{expect.model}`; {expect.version} is current",
             remedy="fetch the current version; an old one may have been put back on purpose",
         )
     if expect.version is not None and manifest.version > expect.version:

@@ -1,4 +1,4 @@
-"""Names of the files in a model: relative POSIX paths that mean one file, inside the directory, on every file system."""
+"""Names of a model's files: relative POSIX paths that mean one file, inside the directory, on every file system."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from strongroom.core.canonical import encode
 from strongroom.core.digest import Digest
-from strongroom.core.errors import MalformedError
+from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.ids import ModelId
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.sealing.errors import NotSealedError, SealedFormatError
-from strongroom.sealing.floe import FloeParameters
+from strongroom.sealing.floe import KEY_LENGTH, FloeParameters
 
 MAGIC: Final = b"\x89SRW\r\n\x1a\n"
 """As in PNG: a byte that isn't ASCII, and line ends that a text-mode copy would damage."""
@@ -46,9 +46,12 @@ def key_commitment(data_key: SecretBytes) -> bytes:
     """Return 32 bytes that name a data key and commit to it: HKDF-Expand-SHA-384 under a label of its own.
 
     The label can't collide with FLOE's use of the same key: FLOE's derivations all begin with a zero byte.
+
+    :raises UsageError: a data key that doesn't have 32 bytes.
     """
-    info = _COMMITMENT_LABEL
-    return HKDFExpand(hashes.SHA384(), COMMITMENT_LENGTH, info).derive(data_key.reveal(TOKEN))
+    if len(data_key) != KEY_LENGTH:
+        raise UsageError("a data key has 32 bytes")
+    return HKDFExpand(hashes.SHA384(), COMMITMENT_LENGTH, _COMMITMENT_LABEL).derive(data_key.reveal(TOKEN))
 
 
 def model_version_id(genesis: Digest, model: ModelId, version: int) -> bytes:

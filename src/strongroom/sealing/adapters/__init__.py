@@ -1,0 +1,1 @@
+"""Where sealing touches the outside world: directories of files."""
