@@ -22,12 +22,15 @@ class SecretUseError(StrongroomError):
 
 
 class SecretBytes:
-    """A secret in one wipeable buffer. Takes over ``buffer``: the caller must not keep it."""
+    """A secret in one wipeable buffer. Takes over ``buffer``: the caller must not keep it.
+
+    A ``memoryview`` must be writable and of single bytes; it is how memory other than the heap is used.
+    """
 
     __slots__ = ("_buffer",)
 
-    def __init__(self, buffer: bytearray) -> None:
-        self._buffer: bytearray | None = buffer
+    def __init__(self, buffer: bytearray | memoryview) -> None:
+        self._buffer: bytearray | memoryview | None = buffer
 
     def __len__(self) -> int:
         return len(self._open())
@@ -47,7 +50,7 @@ class SecretBytes:
                 ctypes.memset((ctypes.c_char * size).from_buffer(self._buffer), 0, size)
             self._buffer = None
 
-    def _open(self) -> bytearray:
+    def _open(self) -> bytearray | memoryview:
         if self._buffer is None:
             raise SecretUseError("the secret was wiped")
         return self._buffer

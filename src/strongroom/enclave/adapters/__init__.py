@@ -1,0 +1,1 @@
+"""What touches the kernel: namespaces, mounts, Landlock, seccomp, secret memory, processes, facts."""
