@@ -63,7 +63,11 @@ class Fields:
 
     def binary(self, name: str, *, max_length: int = 65536) -> bytes:
         """Take base64 text (RFC 4648 section 4) of at most ``max_length`` bytes once decoded."""
-        return self.parsed(name, from_base64, max_length=(max_length + 2) // 3 * 4)
+        value = self.parsed(name, from_base64, max_length=(max_length + 2) // 3 * 4)
+        # Base64 rounds up to three bytes: text of the allowed length can still hold two bytes too many.
+        if len(value) > max_length:
+            raise self._wrong(name, f"at most {max_length} bytes in base64")
+        return value
 
     def integer(self, name: str, *, least: int = 0, most: int = 2**53 - 1) -> int:
         """Take an integer within [least, most]."""

@@ -14,8 +14,8 @@ VectorId = NewType("VectorId", str)
 CategoryId = NewType("CategoryId", str)
 """A category of attack vectors, e.g. ``RUC``."""
 
-MEASURE_FORM: Final = re.compile(r"SL[1-5]-[A-Z]{3}-\d\d")
-_VECTOR_FORM: Final = re.compile(r"[A-Z]{3}-\d{1,2}")
+MEASURE_FORM: Final = re.compile(r"SL[1-5]-[A-Z]{3}-[0-9]{2}")
+_VECTOR_FORM: Final = re.compile(r"[A-Z]{3}-[0-9]{1,2}")
 _CATEGORY_FORM: Final = re.compile(r"[A-Z]{3}")
 
 
