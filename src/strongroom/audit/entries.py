@@ -5,6 +5,7 @@ The log writer can order entries, but can't invent one for the keeper: whoever r
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ MAX_ENTRY: Final = 65_535
 """An entry bundle counts an entry's length in two bytes (c2sp.org/tlog-tiles)."""
 PAYLOAD_TYPE: Final = payload_type("entry.v1")
 _SIGNATURE_SIZE: Final = 64
+_instant = functools.lru_cache(maxsize=1024)(parse_instant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def _read(data: bytes) -> Entry:
     if not isinstance(seq, int) or isinstance(seq, bool) or not isinstance(at, str):
         raise EntryError("a log entry's `seq` is an integer and its `at` an instant")
     _check_head(known, producer, seq)
-    instant = parse_instant(at)
+    instant = _instant(at)
     facts = _read_facts(known, body["facts"])
     signature = _read_signature(body, producer)
     if _canonical(body) != data:

@@ -148,7 +148,13 @@ def read_entries(fields: Fields, *, most: int) -> tuple[bytes, ...]:
 
     :raises MalformedError: not a list of base64 texts.
     """
-    return tuple(from_base64(text) for text in fields.texts("entries", most=most, max_length=88_000))
+    return tuple(_binary(where, item, 88_000) for where, item in fields.items("entries", most=most))
+
+
+def _binary(where: str, item: Json, most: int) -> bytes:
+    if not isinstance(item, str) or len(item) > most:
+        raise MalformedError(f"`{where}` must be base64 text of at most {most} characters")
+    return from_base64(item)
 
 
 def write_hashes(hashes: tuple[bytes, ...]) -> Json:
@@ -161,4 +167,4 @@ def read_hashes(fields: Fields) -> tuple[bytes, ...]:
 
     :raises MalformedError: not a list of base64 texts.
     """
-    return tuple(from_base64(text) for text in fields.texts("proof", most=128, max_length=44))
+    return tuple(_binary(where, item, 44) for where, item in fields.items("proof", most=128))

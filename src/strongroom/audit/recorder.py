@@ -44,6 +44,7 @@ class Recorder:
         self._seen = seen
         self._order = asyncio.Lock()
         self._next: int | None = None
+        self._verified: tuple[bytes, Checkpoint | None] = (b"", None)
         self._in_flight: set[asyncio.Future[Receipt]] = set()
 
     @property
@@ -78,8 +79,11 @@ class Recorder:
             self._next = None
 
     def _note(self, receipt: Receipt) -> None:
-        checkpoint = read_checkpoint(receipt.checkpoint, self._key)
-        if checkpoint.size != receipt.size or not 0 <= receipt.first < checkpoint.size:
+        if receipt.checkpoint != self._verified[0]:
+            # Callers of one batch share its checkpoint; each note is verified once.
+            self._verified = (receipt.checkpoint, read_checkpoint(receipt.checkpoint, self._key))
+        checkpoint = self._verified[1]
+        if checkpoint is None or checkpoint.size != receipt.size or not 0 <= receipt.first < checkpoint.size:
             raise MissingRowsError("the log's answer isn't covered by its checkpoint", index=receipt.first)
         if self._seen is not None:
             if checkpoint.size == self._seen.size and checkpoint.root != self._seen.root:
