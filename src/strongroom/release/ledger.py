@@ -15,7 +15,8 @@ from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import TamperedError
 from strongroom.core.events import EventName
-from strongroom.core.ids import ModelId, PlatformId
+from strongroom.core.ids import ModelId, PersonId, PlatformId
+from strongroom.core.signature import PublicKey
 
 
 class LedgerError(TamperedError):
@@ -39,7 +40,7 @@ class Version:
     version: int
     manifest: Digest
     data_key: str
-    publisher_key: str
+    publisher_key: PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,16 @@ class Use:
 
     index: int
     recipient: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataKey:
+    """For which version a data key was made, under whose request."""
+
+    model: ModelId
+    version: int
+    request: Digest
+    requester: PersonId
 
 
 @dataclass(slots=True)
@@ -64,14 +75,16 @@ class Ledger:
     rosters: set[Digest] = field(default_factory=set)
     """Every roster that was ever in force."""
     platforms: dict[PlatformId, Digest] = field(default_factory=dict)
+    ek_certificates: set[Digest] = field(default_factory=set)
     revoked_platforms: set[PlatformId] = field(default_factory=set)
-    created: set[Digest] = field(default_factory=set)
+    created: dict[Digest, PersonId] = field(default_factory=dict)
+    """Every recorded request, and who made it."""
     denied: set[Digest] = field(default_factory=set)
     revoked: set[Digest] = field(default_factory=set)
     uses: dict[Digest, list[Use]] = field(default_factory=dict)
     frozen: set[ModelId] = field(default_factory=set)
     versions: dict[ModelId, list[Version]] = field(default_factory=dict)
-    data_keys: dict[str, tuple[ModelId, int]] = field(default_factory=dict)
+    data_keys: dict[str, DataKey] = field(default_factory=dict)
 
     def current(self, model: ModelId) -> Version | None:
         """Return the current version of a model, if any is registered."""
@@ -119,9 +132,21 @@ def _use(ledger: Ledger, index: int, entry: Entry) -> None:
     uses.append(Use(index=index, recipient=entry.digest("recipient")))
 
 
+def _created(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.created[entry.digest("request")] = PersonId(entry.text("requester"))
+
+
 def _key_created(ledger: Ledger, index: int, entry: Entry) -> None:
     _use(ledger, index, entry)
-    ledger.data_keys[entry.text("data_key")] = (ModelId(entry.text("model")), entry.integer("version"))
+    request = entry.digest("request")
+    if request not in ledger.created:
+        raise LedgerError(f"entry {index} makes a data key under a request that isn't in the log")
+    ledger.data_keys[entry.text("data_key")] = DataKey(
+        model=ModelId(entry.text("model")),
+        version=entry.integer("version"),
+        request=request,
+        requester=ledger.created[request],
+    )
 
 
 def _control(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -154,6 +179,7 @@ def _enrol(ledger: Ledger, index: int, entry: Entry) -> None:
     # An identity, once enrolled, is immutable: a second record would let another key take it over.
     if ledger.platforms.setdefault(platform, record) != record:
         raise LedgerError(f"entry {index} enrols platform `{platform}` a second time")
+    ledger.ek_certificates.add(entry.digest("ek_certificate"))
 
 
 def _register(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -162,7 +188,7 @@ def _register(ledger: Ledger, index: int, entry: Entry) -> None:
         version=entry.integer("version"),
         manifest=entry.digest("manifest"),
         data_key=entry.text("data_key"),
-        publisher_key=entry.text("publisher_key"),
+        publisher_key=entry.public_key("publisher_key"),
     )
     before = versions[-1].version if versions else 0
     if version.version != before + 1:
@@ -177,7 +203,7 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.REFERENCE_VALUES_ADOPTED: _adopt("reference_values"),
     EventName.PLATFORM_ENROLLED: _enrol,
     EventName.PLATFORM_REVOKED: _revoke_platform,
-    EventName.REQUEST_CREATED: lambda ledger, _i, entry: ledger.created.add(entry.digest("request")),
+    EventName.REQUEST_CREATED: _created,
     EventName.REQUEST_DENIED: lambda ledger, _i, entry: ledger.denied.add(entry.digest("request")),
     EventName.GRANT_REVOKED: _revoke_grant,
     EventName.MODEL_FROZEN: _freeze,

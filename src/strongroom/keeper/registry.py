@@ -1,0 +1,132 @@
+"""Two things that the keeper registers for good: enrolled platforms and published versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from strongroom.attestation.enrolment import EnrolmentRequest, PendingEnrolment, begin, finish
+from strongroom.attestation.platform_record import PLATFORM_TYPE
+from strongroom.audit.facts import Fact
+from strongroom.core.clock import Clock
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope, sign
+from strongroom.core.errors import ConflictError, DeniedError, NotFoundError
+from strongroom.core.events import EventName
+from strongroom.keeper.journal import Recorded
+from strongroom.keeper.service import Keeper
+from strongroom.keys.wrapping import RandomBytes
+from strongroom.sealing.manifest import ManifestExpectation, read_manifest, verify_manifest
+
+MAX_PENDING: Final = 64
+SESSION_BYTES: Final = 16
+
+
+class PlatformEnrolledError(ConflictError):
+    """The platform or its TPM is enrolled already; an enrolled identity never changes."""
+
+    code = "platform-enrolled"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEnrolment:
+    """An enrolment that waits for the platform's answer."""
+
+    session: str
+    pending: PendingEnrolment
+
+
+class PlatformRegistry:
+    """Enrols platforms. Pending enrolments live in memory alone, bounded."""
+
+    def __init__(self, keeper: Keeper, clock: Clock, random_bytes: RandomBytes) -> None:
+        self._keeper = keeper
+        self._clock = clock
+        self._random = random_bytes
+        self._open: dict[str, PendingEnrolment] = {}
+
+    def begin(self, request: EnrolmentRequest) -> OpenEnrolment:
+        """Check the platform's certificates and make the credential that only its TPM opens.
+
+        :raises DeniedError: no reference values are in force, or too many enrolments are open.
+        :raises ChainRefusedError: no chain to a root that the reference values list.
+        """
+        self._keeper.require_unlocked()
+        values = self._keeper.documents.reference_values
+        if values is None:
+            raise DeniedError("no reference values are in force", reason="no-reference-values")
+        now = self._clock.now()
+        self._open = {name: pending for name, pending in self._open.items() if pending.expires > now}
+        if len(self._open) >= MAX_PENDING:
+            raise DeniedError(
+                "too many enrolments are open", reason="enrolments-busy", remedy="try again in five minutes"
+            )
+        pending = begin(request, roots=values.ek_roots, at=now, random_bytes=self._random)
+        session = self._random(SESSION_BYTES).hex()
+        self._open[session] = pending
+        return OpenEnrolment(session, pending)
+
+    async def finish(self, session: str, answer: bytes) -> Envelope:
+        """Check the answer, record the platform, and return its record signed by the keeper.
+
+        :raises NotFoundError: no such enrolment is open.
+        :raises EnrolmentRefusedError: the answer is late or wrong.
+        :raises PlatformEnrolledError: it is enrolled already.
+        """
+        self._keeper.require_unlocked()
+        pending = self._open.pop(session, None)
+        if pending is None:
+            raise NotFoundError("no such enrolment is open", remedy="begin again")
+        record = finish(pending, answer, at=self._clock.now())
+        ledger = self._keeper.journal.ledger
+        if record.platform in ledger.platforms or record.ek_certificate in ledger.ek_certificates:
+            raise PlatformEnrolledError(f"the platform `{record.platform}`, or its TPM, is enrolled already")
+        envelope = sign(PLATFORM_TYPE, record.to_bytes(), self._keeper.vault.signer)
+        facts: dict[str, Fact] = {
+            "platform": record.platform,
+            "record": envelope.digest,
+            "ek_certificate": record.ek_certificate,
+            "isolation": record.isolation.value,
+        }
+        await self._keeper.record_pinned(EventName.PLATFORM_ENROLLED, facts)
+        return envelope
+
+
+async def register_version(keeper: Keeper, manifest: Envelope, request: Digest) -> Recorded:
+    """Register a sealed version: from then on it is the current one of its model.
+
+    :param request: the ``seal`` request under which the data key was made.
+    :raises DeniedError: the manifest doesn't fit that request, its publisher, or the version before it.
+    :raises TamperedError: the manifest isn't the publisher's.
+    """
+    keeper.require_unlocked()
+    ledger = keeper.journal.ledger
+    claimed = read_manifest(manifest)
+    made = ledger.data_keys.get(claimed.data_key_id)
+    if made is None or made.request != request or (made.model, made.version) != (claimed.model, claimed.version):
+        raise DeniedError("the manifest names a data key that wasn't made for it", reason="data-key-of-another-version")
+    current = ledger.current(claimed.model)
+    if claimed.predecessor != (current.manifest if current else None):
+        raise DeniedError("the manifest doesn't name the current version as its predecessor", reason="not-a-successor")
+    publisher = keeper.roster().person(claimed.publisher)
+    if publisher.id != made.requester:
+        raise DeniedError("the manifest's publisher didn't ask for its data key", reason="other-publisher")
+    signers = {signature.key_id for signature in manifest.signatures}
+    key = next((key for key in publisher.keys if key.key_id in signers), None)
+    if key is None:
+        raise DeniedError("the manifest isn't signed by its publisher", reason="other-publisher")
+    expected = ManifestExpectation(
+        genesis=keeper.genesis.digest, model=claimed.model, version=claimed.version, digest=None
+    )
+    verified = verify_manifest(manifest, key, expect=expected)
+    facts: dict[str, Fact] = {
+        "request": request,
+        "model": verified.model,
+        "version": verified.version,
+        "manifest": verified.digest,
+        "predecessor": verified.predecessor,
+        "publisher": publisher.id,
+        "publisher_key": key,
+        "data_key": verified.data_key_id,
+    }
+    return await keeper.record_pinned(EventName.VERSION_REGISTERED, facts)
