@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+from strongroom.framework.ids import MEASURE_FORM
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -25,6 +29,8 @@ sys.exit(min(failed, 100))
 """
 # Alembic gives these their meaning: they run inside its migration context and are no modules of the package.
 RUN_BY_ALEMBIC = "strongroom.broker.migrations."
+# What all measures stand on, or what only carries words between people and processes.
+SHARED_GROUND = {"cli", "core", "ipc"}
 
 
 def modules() -> list[str]:
@@ -49,8 +55,11 @@ def test_every_module_imports_on_its_own() -> None:
 
 def test_every_package_says_which_measures_it_serves() -> None:
     for folder in sorted((SRC / "strongroom").iterdir()):
-        if not folder.is_dir() or folder.name.startswith("__") or folder.name == "core":
+        if not folder.is_dir() or folder.name.startswith("__") or folder.name in SHARED_GROUND:
             continue
         init = folder / "__init__.py"
         assert init.is_file(), f"{folder.name} has no __init__.py"
-        assert init.read_text(encoding="utf-8").startswith('"""Serves '), f"{folder.name}: name its RAND measures first"
+        said = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+        assert re.search(MEASURE_FORM.pattern, said.partition("\n\n")[0]), (
+            f"{folder.name}: name its RAND measures first"
+        )

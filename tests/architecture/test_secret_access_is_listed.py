@@ -10,7 +10,10 @@ TOKEN_MODULE = "strongroom.core.insecure_secret_access"
 
 # Sorted. Beside each: why it must see the bytes.
 READERS = {
+    "strongroom.attestation.enrolment": "compares what the TPM recovered with the challenge",
     "strongroom.core.secret": "defines what the token opens (for the type checker only)",
+    "strongroom.enclave.adapters.secret_memory": "moves a data key into locked pages",
+    "strongroom.keeper.vault": "makes the keeper's signing key from its seed",
     "strongroom.keys.adapters.local": "opens the root key's file",
     "strongroom.keys.recipient": "encrypts a data key to its recipient",
     "strongroom.keys.wrapping": "wraps and unwraps",
