@@ -12,7 +12,7 @@ from strongroom.core.errors import MalformedError
 Instant = int
 """Whole seconds since 1970-01-01T00:00:00Z."""
 
-_FORM: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+_FORM: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 class Clock(Protocol):
