@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -134,6 +135,14 @@ def test_an_index_that_fits_is_read() -> None:
 def test_an_index_that_lies_is_refused(change: dict[str, Json]) -> None:
     with pytest.raises(SealedIndexError):
         Index.parse(encode({"v": 1, "files": [FILE | change]}), MANIFEST)
+
+
+def test_an_index_out_of_order_is_refused() -> None:
+    two = replace(MANIFEST, objects=(*MANIFEST.objects, replace(MANIFEST.objects[0], object_id=b"2" * 16)))
+    second = FILE | {"name": "z", "object": (b"2" * 16).hex()}
+    assert len(Index.parse(encode({"v": 1, "files": [FILE, second]}), two).files) == 2
+    with pytest.raises(SealedIndexError):
+        Index.parse(encode({"v": 1, "files": [second, FILE]}), two)
 
 
 def test_an_index_that_names_a_file_twice_is_refused() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.core.errors import StrongroomError, UsageError
-from strongroom.sealing.adapters.directory import open_directory, read_envelope
+from strongroom.sealing.adapters.directory import SealedDirectory, open_directory, read_envelope
 from strongroom.sealing.errors import (
     DestinationExistsError,
     NameCollisionError,
@@ -209,12 +209,11 @@ def test_a_killed_seal_leaves_the_old_version_whole(tmp_path: Path, at: int) -> 
 
 def test_two_seals_at_once_do_not_sweep_each_other(tmp_path: Path) -> None:
     write_model(tmp_path / "m", {"a": (0o644, content(ROOM))})
-    inner = []
+    inner: list[SealedDirectory] = []
 
     def other(_done: int, _total: int) -> None:
         if not inner:
-            inner.append(None)
-            inner[0] = seal_model(tmp_path / "m", tmp_path / "m.sealed", random_bytes=CountedRandom(b"inner"))
+            inner.append(seal_model(tmp_path / "m", tmp_path / "m.sealed", random_bytes=CountedRandom(b"inner")))
 
     with pytest.raises(DestinationExistsError):
         seal_model(tmp_path / "m", tmp_path / "m.sealed", progress=other)

@@ -23,6 +23,7 @@ from strongroom.sealing.errors import (
     TruncatedError,
     WrongDataKeyError,
 )
+from strongroom.sealing.floe import Floe
 from strongroom.sealing.header import HEADER_LENGTH, SealedHeader
 from strongroom.sealing.open import ObjectReader
 from strongroom.sealing.seal import SealedFacts
@@ -34,6 +35,7 @@ from support.sealed import (
     data_key,
     expectation,
     opened_bytes,
+    prelude,
     sealed_bytes,
 )
 
@@ -215,6 +217,41 @@ def test_absurd_header_values_are_refused_before_anything_is_allocated(offset: i
         SealedHeader.parse(header)
 
 
+def test_reading_the_start_proves_the_length_first() -> None:
+    # Cut on a segment boundary, under a manifest that agrees: a reader of the first bytes alone must notice.
+    shorter = _joined(SEGMENTS[:2])
+    with pytest.raises(TruncatedError):
+        ObjectReader(BytesSource(shorter), expectation(FACTS, size=len(shorter)), data_key())
+
+
+def test_an_empty_last_segment_after_others_is_refused() -> None:
+    # Authentic FLOE, made by a holder of the key; sealing never writes it, so one file has one ciphertext length.
+    floe, tag = Floe.begin(data_key(), prelude().to_bytes(), bytes(32), prelude().parameters)
+    made = bytearray(prelude().to_bytes() + tag)
+    for position, size in enumerate((ROOM, 0)):
+        out = bytearray(size + 32)
+        plain = memoryview(bytes(size))
+        floe.encrypt_segment(memoryview(out), plain, position=position, nonce=bytes(12), final=position == 1)
+        made += out
+    digest = Digest.of(made[:HEADER_LENGTH])
+    forged = SealedFacts(
+        header=digest, root=digest, size=len(made), plain_size=ROOM, plain_digest=Digest.of(bytes(ROOM))
+    )
+    with pytest.raises(ExtendedError):
+        opened_bytes(bytes(made), forged)
+
+
+def test_unauthenticated_plaintext_is_wiped_where_it_was_written() -> None:
+    header = SealedHeader.parse(SEALED[:HEADER_LENGTH])
+    floe = Floe.resume(data_key(), header.prelude.to_bytes(), header.floe, header.prelude.parameters)
+    segment = bytearray(SEGMENTS[0])
+    segment[-1] ^= 1
+    out = bytearray(ROOM)
+    with pytest.raises(SegmentTamperedError):
+        floe.decrypt_segment(memoryview(out), memoryview(segment), position=0, final=False)
+    assert not any(out)
+
+
 def test_after_one_bad_segment_nothing_more_is_read() -> None:
     changed = bytearray(SEALED)
     changed[HEADER_LENGTH + SEGMENT + 100] ^= 1
@@ -232,7 +269,7 @@ def test_after_one_bad_segment_nothing_more_is_read() -> None:
 def test_a_forger_with_the_data_key_is_caught_before_the_last_byte() -> None:
     forged, facts = sealed_bytes(bytes(len(PLAIN)), seed=b"seed")
     assert facts.header == FACTS.header
-    seen = []
+    seen: list[int] = []
     with (
         pytest.raises(PlaintextMismatchError),
         ObjectReader(BytesSource(forged), expectation(FACTS), data_key()) as reader,

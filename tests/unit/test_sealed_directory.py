@@ -18,6 +18,7 @@ from strongroom.sealing.adapters.directory import (
     read_envelope,
     verify_directory,
 )
+from strongroom.sealing.adapters.files import folder, regular_file
 from strongroom.sealing.adapters.opened import OpenedModel
 from strongroom.sealing.errors import (
     CiphertextMismatchError,
@@ -32,7 +33,9 @@ from strongroom.sealing.errors import (
     OtherModelObjectError,
     OtherObjectError,
     PlaintextMismatchError,
+    SealedIndexError,
     SegmentTamperedError,
+    SpecialFileError,
     SymlinkError,
     TruncatedError,
     UnexpectedObjectError,
@@ -184,7 +187,7 @@ def test_no_byte_of_an_altered_file_is_handed_out(place: Path, manifest: Verifie
     data[HEADER_LENGTH + 2 * 65536 + 99] ^= 1
     path.write_bytes(data)
     with _opened(place, manifest) as model:
-        chunks = []
+        chunks: list[int] = []
         with pytest.raises(SegmentTamperedError, match="segment 2"):
             chunks.extend(len(chunk) for chunk in model.read_file("model.safetensors"))
         assert chunks == []
@@ -282,6 +285,30 @@ def test_symbolic_links_are_not_followed(place: Path, manifest: VerifiedManifest
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SymlinkError):
         _opened(place, manifest)
+
+
+def test_a_link_put_there_after_the_listing_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("real/file")
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    with folder(tmp_path) as fd:
+        for name in ("link", "folder/file", "loop"):
+            with pytest.raises(SymlinkError), regular_file(name, within=fd):
+                pass
+        for name in ("pipe", "real"):
+            with pytest.raises(SpecialFileError), regular_file(name, within=fd):
+                pass
+
+
+def test_an_absurd_index_is_refused_before_it_is_read(place: Path, manifest: VerifiedManifest) -> None:
+    huge = VerifiedManifest(replace(manifest, index=replace(manifest.index, size=1 << 40)))
+    (place / "manifest.json").write_bytes(manifest_envelope(huge, SIGNER).to_bytes())
+    os.truncate(place / "index.sealed", 1 << 40)
+    with pytest.raises(SealedIndexError):
+        _opened(place, huge)
 
 
 def test_a_directory_without_a_manifest_is_incomplete(place: Path, manifest: VerifiedManifest) -> None:

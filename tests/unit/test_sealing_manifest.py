@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.core.canonical import decode, encode
+from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, payload_type, sign
 from strongroom.core.errors import MalformedError
@@ -128,11 +128,11 @@ def test_objects_are_there_once_and_in_order() -> None:
         ("extra", 1),
     ],
 )
-def test_any_other_member_is_refused(member: str, value: object) -> None:
+def test_any_other_member_is_refused(member: str, value: Json) -> None:
     parsed = decode(MANIFEST.to_bytes())
     assert isinstance(parsed, dict)
     with pytest.raises(MalformedError):
-        Manifest.parse(encode(parsed | {member: value}))  # type: ignore[dict-item]
+        Manifest.parse(encode(parsed | {member: value}))
 
 
 def test_a_missing_member_is_refused() -> None:

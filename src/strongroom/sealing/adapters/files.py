@@ -39,8 +39,8 @@ def storage(doing: str, place: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise NoSpaceError(
                 f"no room while {doing}: {why}",
-                remedy=f"free space on the file system of `{place}` (or raise the quota or file size limit) and try again; "
-                "nothing half-done was left",
+                remedy=f"free space on the file system of `{place}` (or raise the quota or size limit), then try again;"
+                " nothing half-done was left",
             ) from error
         raise StorageError(f"the file system refused while {doing}: {why}", remedy=f"look at `{place}`") from error
 
