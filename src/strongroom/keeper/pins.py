@@ -79,10 +79,10 @@ class PinStore(Protocol):
 class DocumentStore(Protocol):
     """The keeper's own copies of the signed documents in force, checked again at each start."""
 
-    def load(self, kind: str) -> bytes | None:
-        """Return the envelope kept for a kind."""
+    def load(self, kind: str, digest: Digest) -> bytes | None:
+        """Return the envelope of the document with this digest."""
         ...
 
-    def save(self, kind: str, envelope: bytes) -> None:
+    def save(self, kind: str, digest: Digest, envelope: bytes) -> None:
         """Make an envelope durable."""
         ...

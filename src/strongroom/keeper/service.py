@@ -31,7 +31,15 @@ from strongroom.keys.wrapping import RandomBytes
 from strongroom.personnel.roster import Roster
 from strongroom.release.challenge import CHALLENGE_SECONDS, Challenge, OpenChallenges
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery
-from strongroom.release.documents import ADOPTED_EVENTS, Candidate, DocumentKind, Documents, adopted, examine_document
+from strongroom.release.documents import (
+    ADOPTED_EVENTS,
+    Candidate,
+    DocumentKind,
+    Documents,
+    StaleDocumentError,
+    adopted,
+    examine_document,
+)
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.release.judge import Verdict, examine
 from strongroom.release.ledger import Version
@@ -83,11 +91,13 @@ class Keeper:
         pins = self._pins.load()
         await self.journal.replay(pins)
         for kind in DocumentKind:
-            data = self._kept.load(kind.value)
-            if data is not None and adopted(self.journal.ledger, kind) is not None:
-                candidate, in_force = examine_document(kind, Envelope.parse(data), self.genesis, self.journal.ledger)
-                if in_force:
-                    candidate.put_into(self.documents)
+            in_force = adopted(self.journal.ledger, kind)
+            data = self._kept.load(kind.value, in_force.document) if in_force else None
+            if data is not None:
+                candidate, known = examine_document(kind, Envelope.parse(data), self.genesis, self.journal.ledger)
+                if not known:
+                    raise StaleDocumentError(f"the keeper's copy of the {kind.value} isn't the one in force")
+                candidate.put_into(self.documents)
         if self.journal.ledger.key_epoch == 0:
             self._record(EventName.EPOCH_CREATED, {"epoch": self.vault.epoch})
         await self._pinned(self._record(EventName.KEEPER_UNLOCKED, {}))
@@ -107,7 +117,7 @@ class Keeper:
         """Take a document signed by the root quorum into force; returns its log index, None if it was in force."""
         self.require_unlocked()
         candidate, in_force = examine_document(kind, envelope, self.genesis, self.journal.ledger)
-        self._kept.save(kind.value, envelope.to_bytes())
+        self._kept.save(kind.value, candidate.digest, envelope.to_bytes())
         if in_force:
             candidate.put_into(self.documents)
             return None

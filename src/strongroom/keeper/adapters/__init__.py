@@ -1,0 +1,1 @@
+"""The keeper's own files, and its connection to the log writer."""

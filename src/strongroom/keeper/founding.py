@@ -1,0 +1,59 @@
+"""Founding a deployment: root key, keeper's signing key, first epoch key, and the genesis that pins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from strongroom.core.clock import Instant
+from strongroom.core.digest import Digest
+from strongroom.core.errors import UsageError
+from strongroom.core.genesis import MAX_ROOT_KEYS, Genesis
+from strongroom.core.insecure_secret_access import TOKEN
+from strongroom.core.secret import SecretBytes
+from strongroom.core.signature import Ed25519Signer, PublicKey
+from strongroom.keeper.vault import Keyring, new_keyring
+from strongroom.keys.wrapping import RandomBytes, new_key
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """What a new deployment's keeper keeps, and what everybody pins."""
+
+    genesis: Genesis
+    keyring: Keyring
+
+
+def found(
+    *,
+    deployment: str,
+    root_keys: Sequence[PublicKey],
+    root_threshold: int,
+    log_key: PublicKey,
+    at: Instant,
+    random_bytes: RandomBytes,
+    wrap_root: Callable[[SecretBytes, Digest], bytes],
+) -> Founded:
+    """Make the keys and the genesis. ``wrap_root`` is the provider: (root key, genesis digest) -> what it stores.
+
+    :raises UsageError: fewer than two root signatures would be needed, or a key is listed twice.
+    """
+    if not 2 <= root_threshold <= len(root_keys) <= MAX_ROOT_KEYS or len(set(root_keys)) != len(root_keys):
+        raise UsageError(
+            f"{len(root_keys)} root keys with a threshold of {root_threshold} can't found a deployment",
+            remedy="name at least two different root keys and a threshold of two: nobody may change the rules alone",
+        )
+    with new_key(random_bytes) as seed, new_key(random_bytes) as root:
+        signer = Ed25519Signer.from_seed(bytes(seed.reveal(TOKEN)))
+        genesis = Genesis(
+            deployment=deployment,
+            created=at,
+            root_keys=tuple(root_keys),
+            root_threshold=root_threshold,
+            keeper_key=signer.public_key,
+            log_origin=f"strongroom/{deployment}",
+            log_key=log_key,
+        )
+        Genesis.parse(genesis.to_bytes())
+        stored = wrap_root(root, genesis.digest)
+        return Founded(genesis, new_keyring(genesis.digest, root, stored, seed, random_bytes=random_bytes))

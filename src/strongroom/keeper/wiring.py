@@ -1,0 +1,163 @@
+"""The keeper's process: unlock, replay, serve.
+
+``python -m strongroom.keeper.wiring --home DIR --passphrase-fd N``
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from strongroom.audit.adapters.client import LogClient
+from strongroom.core.clock import Clock, SystemClock
+from strongroom.core.digest import Digest
+from strongroom.core.errors import StrongroomError, TamperedError, UsageError
+from strongroom.core.genesis import Genesis
+from strongroom.core.secret import SecretBytes
+from strongroom.ipc.adapters.process import harden, program_log, read_passphrase, say_ready
+from strongroom.ipc.adapters.server import UnixServer
+from strongroom.keeper.adapters.files import DocumentFolder, PinFile, load_keyring, read_own
+from strongroom.keeper.adapters.log import SocketLog
+from strongroom.keeper.journal import Journal
+from strongroom.keeper.registry import PlatformRegistry
+from strongroom.keeper.routes import KeeperRoutes
+from strongroom.keeper.service import Keeper
+from strongroom.keeper.vault import Vault
+from strongroom.keys.adapters.local import unwrap_with_passphrase
+from strongroom.keys.hierarchy import root_purpose
+
+PIN_SECONDS: Final = 1.0
+_log = structlog.get_logger("strongroom.keeper")
+
+
+class OtherGenesisError(TamperedError):
+    """The genesis beside the deployment isn't the one that the keeper pinned."""
+
+    code = "genesis-changed"
+
+
+def load_genesis(home: Path) -> Genesis:
+    """Read the genesis and compare it with the keeper's own copy of its digest.
+
+    :raises OtherGenesisError: it was replaced.
+    :raises UsageError: there is no deployment here.
+    """
+    try:
+        genesis = Genesis.parse((home / "genesis.json").read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"no deployment at `{home}`", remedy="make one: strongroom init") from None
+    pinned = read_own(home / "keeper" / "genesis.digest")
+    if pinned is None or not Digest.parse(pinned.decode().strip()).matches(genesis.digest):
+        raise OtherGenesisError("the genesis isn't the one that the keeper pinned", remedy="restore genesis.json")
+    return genesis
+
+
+def unlock(home: Path, genesis: Genesis, passphrase: SecretBytes) -> Vault:
+    """Open the keyring with the passphrase; the root key is wiped again before this returns.
+
+    :raises WrongPassphraseError: the passphrase is wrong, or the keyring was changed.
+    """
+    keyring = load_keyring(home / "keeper")
+    with unwrap_with_passphrase(keyring.root, passphrase, root_purpose(genesis.digest)) as root:
+        vault = Vault(genesis.digest, keyring, root)
+    if vault.signer.public_key != genesis.keeper_key:
+        raise OtherGenesisError("the keyring's signing key isn't the one that the genesis names")
+    return vault
+
+
+async def _pin_always(keeper: Keeper) -> None:
+    while True:
+        await asyncio.sleep(PIN_SECONDS)
+        try:
+            await asyncio.to_thread(keeper.pin)
+        except OSError as error:
+            # Without pins a rollback would go unseen: stop releasing rather than go on without them.
+            _log.error("pinning failed", error=type(error).__name__)
+            keeper.lock("pins-failed")
+
+
+async def serve(
+    home: Path,
+    vault: Vault,
+    genesis: Genesis,
+    *,
+    callers: Collection[int],
+    clock: Clock,
+    make_keeper: type[Keeper] = Keeper,
+) -> None:
+    """Serve until SIGTERM. ``callers`` are the user ids that may connect (the broker's)."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with await LogClient.connect(home / "run" / "log.sock") as client:
+        keeper = make_keeper(
+            genesis=genesis,
+            vault=vault,
+            journal=Journal(genesis, SocketLog(client), clock),
+            pins=PinFile(home / "keeper"),
+            documents=DocumentFolder(home / "keeper"),
+            clock=clock,
+            random_bytes=os.urandom,
+        )
+        await keeper.start()
+        routes = KeeperRoutes(keeper, PlatformRegistry(keeper, clock, os.urandom))
+        server = UnixServer(routes.serve, admits=frozenset(callers).__contains__)
+        await server.start(home / "run" / "keeper.sock", mode=0o600 if set(callers) == {os.geteuid()} else 0o666)
+        pinning = asyncio.create_task(_pin_always(keeper))
+        say_ready("keeper", size=keeper.journal.durable[0])
+        await stop.wait()
+        await server.stop()
+        pinning.cancel()
+        keeper.pin()
+        keeper.lock("stopped")
+
+
+def run_keeper(
+    home: Path, passphrase_fd: int, *, callers: Collection[int] | None = None, make_keeper: type[Keeper] = Keeper
+) -> None:
+    """Run the keeper of the deployment at ``home`` until SIGTERM.
+
+    :raises StrongroomError: whatever keeps it from starting; nothing is served then.
+    """
+    harden()
+    program_log()
+    genesis = load_genesis(home)
+    with read_passphrase(passphrase_fd) as passphrase:
+        vault = unlock(home, genesis, passphrase)
+    asyncio.run(
+        serve(
+            home,
+            vault,
+            genesis,
+            callers=callers if callers is not None else (os.geteuid(),),
+            clock=SystemClock(),
+            make_keeper=make_keeper,
+        )
+    )
+
+
+def main(make_keeper: type[Keeper] = Keeper) -> None:
+    """Run as a program; exits with the code of :class:`strongroom.core.errors.ExitCode`."""
+    parser = argparse.ArgumentParser(description="Strongroom's keeper")
+    parser.add_argument("--home", type=Path, required=True, help="the deployment's folder")
+    parser.add_argument("--passphrase-fd", type=int, required=True, help="open descriptor to read the passphrase from")
+    parser.add_argument("--caller", type=int, action="append", help="user id that may connect (default: this user)")
+    given = parser.parse_args()
+    try:
+        run_keeper(given.home, given.passphrase_fd, callers=given.caller, make_keeper=make_keeper)
+    except StrongroomError as error:
+        sys.stderr.write(json.dumps({"level": "error", "event": "keeper refused to start", **error.problem()}) + "\n")
+        sys.exit(int(error.exit_code))
+
+
+if __name__ == "__main__":
+    main()
