@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,16 +23,18 @@ from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError, TamperedError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.secret import SecretBytes
+from strongroom.core.signature import PublicKey
 from strongroom.ipc.adapters.process import harden, program_log, read_passphrase, say_ready
 from strongroom.ipc.adapters.server import UnixServer
-from strongroom.keeper.adapters.files import DocumentFolder, PinFile, load_keyring, read_own
+from strongroom.keeper.adapters.files import DocumentFolder, PinFile, load_keyring, read_own, save_keyring, write_durably
 from strongroom.keeper.adapters.log import SocketLog
+from strongroom.keeper.founding import found
 from strongroom.keeper.journal import Journal
 from strongroom.keeper.registry import PlatformRegistry
 from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.vault import Vault
-from strongroom.keys.adapters.local import unwrap_with_passphrase
+from strongroom.keys.adapters.local import Argon2Cost, unwrap_with_passphrase, wrap_with_passphrase
 from strongroom.keys.hierarchy import root_purpose
 
 PIN_SECONDS: Final = 1.0
@@ -72,6 +74,39 @@ def unlock(home: Path, genesis: Genesis, passphrase: SecretBytes) -> Vault:
     if vault.signer.public_key != genesis.keeper_key:
         raise OtherGenesisError("the keyring's signing key isn't the one that the genesis names")
     return vault
+
+
+def found_keeper(
+    home: Path,
+    *,
+    deployment: str,
+    root_keys: Sequence[PublicKey],
+    root_threshold: int,
+    log_key: PublicKey,
+    passphrase: SecretBytes,
+    cost: Argon2Cost,
+) -> Genesis:
+    """Make the keeper's folder and the genesis of a new deployment at ``home``.
+
+    :raises UsageError: there is one already, or the root keys can't found one.
+    """
+    folder = home / "keeper"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    founded = found(
+        deployment=deployment,
+        root_keys=root_keys,
+        root_threshold=root_threshold,
+        log_key=log_key,
+        at=SystemClock().now(),
+        random_bytes=os.urandom,
+        wrap_root=lambda root, genesis: wrap_with_passphrase(
+            root, passphrase, root_purpose(genesis), os.urandom, cost
+        ),
+    )
+    save_keyring(folder, founded.keyring)
+    write_durably(folder / "genesis.digest", f"{founded.genesis.digest}\n".encode())
+    write_durably(home / "genesis.json", founded.genesis.to_bytes())
+    return founded.genesis
 
 
 async def _pin_always(keeper: Keeper) -> None:
