@@ -78,7 +78,11 @@ class SoftwareTPM:
     def connect(self) -> socket.socket:
         """Open the data channel; swtpm serves one connection at a time."""
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        channel.connect(str(self.socket_path))
+        try:
+            channel.connect(str(self.socket_path))
+        except OSError:
+            channel.close()
+            raise
         return channel
 
     def __enter__(self) -> Self:
@@ -86,6 +90,14 @@ class SoftwareTPM:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    def _listening(self) -> bool:
+        # The socket's file is there before anyone listens on it, so only a connection tells.
+        try:
+            self.connect().close()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def _manufacture(self) -> None:
         for folder in (self.state, self.authority):
@@ -128,7 +140,7 @@ class SoftwareTPM:
         command += ["--log", f"file={self.folder / 'swtpm.log'}"]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=self.folder)
         deadline = time.monotonic() + START_SECONDS
-        while not self.socket_path.exists():
+        while not self._listening():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError("swtpm didn't start")

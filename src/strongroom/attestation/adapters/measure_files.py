@@ -123,15 +123,23 @@ def _read(path: Path) -> tuple[int, bytes]:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise MeasureError(f"`{path}` can't be opened: {error.strerror}") from None
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - over a descriptor
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise MeasureError(f"`{path}` isn't a regular file")
-        running, seen = hashlib.sha256(), 0
-        while chunk := file.read(_CHUNK):
-            running.update(chunk)
-            seen += len(chunk)
-        after = os.fstat(descriptor)
+    try:
+        return _hash(descriptor, path)
+    except OSError as error:
+        raise MeasureError(f"`{path}` can't be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _hash(descriptor: int, path: Path) -> tuple[int, bytes]:
+    before = os.fstat(descriptor)
+    if not stat.S_ISREG(before.st_mode):
+        raise MeasureError(f"`{path}` isn't a regular file")
+    running, seen = hashlib.sha256(), 0
+    while chunk := os.read(descriptor, _CHUNK):
+        running.update(chunk)
+        seen += len(chunk)
+    after = os.fstat(descriptor)
     if seen != before.st_size or (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise MeasureError(f"`{path}` changed while it was measured")
     return seen, running.digest()

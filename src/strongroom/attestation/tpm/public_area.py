@@ -28,6 +28,7 @@ class Attribute(IntFlag):
     SENSITIVE_DATA_ORIGIN = 1 << 5
     USER_WITH_AUTH = 1 << 6
     ADMIN_WITH_POLICY = 1 << 7
+    NO_DA = 1 << 10
     RESTRICTED = 1 << 16
     DECRYPT = 1 << 17
     SIGN = 1 << 18
@@ -40,7 +41,8 @@ BORN_IN_TPM: Final = (
 # Attributes, policy and symmetric algorithm of the TCG EK template L-1 (RSA-2048, low range).
 EK_ATTRIBUTES: Final = BORN_IN_TPM | Attribute.ADMIN_WITH_POLICY | Attribute.DECRYPT
 EK_POLICY: Final = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
-AK_ATTRIBUTES: Final = BORN_IN_TPM | Attribute.USER_WITH_AUTH | Attribute.SIGN
+# Outside the dictionary-attack lockout: it has no password to guess, and each power cut counts as a wrong guess.
+AK_ATTRIBUTES: Final = BORN_IN_TPM | Attribute.USER_WITH_AUTH | Attribute.NO_DA | Attribute.SIGN
 
 
 class KeyAttributesError(DeniedError):
