@@ -15,7 +15,6 @@ from enum import StrEnum
 from typing import Final
 
 from strongroom.core.errors import UnavailableError
-from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.enclave.adapters import syscalls
 
@@ -56,12 +55,14 @@ class SecretPage(SecretBytes):
 
         :raises UnavailableError: the kernel grants no such memory; ``buffer`` is zeroed all the same.
         """
+        if not buffer:
+            raise UnavailableError("an empty secret has no page")
         try:
             page = cls(len(buffer), kind=kind)
-            page.reveal(TOKEN)[:] = buffer
+            source = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+            ctypes.memmove(page._address, source, len(buffer))  # from page to page: no copy in between
         finally:
-            if buffer:
-                ctypes.memset((ctypes.c_char * len(buffer)).from_buffer(buffer), 0, len(buffer))
+            ctypes.memset((ctypes.c_char * len(buffer)).from_buffer(buffer), 0, len(buffer))
         return page
 
     def wipe(self) -> None:

@@ -1,0 +1,142 @@
+"""The agent's process, inside the confinement: steps 3 and 7 of the release protocol.
+
+3  make a recipient key, ask for a challenge, answer it with a quote that binds both
+7  check the delivery against the measured genesis, check manifest and version, open the weights in memory, wipe the
+   key, close the folder, and start the command, which sees neither key nor channel nor TPM
+
+``python -I -m strongroom.enclave.agent.wiring``, started by the runner.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from strongroom.attestation.adapters.tpm_attester import TpmAttester
+from strongroom.attestation.adapters.tpm_device import TpmDevice
+from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
+from strongroom.attestation.measurement import MeasuredName
+from strongroom.attestation.platform_record import platform_of
+from strongroom.attestation.transcript import Binding
+from strongroom.core.canonical import Json
+from strongroom.core.digest import Digest
+from strongroom.core.encoding import to_base64
+from strongroom.core.envelope import Envelope
+from strongroom.core.errors import StrongroomError, TamperedError
+from strongroom.core.insecure_secret_access import TOKEN
+from strongroom.core.secret import SecretBytes
+from strongroom.enclave.adapters.channel import Channel, inherited_descriptor
+from strongroom.enclave.adapters.command import start_command
+from strongroom.enclave.adapters.model_folder import ModelFolder
+from strongroom.enclave.adapters.secret_memory import secret_from
+from strongroom.enclave.agent.messages import Order, failed, unless_failed
+from strongroom.enclave.sandbox import SandboxProfile
+from strongroom.keys.recipient import RecipientKey
+from strongroom.release.delivery import Delivery, accept
+from strongroom.sealing.adapters.directory import open_directory
+from strongroom.sealing.manifest import ManifestExpectation, VerifiedManifest, verify_manifest
+
+RELAY_SECONDS: Final = 120.0
+_MAX_PROFILE: Final = 1 << 20
+
+
+class GenesisNotMeasuredError(TamperedError):
+    """The launcher handed in another genesis than the one that was measured."""
+
+    code = "genesis-not-measured"
+
+
+def attested_key(
+    channel: Channel, order: Order, attester: TpmAttester, device: TpmDevice
+) -> tuple[Delivery, SecretBytes]:
+    """Steps 3 and 7, first half: prove what runs here, and receive the data key."""
+    recipient = RecipientKey()
+    with device.attestation_key() as key:
+        platform = platform_of(key.public)
+    channel.send({"ask": {"platform": platform}}, timeout=RELAY_SECONDS)
+    with unless_failed(channel.receive(timeout=RELAY_SECONDS)) as challenge:
+        binding = Binding(
+            genesis=order.genesis.digest,
+            challenge=challenge.text("challenge", max_length=64),
+            nonce=challenge.binary("nonce", max_length=32),
+            request=order.request,
+            model=order.model,
+            version=order.version,
+            manifest=order.manifest.digest,
+            recipient_key=Digest.of(recipient.public),
+        )
+    evidence = attester.attest(binding=binding, measurements=order.measurements, recipient_key=recipient.public)
+    channel.send({"evidence": to_base64(evidence)}, timeout=RELAY_SECONDS)
+    with unless_failed(channel.receive(timeout=RELAY_SECONDS)) as answer, answer.child("delivery") as delivery:
+        envelope = Envelope.read(delivery)
+    return accept(envelope, order.genesis, recipient, request=order.request, model=order.model, version=order.version)
+
+
+def checked_manifest(order: Order, delivery: Delivery) -> VerifiedManifest:
+    """Step 7: the manifest is the one that the keeper delivered the key for, by the publisher whom it names.
+
+    :raises TamperedError: another manifest, publisher or version.
+    """
+    if delivery.publisher_key is None or delivery.manifest is None:
+        raise TamperedError("the delivery names no manifest", reason="delivery-mismatch")
+    expected = ManifestExpectation(
+        genesis=order.genesis.digest, model=order.model, version=delivery.version, digest=delivery.manifest
+    )
+    return verify_manifest(order.manifest, delivery.publisher_key, expect=expected)
+
+
+def open_weights(order: Order, manifest: VerifiedManifest, data_key: SecretBytes, profile: SandboxProfile) -> Json:
+    """Step 7: decrypt every file into the memory-only folder, and close it for good."""
+    folder, total = ModelFolder.of(profile), 0
+    with open_directory(Path(order.sealed), data_key=data_key, manifest=manifest) as model:
+        for file in model.files():
+            total += folder.write(file.name, model.read_file(file.name))
+        count = len(model.files())
+    folder.close()
+    return {"files": count, "bytes": total}
+
+
+def serve(channel: Channel, profile: SandboxProfile) -> int:
+    """Carry out one order; returns the command's exit code."""
+    order = Order.read(channel.receive(timeout=RELAY_SECONDS))
+    genesis = next((one.digest for one in order.measurements if one.name is MeasuredName.GENESIS), None)
+    if genesis != order.genesis.digest:
+        raise GenesisNotMeasuredError("the genesis that was handed in isn't the measured one")
+    descriptor = inherited_descriptor("tpm")
+    with TpmDevice(DescriptorTransport(descriptor)) as device:
+        delivery, key = attested_key(channel, order, TpmAttester(device), device)
+    # The page is one that the kernel keeps even from root, where it offers that; OpenSSL's key schedule is not in it.
+    with key, secret_from(bytearray(key.reveal(TOKEN))) as data_key:
+        key.wipe()
+        opened = open_weights(order, checked_manifest(order, delivery), data_key, profile)
+    with start_command(profile, order.command) as command:
+        facts: Json = {
+            "opened": opened,
+            "log_index": delivery.log_index,
+            "use": delivery.use,
+            "checkpoint": delivery.checkpoint,
+        }
+        channel.send(facts, timeout=RELAY_SECONDS)
+        status = None
+        while status is None:
+            status = command.poll(timeout=60)
+    ended: Json = {"code": status.code, "signal": status.signal}
+    channel.send({"ended": ended}, timeout=RELAY_SECONDS)
+    return status.code if status.code is not None else 1
+
+
+def main() -> None:
+    """Run as the agent."""
+    channel = Channel.inherited()
+    profile = SandboxProfile.from_bytes(os.pread(inherited_descriptor("profile"), _MAX_PROFILE, 0))
+    try:
+        sys.exit(serve(channel, profile))
+    except StrongroomError as error:
+        channel.send(failed(error), timeout=RELAY_SECONDS)
+        sys.exit(int(error.exit_code))
+
+
+if __name__ == "__main__":
+    main()
