@@ -185,12 +185,12 @@ def claimed_size(source: TileSource) -> int:
     return Checkpoint.parse_text(Note.parse(data).text).size
 
 
-def read_published(source: TileSource, start: int, end: int) -> Iterator[tuple[int, Entry]]:
-    """Yield published entries for reading; nothing is verified here.
+def read_published(source: TileSource, *, start: int, size: int) -> Iterator[tuple[int, Entry]]:
+    """Yield the entries from index ``start`` on of a published log of ``size`` entries; nothing is verified here.
 
     :raises MissingRowsError: an entry isn't there. :raises EntryError: it isn't an entry.
     """
-    for bundle in bundles_of(end):
+    for bundle in bundles_of(size):
         first = bundle.index * WIDTH
         if first + bundle.width > start:
             for index, data in enumerate(read_bundle(source, bundle), first):

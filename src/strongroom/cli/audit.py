@@ -59,7 +59,7 @@ def ls(folder: Path, last: int | None, *, as_json: bool) -> None:
     """List the log's entries, oldest first. Nothing is verified: see `verify`."""
     source = FolderSource(folder)
     size = claimed_size(source)
-    for index, entry in read_published(source, max(0, size - last) if last else 0, size):
+    for index, entry in read_published(source, start=max(0, size - last) if last else 0, size=size):
         if as_json:
             click.echo(json.dumps({"index": index, **entry.to_json()}, sort_keys=True))
         else:
@@ -74,10 +74,11 @@ def ls(folder: Path, last: int | None, *, as_json: bool) -> None:
 def show(folder: Path, index: int, key: Path | None, *, as_json: bool) -> None:
     """Show one entry by its index."""
     source = FolderSource(folder)
-    if index >= claimed_size(source):
-        raise NotFoundError(f"the log has {claimed_size(source)} entries, none with index {index}")
+    size = claimed_size(source)
+    if index >= size:
+        raise NotFoundError(f"the log has {size} entries, none with index {index}")
     proven = None if key is None else verify_entry_at(source, _read_key(key), index)
-    entry = next(entry for _, entry in read_published(source, index, index + 1))
+    entry = next(read_published(source, start=index, size=size))[1]
     if as_json:
         shown = {"index": index, "proven_in": None if proven is None else proven.size, **entry.to_json()}
         click.echo(json.dumps(shown, sort_keys=True))

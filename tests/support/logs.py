@@ -1,0 +1,156 @@
+"""Logs to try things on: real stores and folders, made in the test's own process or by the real log writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from strongroom.audit.adapters.publisher import Publisher, published_checkpoint
+from strongroom.audit.adapters.store import Store
+from strongroom.audit.entries import make_entry
+from strongroom.audit.facts import SCHEMA, Fact, Kind, Producer, producer_of
+from strongroom.audit.note import VerifierKey
+from strongroom.audit.sequencer import make_batch
+from strongroom.audit.wiring import create_log_key
+from strongroom.core.digest import Digest
+from strongroom.core.events import EventName
+from strongroom.core.genesis import Genesis
+from strongroom.core.signature import Ed25519Signer, PublicKey
+
+AT: Final = 1_795_471_717
+ORIGIN: Final = "vault.example/log"
+LOG_SIGNER: Final = Ed25519Signer.from_seed(b"L" * 32)
+KEEPER: Final = Ed25519Signer.from_seed(b"K" * 32)
+LOG_KEY: Final = VerifierKey(ORIGIN, LOG_SIGNER.public_key)
+
+_SAMPLES: Final[dict[Kind, Fact]] = {
+    Kind.DIGEST: Digest.of(b"sample"),
+    Kind.DIGEST_OR_NULL: None,
+    Kind.DIGESTS: (Digest.of(b"one"), Digest.of(b"two")),
+    Kind.INTEGER: 7,
+    Kind.INSTANT: "2026-11-23T22:08:37Z",
+    Kind.CODE: "platform.sev-snp",
+    Kind.ID: "dk-0a1b2c",
+    Kind.MODEL: "atlas-7b",
+    Kind.PERSON: "dana",
+    Kind.PERSONS: ("erin", "frank"),
+    Kind.PLATFORM: "tpm-" + "5a" * 32,
+    Kind.IMAGE: "embedder",
+    Kind.PUBLIC_KEY: KEEPER.public_key,
+}
+
+
+def sample_facts(event: EventName) -> dict[str, Fact]:
+    """Return facts that ``event`` may have."""
+    return {name: _SAMPLES[kind] for name, kind in SCHEMA[event].items()}
+
+
+def sample_entry(event: EventName, seq: int, *, at: int = AT) -> bytes:
+    """Return a good entry."""
+    by = producer_of(event)
+    signer = KEEPER if by is Producer.KEEPER else None
+    return make_entry(event, at=at, by=by, seq=seq, facts=sample_facts(event), signer=signer)
+
+
+def genesis_of(log_key: PublicKey) -> Genesis:
+    """Return a genesis for a log with ``log_key``."""
+    root = Ed25519Signer.from_seed(b"R" * 32)
+    return Genesis(
+        deployment="test",
+        created=AT,
+        root_keys=(root.public_key,),
+        root_threshold=1,
+        keeper_key=KEEPER.public_key,
+        log_origin=ORIGIN,
+        log_key=log_key,
+    )
+
+
+GENESIS: Final = genesis_of(LOG_SIGNER.public_key)
+
+
+def opening(genesis: Digest = GENESIS.digest) -> bytes:
+    """Return the entry that opens a log."""
+    facts: dict[str, Fact] = {"genesis": genesis}
+    return make_entry(EventName.LOG_OPENED, at=AT, by=Producer.LOG, seq=0, facts=facts, signer=None)
+
+
+def some_entries(count: int, *, at: int = AT) -> list[bytes]:
+    """Return the first ``count`` entries of a log: its opening, then the keeper's."""
+    events = [event for event in EventName if producer_of(event) is Producer.KEEPER]
+    return [opening(), *(sample_entry(events[i % len(events)], i, at=at) for i in range(count - 1))]
+
+
+@dataclass
+class LocalLog:
+    """A store and a published folder under one home, driven without a process."""
+
+    home: Path
+
+    @property
+    def db(self) -> Path:
+        return self.home / "log.db"
+
+    @property
+    def public(self) -> Path:
+        return self.home / "public"
+
+    def open(self) -> tuple[Store, Publisher]:
+        """Open both as the log writer does."""
+        published = published_checkpoint(self.public, LOG_KEY)
+        publisher = Publisher(self.public, already=published.size if published else 0)
+        store = Store.open(self.db, LOG_KEY, visit=publisher.restore, expected=published)
+        publisher.resume(store.checkpoint)
+        return store, publisher
+
+    def append(self, entries: Iterable[bytes], *, batch: int = 64) -> bytes:
+        """Append entries in batches and publish each; returns the last checkpoint."""
+        store, publisher = self.open()
+        waiting = list(entries)
+        while waiting:
+            made = make_batch(
+                store.frontier, waiting[:batch], origin=ORIGIN, sign=lambda checkpoint: checkpoint.sign(LOG_SIGNER)
+            )
+            store.commit(made)
+            publisher.add(made)
+            publisher.publish()
+            waiting = waiting[batch:]
+        publisher.publish()
+        note = store.checkpoint
+        store.close()
+        assert note is not None
+        return note
+
+
+def found_home(home: Path) -> tuple[Path, VerifierKey, Genesis]:
+    """Lay out a deployment's home with a log key and a genesis."""
+    home.mkdir(parents=True, exist_ok=True)
+    genesis = genesis_of(create_log_key(home, os.urandom))
+    (home / "genesis.json").write_bytes(genesis.to_bytes())
+    return home, VerifierKey(ORIGIN, genesis.log_key), genesis
+
+
+@contextmanager
+def log_writer(home: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the real log writer at ``home``; ready when this yields, killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "strongroom.audit.wiring", "--home", str(home), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"the log writer didn't start: {process.communicate()[1].decode()}"
+        assert json.loads(line)["ready"] == "log-writer"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
