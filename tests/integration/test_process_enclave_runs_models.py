@@ -216,6 +216,43 @@ def _alive(pids: list[str], *, within: float) -> bool:
     return False
 
 
+PEEK = """
+import os, sys
+uid, paths = int(sys.argv[1]), sys.argv[2:]
+if uid:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+for path in paths:
+    try:
+        print(open(path, "rb").read(5))
+    except OSError as error:
+        print(type(error).__name__)
+"""
+
+
+def test_who_outside_can_look_inside(tmp_path: Path) -> None:
+    # The limit of this class of enclave, measured: root on the host can. Another process of the inner uid can't.
+    require_sandbox()
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user to try")
+    folder, script = waiting(tmp_path)
+    profile = lab_profile(folder)
+    with ProcessRunner().launch(profile, module=AGENT, inherited={}) as running:
+        running.send({"files": {"weights": "plain text"}, "copies": [], "command": [script]}, timeout=10)
+        assert running.stdout.readline() == b"up\n"
+        pids = processes_of(script)
+        assert pids
+        paths = [f"/proc/{pid}/{name}" for pid in pids for name in ("root/model/weights", "maps", "environ", "mem")]
+
+        def peek(uid: int) -> list[str]:
+            words = [sys.executable, "-c", PEEK, str(uid), *paths]
+            return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout.split("\n")
+
+        assert "b'plain'" in peek(0)
+        assert set(peek(profile.uid)) == {"PermissionError", ""}
+
+
 def test_a_missing_root_is_refused_before_anything_runs(tmp_path: Path) -> None:
     require_sandbox()
     profile = lab_profile(tmp_path, extra=(str(tmp_path / "nowhere"),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from pathlib import Path
 from typing import Final
 
 from strongroom.enclave.adapters import landlock, syscalls
@@ -26,38 +27,57 @@ _USER_NAMESPACE_REMEDY: Final = (
 )
 
 
-def enter_user_namespace(inside: int, *, proc: int) -> None:
-    """Move into a new user namespace where the caller's own uid and gid appear as ``inside``.
-
-    ``proc`` is a descriptor of the caller's /proc folder, opened before the view hid it.
+def enter_own_user_namespace(inside: int) -> None:
+    """Move an ordinary user's process into a new user namespace, where its uid and gid appear as ``inside``.
 
     :raises SandboxError: the host doesn't allow user namespaces.
     """
     uid, gid = os.geteuid(), os.getegid()
     with step("open a user namespace", remedy=_USER_NAMESPACE_REMEDY):
-        # Changing uid made the process undumpable, and then its own maps belong to root.
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        _write_maps("/proc/self", f"{inside} {uid} 1", f"{inside} {gid} 1")
+
+
+def map_child(child: int, uid: int) -> None:
+    """Write, as root outside, the maps of the user namespace that ``child`` moved into: one uid, the profile's.
+
+    :raises SandboxError: the kernel refuses the maps.
+    """
+    with step(f"map uid {uid}", remedy="choose a uid that exists in this container's uid map"):
+        _write_maps(f"/proc/{child}", f"{uid} {uid} 1", f"{uid} {uid} 1")
+
+
+def _write_maps(process: str, uids: str, gids: str) -> None:
+    for name, text in (("setgroups", "deny"), ("uid_map", uids), ("gid_map", gids)):
+        Path(process, name).write_text(text)
+
+
+def _become_dedicated(uid: int, mapper: int) -> None:
+    # The namespace is opened while still root, so that root owns it. Were it opened by the profile's uid, every other
+    # process of that uid on the host would hold all capabilities over it, and could read what is inside.
+    with step("open a user namespace", remedy=_USER_NAMESPACE_REMEDY):
+        os.setgroups([])
         syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{inside} {uid} 1"), ("gid_map", f"{inside} {gid} 1")):
-            descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
-            try:
-                os.write(descriptor, text.encode())
-            finally:
-                os.close(descriptor)
+    os.write(mapper, b"?")
+    if os.read(mapper, 1) != b"!":
+        raise SandboxError("the supervisor didn't map the sandbox's uid")
+    # A uid of the host that owns nothing: to the kernel, root without capabilities still owns /proc/sys.
+    with step(f"become uid {uid}"):
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
 
 
-def enter_agent(profile: SandboxProfile, *, privileged: bool) -> ViewFacts:
+def enter_agent(profile: SandboxProfile, *, mapper: int | None) -> ViewFacts:
     """Confine the caller, the first process of a new pid namespace, to what the agent may do.
 
-    ``privileged``: the caller is root on the host and gives that up here, for the profile's uid. Otherwise it already
-    stands in its own user namespace. Afterwards it holds one capability, over its own mounts, to close the weights'
-    folder with; :func:`close_weights` gives that up too.
+    ``mapper``: the caller is root on the host and gives that up here, for the profile's uid; the descriptor asks the
+    supervisor to map it. None: it already stands in its own user namespace. Afterwards it holds one capability, over
+    its own mounts, to close the weights' folder with; :func:`close_weights` gives that up too.
 
     :raises SandboxError: any step fails. The caller must end: it may be half confined.
     """
     with step("follow its supervisor into death"):
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with step("open its namespaces", remedy=_USER_NAMESPACE_REMEDY):
         syscalls.unshare(
             syscalls.CLONE_NEWNS
@@ -67,14 +87,9 @@ def enter_agent(profile: SandboxProfile, *, privileged: bool) -> ViewFacts:
             | syscalls.CLONE_NEWCGROUP
         )
     facts = build_view(profile, owner=profile.uid)
-    if privileged:
-        # A uid of the host that owns nothing: to the kernel root without capabilities still owns /proc/sys.
-        with step(f"become uid {profile.uid}", remedy="choose a uid that exists in this container's uid map"):
-            os.setgroups([])
-            os.setresgid(profile.uid, profile.uid, profile.uid)
-            os.setresuid(profile.uid, profile.uid, profile.uid)
-        enter_user_namespace(profile.uid, proc=proc)
-    os.close(proc)
+    if mapper is not None:
+        _become_dedicated(profile.uid, mapper)
+        os.close(mapper)
     with step("give up its privileges"):
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
         # Held as ambient, or the agent's interpreter would start without it; the bounding set goes in between,

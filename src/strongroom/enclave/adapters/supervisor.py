@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -68,12 +69,20 @@ def main(arguments: list[str]) -> int:
     except StrongroomError as error:
         _report_failure(order.report, error)
         return 1
+    asked, mapper = socket.socketpair()
     child = os.fork()
     if child == 0:
         os.close(order.lifeline)
-        _become_agent(order, profile, privileged=privileged, started=started)
+        asked.close()
+        _become_agent(order, profile, mapper=mapper.detach() if privileged else None, started=started)
+    mapper.close()
     for descriptor in passed.values():
         os.close(descriptor)
+    with asked:
+        # Nothing comes when the child fails before, and nothing when it needs no map.
+        if asked.recv(1):
+            confine.map_child(child, profile.uid)
+            asked.sendall(b"!")
     return _watch(child, order, profile, privileged=privileged)
 
 
@@ -89,17 +98,15 @@ def _close_all_but(kept: set[int]) -> None:
 def _open_pid_namespace(profile: SandboxProfile) -> bool:
     privileged = os.geteuid() == 0
     if not privileged:
-        proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        confine.enter_user_namespace(profile.uid, proc=proc)
-        os.close(proc)
+        confine.enter_own_user_namespace(profile.uid)
     with step("open a pid namespace", remedy="run as an ordinary user with user namespaces, or with CAP_SYS_ADMIN"):
         syscalls.unshare(syscalls.CLONE_NEWPID)
     return privileged
 
 
-def _become_agent(order: Order, profile: SandboxProfile, *, privileged: bool, started: int) -> Never:
+def _become_agent(order: Order, profile: SandboxProfile, *, mapper: int | None, started: int) -> Never:
     try:
-        facts = confine.enter_agent(profile, privileged=privileged)
+        facts = confine.enter_agent(profile, mapper=mapper)
         environment = dict(profile.environment)
         for name, descriptor in order.passed:
             os.set_inheritable(descriptor, True)  # noqa: FBT003 - the function takes it by position
@@ -110,7 +117,7 @@ def _become_agent(order: Order, profile: SandboxProfile, *, privileged: bool, st
                 "microseconds": entered,
                 "swap_excluded": facts.swap_excluded,
                 "private_proc": facts.private_proc,
-                "dedicated_uid": privileged,
+                "dedicated_uid": mapper is not None,
             }
         }
         # What may go wrong from here on (the interpreter isn't in the view) is reported after it, by the next frame.
