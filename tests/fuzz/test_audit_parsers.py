@@ -20,11 +20,12 @@ from strongroom.audit.tiles import Tile, decode_bundle, encode_bundle, hashes_of
 from strongroom.core.canonical import Json, encode
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
+from strongroom.ipc import frames
 from support.logs import LOG_KEY, LOG_SIGNER, ORIGIN, sample_entry
 
 NOTE = Checkpoint(ORIGIN, 1, b"\x01" * 32).sign(LOG_SIGNER)
 ENTRY = sample_entry(EventName.RELEASED, 1)
-SEEDS = [NOTE, ENTRY, encode_bundle([ENTRY, b""]), protocol.frame({"id": 1, "op": "head"})[4:], str(LOG_KEY).encode()]
+SEEDS = [NOTE, ENTRY, encode_bundle([ENTRY, b""]), frames.frame({"id": 1, "op": "head"})[4:], str(LOG_KEY).encode()]
 
 
 def text(data: bytes) -> str:
@@ -41,9 +42,9 @@ PARSERS: list[Callable[[bytes], object]] = [
     lambda data: hashes_of(data, 3),
     read_entry,
     lambda data: Frontier.from_bytes(3, data),
-    lambda data: protocol.read_entries(protocol.read_request(data).fields, most=9),
-    protocol.read_answer,
-    lambda data: protocol.frame_length(data[:4]),
+    lambda data: protocol.read_entries(frames.read_call(data).fields, most=9),
+    frames.read_answer,
+    lambda data: frames.frame_length(data[:4]),
     lambda data: FolderSource(Path("/nowhere")).read(text(data)),
 ]
 
@@ -90,7 +91,7 @@ def test_entry_with_any_member(name: str, value: Json) -> None:
 @given(st.lists(st.sampled_from(["id", "op", "entries", "ok", "error"])), JSON)
 def test_message_of_any_members(names: list[str], value: Json) -> None:
     data = encode(dict.fromkeys(names, value))
-    for parse in (protocol.read_request, protocol.read_answer):
+    for parse in (frames.read_call, frames.read_answer):
         with contextlib.suppress(StrongroomError):
             parse(data)
 

@@ -27,6 +27,7 @@ class LogError(TamperedError):
     """The log, or a copy of it, isn't what its writer signed. ``index`` is the first entry that diverges, if known."""
 
     code = "log-tampered"
+    index: int | None = None
 
     def __init__(self, message: str, *, index: int | None = None, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)

@@ -25,7 +25,8 @@ def check_key_name(name: str) -> str:
 
     :raises MalformedError: any other name.
     """
-    if not name or "+" in name or any(c.isspace() or ord(c) < 32 or ord(c) == 127 for c in name):
+    unfit = any(c.isspace() or ord(c) < 32 or ord(c) == 127 or "\ud800" <= c <= "\udfff" for c in name)
+    if not name or "+" in name or unfit:
         raise MalformedError("a note's key name is not empty and holds no space, plus or control character")
     return name
 

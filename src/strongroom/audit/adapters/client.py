@@ -11,11 +11,13 @@ from typing import Final, Self, TypeVar
 
 from strongroom.audit import protocol
 from strongroom.audit.errors import LogOutcomeUnknownError
-from strongroom.audit.protocol import HEADER, MAX_READ, Head, Operation
+from strongroom.audit.protocol import MAX_READ, Head, Operation
 from strongroom.audit.writer import Receipt
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields
+from strongroom.ipc import frames
+from strongroom.ipc.frames import HEADER
 
 T = TypeVar("T")
 _SECONDS: Final = 10.0
@@ -34,7 +36,7 @@ def _receipt(fields: Fields) -> Receipt:
 def _note(fields: Fields) -> bytes:
     value = fields.value("checkpoint")
     if not isinstance(value, str):
-        raise MalformedError("`answer.ok.checkpoint` must be a note")
+        raise MalformedError("`answer.checkpoint` must be a note")
     return value.encode()
 
 
@@ -52,10 +54,10 @@ def _inclusion(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
     return fields.binary("leaf", max_length=32), protocol.read_hashes(fields)
 
 
-def _read(result: Fields | StrongroomError, read: Callable[[Fields], T]) -> T:
+def _read(result: Json | StrongroomError, read: Callable[[Fields], T]) -> T:
     if isinstance(result, StrongroomError):
         raise result
-    with result as fields:
+    with Fields(result, "answer") as fields:
         return read(fields)
 
 
@@ -70,7 +72,7 @@ class LogClient:
         self._writer = writer
         self._timeout = timeout_seconds
         self._number = 0
-        self._waiting: dict[int, asyncio.Future[Fields | StrongroomError]] = {}
+        self._waiting: dict[int, asyncio.Future[Json | StrongroomError]] = {}
         self._lost: str | None = None
         self._task = asyncio.create_task(self._receive(), name="log-client")
 
@@ -137,7 +139,7 @@ class LogClient:
         """Publish now; returns the published size."""
         return await self._ask(Operation.FLUSH, {}, lambda fields: fields.integer("size"))
 
-    async def _durable(self, answer: asyncio.Future[Fields | StrongroomError]) -> Receipt:
+    async def _durable(self, answer: asyncio.Future[Json | StrongroomError]) -> Receipt:
         try:
             result = await asyncio.wait_for(answer, self._timeout)
         except TimeoutError:
@@ -155,13 +157,13 @@ class LogClient:
             raise UnavailableError("the log writer didn't answer", remedy=_REMEDY) from None
         return _read(result, read)
 
-    def _send(self, operation: Operation, members: dict[str, Json]) -> asyncio.Future[Fields | StrongroomError]:
+    def _send(self, operation: Operation, members: dict[str, Json]) -> asyncio.Future[Json | StrongroomError]:
         if self._lost is not None:
             raise UnavailableError(self._lost, remedy=_REMEDY)
         self._number += 1
         number = self._number
-        data = protocol.frame({"id": number, "op": operation.value, **members})
-        answer: asyncio.Future[Fields | StrongroomError] = asyncio.get_running_loop().create_future()
+        data = frames.frame({"id": number, "op": operation.value, **members})
+        answer: asyncio.Future[Json | StrongroomError] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         answer.add_done_callback(lambda _done: self._waiting.pop(number, None))
         self._writer.write(data)
@@ -170,8 +172,8 @@ class LogClient:
     async def _receive(self) -> None:
         try:
             while True:
-                length = protocol.frame_length(await self._reader.readexactly(HEADER))
-                number, result = protocol.read_answer(await self._reader.readexactly(length))
+                length = frames.frame_length(await self._reader.readexactly(HEADER))
+                number, result = frames.read_answer(await self._reader.readexactly(length))
                 answer = self._waiting.get(number)
                 # An answer that nobody waits for any more belongs to a caller that gave up.
                 if answer is not None and not answer.done():
@@ -244,10 +246,10 @@ class BlockingLogClient:
             raise UnavailableError(_LOST, remedy=_REMEDY) from None
         return _read(result, read)
 
-    def _exchange(self, operation: Operation, members: dict[str, Json]) -> Fields | StrongroomError:
+    def _exchange(self, operation: Operation, members: dict[str, Json]) -> Json | StrongroomError:
         self._number += 1
-        self._socket.sendall(protocol.frame({"id": self._number, "op": operation.value, **members}))
-        number, result = protocol.read_answer(self._exactly(protocol.frame_length(self._exactly(HEADER))))
+        self._socket.sendall(frames.frame({"id": self._number, "op": operation.value, **members}))
+        number, result = frames.read_answer(self._exactly(frames.frame_length(self._exactly(HEADER))))
         if number != self._number:
             self.close()
             raise MalformedError("the log writer answered another request")
