@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal as signals
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Policy, Rule
@@ -35,6 +37,7 @@ from strongroom.keys.adapters.local import Argon2Cost
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster, Vetting
 from strongroom.release.dossier import Dossier
 
+TESTS = Path(__file__).resolve().parents[1]
 PASSPHRASE = b"six random words would be better"
 CHEAP = Argon2Cost(iterations=1, lanes=1, memory_kib=8192)
 DAY = 86400
@@ -148,7 +151,13 @@ class Deployment:
             descriptors = (reading,)
             command += ["--passphrase-fd", str(reading)]
         with (self.home / f"{name}.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, pass_fds=descriptors)
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                pass_fds=descriptors,
+                env={**os.environ, "PYTHONPATH": str(TESTS)},
+            )
         for descriptor in descriptors:
             os.close(descriptor)
         assert process.stdout is not None
@@ -171,7 +180,7 @@ class Deployment:
     def kill(self, name: str) -> None:
         """Kill a process with SIGKILL, or reap one that died."""
         process = self.processes.pop(name)
-        process.kill()
+        process.send_signal(signals.SIGKILL)
         process.wait(20)
         assert process.stdout is not None
         process.stdout.close()
@@ -181,7 +190,7 @@ class Deployment:
         for name in sorted(self.processes):
             self.kill(name)
 
-    def __enter__(self) -> Deployment:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:

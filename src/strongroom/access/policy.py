@@ -25,7 +25,7 @@ MAX_CEDAR: Final = 65536
 
 
 class NoRuleError(NotFoundError):
-    """The policy has no rule for this action at this level, or doesn't know the model; either way nothing is allowed."""
+    """The policy has no rule for this action at this level, or doesn't know the model. Nothing is allowed."""
 
     code = "no-rule"
 

@@ -53,10 +53,11 @@ def measure_tree(root: Path) -> Digest:
     return measure_trees({"tree": root})
 
 
-def measure_trees(roots: Mapping[str, Path]) -> Digest:
+def measure_trees(roots: Mapping[str, Path], *, leaving_out: frozenset[Path] = frozenset()) -> Digest:
     """Digest several trees as one, each under its own label (``site-packages``, ``model-code``).
 
-    Labels are digested; where the trees lie isn't, so that two machines get the same digest.
+    Labels are digested; where the trees lie isn't, so that two machines get the same digest. What is in
+    ``leaving_out`` (real paths of folders) must not be reachable for the measured code.
 
     :raises MeasureError: see :func:`measure_tree`; also a label with a slash.
     """
@@ -65,7 +66,7 @@ def measure_trees(roots: Mapping[str, Path]) -> Digest:
         if "/" in label or not root.is_dir():
             raise MeasureError(f"`{root}` isn't a folder, or its label `{label}` has a slash")
         top = os.path.realpath(root)
-        listed += ((f"{label}/{os.path.relpath(entry.path, top)}", entry, top) for entry in _walk(top))
+        listed += ((f"{label}/{os.path.relpath(entry.path, top)}", entry, top) for entry in _walk(top, leaving_out))
         if len(listed) > MAX_ENTRIES:
             raise MeasureError(f"the trees hold more than {MAX_ENTRIES} entries")
     # Big files first, so that no thread is left with one at the end; small ones in batches, so that few tasks are made.
@@ -81,16 +82,16 @@ def measure_trees(roots: Mapping[str, Path]) -> Digest:
     return Digest(DigestAlgorithm.SHA256, whole.digest())
 
 
-def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
+def _walk(folder: str, leaving_out: frozenset[Path]) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 is_folder = entry.is_dir(follow_symlinks=False)
-                if is_folder and entry.name == _SKIPPED:
+                if is_folder and (entry.name == _SKIPPED or Path(entry.path) in leaving_out):
                     continue
                 yield entry
                 if is_folder:
-                    yield from _walk(entry.path)
+                    yield from _walk(entry.path, leaving_out)
     except OSError as error:
         raise MeasureError(f"`{folder}` can't be listed: {error.strerror}") from None
 

@@ -47,6 +47,11 @@ class DescriptorTransport:
         self._descriptor = descriptor
         self._seconds = seconds
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor, for passing it on to a process that is to speak with the TPM."""
+        return self._descriptor
+
     @classmethod
     def device(cls, path: Path = Path("/dev/tpmrm0")) -> Self:
         """Open the kernel's TPM resource manager (or another character device).
