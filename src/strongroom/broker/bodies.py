@@ -1,0 +1,352 @@
+"""The JSON bodies of the API. Unknown members are refused; what is inside an envelope is the keeper's to judge."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strongroom.broker.ports import RequestState
+from strongroom.core.canonical import Json
+from strongroom.core.envelope import MAX_PAYLOAD, MAX_SIGNATURES, Envelope
+from strongroom.core.fields import Fields
+
+Base64 = Annotated[str, Field(description="base64, RFC 4648 section 4", max_length=174_768)]
+DigestText = Annotated[str, Field(description="`sha256:` and 64 hex characters", max_length=71)]
+InstantText = Annotated[str, Field(description="RFC 3339, UTC, whole seconds")]
+
+
+class Body(BaseModel):
+    """A body: strict types, no unknown members."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SignatureBody(Body):
+    """One signature of an envelope."""
+
+    keyid: str = Field(max_length=64)
+    sig: str = Field(max_length=16384)
+
+
+class EnvelopeBody(Body):
+    """A signed object: DSSE v1, in its JSON form."""
+
+    payloadType: str = Field(max_length=256)  # noqa: N815 - DSSE's own name
+    payload: str = Field(max_length=(MAX_PAYLOAD + 2) // 3 * 4)
+    signatures: list[SignatureBody] = Field(max_length=MAX_SIGNATURES)
+
+    def envelope(self) -> Envelope:
+        """Return the envelope.
+
+        :raises MalformedError: its texts aren't base64.
+        """
+        with Fields(self.model_dump(), "envelope") as fields:
+            return Envelope.read(fields)
+
+
+class EnvelopeIn(Body):
+    """A signed object being posted."""
+
+    envelope: EnvelopeBody
+
+
+class RequestIn(Body):
+    """A request being submitted."""
+
+    request: EnvelopeBody
+
+
+class SealIn(Body):
+    """The publisher's recipient key."""
+
+    recipient_key: Base64
+
+
+class ManifestIn(Body):
+    """A manifest being registered, and the ``seal`` request under which its data key was made."""
+
+    manifest: EnvelopeBody
+    request: DigestText
+
+
+class EnrolmentIn(Body):
+    """What a platform hands in to be enrolled."""
+
+    enrolment: Base64
+
+
+class EnrolmentAnswerIn(Body):
+    """The secret that the platform's TPM recovered."""
+
+    answer: Base64
+
+
+class ChallengeIn(Body):
+    """The platform that wants to answer a challenge."""
+
+    platform: str = Field(max_length=68)
+
+
+class ReleaseIn(Body):
+    """Evidence for a challenge."""
+
+    challenge: str = Field(max_length=64)
+    platform: str = Field(max_length=68)
+    evidence: Base64
+
+
+class ListQuery(BaseModel):
+    """Which requests, and how many."""
+
+    model_config = ConfigDict(extra="forbid")
+    state: RequestState = RequestState.OPEN
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str = Field("", max_length=96)
+
+
+class PageQuery(BaseModel):
+    """Which page."""
+
+    model_config = ConfigDict(extra="forbid")
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str = Field("", max_length=96)
+
+
+class EntriesQuery(BaseModel):
+    """Which entries of the log."""
+
+    model_config = ConfigDict(extra="forbid")
+    start: int = Field(0, ge=0, lt=2**53)
+    count: int = Field(64, ge=1, le=256)
+
+
+class InclusionQuery(BaseModel):
+    """Which entry, in the tree of which size."""
+
+    model_config = ConfigDict(extra="forbid")
+    index: int = Field(ge=0, lt=2**53)
+    size: int = Field(ge=1, lt=2**53)
+
+
+class ConsistencyQuery(BaseModel):
+    """Which two sizes."""
+
+    model_config = ConfigDict(extra="forbid")
+    old: int = Field(ge=1, lt=2**53)
+    new: int = Field(ge=1, lt=2**53)
+
+
+class Answer(BaseModel):
+    """An answer's JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recorded(Answer):
+    """Where the record stands in the log, and the signed checkpoint that covers it."""
+
+    index: int
+    checkpoint: str
+
+
+class AdoptedAnswer(Answer):
+    """Where the adoption stands in the log; null when the document was in force already."""
+
+    index: int | None
+
+
+class SubmittedAnswer(Recorded):
+    """A recorded request."""
+
+    request: DigestText
+
+
+class RequestShown(Answer):
+    """A request in a list. Counts are of stored rows: the keeper alone says what they are worth."""
+
+    digest: DigestText
+    action: str
+    model: str
+    requester: str
+    created: InstantText
+    expires: InstantText | None
+    approvals: int
+    denials: int
+
+
+class RequestsAnswer(Answer):
+    """A page of requests, newest first; ``next`` is the cursor of the following page."""
+
+    requests: list[RequestShown]
+    next: str | None
+
+
+class RequestAnswer(Answer):
+    """A request with everything said about it."""
+
+    request: EnvelopeBody
+    approvals: list[EnvelopeBody]
+    denials: list[EnvelopeBody]
+
+
+class CheckShown(Answer):
+    """One numbered step as the keeper carried it out."""
+
+    step: str
+    name: str
+    passed: bool
+    found: str
+    reason: str
+    remedy: str
+
+
+class OtherRefusal(Answer):
+    """A further reason for a refusal."""
+
+    reason: str
+    remedy: str
+
+
+class ExplanationAnswer(Answer):
+    """How the keeper would judge the request now."""
+
+    allowed: bool
+    checks: list[CheckShown]
+    others: list[OtherRefusal]
+
+
+class DeliveryAnswer(Answer):
+    """The signed delivery that carries a data key, encrypted to its recipient."""
+
+    delivery: EnvelopeBody
+
+
+class ManifestAnswer(Answer):
+    """A registered manifest."""
+
+    manifest: EnvelopeBody
+
+
+class EnrolmentAnswer(Answer):
+    """The credential that only the platform's TPM opens."""
+
+    session: str
+    credential_blob: str
+    encrypted_secret: str
+    platform: str
+    isolation: str
+
+
+class PlatformAnswer(Answer):
+    """The keeper's signed record of an enrolled platform."""
+
+    platform: EnvelopeBody
+
+
+class PlatformShown(Answer):
+    """An enrolled platform in a list."""
+
+    platform: str
+    record: EnvelopeBody
+
+
+class PlatformsAnswer(Answer):
+    """A page of platforms."""
+
+    platforms: list[PlatformShown]
+    next: str | None
+
+
+class ChallengeAnswer(Answer):
+    """A challenge."""
+
+    challenge: str
+    nonce: str
+    expires: InstantText
+
+
+class AdoptedShown(Answer):
+    """A model's current version, as the keeper's ledger has it."""
+
+    version: int
+    manifest: DigestText
+    data_key: str
+    frozen: bool
+
+
+class LogState(Answer):
+    """Size and root of the log as far as the keeper knows it to be durable."""
+
+    size: int
+    root: str
+
+
+class StateAnswer(Answer):
+    """The keeper's status, the documents in force, and the newest signed checkpoint."""
+
+    locked: bool
+    cause: str
+    genesis: DigestText
+    models: dict[str, AdoptedShown]
+    frozen: list[str]
+    log: LogState
+    latest: InstantText
+    documents: dict[str, EnvelopeBody]
+    checkpoint: str
+
+
+class GenesisAnswer(Answer):
+    """The genesis. Compare its digest with the one you pinned."""
+
+    v: Literal[1]
+    deployment: str
+    created: InstantText
+    root_keys: list[str]
+    root_threshold: int
+    keeper_key: str
+    log_origin: str
+    log_key: str
+
+
+class CheckpointAnswer(Answer):
+    """The newest signed checkpoint (C2SP signed note)."""
+
+    size: int
+    checkpoint: str
+
+
+class EntriesAnswer(Answer):
+    """Entries of the log from ``start`` on."""
+
+    start: int
+    entries: list[str]
+
+
+class InclusionAnswer(Answer):
+    """A leaf hash and its audit path, leaf to root."""
+
+    leaf: str
+    proof: list[str]
+
+
+class ConsistencyAnswer(Answer):
+    """A consistency proof."""
+
+    proof: list[str]
+
+
+class HealthAnswer(Answer):
+    """What the process says of itself."""
+
+    status: str
+
+
+def binary(text: str, name: str, *, max_length: int) -> bytes:
+    """Decode a base64 member.
+
+    :raises MalformedError: not base64, or too long.
+    """
+    value: Json = {name: text}
+    with Fields(value, "body") as fields:
+        return fields.binary(name, max_length=max_length)

@@ -1,0 +1,185 @@
+"""What the broker shows and keeps beside requests: documents in force, enrolled platforms, lists, the log."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from strongroom.broker.bodies import EntriesQuery, ListQuery, PageQuery
+from strongroom.broker.ports import PlatformRow, RequestSummary
+from strongroom.broker.rows import envelope_text, stored_envelope
+from strongroom.broker.service import Broker, Members
+from strongroom.core.canonical import Json, decode
+from strongroom.core.clock import Instant, format_instant
+from strongroom.core.encoding import to_base64
+from strongroom.core.envelope import MAX_PAYLOAD, Envelope
+from strongroom.core.errors import LockedError, MalformedError
+from strongroom.core.fields import Fields
+from strongroom.core.ids import platform_id
+from strongroom.release.documents import DocumentKind
+
+_CURSOR: Final = re.compile(r"([0-9]{1,16})\.(sha256:[0-9a-f]{64})", re.ASCII)
+
+
+class Directory:
+    """Reads for everybody, and the two kinds of object that aren't about a request."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    async def state(self) -> Members:
+        """Return the keeper's status, the documents in force and the newest checkpoint.
+
+        A document that the store has lost is left out: the root quorum can post the one in force again.
+        """
+        status = await self._status()
+        _size, checkpoint = await self._broker.log.checkpoint()
+        documents: dict[str, Json] = {}
+        with Fields(status.pop("documents"), "documents") as in_force:
+            for kind in DocumentKind:
+                if in_force.optional(kind.value):
+                    with in_force.child(kind.value) as adopted:
+                        adopted.integer("epoch")
+                        digest = str(adopted.digest("digest"))
+                    text = await self._broker.store.document(kind.value, digest)
+                    if text is not None:
+                        documents[kind.value] = stored_envelope(text, f"{kind.value} document").to_json()
+        return {**status, "documents": documents, "checkpoint": checkpoint}
+
+    async def _status(self) -> Members:
+        names = ("locked", "cause", "genesis", "documents", "models", "frozen", "log", "latest")
+        with await self._broker.keeper.call("status") as answer:
+            return {name: answer.value(name) for name in names}
+
+    def genesis(self) -> Json:
+        """Return the genesis."""
+        return decode(self._broker.genesis.to_bytes())
+
+    async def ready(self) -> None:
+        """Return when keeper, log and store answer and releases are possible.
+
+        :raises LockedError: the keeper is locked.
+        :raises UnavailableError: one of them doesn't answer.
+        """
+        status = await self._status()
+        if status["locked"] is not False:
+            raise LockedError("the keeper is locked", remedy="start the deployment again")
+        await self._broker.log.checkpoint()
+        await self._broker.store.platforms(after="", limit=1)
+
+    # --- documents ----------------------------------------------------------------------------------------------------
+
+    async def adopt(self, kind: DocumentKind, envelope: Envelope) -> Members:
+        """Have the keeper take a document into force, then store it."""
+        return await self._broker.whole(self._adopt(kind, envelope))
+
+    async def _adopt(self, kind: DocumentKind, envelope: Envelope) -> Members:
+        with await self._broker.keeper.call("adopt", kind=kind.value, envelope=envelope.to_json()) as answer:
+            index = answer.value("index")
+        await self._broker.store.put_document(
+            kind=kind.value,
+            epoch=_epoch(envelope),
+            digest=str(envelope.digest),
+            envelope=envelope_text(envelope),
+        )
+        return {"index": index}
+
+    # --- platforms ----------------------------------------------------------------------------------------------------
+
+    async def enrol(self, enrolment: bytes) -> Members:
+        """Begin an enrolment."""
+        names = ("session", "credential_blob", "encrypted_secret", "platform", "isolation")
+        with await self._broker.keeper.call("enrol-begin", enrolment=to_base64(enrolment)) as answer:
+            return {name: answer.value(name) for name in names}
+
+    async def finish_enrolment(self, session: str, secret: bytes) -> Members:
+        """Finish an enrolment and store the signed record."""
+        return await self._broker.whole(self._finish(session, secret))
+
+    async def _finish(self, session: str, secret: bytes) -> Members:
+        with (
+            await self._broker.keeper.call("enrol-finish", session=session, answer=to_base64(secret)) as answer,
+            answer.child("platform") as child,
+        ):
+            record = Envelope.read(child)
+        platform = platform_id(str(_member(record, "platform")))
+        await self._broker.store.put_platform(PlatformRow(platform=platform, envelope=envelope_text(record)))
+        return {"platform": record.to_json()}
+
+    async def platforms(self, query: PageQuery) -> Members:
+        """Return a page of enrolled platforms, as stored."""
+        after = platform_id(query.cursor) if query.cursor else ""
+        rows = await self._broker.store.platforms(after=after, limit=query.limit + 1)
+        page = rows[: query.limit]
+        shown: list[Json] = [
+            {"platform": row.platform, "record": stored_envelope(row.envelope, "platform record").to_json()}
+            for row in page
+        ]
+        return {"platforms": shown, "next": page[-1].platform if len(rows) > query.limit else None}
+
+    # --- lists --------------------------------------------------------------------------------------------------------
+
+    async def requests(self, query: ListQuery) -> Members:
+        """Return a page of requests, newest first."""
+        before = _place(query.cursor) if query.cursor else None
+        rows = await self._broker.store.requests(
+            query.state, now=self._broker.clock.now(), before=before, limit=query.limit + 1
+        )
+        page = rows[: query.limit]
+        last = f"{page[-1].row.created}.{page[-1].row.digest}" if len(rows) > query.limit else None
+        return {"requests": [_summary(row) for row in page], "next": last}
+
+    # --- the log ------------------------------------------------------------------------------------------------------
+
+    async def checkpoint(self) -> Members:
+        """Return the newest signed checkpoint."""
+        size, checkpoint = await self._broker.log.checkpoint()
+        return {"size": size, "checkpoint": checkpoint}
+
+    async def entries(self, query: EntriesQuery) -> Members:
+        """Return entries of the log."""
+        entries = await self._broker.log.read(query.start, query.count)
+        return {"start": query.start, "entries": [to_base64(entry) for entry in entries]}
+
+    async def inclusion(self, index: int, size: int) -> Members:
+        """Return an inclusion proof."""
+        leaf, proof = await self._broker.log.prove_inclusion(index, size)
+        return {"leaf": to_base64(leaf), "proof": [to_base64(step) for step in proof]}
+
+    async def consistency(self, old: int, new: int) -> Members:
+        """Return a consistency proof."""
+        return {"proof": [to_base64(step) for step in await self._broker.log.prove_consistency(old, new)]}
+
+
+def _epoch(envelope: Envelope) -> int:
+    epoch = _member(envelope, "epoch")
+    if not isinstance(epoch, int) or isinstance(epoch, bool):
+        raise MalformedError("the document carries no epoch")
+    return epoch
+
+
+def _member(envelope: Envelope, name: str) -> Json:
+    # Only to file the object under its name: whoever uses it verifies and parses all of it.
+    body = decode(envelope.payload, max_bytes=MAX_PAYLOAD)
+    return body.get(name) if isinstance(body, dict) else None
+
+
+def _place(cursor: str) -> tuple[Instant, str]:
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise MalformedError("the cursor isn't one that a list returned")
+    return int(found[1]), found[2]
+
+
+def _summary(summary: RequestSummary) -> Members:
+    row = summary.row
+    return {
+        "digest": row.digest,
+        "action": row.action,
+        "model": row.model,
+        "requester": row.requester,
+        "created": format_instant(row.created),
+        "expires": None if row.expires is None else format_instant(row.expires),
+        "approvals": summary.approvals,
+        "denials": summary.denials,
+    }
