@@ -17,10 +17,10 @@ from strongroom.enclave.bpf import ArgumentTest, SyscallRule
 _ALL: Final = 0xFFFFFFFF
 
 _FILES: Final = """
-    read write readv writev pread64 pwrite64 preadv pwritev lseek openat open close close_range stat fstat lstat
-    newfstatat statx access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd chdir fchdir dup dup2
-    dup3 flock fsync fdatasync ftruncate fallocate fadvise64 sendfile copy_file_range mkdir mkdirat unlink unlinkat
-    rmdir rename renameat renameat2 statfs fstatfs umask
+    read write readv writev pread64 pwrite64 preadv preadv2 pwritev pwritev2 lseek openat open close close_range
+    stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd
+    chdir fchdir dup dup2 dup3 flock fsync fdatasync ftruncate fallocate fadvise64 sendfile copy_file_range mkdir
+    mkdirat unlink unlinkat rmdir rename renameat renameat2 statfs fstatfs umask
 """
 _MEMORY: Final = "munmap mremap madvise msync mincore brk mlock munlock mbind get_mempolicy set_mempolicy membarrier"
 _THREADS: Final = """

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.enclave.adapters import confine
-from strongroom.enclave.adapters.supervisor import INSIDE
+from strongroom.enclave.adapters.supervisor import INSIDE, PYTHON_OPTIONS
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.sandbox import ExecRule, SandboxError, SandboxProfile
 
@@ -42,7 +42,7 @@ def command_line(profile: SandboxProfile, command: tuple[str, ...]) -> list[str]
             "the command must be the absolute path of a Python script (`.py`)",
             remedy="other programs need the profile's `measured` rule for starting programs",
         )
-    return [sys.executable, "-I", "-m", INSIDE, "command", *rest]
+    return [sys.executable, *PYTHON_OPTIONS, "-m", INSIDE, "command", *rest]
 
 
 class Command:

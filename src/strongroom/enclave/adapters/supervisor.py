@@ -22,9 +22,11 @@ from strongroom.enclave import frames
 from strongroom.enclave.adapters import confine, syscalls
 from strongroom.enclave.adapters.channel import DESCRIPTOR_VARIABLE
 from strongroom.enclave.adapters.view import step
-from strongroom.enclave.sandbox import SandboxError, SandboxProfile
+from strongroom.enclave.sandbox import SCRATCH_PATH, SandboxError, SandboxProfile
 
 INSIDE: Final = "strongroom.enclave.adapters.inside"
+PYTHON_OPTIONS: Final = ("-I", "-X", f"pycache_prefix={SCRATCH_PATH}/bytecode")
+"""Isolated, and blind to the bytecode that lies beside the sources: sources are measured, bytecode isn't."""
 _MAX_PROFILE: Final = 1 << 20
 
 
@@ -125,7 +127,9 @@ def _become_agent(order: Order, profile: SandboxProfile, *, mapper: int | None, 
             os.access(sys.executable, os.X_OK) or _missing()
             os.write(order.report, frames.frame(report))
             os.set_inheritable(order.report, False)  # noqa: FBT003 - as above
-            os.execve(sys.executable, [sys.executable, "-I", "-m", INSIDE, "agent", order.module], environment)  # noqa: S606 - no shell
+            os.execve(  # noqa: S606 - no shell
+                sys.executable, [sys.executable, *PYTHON_OPTIONS, "-m", INSIDE, "agent", order.module], environment
+            )
     except StrongroomError as error:
         _report_failure(order.report, error)
     except BaseException as error:  # noqa: BLE001 - nothing may continue here, half confined, whatever happened

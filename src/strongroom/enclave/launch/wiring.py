@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import sys
 import sysconfig
@@ -15,7 +17,8 @@ from strongroom.attestation.adapters.measure_files import measure_file, measure_
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
-from strongroom.attestation.measurement import Measurement
+from strongroom.attestation.measurement import Measurement, facts_digest
+from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
 from strongroom.core.genesis import Genesis
@@ -30,6 +33,19 @@ from strongroom.enclave.sandbox import process_profile
 
 AGENT: Final = "strongroom.enclave.agent.wiring"
 _LOWEST_ROOM: Final = 64 << 20
+_LIBRARY_FOLDERS: Final = (f"/lib/{os.uname().machine}-linux-gnu", "/lib64")
+_LIBRARIES: Final = (
+    "ld-linux-x86-64.so.2",
+    "ld-linux-aarch64.so.1",
+    "libc.so.6",
+    "libm.so.6",
+    "libdl.so.2",
+    "librt.so.1",
+    "libpthread.so.0",
+    "libutil.so.1",
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+)
 
 
 def tpm_transport(address: str) -> DescriptorTransport:
@@ -89,12 +105,28 @@ def measure_image(image: Image, genesis: Genesis) -> tuple[Measurement, ...]:
 
     :raises MeasureError: something can't be measured.
     """
+    packages_of_base = frozenset({(Path(image.trees["standard-library"]) / "site-packages").resolve()})
     return measured(
         image,
-        interpreter=measure_file(Path(image.interpreter)),
-        files=measure_trees({label: Path(path) for label, path in image.trees.items()}),
+        interpreter=_measure_interpreter(Path(image.interpreter)),
+        files=measure_trees(
+            {label: Path(path) for label, path in image.trees.items()},
+            leaving_out=packages_of_base
+            if Path(image.trees["packages"]).resolve() not in packages_of_base
+            else frozenset(),
+        ),
         genesis=genesis.digest,
     )
+
+
+def _measure_interpreter(program: Path) -> Digest:
+    """Digest the interpreter and the C libraries that it and native packages are linked with."""
+    digests: dict[str, Json] = {"interpreter": str(measure_file(program))}
+    for folder, name in itertools.product(_LIBRARY_FOLDERS, _LIBRARIES):
+        path = Path(folder) / name
+        if path.is_file():
+            digests[str(path)] = str(measure_file(path))
+    return facts_digest(digests)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
