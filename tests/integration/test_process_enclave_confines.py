@@ -20,7 +20,7 @@ from support.enclave_lab import ATTEMPTS, SUPPORT, Outcome, lab_profile, require
 from support.escape_attempts import ATTEMPTS as ALL
 
 pytestmark = pytest.mark.integration
-ORDINARY_UID = 65533
+ORDINARY_UID = 65534
 
 # What would succeed outside, for root or for the owner, on any Linux: the proof that the attempts are real ones.
 # The rest need a kernel feature, a privilege or a state that not every host has.
