@@ -11,6 +11,7 @@ TOKEN_MODULE = "strongroom.core.insecure_secret_access"
 # Sorted. Beside each: why it must see the bytes.
 READERS = {
     "strongroom.attestation.enrolment": "compares what the TPM recovered with the challenge",
+    "strongroom.client.adapters.wallet_folder": "makes and opens a person's signing key",
     "strongroom.core.secret": "defines what the token opens (for the type checker only)",
     "strongroom.keeper.founding": "makes the keeper's signing key when a deployment is founded",
     "strongroom.keeper.vault": "makes the keeper's signing key from its seed",

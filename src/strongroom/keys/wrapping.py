@@ -44,6 +44,7 @@ class KeyKind(StrEnum):
     MODEL_KEK = "model-kek"
     DATA = "data"
     KEEPER_SIGNING = "keeper-signing"
+    PERSON_SIGNING = "person-signing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,319 @@
+"""The broker's HTTP interface, typed. It moves bytes; what they are worth is judged elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from strongroom.client.state import State, checkpoint_text
+from strongroom.core.canonical import Json, encode
+from strongroom.core.clock import Instant
+from strongroom.core.digest import Digest
+from strongroom.core.encoding import from_base64, to_base64
+from strongroom.core.envelope import Envelope
+from strongroom.core.fields import Fields, reading
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import ModelId, PlatformId, platform_id
+from strongroom.release.documents import DocumentKind
+
+PAGE: Final = 200
+MAX_PAGES: Final = 50
+MAX_PROOF: Final = 64
+
+
+class Transport(Protocol):
+    """One call over whatever carries it.
+
+    :raises UnavailableError: no answer. :raises StrongroomError: what the other side refused with.
+    """
+
+    def call(self, method: str, path: str, *, body: Json = None, query: Mapping[str, str | int] | None = None) -> Json:
+        """Call ``path`` and return the answer's JSON."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Where a record stands in the log, and a signed checkpoint that covers it."""
+
+    index: int
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRequest:
+    """A request in a list: the server's summary, to choose from, never to sign by."""
+
+    digest: Digest
+    action: str
+    model: str
+    requester: str
+    created: Instant
+    expires: Instant | None
+    approvals: int
+    denials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFile:
+    """A request's envelope and everything that was said about it."""
+
+    request: Envelope
+    approvals: tuple[Envelope, ...]
+    denials: tuple[Envelope, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckShown:
+    """One numbered step of the keeper's judgement."""
+
+    step: str
+    name: str
+    passed: bool
+    found: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """How the keeper judges a request now."""
+
+    allowed: bool
+    checks: tuple[CheckShown, ...]
+    others: tuple[tuple[str, str], ...]
+    """Further reasons of a refusal: code, and what would pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChallengeTold:
+    """A challenge to an enclave."""
+
+    challenge: str
+    nonce: bytes
+    expires: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentTold:
+    """A credential that only the platform's TPM opens."""
+
+    session: str
+    credential_blob: bytes
+    encrypted_secret: bytes
+    platform: PlatformId
+    isolation: str
+
+
+class BrokerApi:
+    """Every route, one method each. All raise what the transport raises, and MalformedError for another form."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def state(self) -> State:
+        """Return what the deployment says is in force."""
+        return State.read(self._get("/v1/state"))
+
+    def genesis(self) -> Genesis:
+        """Return the genesis that the server shows; compare its digest with one from elsewhere."""
+        return Genesis.parse(encode(self._get("/v1/genesis")))
+
+    def adopt(self, kind: DocumentKind, envelope: Envelope) -> int | None:
+        """Hand in a document signed by the root quorum; returns its log index, None if it was in force."""
+        with self._post(f"/v1/documents/{kind.value}", {"envelope": envelope.to_json()}) as fields:
+            return fields.integer("index") if fields.optional("index") else None
+
+    def submit(self, request: Envelope) -> Recorded:
+        """Submit a signed request."""
+        with self._post("/v1/requests", {"request": request.to_json()}) as fields:
+            fields.constant("request", str(request.digest))
+            return _recorded(fields)
+
+    def requests(self, *, everything: bool = False) -> tuple[ListedRequest, ...]:
+        """List requests, newest first: the open ones, or all."""
+        found: list[ListedRequest] = []
+        cursor = ""
+        for _page in range(MAX_PAGES):
+            query: dict[str, str | int] = {"state": "all" if everything else "open", "limit": PAGE}
+            if cursor:
+                query["cursor"] = cursor
+            with reading(self._get("/v1/requests", query), "requests") as fields:
+                found += fields.objects("requests", _listed, most=PAGE)
+                cursor = fields.text("next") if fields.optional("next") else ""
+            if not cursor:
+                break
+        return tuple(found)
+
+    def request(self, digest: Digest) -> RequestFile:
+        """Return a request and what was said about it."""
+        with reading(self._get(f"/v1/requests/{digest}"), "request file") as fields:
+            with fields.child("request") as child:
+                envelope = Envelope.read(child)
+            return RequestFile(
+                request=envelope,
+                approvals=fields.objects("approvals", Envelope.read, most=256),
+                denials=fields.objects("denials", Envelope.read, most=256),
+            )
+
+    def approve(self, approval: Envelope) -> Recorded:
+        """Hand in a signed approval."""
+        return self._act(f"/v1/requests/{approval.digest}/approvals", {"envelope": approval.to_json()})
+
+    def deny(self, denial: Envelope) -> Recorded:
+        """Hand in a signed denial."""
+        return self._act(f"/v1/requests/{denial.digest}/denials", {"envelope": denial.to_json()})
+
+    def explain(self, digest: Digest) -> Explanation:
+        """Return how the keeper would judge a request now."""
+        with reading(self._get(f"/v1/requests/{digest}/explanation"), "explanation") as fields:
+            return Explanation(
+                allowed=fields.boolean("allowed"),
+                checks=fields.objects("checks", _check, most=64),
+                others=fields.objects(
+                    "others", lambda f: (f.text("reason"), f.text("remedy", max_length=4096)), most=64
+                ),
+            )
+
+    def control(self, digest: Digest) -> Recorded:
+        """Carry out a freeze, resume or revocation."""
+        return self._act(f"/v1/requests/{digest}/control", None)
+
+    def seal(self, digest: Digest, recipient_key: bytes) -> Envelope:
+        """Ask for the data key of a ``seal`` request; returns the signed delivery."""
+        body: Json = {"recipient_key": to_base64(recipient_key)}
+        with self._post(f"/v1/requests/{digest}/seal", body) as fields:
+            return _envelope(fields, "delivery")
+
+    def register(self, manifest: Envelope, request: Digest) -> Recorded:
+        """Register a sealed version."""
+        return self._act("/v1/manifests", {"manifest": manifest.to_json(), "request": str(request)})
+
+    def manifest(self, model: ModelId, version: int) -> Envelope:
+        """Return a registered manifest."""
+        with reading(self._get(f"/v1/manifests/{model}/{version}"), "manifest answer") as fields:
+            return _envelope(fields, "manifest")
+
+    def platforms(self) -> tuple[Envelope, ...]:
+        """Return the keeper's signed records of the enrolled platforms."""
+        found: list[Envelope] = []
+        cursor = ""
+        for _page in range(MAX_PAGES):
+            query: dict[str, str | int] = {"limit": PAGE}
+            if cursor:
+                query["cursor"] = cursor
+            with reading(self._get("/v1/platforms", query), "platforms") as fields:
+                found += fields.objects("platforms", _platform, most=PAGE)
+                cursor = fields.text("next") if fields.optional("next") else ""
+            if not cursor:
+                break
+        return tuple(found)
+
+    def enrol(self, enrolment: bytes) -> EnrolmentTold:
+        """Begin to enrol a platform."""
+        with self._post("/v1/enrolments", {"enrolment": to_base64(enrolment)}) as fields:
+            return EnrolmentTold(
+                session=fields.text("session", max_length=64),
+                credential_blob=fields.binary("credential_blob", max_length=4096),
+                encrypted_secret=fields.binary("encrypted_secret", max_length=4096),
+                platform=fields.parsed("platform", platform_id),
+                isolation=fields.text("isolation", max_length=32),
+            )
+
+    def finish_enrolment(self, session: str, answer: bytes) -> Envelope:
+        """Answer an enrolment's credential; returns the platform's signed record."""
+        with self._post(f"/v1/enrolments/{session}", {"answer": to_base64(answer)}) as fields:
+            return _envelope(fields, "platform")
+
+    def challenge(self, digest: Digest, platform: PlatformId) -> ChallengeTold:
+        """Step 3: ask for a challenge."""
+        with self._post(f"/v1/requests/{digest}/challenges", {"platform": platform}) as fields:
+            return ChallengeTold(
+                challenge=fields.text("challenge", max_length=64),
+                nonce=fields.binary("nonce", max_length=64),
+                expires=fields.instant("expires"),
+            )
+
+    def release(self, digest: Digest, *, challenge: str, platform: PlatformId, evidence: bytes) -> Envelope:
+        """Steps 4 to 6: hand in evidence; returns the signed delivery."""
+        body: Json = {"challenge": challenge, "platform": platform, "evidence": to_base64(evidence)}
+        with self._post(f"/v1/requests/{digest}/release", body) as fields:
+            return _envelope(fields, "delivery")
+
+    def checkpoint(self) -> bytes:
+        """Return the newest signed checkpoint."""
+        with reading(self._get("/v1/log/checkpoint"), "checkpoint answer") as fields:
+            fields.integer("size")
+            return checkpoint_text(fields)
+
+    def entries(self, start: int, count: int) -> tuple[bytes, ...]:
+        """Return entries of the log from ``start`` on, fewer than asked for where the answer would grow too large."""
+        query: dict[str, str | int] = {"start": start, "count": count}
+        with reading(self._get("/v1/log/entries", query), "entries answer") as fields:
+            fields.constant("start", start)
+            return tuple(from_base64(text) for text in fields.texts("entries", most=count, max_length=1 << 18))
+
+    def inclusion(self, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:
+        """Return a leaf hash and its audit path."""
+        query: dict[str, str | int] = {"index": index, "size": size}
+        with reading(self._get("/v1/log/proof/inclusion", query), "inclusion answer") as fields:
+            return fields.binary("leaf", max_length=32), _proof(fields)
+
+    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Return the proof that the log of ``old`` entries is a prefix of that of ``new``."""
+        query: dict[str, str | int] = {"old": old, "new": new}
+        with reading(self._get("/v1/log/proof/consistency", query), "consistency answer") as fields:
+            return _proof(fields)
+
+    def _get(self, path: str, query: Mapping[str, str | int] | None = None) -> Json:
+        return self._transport.call("GET", path, query=query)
+
+    def _post(self, path: str, body: Json) -> Fields:
+        return Fields(self._transport.call("POST", path, body=body), "answer")
+
+    def _act(self, path: str, body: Json) -> Recorded:
+        with self._post(path, body) as fields:
+            return _recorded(fields)
+
+
+def _recorded(fields: Fields) -> Recorded:
+    return Recorded(index=fields.integer("index"), checkpoint=checkpoint_text(fields))
+
+
+def _envelope(fields: Fields, name: str) -> Envelope:
+    with fields.child(name) as child:
+        return Envelope.read(child)
+
+
+def _platform(fields: Fields) -> Envelope:
+    fields.text("platform", max_length=68)
+    return _envelope(fields, "record")
+
+
+def _proof(fields: Fields) -> tuple[bytes, ...]:
+    return tuple(from_base64(text) for text in fields.texts("proof", most=MAX_PROOF, max_length=44))
+
+
+def _listed(fields: Fields) -> ListedRequest:
+    return ListedRequest(
+        digest=fields.digest("digest"),
+        action=fields.text("action", max_length=64),
+        model=fields.text("model", max_length=64),
+        requester=fields.text("requester", max_length=64),
+        created=fields.instant("created"),
+        expires=fields.instant("expires") if fields.optional("expires") else None,
+        approvals=fields.integer("approvals"),
+        denials=fields.integer("denials"),
+    )
+
+
+def _check(fields: Fields) -> CheckShown:
+    return CheckShown(
+        step=fields.text("step", max_length=8),
+        name=fields.text("name", max_length=64),
+        passed=fields.boolean("passed"),
+        found=fields.text("found", max_length=4096),
+        reason=fields.text("reason"),
+        remedy=fields.text("remedy", max_length=4096),
+    )

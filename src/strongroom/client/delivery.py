@@ -1,0 +1,39 @@
+"""Taking a publisher's data key out of the keeper's delivery: step 7 for ``seal``."""
+
+from __future__ import annotations
+
+from strongroom.access.request import Action, Request
+from strongroom.audit.checkpoint import read_checkpoint
+from strongroom.audit.note import VerifierKey
+from strongroom.core.envelope import Envelope
+from strongroom.core.errors import StrongroomError
+from strongroom.core.genesis import Genesis
+from strongroom.core.secret import SecretBytes
+from strongroom.keys.recipient import RecipientKey
+from strongroom.release.delivery import Delivery, DeliveryMismatchError, accept
+
+
+def accept_for_sealing(
+    envelope: Envelope, genesis: Genesis, recipient: RecipientKey, request: Request
+) -> tuple[Delivery, SecretBytes]:
+    """Check a delivery and open its new data key. On any refusal the key is wiped.
+
+    :raises SignatureError: not signed by this deployment's keeper.
+    :raises DeliveryMismatchError: for another request, action, model, version or recipient, or recorded nowhere.
+    :raises DeliveryError: the ciphertext doesn't open.
+    :raises LogError: the checkpoint isn't the log's.
+    """
+    delivery, data_key = accept(
+        envelope, genesis, recipient, request=request.digest, model=request.model, version=request.version
+    )
+    try:
+        if delivery.action is not Action.SEAL or delivery.manifest is not None:
+            raise DeliveryMismatchError("the keeper's delivery is for another action")
+        checkpoint = read_checkpoint(delivery.checkpoint.encode(), VerifierKey(genesis.log_origin, genesis.log_key))
+        if delivery.log_index >= checkpoint.size:
+            # A key whose making nobody recorded must not be used: the log is what makes it accountable.
+            raise DeliveryMismatchError("the delivery's checkpoint doesn't cover the record of its key")
+    except StrongroomError:
+        data_key.wipe()
+        raise
+    return delivery, data_key

@@ -1,0 +1,107 @@
+"""What a deployment says of itself: parsed, bounded, and believed by nobody until :mod:`strongroom.client.trust`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from strongroom.access.request import LogHead
+from strongroom.core.canonical import Json
+from strongroom.core.clock import Instant
+from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.envelope import Envelope
+from strongroom.core.errors import MalformedError
+from strongroom.core.fields import Fields, reading
+from strongroom.core.ids import ModelId, model_id
+from strongroom.release.documents import DocumentKind
+
+MAX_CHECKPOINT: Final = 65536
+MAX_MODELS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """A model's current version, as the server tells it."""
+
+    version: int
+    manifest: Digest
+    data_key: str
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """The answer to "what is in force?"."""
+
+    genesis: Digest
+    locked: bool
+    cause: str
+    documents: Mapping[DocumentKind, Envelope]
+    models: Mapping[ModelId, ModelStatus]
+    frozen: tuple[ModelId, ...]
+    log: LogHead
+    """As far as the keeper knows the log to be durable; unsigned."""
+    latest: Instant
+    checkpoint: bytes
+    """The newest signed checkpoint: what is believed of the log."""
+
+    @classmethod
+    def read(cls, value: Json) -> State:
+        """Read the JSON form.
+
+        :raises MalformedError: another form.
+        """
+        with reading(value, "state") as fields:
+            with fields.child("log") as log:
+                root = log.binary("root", max_length=32)
+                if len(root) != 32:
+                    raise MalformedError("`state.log.root` must have 32 bytes")
+                head = LogHead(size=log.integer("size"), root=Digest(DigestAlgorithm.SHA256, root))
+            return cls(
+                genesis=fields.digest("genesis"),
+                locked=fields.boolean("locked"),
+                cause=fields.text("cause"),
+                documents=_documents(fields.child("documents")),
+                models=_models(fields.value("models")),
+                frozen=tuple(model_id(text) for text in fields.texts("frozen", most=MAX_MODELS)),
+                log=head,
+                latest=fields.instant("latest"),
+                checkpoint=checkpoint_text(fields),
+            )
+
+
+def checkpoint_text(fields: Fields) -> bytes:
+    """Take a signed checkpoint: text of several lines.
+
+    :raises MalformedError: not text, or too long.
+    """
+    value = fields.value("checkpoint")
+    if not isinstance(value, str) or len(value) > MAX_CHECKPOINT:
+        raise MalformedError("a checkpoint is text")
+    return value.encode()
+
+
+def _documents(fields: Fields) -> dict[DocumentKind, Envelope]:
+    documents = {}
+    with fields:
+        for kind in DocumentKind:
+            if fields.optional(kind.value):
+                with fields.child(kind.value) as child:
+                    documents[kind] = Envelope.read(child)
+    return documents
+
+
+def _models(value: Json) -> dict[ModelId, ModelStatus]:
+    if not isinstance(value, dict) or len(value) > MAX_MODELS:
+        raise MalformedError(f"`state.models` must be an object of at most {MAX_MODELS} models")
+    models = {}
+    for name, item in value.items():
+        with reading(item, "state.models") as fields:
+            models[model_id(name)] = ModelStatus(
+                version=fields.integer("version", least=1),
+                manifest=fields.digest("manifest"),
+                data_key=fields.text("data_key", max_length=128),
+                frozen=fields.boolean("frozen"),
+            )
+    return models

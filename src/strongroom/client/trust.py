@@ -1,0 +1,219 @@
+"""Is what the server shows the deployment that I know, no older than what I saw? Pure; refuses, never warns.
+
+1 deployment  the answer is about the pinned genesis
+2 checkpoint  signed by the log's own key
+3 log         continues the log that was seen last: no rollback, no fork
+4 documents   signed by the root quorum, for this deployment; epochs never fall, and one epoch has one document
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from strongroom.access.policy import Policy
+from strongroom.access.request import LogHead
+from strongroom.attestation.reference_values import ReferenceValues
+from strongroom.audit.checkpoint import read_checkpoint
+from strongroom.audit.errors import ForkError, ProofError
+from strongroom.audit.merkle import verify_consistency
+from strongroom.audit.note import VerifierKey
+from strongroom.client.state import ModelStatus, State
+from strongroom.client.wallet import Seen, SeenDocument
+from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.envelope import Envelope
+from strongroom.core.errors import DeniedError, TamperedError
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import ModelId
+from strongroom.personnel.roster import Roster
+from strongroom.release.documents import PAYLOAD_TYPES, DocumentKind
+
+Prove = Callable[[int, int], tuple[bytes, ...]]
+"""(old size, new size) -> the consistency proof, fetched from a server that isn't believed."""
+
+
+class LogRolledBackError(TamperedError):
+    """The log that is shown is shorter than the one that this client saw."""
+
+    code = "log-rolled-back"
+
+
+class LogWithheldError(TamperedError):
+    """Somebody else signed having seen a longer log than the one that is shown here."""
+
+    code = "log-withheld"
+
+
+class DocumentRolledBackError(TamperedError):
+    """An older roster, policy or set of reference values is shown than the one that this client saw."""
+
+    code = "document-rolled-back"
+
+
+class DocumentForkError(TamperedError):
+    """Two documents of one epoch, or one that doesn't follow the document seen before it."""
+
+    code = "document-forked"
+
+
+class StateMismatchError(TamperedError):
+    """What is shown belongs to another deployment, or contradicts itself."""
+
+    code = "state-mismatch"
+
+
+_INCIDENT = "treat this as an incident: tell the other approvers and compare `strongroom status`"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """The deployment as this client may believe it now."""
+
+    genesis: Genesis
+    head: LogHead
+    roster: Roster | None
+    policy: Policy | None
+    reference_values: ReferenceValues | None
+    digests: Mapping[DocumentKind, Digest]
+    models: Mapping[ModelId, ModelStatus]
+    """The broker's word. A lie here makes requests that the keeper refuses; it grants nothing."""
+    seen: Seen
+
+    def require_documents(self) -> tuple[Roster, Policy]:
+        """Return roster and policy.
+
+        :raises DeniedError: one of them isn't in force.
+        """
+        if self.roster is None or self.policy is None:
+            raise DeniedError(
+                "no roster or no policy is in force",
+                reason="no-documents",
+                remedy="have the root quorum sign and adopt them",
+            )
+        return self.roster, self.policy
+
+
+def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Trust:
+    """Carry out steps 1 to 4; returns what may be believed, and what to remember of it.
+
+    :raises StateMismatchError: step 1, or the keeper and the log disagree.
+    :raises ForgedCheckpointError: step 2, the log's key didn't sign; WrongKeyError: another log's.
+    :raises LogRolledBackError: step 3, the log is shorter than it was. :raises ForkError: it is another log.
+    :raises SignatureError: step 4, too few root keys signed.
+    :raises DocumentRolledBackError: step 4. :raises DocumentForkError: step 4.
+    """
+    if state.genesis != genesis.digest:
+        raise StateMismatchError("the server belongs to another deployment than the one pinned in this wallet")
+    head = _checkpoint(genesis, state.checkpoint)
+    check_continues(seen.log, head, prove)
+    if state.log.size == head.size and state.log.root != head.root:
+        raise StateMismatchError("the keeper and the log disagree about the log's root", remedy=_INCIDENT)
+    documents = {kind: _document(genesis, kind, state, seen.documents.get(kind)) for kind in DocumentKind}
+    digests = {kind: state.documents[kind].digest for kind in DocumentKind if kind in state.documents}
+    roster, policy, values = (documents[kind] for kind in DocumentKind)
+    return Trust(
+        genesis=genesis,
+        head=head,
+        roster=roster if isinstance(roster, Roster) else None,
+        policy=policy if isinstance(policy, Policy) else None,
+        reference_values=values if isinstance(values, ReferenceValues) else None,
+        digests=digests,
+        models=state.models,
+        seen=Seen(
+            documents={
+                kind: SeenDocument(epoch=document.epoch, digest=digests[kind])
+                for kind, document in documents.items()
+                if document is not None
+            },
+            log=head,
+        ),
+    )
+
+
+def check_continues(old: LogHead, new: LogHead, prove: Prove) -> None:
+    """Step 3: the log with head ``new`` begins with the one with head ``old``.
+
+    :raises LogRolledBackError: it is shorter.
+    :raises ForkError: it isn't proven to be the same log.
+    """
+    if new.size < old.size:
+        raise LogRolledBackError(
+            f"the log has {new.size} entries; this client saw one of {old.size}",
+            remedy=_INCIDENT,
+        )
+    try:
+        verify_consistency(
+            old=old.size,
+            new=new.size,
+            old_root=old.root.value,
+            new_root=new.root.value,
+            proof=prove(old.size, new.size) if 0 < old.size < new.size else (),
+        )
+    except ProofError as error:
+        raise ForkError(
+            f"the log of {new.size} entries doesn't continue the one of {old.size}: {error.message}", remedy=_INCIDENT
+        ) from None
+
+
+def check_witnessed(theirs: LogHead, trust: Trust, prove: Prove) -> None:
+    """Check the log head that another person signed against this client's own: both must have seen one log.
+
+    :raises LogWithheldError: theirs is longer than what is shown here.
+    :raises ForkError: they are heads of two logs.
+    """
+    if theirs.size > trust.head.size:
+        raise LogWithheldError(
+            f"the requester saw a log of {theirs.size} entries; only {trust.head.size} are shown here", remedy=_INCIDENT
+        )
+    check_continues(theirs, trust.head, prove)
+
+
+def _checkpoint(genesis: Genesis, data: bytes) -> LogHead:
+    checkpoint = read_checkpoint(data, VerifierKey(genesis.log_origin, genesis.log_key))
+    return LogHead(size=checkpoint.size, root=Digest(DigestAlgorithm.SHA256, checkpoint.root))
+
+
+def _document(
+    genesis: Genesis, kind: DocumentKind, state: State, seen: SeenDocument | None
+) -> Roster | Policy | ReferenceValues | None:
+    envelope = state.documents.get(kind)
+    if envelope is None:
+        if seen is not None:
+            raise DocumentRolledBackError(
+                f"no {kind.value} is shown, though this client saw one in force", remedy=_INCIDENT
+            )
+        return None
+    genesis.verify_root(envelope, PAYLOAD_TYPES[kind])
+    document = _parse(kind, envelope)
+    if document.genesis != genesis.digest:
+        raise StateMismatchError(f"the {kind.value} belongs to another deployment")
+    if seen is not None:
+        _follows(kind, document, envelope.digest, seen)
+    return document
+
+
+def _parse(kind: DocumentKind, envelope: Envelope) -> Roster | Policy | ReferenceValues:
+    match kind:
+        case DocumentKind.ROSTER:
+            return Roster.parse(envelope.payload)
+        case DocumentKind.POLICY:
+            return Policy.parse(envelope.payload)
+        case DocumentKind.REFERENCE_VALUES:
+            return ReferenceValues.parse(envelope.payload)
+
+
+def _follows(
+    kind: DocumentKind, document: Roster | Policy | ReferenceValues, digest: Digest, seen: SeenDocument
+) -> None:
+    if document.epoch < seen.epoch:
+        raise DocumentRolledBackError(
+            f"the {kind.value} shown is of epoch {document.epoch}; this client saw epoch {seen.epoch}",
+            remedy=_INCIDENT,
+        )
+    same_epoch = document.epoch == seen.epoch and digest != seen.digest
+    not_next = document.epoch == seen.epoch + 1 and document.predecessor != seen.digest
+    if same_epoch or not_next:
+        raise DocumentForkError(
+            f"the {kind.value} of epoch {document.epoch} isn't or doesn't follow the one that this client saw",
+            remedy=_INCIDENT,
+        )
