@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import shutil
 import socket
 import subprocess
@@ -225,3 +226,21 @@ def test_environment_and_input_are_the_profiles(tmp_path: Path, monkeypatch: pyt
     assert environment == dict(profile.environment)
     assert stdin == ""
     assert isolated == 1
+
+
+def test_no_bytecode_is_read_or_written(tmp_path: Path) -> None:
+    # Beside the sources it isn't measured; in the scratch folder the command could change what the agent runs next.
+    require_sandbox()
+    profile = lab_profile(tmp_path)
+    code = tmp_path / "code"
+    script, module = code / "imports.py", code / "told.py"
+    module.write_text("SAYS = 'bytecode'\n")
+    stale = py_compile.compile(str(module), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert stale is not None
+    module.write_text("SAYS = 'source'\n")
+    script.write_text("import os, told\nprint(told.SAYS, os.listdir(os.environ['TMPDIR']))\n")
+    outside = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True, env={"TMPDIR": "."}
+    )
+    assert outside.stdout.startswith("bytecode")
+    assert run_inside(profile, [str(script)]).stdout == "source []\n"

@@ -10,6 +10,7 @@ from strongroom.core.errors import MalformedError, UsageError
 from strongroom.enclave import frames
 from strongroom.enclave.adapters import inside
 from strongroom.enclave.adapters.command import command_line
+from strongroom.enclave.adapters.supervisor import NO_BYTECODE
 from strongroom.enclave.sandbox import ExecRule, process_profile
 
 
@@ -53,8 +54,10 @@ MEASURED = process_profile(code_roots=("/usr/lib",), sealed_roots=(), model_byte
 )
 def test_scripts_start_behind_the_closed_door(command: tuple[str, ...], tail: list[str]) -> None:
     line = command_line(ONCE, command)
-    assert line[1:4] == ["-I", "-m", inside.__name__]
-    assert line[4:] == tail
+    assert line[1:3] == ["-I", "-B"]
+    assert line[3:5] == ["-X", f"pycache_prefix={NO_BYTECODE}"]
+    assert line[5:7] == ["-m", inside.__name__]
+    assert line[7:] == tail
 
 
 @pytest.mark.parametrize(

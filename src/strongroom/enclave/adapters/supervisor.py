@@ -22,11 +22,14 @@ from strongroom.enclave import frames
 from strongroom.enclave.adapters import confine, syscalls
 from strongroom.enclave.adapters.channel import DESCRIPTOR_VARIABLE
 from strongroom.enclave.adapters.view import step
-from strongroom.enclave.sandbox import SCRATCH_PATH, SandboxError, SandboxProfile
+from strongroom.enclave.sandbox import SandboxError, SandboxProfile
 
 INSIDE: Final = "strongroom.enclave.adapters.inside"
-PYTHON_OPTIONS: Final = ("-I", "-X", f"pycache_prefix={SCRATCH_PATH}/bytecode")
-"""Isolated, and blind to the bytecode that lies beside the sources: sources are measured, bytecode isn't."""
+NO_BYTECODE: Final = "/no-bytecode"
+"""A folder that isn't there and can't be made: the view's root is read-only."""
+PYTHON_OPTIONS: Final = ("-I", "-B", "-X", f"pycache_prefix={NO_BYTECODE}")
+"""Isolated; neither reading the bytecode that lies beside the sources (sources are measured, bytecode isn't) nor
+writing any: bytecode in the scratch folder could be changed by the command, and then be run by the agent."""
 _MAX_PROFILE: Final = 1 << 20
 
 
