@@ -1,4 +1,4 @@
-"""Where vectors made by others lie: ``../shared/vectors`` beside the checkout, or the folder STRONGROOM_VECTORS names."""
+"""Where vectors made by others lie: ``../shared/vectors`` beside the checkout, or where STRONGROOM_VECTORS says."""
 
 from __future__ import annotations
 

@@ -1,0 +1,216 @@
+"""``strongroom enclave``: enrol a platform, measure an image, run a model where it can't leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from strongroom.attestation.adapters.tpm_attester import TpmAttester
+from strongroom.attestation.adapters.tpm_device import TpmDevice
+from strongroom.attestation.tpm.credential import Credential
+from strongroom.broker.adapters.dev_ca import DevCa
+from strongroom.cli.session import as_wallet, json_option, no_passphrase
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.client.api import BrokerApi
+from strongroom.client.wiring import connect
+from strongroom.core.clock import SystemClock
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope
+from strongroom.core.errors import ExitCode, PendingError, StrongroomError, UsageError
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PlatformId, image_id, model_id, person_id
+from strongroom.enclave.agent.messages import Order
+from strongroom.enclave.image import reference_entry
+from strongroom.enclave.launch.relay import Challenged, Opened
+from strongroom.enclave.launch.wiring import Launch, measure_image, python_image, run, tpm_transport
+from strongroom.sealing.adapters.directory import read_envelope
+from strongroom.sealing.manifest import read_manifest
+
+_TPM_HELP = "The TPM: device:/dev/tpmrm0, or a simulator as unix:PATH or tcp:HOST:PORT."
+_tpm = click.option("--tpm", required=True, help=_TPM_HELP)
+_image = click.option("--image", required=True, help="The image's name in the reference values.")
+_sealed = click.option(
+    "--sealed", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Sealed directory."
+)
+_command = click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+
+
+@click.group("enclave")
+def enclave() -> None:
+    """Enrol a platform, measure an image, run a model where its weights can't leave."""
+
+
+@enclave.command("join")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="The deployment's folder.",
+)
+@click.option("--name", required=True, help="This machine's name in its certificate.")
+@click.option("--url", default="https://127.0.0.1:8443", show_default=True, help="The broker's address.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The machine's new wallet.")
+def join(home: Path, name: str, url: str, out: Path) -> None:
+    """Make a machine's wallet, on the server host: its TLS certificate and the pinned genesis.
+
+    The certificate opens the broker's door and nothing else: what a machine may do, its evidence decides.
+    """
+    genesis = Genesis.parse((home / "genesis.json").read_bytes())
+    now = SystemClock().now()
+    authority = DevCa.open_or_create(home / "broker" / "ca", genesis.deployment, at=now)
+    issued = authority.issue_enclave(name, at=now)
+    WalletFolder.create(out, person_id(name), os.urandom, passphrase=None)
+    folder = WalletFolder(out, no_passphrase)
+    folder.bind(url, genesis, authority.certificate)
+    folder.certify(key=issued.private_key, certificate=issued.certificate)
+    click.echo(f"{out}: machine `{name}` of `{genesis.deployment}`")
+
+
+@enclave.command("enrol")
+@_tpm
+@click.option(
+    "--intermediate",
+    "intermediates",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Vendor CA certificate (PEM or DER) between the TPM's own and the pinned root.",
+)
+@as_wallet
+@json_option
+def enrol(tpm: str, intermediates: tuple[Path, ...], wallet: Path, *, as_json: bool) -> None:
+    """Enrol this machine's TPM: proof that its attestation key lives in a TPM that a pinned root vouches for.
+
+    An enrolled identity never changes.
+    """
+    chain = [_certificate(path) for path in intermediates]
+    with TpmDevice(tpm_transport(tpm)) as device, connect(WalletFolder(wallet, no_passphrase)) as transport:
+        api = BrokerApi(transport)
+        attester = TpmAttester(device)
+        begun = api.enrol(attester.enrolment_request(chain).to_bytes())
+        answer = attester.answer(Credential(begun.credential_blob, begun.encrypted_secret))
+        api.finish_enrolment(begun.session, answer)
+    if as_json:
+        click.echo(json.dumps({"platform": begun.platform, "isolation": begun.isolation}))
+        return
+    click.echo(f"Enrolled {begun.platform}\n  isolation class  {begun.isolation}")
+
+
+@enclave.command("measure")
+@_image
+@_sealed
+@as_wallet
+@_command
+def measure(image: str, sealed: Path, wallet: Path, command: tuple[str, ...]) -> None:
+    """Measure an image on this machine and print its entry for the reference values.
+
+    COMMAND is the absolute path of a Python script and its arguments.
+    """
+    genesis = WalletFolder(wallet, no_passphrase).genesis()
+    made = python_image(image_id(image), command, sealed)
+    click.echo(json.dumps(reference_entry(made.image, measure_image(made, genesis)), indent=2))
+
+
+@enclave.command("run")
+@click.argument("model")
+@_sealed
+@_image
+@click.option("--request", "request_text", required=True, help="Digest of the approved request (sha256:...).")
+@_tpm
+@click.option("--timeout", default=3600.0, show_default=True, help="Seconds that the command may run.")
+@as_wallet
+@json_option
+@_command
+def run_command(
+    model: str,
+    sealed: Path,
+    image: str,
+    request_text: str,
+    tpm: str,
+    timeout: float,
+    wallet: Path,
+    command: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Open MODEL in a process enclave and run COMMAND beside it.
+
+    The command sees the opened model at STRONGROOM_MODEL, has no network and writes to memory only. Its output comes
+    out here; what Strongroom says goes to standard error. The exit code is the command's own, or Strongroom's when the
+    release is refused.
+    """
+    folder = WalletFolder(wallet, no_passphrase)
+    genesis = folder.genesis()
+    manifest = read_envelope(sealed)
+    version = read_manifest(manifest)
+    if version.model != model_id(model):
+        raise UsageError(f"the sealed directory holds `{version.model}`, not `{model}`")
+    made = python_image(image_id(image), command, sealed)
+    order = Order(
+        genesis=genesis,
+        request=Digest.parse(request_text),
+        model=version.model,
+        version=version.version,
+        manifest=manifest,
+        sealed=str(sealed.resolve()),
+        command=made.command,
+        measurements=measure_image(made, genesis),
+    )
+    with connect(folder) as transport:
+        status = run(
+            Launch(image=made, order=order, tpm=tpm),
+            _Broker(BrokerApi(transport)),
+            opened=lambda facts: _tell(facts, as_json=as_json),
+            out=sys.stdout.buffer,
+            err=sys.stderr.buffer,
+            seconds=timeout,
+        )
+    sys.stdout.flush()
+    raise SystemExit(status.code if status.code is not None else int(ExitCode.FAILED))
+
+
+class _Broker:
+    """The broker's API as the launcher's port."""
+
+    def __init__(self, api: BrokerApi) -> None:
+        self._api = api
+
+    def challenge(self, request: Digest, platform: PlatformId) -> Challenged:
+        """Ask for a challenge."""
+        told = self._api.challenge(request, platform)
+        return Challenged(told.challenge, told.nonce)
+
+    def release(self, request: Digest, platform: PlatformId, challenge: str, evidence: bytes) -> Envelope:
+        """Hand in the evidence."""
+        try:
+            return self._api.release(request, challenge=challenge, platform=platform, evidence=evidence)
+        except StrongroomError as error:
+            if error.reason == "quorum-not-met":
+                raise PendingError(error.message, remedy=error.remedy, reason=error.reason) from None
+            raise
+
+
+def _tell(facts: Opened, *, as_json: bool) -> None:
+    if as_json:
+        told = {"opened": facts.files, "bytes": facts.bytes, "log_index": facts.log_index, "use": facts.use}
+        click.echo(json.dumps(told), err=True)
+        return
+    click.echo(
+        f"released: {facts.files} files, {facts.bytes:,} bytes opened in memory; "
+        f"log entry {facts.log_index}, use {facts.use}",
+        err=True,
+    )
+
+
+def _certificate(path: Path) -> bytes:
+    data = path.read_bytes()
+    try:
+        loaded = x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
+    except ValueError:
+        raise UsageError(f"`{path}` isn't a certificate") from None
+    return loaded.public_bytes(Encoding.DER)

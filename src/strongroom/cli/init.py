@@ -1,0 +1,90 @@
+"""``strongroom init``: founds a deployment in a new folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import click
+
+from strongroom.audit.note import VerifierKey
+from strongroom.audit.wiring import create_log_key
+from strongroom.broker.adapters.dev_ca import DevCa
+from strongroom.cli.passphrase import new_passphrase
+from strongroom.core.errors import ConflictError
+from strongroom.core.genesis import Genesis
+from strongroom.core.signature import PublicKey
+from strongroom.keeper.wiring import found_keeper
+from strongroom.keys.adapters.local import Argon2Cost
+
+
+@click.command()
+@click.option("--home", type=click.Path(path_type=Path), required=True, help="A folder that doesn't exist yet.")
+@click.option("--deployment", default="strongroom", show_default=True, help="The deployment's name.")
+@click.option("--root", "roots", multiple=True, required=True, help="Public key of a root holder; give two or more.")
+@click.option("--threshold", default=2, show_default=True, help="How many root holders must sign a document.")
+@click.option("--passphrase-fd", type=int, help="Read the passphrase from this open descriptor instead of asking.")
+@click.option("--kdf-memory", default=256, show_default=True, help="Memory in MiB that Argon2id takes at each unlock.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def init(
+    home: Path,
+    deployment: str,
+    roots: tuple[str, ...],
+    threshold: int,
+    passphrase_fd: int | None,
+    kdf_memory: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Found a deployment: keys, genesis, an empty log and a development certificate authority.
+
+    Print the genesis digest and compare it, by voice, with everybody who pins it.
+    """
+    home = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link at the end
+    if home.exists():
+        raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
+    keys = [PublicKey.parse(text) for text in roots]
+    staging = home.with_name(f".{home.name}.founding")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700, parents=True)
+    try:
+        (staging / "run").mkdir(mode=0o700)
+        log_key = create_log_key(staging, os.urandom)
+        with new_passphrase(passphrase_fd) as passphrase:
+            genesis = found_keeper(
+                staging,
+                deployment=deployment,
+                root_keys=keys,
+                root_threshold=threshold,
+                log_key=log_key,
+                passphrase=passphrase,
+                cost=Argon2Cost(memory_kib=kdf_memory * 1024),
+            )
+        DevCa.open_or_create(staging / "broker" / "ca", genesis.deployment, at=genesis.created)
+        log_key_text = str(VerifierKey(genesis.log_origin, genesis.log_key))
+        (staging / "log.pub").write_text(log_key_text + "\n", "utf-8")
+        staging.rename(home)
+    finally:
+        # Half a deployment must not look like one: either the whole folder appears, or none.
+        shutil.rmtree(staging, ignore_errors=True)
+    _tell(home, genesis, as_json=as_json)
+
+
+def _tell(home: Path, genesis: Genesis, *, as_json: bool) -> None:
+    facts = {
+        "home": str(home),
+        "genesis": str(genesis.digest),
+        "root_keys": len(genesis.root_keys),
+        "root_threshold": genesis.root_threshold,
+        "log_key": f"{home}/log.pub",
+    }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    click.echo(f"Founded `{genesis.deployment}` at {home}")
+    click.echo(f"  genesis   {genesis.digest}")
+    click.echo(f"  root      {genesis.root_threshold} of {len(genesis.root_keys)} root holders sign each document")
+    click.echo(f"  log key   {home}/log.pub (auditors need it)")
+    click.echo(f"Next: strongroom up --home {home}")
