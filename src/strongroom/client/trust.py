@@ -77,6 +77,9 @@ class Trust:
     digests: Mapping[DocumentKind, Digest]
     models: Mapping[ModelId, ModelStatus]
     """The broker's word. A lie here makes requests that the keeper refuses; it grants nothing."""
+    locked: bool
+    """The broker's word too, as is ``cause``."""
+    cause: str
     seen: Seen
 
     def require_documents(self) -> tuple[Roster, Policy]:
@@ -119,6 +122,8 @@ def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Tr
         reference_values=values if isinstance(values, ReferenceValues) else None,
         digests=digests,
         models=state.models,
+        locked=state.locked,
+        cause=state.cause,
         seen=Seen(
             documents={
                 kind: SeenDocument(epoch=document.epoch, digest=digests[kind])

@@ -1,0 +1,89 @@
+"""``strongroom``: the verbs, each loaded when it is used; here errors become words and exit codes, once for all."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from strongroom import __version__
+from strongroom.cli.output import refuse, system_error
+from strongroom.core.errors import StrongroomError
+
+# Verb -> (module, object, what the list of verbs says of it). The text stands here so that `--help` imports nothing.
+VERBS: Final[dict[str, tuple[str, str, str]]] = {
+    "adopt": ("documents", "adopt", "Take a signed document into force."),
+    "approve": ("approve", "approve", "Show a request and sign an approval of it."),
+    "audit": ("audit", "audit", "Read and verify the transparency log, offline."),
+    "deny": ("deny", "deny", "Show a request and sign a denial of it."),
+    "doctor": ("doctor", "doctor", "Say which protections this host gives."),
+    "enclave": ("enclave", "enclave", "Enrol a platform, measure an image, run a model."),
+    "explain": ("explain", "explain", "Say step by step how a request is judged now."),
+    "framework": ("framework", "framework", "Read RAND's levels, measures and attack vectors."),
+    "freeze": ("freeze", "freeze", "Stop every release of a model, at once."),
+    "init": ("init", "init", "Found a deployment in a new folder."),
+    "inspect": ("inspect", "inspect", "Look at a sealed directory without any key."),
+    "measurements": ("measurements", "measurements", "Draft the reference values."),
+    "people": ("people", "people", "Make keys and wallets, and draft the roster."),
+    "policy": ("policy", "policy", "Draft and read the release policy."),
+    "request": ("request", "request", "Ask for access to a model, and see what is asked."),
+    "resume": ("resume", "resume", "Allow releases of a frozen model again."),
+    "revoke": ("revoke", "revoke", "End a grant, or a platform's standing, for good."),
+    "seal": ("seal", "seal", "Seal a directory of weights as a model's next version."),
+    "sign": ("documents", "sign", "Add a root signature to a document."),
+    "status": ("status", "status", "Show what is in force, checked against your wallet."),
+    "up": ("up", "up", "Start the deployment: log writer, keeper and broker."),
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs' names."""
+        del ctx
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a verb, or None."""
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        module, name, _said = VERBS[cmd_name]
+        command = getattr(importlib.import_module(f"strongroom.cli.{module}"), name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"strongroom.cli.{module}.{name} is no command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, VERBS[name][2]) for name in self.list_commands(ctx)])
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
+        """Run; every refusal ends here, as a paragraph (or JSON) and a stable exit code."""
+        try:
+            return super().main(args, *rest, **named)
+        except StrongroomError as error:
+            refuse(error, as_json=_wants_json(args))
+        except OSError as error:
+            refuse(system_error(error), as_json=_wants_json(args))
+
+
+def _wants_json(args: Sequence[str] | None) -> bool:
+    # The command's own options are gone by now; what stands behind `--` belongs to the program that it runs.
+    given = list(sys.argv[1:] if args is None else args)
+    return "--json" in given[: given.index("--") if "--" in given else None]
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="strongroom")
+def main() -> None:
+    """Keep AI model weights under RAND's security levels: sealed, released only to attested enclaves, all on record."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""``strongroom people``: keys, wallets, certificates, and drafts of the roster."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import click
+
+from strongroom.broker.adapters.dev_ca import DevCa
+from strongroom.cli.output import show, table
+from strongroom.cli.passphrase import new_passphrase
+from strongroom.cli.session import as_wallet, json_option, open_wallet, read_file, session, write_file
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.client.documents import person_line, summary
+from strongroom.client.wallet import MAX_WALLET_FILE
+from strongroom.core.canonical import Json, encode, parse
+from strongroom.core.clock import SystemClock, parse_instant
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import MAX_PAYLOAD, Envelope
+from strongroom.core.errors import ConflictError, MalformedError, UsageError
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PersonId, person_id
+from strongroom.core.signature import PublicKey
+from strongroom.personnel.roster import MAX_TIER, Person, Roster, Vetting
+from strongroom.release.documents import DocumentKind
+
+DAY: Final = 86400
+_PATH: Final = click.Path(path_type=Path)
+_DRAFT: Final = click.Path(path_type=Path, dir_okay=False)
+_tier = click.option("--tier", type=click.IntRange(0, MAX_TIER), help="Vetting tier, 0 to 5.")
+_until = click.option("--vetted-until", metavar="INSTANT", help="When the vetting lapses, e.g. 2027-01-01T00:00:00Z.")
+_roles = click.option("--role", "roles", multiple=True, help="A role; give it again for more.")
+_org = click.option("--org", help="Organisation unit.")
+
+
+@click.group("people")
+def people() -> None:
+    """Make keys and wallets, and draft the roster."""
+
+
+@people.command("keygen")
+@click.option("--out", type=_PATH, required=True, help="The wallet's folder, made new.")
+@click.option("--id", "name", required=True, help="The person's id, e.g. dana.")
+@click.option("--passphrase", "protect", is_flag=True, help="Protect the key with a passphrase, which is asked for.")
+@click.option("--passphrase-fd", type=int, help="Protect it with the passphrase that this open descriptor gives.")
+@json_option
+def keygen(out: Path, name: str, passphrase_fd: int | None, *, protect: bool, as_json: bool) -> None:
+    """Make a wallet with a new signing key, and print the public key for the roster or the genesis."""
+    person = person_id(name)
+    if protect or passphrase_fd is not None:
+        with new_passphrase(passphrase_fd) as passphrase:
+            key = WalletFolder.create(out, person, os.urandom, passphrase=passphrase)
+    else:
+        key = WalletFolder.create(out, person, os.urandom, passphrase=None)
+    show({"person": person, "key": str(key), "key_id": key.key_id, "wallet": str(out)}, str(key), as_json=as_json)
+
+
+@people.command("certify")
+@click.option("--home", type=_PATH, required=True, help="The deployment's folder: run this on its host.")
+@click.option("--id", "name", required=True, help="Whom the certificate names; the wallet's own id.")
+@click.option("--out", type=_PATH, required=True, help="The wallet.")
+@click.option("--url", default="https://127.0.0.1:8443", show_default=True, help="The deployment's address.")
+@click.option("--enclave", is_flag=True, help="A certificate for an enclave's host (one day) instead of a person's.")
+@json_option
+def certify(home: Path, name: str, out: Path, url: str, *, enclave: bool, as_json: bool) -> None:
+    """Give a wallet a client certificate of the development authority, and bind it to the deployment."""
+    wallet = open_wallet(out)
+    person = person_id(name)
+    if wallet.identity.person != person:
+        raise UsageError(f"the wallet is that of `{wallet.identity.person}`, not `{person}`")
+    genesis = Genesis.parse(read_file(home / "genesis.json", most=MAX_WALLET_FILE))
+    now = SystemClock().now()
+    authority = DevCa.open(home / "broker" / "ca", genesis.deployment, at=now)
+    issued = authority.issue_enclave(person, at=now) if enclave else authority.issue_person(person, at=now)
+    wallet.bind(url, genesis, authority.certificate)
+    wallet.certify(key=issued.private_key, certificate=issued.certificate)
+    data: Json = {"person": person, "url": url, "genesis": str(genesis.digest), "enclave": enclave}
+    show(data, f"`{person}` may open sessions with {url}\n  genesis  {genesis.digest}", as_json=as_json)
+
+
+@people.command("pin")
+@click.option("--genesis", "genesis_file", type=_DRAFT, required=True, help="The deployment's genesis.json.")
+@click.option("--digest", required=True, help="Its digest, as you were told it by another way: sha256:...")
+@click.option("--ca", type=_DRAFT, required=True, help="The certificate authority of its server (PEM).")
+@click.option("--url", required=True, help="The deployment's address, https://...")
+@click.option("--certificate", type=_DRAFT, help="Your client certificate (PEM).")
+@click.option("--certificate-key", type=_DRAFT, help="Its private key (PEM).")
+@as_wallet
+@json_option
+def pin(
+    genesis_file: Path,
+    digest: str,
+    ca: Path,
+    url: str,
+    certificate: Path | None,
+    certificate_key: Path | None,
+    wallet: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Bind a wallet to a deployment, by files that came from its host and a digest that didn't."""
+    genesis = Genesis.parse(read_file(genesis_file, most=MAX_WALLET_FILE))
+    if not genesis.digest.matches(Digest.parse(digest)):
+        raise UsageError("the genesis doesn't have that digest", remedy="ask for the digest again, by voice")
+    holder = open_wallet(wallet)
+    holder.bind(url, genesis, read_file(ca, most=MAX_WALLET_FILE))
+    if certificate is not None and certificate_key is not None:
+        holder.certify(
+            key=read_file(certificate_key, most=MAX_WALLET_FILE),
+            certificate=read_file(certificate, most=MAX_WALLET_FILE),
+        )
+    root = holder.identity.key in genesis.root_keys
+    data: Json = {"genesis": str(genesis.digest), "url": url, "root_holder": root}
+    show(data, f"bound to `{genesis.deployment}`{', as a root holder' if root else ''}", as_json=as_json)
+
+
+@people.command("ls")
+@as_wallet
+@json_option
+def ls(wallet: Path, *, as_json: bool) -> None:
+    """List the people in force: roles, vetting, and how many days it still holds."""
+    with session(wallet) as person:
+        roster, _policy = person.refresh().require_documents()
+        now = person.clock.now()
+    rows, data = [], []
+    for listed in roster.people:
+        left = (listed.vetting.valid_until - now) // DAY
+        standing = "left" if not listed.active else "ok" if listed.vetting.current(now) else "vetting lapsed"
+        rows.append(
+            (listed.id, listed.org, standing, str(listed.vetting.tier), str(left), ", ".join(sorted(listed.roles)))
+        )
+        data.append({"person": listed.to_json(), "standing": standing, "days_left": left})
+    text = table(rows, ("PERSON", "UNIT", "STANDING", "TIER", "DAYS", "ROLES"))
+    show({"epoch": roster.epoch, "people": list[Json](data)}, text, as_json=as_json)
+
+
+@people.group("roster")
+def roster_group() -> None:
+    """Draft the next roster; the root quorum signs it."""
+
+
+@roster_group.command("new")
+@click.argument("file", type=_DRAFT)
+@click.option("--next", "following", is_flag=True, help="Begin with the people of the roster in force.")
+@as_wallet
+@json_option
+def roster_new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> None:
+    """Begin a draft in FILE: an empty first roster, or the successor of the one in force."""
+    if file.exists():
+        raise ConflictError(f"`{file}` is there already", remedy="choose another name")
+    if following:
+        with session(wallet) as person:
+            trust = person.refresh()
+        if trust.roster is None:
+            raise UsageError("no roster is in force", remedy="leave out --next")
+        before = trust.digests[DocumentKind.ROSTER]
+        draft = replace(trust.roster, epoch=trust.roster.epoch + 1, predecessor=before)
+    else:
+        genesis = open_wallet(wallet).genesis().digest
+        draft = Roster(genesis=genesis, epoch=1, predecessor=None, people=())
+    _save(file, draft, as_json=as_json)
+
+
+@roster_group.command("add")
+@click.argument("file", type=_DRAFT)
+@click.option("--id", "name", required=True, help="The person's id.")
+@click.option("--key", "keys", multiple=True, required=True, help="Public signing key, ed25519:...")
+@_org
+@_roles
+@_tier
+@_until
+@json_option
+def roster_add(
+    file: Path,
+    name: str,
+    keys: tuple[str, ...],
+    org: str | None,
+    roles: tuple[str, ...],
+    tier: int | None,
+    vetted_until: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Add a person to the draft."""
+    if org is None or tier is None or vetted_until is None:
+        raise UsageError("a new person needs --org, --tier and --vetted-until")
+    draft, person = _load(file), person_id(name)
+    if any(listed.id == person for listed in draft.people):
+        raise ConflictError(f"the draft lists `{person}` already", remedy="change them: people roster set")
+    added = Person(
+        id=person,
+        org=org,
+        active=True,
+        roles=frozenset(roles),
+        keys=tuple(PublicKey.parse(key) for key in keys),
+        vetting=Vetting(tier=tier, valid_until=parse_instant(vetted_until)),
+    )
+    _save(file, replace(draft, people=(*draft.people, added)), as_json=as_json)
+
+
+@roster_group.command("set")
+@click.argument("file", type=_DRAFT)
+@click.option("--id", "name", required=True, help="The person's id.")
+@click.option("--active/--inactive", default=None, help="With us, or gone: a leaver loses everything at once.")
+@click.option("--key", "keys", multiple=True, help="Replaces all signing keys.")
+@_org
+@_roles
+@_tier
+@_until
+@json_option
+def roster_set(
+    file: Path,
+    name: str,
+    keys: tuple[str, ...],
+    org: str | None,
+    roles: tuple[str, ...],
+    tier: int | None,
+    vetted_until: str | None,
+    *,
+    active: bool | None,
+    as_json: bool,
+) -> None:
+    """Change a person of the draft; what isn't given stays. Roles and keys are replaced as a whole."""
+    draft, wanted = _load(file), person_id(name)
+    before = draft.person(wanted)
+    changed = replace(
+        before,
+        org=before.org if org is None else org,
+        active=before.active if active is None else active,
+        roles=frozenset(roles) if roles else before.roles,
+        keys=tuple(PublicKey.parse(key) for key in keys) if keys else before.keys,
+        vetting=Vetting(
+            tier=before.vetting.tier if tier is None else tier,
+            valid_until=before.vetting.valid_until if vetted_until is None else parse_instant(vetted_until),
+        ),
+    )
+    rest = tuple(changed if listed.id == wanted else listed for listed in draft.people)
+    _save(file, replace(draft, people=rest), as_json=as_json, shown=wanted)
+
+
+@roster_group.command("show")
+@click.argument("file", type=_DRAFT)
+@json_option
+def roster_show(file: Path, *, as_json: bool) -> None:
+    """Show a draft, or a signed roster."""
+    draft = _load(file, signed=True)
+    show(parse(draft.to_bytes()), summary(DocumentKind.ROSTER, draft), as_json=as_json)
+
+
+def _load(file: Path, *, signed: bool = False) -> Roster:
+    data = read_file(file, most=2 * MAX_PAYLOAD)
+    value = parse(data, max_bytes=2 * MAX_PAYLOAD)
+    if isinstance(value, dict) and "payloadType" in value:
+        if not signed:
+            raise MalformedError(
+                f"`{file.name}` is signed already; a change would make the signatures worthless",
+                remedy="begin the next one: strongroom people roster new --next",
+            )
+        return Roster.parse(Envelope.parse(data).payload)
+    return Roster.parse(encode(value))
+
+
+def _save(file: Path, draft: Roster, *, as_json: bool, shown: PersonId | None = None) -> None:
+    # Parsed again: nothing is written that a root holder couldn't read.
+    checked = Roster.parse(draft.to_bytes())
+    write_file(file, checked.to_bytes())
+    listed = [person_line(person) for person in checked.people if shown in {None, person.id}]
+    data: Json = {"file": str(file), "epoch": checked.epoch, "digest": str(Digest.of(checked.to_bytes()))}
+    show(data, (f"{file}: epoch {checked.epoch}, {len(checked.people)} people", *listed), as_json=as_json)

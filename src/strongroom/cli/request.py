@@ -1,0 +1,135 @@
+"""``strongroom request``: ask for access to a model, and see what is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE
+from strongroom.cli.asking import asking, why_options
+from strongroom.cli.output import show, table
+from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
+from strongroom.client.render import as_text, printable, render
+from strongroom.client.requests import ask_to_open, voices
+from strongroom.client.service import Review
+from strongroom.core.canonical import Json, parse
+from strongroom.core.clock import format_instant
+from strongroom.core.ids import image_id, model_id
+
+
+@click.group("request")
+def request() -> None:
+    """Ask for access to a model, and see what is asked."""
+
+
+@request.command("create")
+@click.option("--model", required=True, help="The model.")
+@click.option("--image", required=True, help="The enclave image that may open it, as the reference values name it.")
+@click.option("--platform", "platforms", multiple=True, help="An enrolled platform, or how its id begins; may repeat.")
+@click.option("--window", help="For how long, e.g. 8h; as long as the rule allows, up to a day, if left out.")
+@click.option("--uses", type=click.IntRange(min=1), default=1, show_default=True, help="How often it may be opened.")
+@why_options(None)
+@as_wallet
+@passphrase_option
+@json_option
+def create(
+    *,
+    model: str,
+    image: str,
+    platforms: tuple[str, ...],
+    window: str | None,
+    uses: int,
+    purpose: str,
+    ticket: str,
+    justification: Path | None,
+    wallet: Path,
+    passphrase_fd: int | None,
+    as_json: bool,
+) -> None:
+    """Ask for a model's current version to be opened in an enclave, and have the request recorded."""
+    with session(wallet, passphrase_fd) as person:
+        trust = person.refresh()
+        made = ask_to_open(
+            trust,
+            asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
+            model=model_id(model),
+            image=image_id(image),
+            platforms=person.platform(platforms),
+            uses=uses,
+        )
+        needed = person.approvals_needed(made, trust)
+        envelope, recorded = person.submit(made, trust)
+        lines = render(envelope.payload, trust, now=person.clock.now())
+    data: Json = {"request": str(envelope.digest), "log_index": recorded.index, "approvals_needed": needed}
+    text = (as_text(lines), f"\nrecorded: log entry {recorded.index}; {needed} people must approve it")
+    show(data, text, as_json=as_json)
+
+
+@request.command("ls")
+@click.option("--all", "everything", is_flag=True, help="Closed and expired ones too.")
+@as_wallet
+@json_option
+def ls(wallet: Path, *, everything: bool, as_json: bool) -> None:
+    """List requests, newest first. This is the server's summary: look at one with `show` before you act on it."""
+    with session(wallet) as person:
+        listed = person.api.requests(everything=everything)
+    rows = [
+        (
+            item.digest.value.hex()[:12],
+            printable(item.action),
+            printable(item.model),
+            printable(item.requester),
+            format_instant(item.created),
+            f"{item.approvals}/{item.denials}",
+        )
+        for item in listed
+    ]
+    data: list[Json] = [
+        {
+            "request": str(item.digest),
+            "action": item.action,
+            "model": item.model,
+            "requester": item.requester,
+            "created": format_instant(item.created),
+            "expires": format_instant(item.expires) if item.expires is not None else None,
+            "approvals": item.approvals,
+            "denials": item.denials,
+        }
+        for item in listed
+    ]
+    text = table(rows, ("REQUEST", "ACTION", "MODEL", "BY", "CREATED", "YES/NO")) if rows else "no request is open"
+    show({"requests": data}, text, as_json=as_json)
+
+
+@request.command("show")
+@click.argument("digest")
+@as_wallet
+@json_option
+def show_request(digest: str, wallet: Path, *, as_json: bool) -> None:
+    """Show a request from its own bytes, and whose approvals and denials verify. DIGEST may be cut short."""
+    with session(wallet) as person:
+        review = person.review(person.find(digest))
+    show(review_json(review), (as_text(review.lines), *_said(review)), as_json=as_json)
+
+
+def review_json(review: Review) -> dict[str, Json]:
+    """Return a reviewed request as JSON: its own members, and who spoke about it."""
+    approved, bad_approvals = voices(review.file, APPROVAL_TYPE, review.trust)
+    denied, bad_denials = voices(review.file, DENIAL_TYPE, review.trust)
+    return {
+        "request": str(review.digest),
+        "body": parse(review.envelope.payload),
+        "approved_by": [*approved],
+        "denied_by": [*denied],
+        "unverified": bad_approvals + bad_denials,
+    }
+
+
+def _said(review: Review) -> list[str]:
+    approved, bad_approvals = voices(review.file, APPROVAL_TYPE, review.trust)
+    denied, bad_denials = voices(review.file, DENIAL_TYPE, review.trust)
+    lines = ["", f"approved by {', '.join(approved) or 'nobody'}; denied by {', '.join(denied) or 'nobody'}"]
+    if bad_approvals + bad_denials:
+        lines.append(f"{bad_approvals + bad_denials} stored signatures don't verify against the roster in force")
+    return lines

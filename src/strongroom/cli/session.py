@@ -1,0 +1,109 @@
+"""What the verbs of people and enclaves share: whose wallet, its passphrase, and a session with the deployment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.client.service import Session
+from strongroom.client.wiring import open_session
+from strongroom.core.errors import UsageError
+from strongroom.core.secret import SecretBytes
+from strongroom.ipc.adapters.process import read_passphrase
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WALLET_VARIABLE: Final = "STRONGROOM_WALLET"
+WALLET_DEFAULT: Final = "~/.config/strongroom"
+
+
+def as_wallet(function: F) -> F:
+    """Add ``--as``, the caller's wallet; passed as ``wallet``. A path is no secret: the environment may name it."""
+    return click.option(
+        "--as",
+        "wallet",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar=WALLET_VARIABLE,
+        default=lambda: Path(WALLET_DEFAULT).expanduser(),
+        show_default=WALLET_DEFAULT,
+        help=f"Your wallet (or {WALLET_VARIABLE}).",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``; passed as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def passphrase_option(function: F) -> F:
+    """Add ``--passphrase-fd``; passed as ``passphrase_fd``."""
+    return click.option(
+        "--passphrase-fd", type=int, help="Read the wallet's passphrase from this open descriptor instead of asking."
+    )(function)
+
+
+def yes_option(function: F) -> F:
+    """Add ``--yes``; passed as ``yes``."""
+    return click.option("--yes", is_flag=True, help="Don't ask for confirmation.")(function)
+
+
+def no_passphrase() -> SecretBytes:
+    """Refuse to ask: for verbs that sign nothing.
+
+    :raises UsageError: always.
+    """
+    raise UsageError("this command signs nothing and asks for no passphrase")
+
+
+def ask_passphrase(descriptor: int | None) -> Callable[[], SecretBytes]:
+    """Return how the wallet's passphrase is had, when it is needed: from a descriptor, or from a prompt."""
+
+    def ask() -> SecretBytes:
+        if descriptor is not None:
+            return read_passphrase(descriptor)
+        return SecretBytes(bytearray(click.prompt("Wallet passphrase", hide_input=True, err=True).encode()))
+
+    return ask
+
+
+def open_wallet(path: Path, passphrase_fd: int | None = None) -> WalletFolder:
+    """Open a wallet without any deployment."""
+    return WalletFolder(path, ask_passphrase(passphrase_fd))
+
+
+@contextmanager
+def session(wallet: Path, passphrase_fd: int | None = None) -> Iterator[Session]:
+    """Open a session with the deployment that a wallet is bound to."""
+    with open_session(wallet, passphrase=ask_passphrase(passphrase_fd)) as opened:
+        yield opened
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace a file whole: an interrupted write must not leave half a document to be signed."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_file(path: Path, *, most: int) -> bytes:
+    """Read a file of at most ``most`` bytes.
+
+    :raises UsageError: it isn't there, or is larger.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file `{path}`") from None
+    if len(data) > most:
+        raise UsageError(f"`{path.name}` is larger than {most} bytes")
+    return data

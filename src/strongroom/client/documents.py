@@ -1,0 +1,129 @@
+"""The documents of the root quorum, as a root holder meets them: what is about to be signed, and whether to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from strongroom.access.policy import Policy
+from strongroom.attestation.reference_values import ReferenceValues
+from strongroom.client.trust import DocumentForkError, DocumentRolledBackError, StateMismatchError
+from strongroom.client.wallet import Seen
+from strongroom.core.clock import format_instant
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope, pae
+from strongroom.core.errors import DeniedError
+from strongroom.core.genesis import Genesis
+from strongroom.core.signature import PublicKey, SignatureError
+from strongroom.personnel.roster import Person, Roster
+from strongroom.release.documents import DocumentKind, isolation_rank
+from strongroom.release.judge import measurement_of
+
+Document = Roster | Policy | ReferenceValues
+
+
+def parse_document(kind: DocumentKind, payload: bytes) -> Document:
+    """Parse a document's payload.
+
+    :raises MalformedError: another form, or an isolation class that doesn't exist.
+    """
+    match kind:
+        case DocumentKind.ROSTER:
+            return Roster.parse(payload)
+        case DocumentKind.POLICY:
+            policy = Policy.parse(payload)
+            for terms in policy.models:
+                isolation_rank(terms.least_isolation)
+            return policy
+        case DocumentKind.REFERENCE_VALUES:
+            return ReferenceValues.parse(payload)
+
+
+def check_signable(
+    kind: DocumentKind, document: Document, envelope: Envelope, genesis: Genesis, key: PublicKey, seen: Seen
+) -> None:
+    """Check what a root holder is about to sign against what this client pinned and saw.
+
+    :raises StateMismatchError: for another deployment.
+    :raises DeniedError: the key is no root key.
+    :raises SignatureError: a root signature that is on it already is bad.
+    :raises DocumentRolledBackError: of an epoch that is over.
+    :raises DocumentForkError: another document of the epoch in force, or one that doesn't follow it.
+    """
+    if document.genesis != genesis.digest:
+        raise StateMismatchError(f"the {kind.value} belongs to another deployment than the one pinned in this wallet")
+    if key not in genesis.root_keys:
+        raise DeniedError("this wallet's key isn't a root key of the deployment", reason="not-a-root-key")
+    _check_signed(envelope, genesis)
+    before = seen.documents.get(kind)
+    if before is None:
+        return
+    if document.epoch < before.epoch:
+        raise DocumentRolledBackError(
+            f"the {kind.value} is of epoch {document.epoch}; this client saw epoch {before.epoch} in force",
+            remedy=f"draft one of epoch {before.epoch + 1}",
+        )
+    again = document.epoch == before.epoch and envelope.digest != before.digest
+    if again or (document.epoch == before.epoch + 1 and document.predecessor != before.digest):
+        raise DocumentForkError(
+            f"the {kind.value} of epoch {document.epoch} doesn't follow the one in force",
+            remedy=f"draft one of epoch {before.epoch + 1} whose predecessor is {before.digest}",
+        )
+
+
+def _check_signed(envelope: Envelope, genesis: Genesis) -> None:
+    known = {key.key_id: key for key in genesis.root_keys}
+    message = pae(envelope.kind, envelope.payload)
+    for signature in envelope.signatures:
+        if signature.key_id not in known:
+            raise SignatureError(f"the document carries a signature by `{signature.key_id}`, which is no root key")
+        known[signature.key_id].verify(signature.value, message)
+
+
+def summary(kind: DocumentKind, document: Document) -> tuple[str, ...]:
+    """Return what a root holder must see before signing: every person, rule, model, image and root."""
+    head = (
+        f"{kind.value}, epoch {document.epoch}, after {document.predecessor or 'nothing'}",
+        f"  digest      {Digest.of(document.to_bytes())}",
+        f"  deployment  {document.genesis}",
+    )
+    match document:
+        case Roster():
+            body: Iterator[str] = (person_line(person) for person in document.people)
+        case Policy():
+            body = _policy(document)
+        case ReferenceValues():
+            body = _values(document)
+    return (*head, *body)
+
+
+def person_line(person: Person) -> str:
+    """Return a person of a roster on one line."""
+    standing = "" if person.active else " NOT ACTIVE"
+    keys = ", ".join(key.key_id for key in person.keys)
+    return (
+        f"  {person.id} of {person.org}{standing}: {', '.join(sorted(person.roles)) or 'no role'};"
+        f" vetting tier {person.vetting.tier} until {format_instant(person.vetting.valid_until)}; keys {keys}"
+    )
+
+
+def _policy(policy: Policy) -> Iterator[str]:
+    for terms in policy.models:
+        yield f"  model {terms.model}: {terms.level.value}, isolation at least {terms.least_isolation}"
+    for rule in policy.rules:
+        people = " and ".join(f"{factor.count} x {factor.role}" for factor in rule.factors) or "nobody else"
+        yield (
+            f"  {rule.level.value} {rule.action.value}: asked by {rule.requester_role} (tier {rule.requester_tier}),"
+            f" approved by {people} (tier {rule.approver_tier});"
+            f" at most {rule.max_window} s and {rule.max_uses} uses"
+        )
+    yield f"  Cedar policies: {len(policy.cedar)} characters, {Digest.of(policy.cedar.encode())}"
+
+
+def _values(values: ReferenceValues) -> Iterator[str]:
+    yield f"  good until {format_instant(values.not_after)}"
+    for image in values.images:
+        yield f"  image {image.image}{' REVOKED' if image.revoked else ''}: measurement {measurement_of(image)}"
+        for event in image.events:
+            yield f"    {event.name.value} {event.digest}"
+    for root in values.ek_roots:
+        yield f"  believes TPMs under {root.digest} up to class {root.isolation.value}"
