@@ -23,7 +23,7 @@ from strongroom.core.errors import MalformedError
 NAMESPACE: Final = "Strongroom"
 SCHEMA_TEXT: Final = files("strongroom.access").joinpath("strongroom.cedarschema").read_text("utf-8")
 DEFAULT_CEDAR: Final = files("strongroom.access").joinpath("default.cedar").read_text("utf-8")
-_POLICY: Final = re.compile(r"^\s*(?:permit|forbid)\s*\(", re.MULTILINE)
+_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
 class InvalidPolicyError(MalformedError):
@@ -42,10 +42,7 @@ class CedarEngine:
                 f"the Cedar policies don't fit the schema ({len(result.errors)} errors)",
                 remedy="; ".join(error.error for error in result.errors[:3]),
             )
-        ids = re.findall(r'@id\("([a-z0-9-]+)"\)', policy.cedar)
-        if len(ids) != len(_POLICY.findall(policy.cedar)) or len(set(ids)) != len(ids):
-            raise InvalidPolicyError("every Cedar policy needs its own `@id`, on a line that starts the policy")
-        self._ids = frozenset(ids)
+        self._ids = _ids(policy.cedar)
         self._schema = cedarpy.Schema.from_str(SCHEMA_TEXT)
         self._policies = cedarpy.PolicySet.from_str(policy.cedar)
 
@@ -63,6 +60,18 @@ class CedarEngine:
         if not reasons or len(reasons) != len(result.diagnostics.reasons) or not self._ids.issuperset(reasons.values()):
             return None
         return tuple(sorted(reasons.values()))
+
+
+def _ids(cedar: str) -> frozenset[str]:
+    # Asked of Cedar's own parser, not of the text: comments and strings can look like a policy, or hide one.
+    parsed = json.loads(cedarpy.policies_to_json_str(cedar))
+    policies = parsed["staticPolicies"].values()
+    ids = [str(policy.get("annotations", {}).get("id", "")) for policy in policies]
+    if parsed["templates"] or parsed["templateLinks"]:
+        raise InvalidPolicyError("templates have no place in a policy", remedy="write the policy out")
+    if not ids or len(set(ids)) != len(ids) or not all(_ID.fullmatch(name) for name in ids):
+        raise InvalidPolicyError("there must be a Cedar policy, and each needs its own `@id` of a-z, 0-9 and `-`")
+    return frozenset(ids)
 
 
 def _uid(kind: str, name: str) -> dict[str, Json]:

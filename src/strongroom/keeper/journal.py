@@ -88,18 +88,27 @@ class Journal:
         self._frontier = Frontier()
         self._queue: list[_Queued] = []
         self._worker: asyncio.Task[None] | None = None
+        self._seen: Instant = 0
         self.failure: StrongroomError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.durable = (0, Frontier().root())
         """Size and root of the log as far as it is known to be durable."""
 
+    @property
+    def latest(self) -> Instant:
+        """The latest time seen: of an entry, or of the clock when it was pinned. It never falls."""
+        return max(self.ledger.latest, self._seen)
+
     async def replay(self, pins: Pins | None) -> None:
         """Read the whole log, check it, and fold it into the ledger.
 
-        :raises RolledBackError: the log is shorter than, or another than, what was pinned; or the clock went back.
+        :raises RolledBackError: the log is shorter than, or another than, what was pinned; the pins are gone or
+            another deployment's; or the clock went back.
         :raises LogEquivocationError: the checkpoint isn't over these entries.
         :raises TamperedError: an entry is forged, malformed or out of order.
         """
+        if pins is not None and pins.genesis != self._genesis.digest:
+            raise RolledBackError("the pins belong to another deployment", remedy="restore the keeper's own pins")
         size, note = await self._log.head()
         while self._frontier.size < size:
             entries = await self._log.read(self._frontier.size, min(READ_COUNT, size - self._frontier.size))
@@ -115,11 +124,13 @@ class Journal:
                 remedy="the log was rolled back: restore it from a copy that holds every entry; nothing is released",
             )
         self._check_head(note, self._frontier.size, self._frontier.root())
+        self._check_pins_kept(pins)
         now = self._clock.now()
-        latest = max(self.ledger.latest, pins.latest if pins else 0)
-        if now < latest:
+        self._seen = pins.latest if pins else 0
+        if now < self.latest:
             raise RolledBackError(
-                f"the clock is {latest - now} seconds behind what was seen before", remedy="mend the machine's clock"
+                f"the clock is {self.latest - now} seconds behind what was seen before",
+                remedy="mend the machine's clock",
             )
 
     def record(self, event: EventName, facts: Mapping[str, Fact], signer: Signer) -> asyncio.Future[Recorded]:
@@ -144,6 +155,8 @@ class Journal:
         """Return what is to be pinned now: only what is durable."""
         size, root = self.durable
         ledger = self.ledger
+        # Kept, so that a clock that is moved back meanwhile doesn't lower what is pinned.
+        self._seen = max(self.latest, self._clock.now())
         return Pins(
             genesis=self._genesis.digest,
             log_size=size,
@@ -151,7 +164,7 @@ class Journal:
             roster_epoch=ledger.roster.epoch if ledger.roster else 0,
             policy_epoch=ledger.policy.epoch if ledger.policy else 0,
             reference_values_epoch=ledger.reference_values.epoch if ledger.reference_values else 0,
-            latest=max(ledger.latest, self._clock.now()),
+            latest=self._seen,
         )
 
     async def _work(self) -> None:
@@ -190,8 +203,9 @@ class Journal:
 
     def _fold(self, data: bytes, entry: Entry) -> None:
         verify_entry(entry, self._genesis.keeper_key)
-        if self._frontier.size == 0 and (
-            entry.event is not EventName.LOG_OPENED or entry.digest("genesis") != self._genesis.digest
+        first = self._frontier.size == 0
+        if (entry.event is EventName.LOG_OPENED) is not first or (
+            first and entry.digest("genesis") != self._genesis.digest
         ):
             raise LogEquivocationError("the log doesn't begin with this deployment's genesis")
         self._apply(data, entry)
@@ -199,6 +213,15 @@ class Journal:
     def _apply(self, data: bytes, entry: Entry) -> None:
         self.ledger.apply(self._frontier.size, entry)
         self._frontier.append(leaf_hash(data))
+
+    def _check_pins_kept(self, pins: Pins | None) -> None:
+        # The first start pins before it lets anybody adopt a document: a log that has one was pinned.
+        ledger = self.ledger
+        if pins is None and (ledger.roster or ledger.policy or ledger.reference_values):
+            raise RolledBackError(
+                "the keeper's pins are gone, and the log was in use before",
+                remedy="restore the keeper's `pins.json`: without it nobody can tell whether the log is whole",
+            )
 
     def _check_pin(self, pins: Pins) -> None:
         if self._frontier.root() != pins.log_root.value:

@@ -402,13 +402,13 @@ class Keeper:
         """Refuse when locked, or when the clock is behind the log.
 
         :raises LockedError: the keys were wiped.
-        :raises DeniedError: the clock went back.
+        :raises DeniedError: the clock went back, behind the log or behind what was pinned.
         """
         if self.locked_because:
             raise LockedError(
                 f"the keeper is locked: {self.locked_because}", remedy="mend the cause and start the deployment again"
             )
-        if self._clock.now() < self.journal.ledger.latest:
+        if self._clock.now() < self.journal.latest:
             raise DeniedError(
-                "the clock is behind the newest log entry", reason="clock-behind", remedy="mend the clock"
+                "the clock is behind what was seen before", reason="clock-behind", remedy="mend the clock"
             )

@@ -18,6 +18,7 @@ from strongroom.keys.wrapping import RandomBytes, WrappedKey, new_key, unwrap, w
 from strongroom.release.dossier import WrappedDataKey
 
 DATA_KEY_ID_BYTES: Final = 16
+_UNLOCK: Final = "start it again and give it the passphrase"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +78,21 @@ class Vault:
 
     def __init__(self, genesis: Digest, keyring: Keyring, root: SecretBytes) -> None:
         with unwrap(root, keyring.signing, signing_purpose(genesis)) as seed:
-            self.signer = Ed25519Signer.from_seed(bytes(seed.reveal(TOKEN)))
+            self._signer: Ed25519Signer | None = Ed25519Signer.from_seed(bytes(seed.reveal(TOKEN)))
         self._genesis = genesis
         self._epochs = {n: unwrap(root, wrapped, epoch_purpose(genesis, n)) for n, wrapped in keyring.epochs}
         if not self._epochs:
             raise MalformedError("the keyring holds no epoch key")
+
+    @property
+    def signer(self) -> Ed25519Signer:
+        """The keeper's signing key.
+
+        :raises LockedError: the keeper is locked, also when it was locked while an act waited for its record.
+        """
+        if self._signer is None:
+            raise LockedError("the keeper is locked", remedy=_UNLOCK)
+        return self._signer
 
     @property
     def epoch(self) -> int:
@@ -90,7 +101,8 @@ class Vault:
         return max(self._epochs)
 
     def lock(self) -> None:
-        """Wipe every key."""
+        """Wipe every epoch key and let go of the signing key: nothing is unwrapped or signed from here on."""
+        self._signer = None
         for key in self._epochs.values():
             key.wipe()
         self._epochs.clear()
@@ -140,4 +152,4 @@ class Vault:
 
     def _require_open(self) -> None:
         if not self._epochs:
-            raise LockedError("the keeper is locked", remedy="start it again and give it the passphrase")
+            raise LockedError("the keeper is locked", remedy=_UNLOCK)

@@ -26,7 +26,14 @@ from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import PublicKey
 from strongroom.ipc.adapters.process import harden, program_log, read_passphrase, say_ready
 from strongroom.ipc.adapters.server import UnixServer
-from strongroom.keeper.adapters.files import DocumentFolder, PinFile, load_keyring, read_own, save_keyring, write_durably
+from strongroom.keeper.adapters.files import (
+    DocumentFolder,
+    PinFile,
+    load_keyring,
+    read_own,
+    save_keyring,
+    write_durably,
+)
 from strongroom.keeper.adapters.log import SocketLog
 from strongroom.keeper.founding import found
 from strongroom.keeper.journal import Journal
@@ -99,9 +106,7 @@ def found_keeper(
         log_key=log_key,
         at=SystemClock().now(),
         random_bytes=os.urandom,
-        wrap_root=lambda root, genesis: wrap_with_passphrase(
-            root, passphrase, root_purpose(genesis), os.urandom, cost
-        ),
+        wrap_root=lambda root, genesis: wrap_with_passphrase(root, passphrase, root_purpose(genesis), os.urandom, cost),
     )
     save_keyring(folder, founded.keyring)
     write_durably(folder / "genesis.digest", f"{founded.genesis.digest}\n".encode())

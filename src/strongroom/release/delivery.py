@@ -17,7 +17,7 @@ from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, payload_type, verify
-from strongroom.core.errors import TamperedError
+from strongroom.core.errors import MalformedError, TamperedError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, model_id
@@ -65,6 +65,8 @@ class Delivery:
         with Fields(decode(payload, max_bytes=32768), "delivery") as fields:
             fields.constant("v", 1)
             checkpoint = fields.value("checkpoint")
+            if not isinstance(checkpoint, str):
+                raise MalformedError("`delivery.checkpoint` must be a signed note")
             return cls(
                 genesis=fields.digest("genesis"),
                 action=fields.parsed("action", Action),
@@ -79,7 +81,7 @@ class Delivery:
                 data_key=fields.text("data_key", max_length=64),
                 recipient=fields.digest("recipient"),
                 log_index=fields.integer("log_index"),
-                checkpoint=str(checkpoint),
+                checkpoint=checkpoint,
                 issued=fields.instant("issued"),
                 ciphertext=fields.binary("ciphertext", max_length=CIPHERTEXT_LIMIT),
             )

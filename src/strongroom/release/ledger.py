@@ -102,6 +102,10 @@ class Ledger:
         """
         if index != self.size:
             raise LedgerError(f"entry {index} can't follow {self.size} entries")
+        # The signature covers the number: without this, whoever holds the log's key could append an old, genuine
+        # entry of the keeper once more, and so undo a freeze with a resumption of last year.
+        if entry.by is Producer.KEEPER and entry.seq != self.keeper_seq:
+            raise LedgerError(f"entry {index} is number {entry.seq} of the keeper; number {self.keeper_seq} is due")
         handler = _HANDLERS.get(entry.event)
         if handler is not None:
             handler(self, index, entry)

@@ -1,0 +1,56 @@
+"""A log writer in memory that speaks the keeper's port: honest, slow when told to, or dishonest in one chosen way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from strongroom.audit.checkpoint import Checkpoint
+from strongroom.audit.entries import make_entry
+from strongroom.audit.facts import Producer
+from strongroom.audit.merkle import Frontier, leaf_hash
+from strongroom.core.clock import Instant
+from strongroom.core.events import EventName
+from strongroom.core.genesis import Genesis
+from strongroom.core.signature import Signer
+from strongroom.keeper.journal import Appended
+
+
+class MemoryLog:
+    """Entries and signed checkpoints, in memory. ``gate`` holds appends back; ``fault`` replaces an answer."""
+
+    def __init__(self, genesis: Genesis, signer: Signer, *, at: Instant) -> None:
+        self._genesis = genesis
+        self._signer = signer
+        opened = make_entry(
+            EventName.LOG_OPENED, at=at, by=Producer.LOG, seq=0, facts={"genesis": genesis.digest}, signer=None
+        )
+        self.entries: list[bytes] = [opened]
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+        self.fault: Callable[[Appended], Appended] | None = None
+
+    def sign(self, size: int | None = None, *, by: Signer | None = None) -> bytes:
+        """Sign the head of the first ``size`` entries, as whoever holds the log's key can at any time."""
+        frontier = Frontier()
+        for entry in self.entries[:size]:
+            frontier.append(leaf_hash(entry))
+        return Checkpoint(self._genesis.log_origin, frontier.size, frontier.root()).sign(by or self._signer)
+
+    async def append(self, entries: tuple[bytes, ...]) -> Appended:
+        """Append once the gate is open."""
+        await self.gate.wait()
+        first = len(self.entries)
+        self.entries.extend(entries)
+        self.batches.append(len(entries))
+        answer = Appended(first, self.sign())
+        return self.fault(answer) if self.fault else answer
+
+    async def read(self, start: int, count: int) -> tuple[bytes, ...]:
+        """Return entries."""
+        return tuple(self.entries[start : start + count])
+
+    async def head(self) -> tuple[int, bytes | None]:
+        """Return size and checkpoint."""
+        return len(self.entries), self.sign()

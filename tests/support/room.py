@@ -1,0 +1,295 @@
+"""A keeper inside the test's own process: the real keeper, vault and journal over a log, clock and stores in memory.
+
+The platform is played by :mod:`simulators.attester`, so nothing here needs a TPM or another process.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from simulators.attester import NOW, SimulatedAttester, attester, vendor_root
+from simulators.memory_log import MemoryLog
+from strongroom.access.engine import DEFAULT_CEDAR
+from strongroom.access.policy import POLICY_TYPE, ModelTerms, Policy
+from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
+from strongroom.attestation.chain import EkRoot
+from strongroom.attestation.isolation import IsolationClass
+from strongroom.attestation.measurement import expected_pcr, launch_measurements
+from strongroom.attestation.platform_record import PLATFORM_TYPE
+from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
+from strongroom.attestation.transcript import Binding
+from strongroom.audit.facts import Fact
+from strongroom.core.clock import FixedClock
+from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.envelope import Envelope, sign
+from strongroom.core.events import EventName
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import ImageId, PersonId
+from strongroom.core.secret import SecretBytes
+from strongroom.keeper.founding import Founded, found
+from strongroom.keeper.journal import Journal, LogPort
+from strongroom.keeper.pins import Pins
+from strongroom.keeper.service import Keeper
+from strongroom.keeper.vault import Vault
+from strongroom.keys.adapters.local import unwrap_with_passphrase, wrap_with_passphrase
+from strongroom.keys.hierarchy import root_purpose
+from strongroom.keys.recipient import RecipientKey
+from strongroom.personnel.roster import ROSTER_TYPE, Roster
+from strongroom.release.delivery import Delivery, accept
+from strongroom.release.documents import DocumentKind
+from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
+from support.deployment import CHEAP, DAY, LEVEL, MODEL, PASSPHRASE, PEOPLE, ROOTS, person, rules, signer
+
+IMAGE = ImageId("embedder")
+MANIFEST = Digest.of(b"manifest")
+_serial = itertools.count(1)
+
+
+def counted_bytes(count: int) -> bytes:
+    """Bytes that never repeat and need no entropy; what they make guards nothing."""
+    return (Digest.of(next(_serial).to_bytes(8, "big")).value * (count // 32 + 1))[:count]
+
+
+@dataclass
+class MemoryPins:
+    """Pins in memory; ``history`` keeps every one ever saved."""
+
+    history: list[Pins] = field(default_factory=list)
+
+    def load(self) -> Pins | None:
+        """Return the newest."""
+        return self.history[-1] if self.history else None
+
+    def save(self, pins: Pins) -> None:
+        """Keep."""
+        self.history.append(pins)
+
+
+@dataclass
+class MemoryDocuments:
+    """Kept documents in memory."""
+
+    kept: dict[tuple[str, Digest], bytes] = field(default_factory=dict)
+
+    def load(self, kind: str, digest: Digest) -> bytes | None:
+        """Return the envelope."""
+        return self.kept.get((kind, digest))
+
+    def save(self, kind: str, digest: Digest, envelope: bytes) -> None:
+        """Keep."""
+        self.kept[kind, digest] = envelope
+
+
+def found_room(log_name: str = "log") -> Founded:
+    """Found a deployment in memory."""
+    with SecretBytes(bytearray(PASSPHRASE)) as passphrase:
+        return found(
+            deployment="room",
+            root_keys=[root.public_key for root in ROOTS],
+            root_threshold=2,
+            log_key=signer(log_name).public_key,
+            at=NOW,
+            random_bytes=counted_bytes,
+            wrap_root=lambda root, genesis: wrap_with_passphrase(
+                root, passphrase, root_purpose(genesis), counted_bytes, CHEAP
+            ),
+        )
+
+
+def unlocked(founded: Founded) -> Vault:
+    """Open the founded keyring."""
+    genesis = founded.genesis.digest
+    with (
+        SecretBytes(bytearray(PASSPHRASE)) as passphrase,
+        unwrap_with_passphrase(founded.keyring.root, passphrase, root_purpose(genesis)) as root,
+    ):
+        return Vault(genesis, founded.keyring, root)
+
+
+class Room:
+    """A keeper with everything that it needs to release; every part can be taken out and made wrong."""
+
+    def __init__(self, founded: Founded | None = None) -> None:
+        self.founded = founded or found_room()
+        self.genesis: Genesis = self.founded.genesis
+        self.clock = FixedClock(NOW)
+        self.log = MemoryLog(self.genesis, signer("log"), at=NOW)
+        self.pins = MemoryPins()
+        self.documents = MemoryDocuments()
+        self.platform: SimulatedAttester = attester()
+        self.measurements = launch_measurements(
+            interpreter=Digest.of(b"interpreter"),
+            files=Digest.of(b"files"),
+            command=Digest.of(b"command"),
+            sandbox=Digest.of(b"sandbox"),
+            genesis=self.genesis.digest,
+        )
+        self.keeper: Keeper = self.make_keeper()
+        self.record: Envelope | None = None
+        self.wrapped: WrappedDataKey | None = None
+
+    def make_keeper(self, log: LogPort | None = None) -> Keeper:
+        """Make a keeper over this room's log and stores; it isn't started."""
+        return Keeper(
+            genesis=self.genesis,
+            vault=unlocked(self.founded),
+            journal=Journal(self.genesis, log or self.log, self.clock),
+            pins=self.pins,
+            documents=self.documents,
+            clock=self.clock,
+            random_bytes=counted_bytes,
+        )
+
+    async def restart(self) -> None:
+        """Start another keeper over the same log and stores, as after a crash."""
+        self.keeper = self.make_keeper()
+        await self.keeper.start()
+
+    async def furnish(self) -> Room:
+        """Start the keeper, adopt the documents, enrol the platform, and register version 1."""
+        await self.keeper.start()
+        genesis = self.genesis.digest
+        people = tuple(person(name, valid_until=NOW + 30 * DAY) for name in PEOPLE)
+        self.roster = Roster(genesis=genesis, epoch=1, predecessor=None, people=people)
+        terms = (ModelTerms(model=MODEL, level=LEVEL, least_isolation="vm-simulated"),)
+        self.policy = Policy(
+            genesis=genesis, epoch=1, predecessor=None, cedar=DEFAULT_CEDAR, rules=rules(), models=terms
+        )
+        values = ReferenceValues(
+            genesis=genesis,
+            epoch=1,
+            images=(ReferenceImage(image=IMAGE, events=self.measurements),),
+            ek_roots=(EkRoot(vendor_root(), IsolationClass.VM_SIMULATED),),
+            not_after=NOW + 90 * DAY,
+            predecessor=None,
+        )
+        await self.adopt_roster(self.roster)
+        await self.keeper.adopt(DocumentKind.POLICY, sign(POLICY_TYPE, self.policy.to_bytes(), *ROOTS[:2]))
+        await self.keeper.adopt(
+            DocumentKind.REFERENCE_VALUES, sign(REFERENCE_VALUES_TYPE, values.to_bytes(), *ROOTS[:2])
+        )
+        await self._enrol()
+        await self._register()
+        return self
+
+    async def adopt_roster(self, roster: Roster) -> None:
+        """Have a roster adopted."""
+        await self.keeper.adopt(DocumentKind.ROSTER, sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2]))
+        self.roster = roster
+
+    async def _enrol(self) -> None:
+        record = self.platform.record()
+        self.record = sign(PLATFORM_TYPE, record.to_bytes(), self.keeper.vault.signer)
+        facts: dict[str, Fact] = {
+            "platform": record.platform,
+            "record": self.record.digest,
+            "ek_certificate": record.ek_certificate,
+            "isolation": record.isolation.value,
+        }
+        await self.keeper.record_pinned(EventName.PLATFORM_ENROLLED, facts)
+
+    async def _register(self) -> None:
+        key = RecipientKey()
+        request = await self.submit(Action.SEAL, version=1, recipient=key.digest, purpose=Purpose.PUBLISH)
+        _delivery, self.wrapped = await self.keeper.seal(Dossier(request=request, recipient_key=key.public))
+        facts: dict[str, Fact] = {
+            "request": request.digest,
+            "model": MODEL,
+            "version": 1,
+            "manifest": MANIFEST,
+            "predecessor": None,
+            "publisher": "dana",
+            "publisher_key": signer("dana").public_key,
+            "data_key": self.wrapped.data_key,
+        }
+        await self.keeper.record_pinned(EventName.VERSION_REGISTERED, facts)
+
+    # --- acts -------------------------------------------------------------------------------------------------------
+
+    def request(self, action: Action, *, by: str = "dana", **members: object) -> Request:
+        """Make a request."""
+        size, root = self.keeper.journal.durable
+        base = Request(
+            genesis=self.genesis.digest,
+            action=action,
+            requester=PersonId(by),
+            model=MODEL,
+            version=0,
+            manifest=None,
+            purpose=Purpose.EVALUATE,
+            ticket="T-1",
+            justification=None,
+            image=None,
+            measurement=None,
+            platforms=(),
+            recipient=None,
+            target=None,
+            not_before=NOW - 1,
+            expires=NOW + DAY,
+            max_uses=1,
+            nonce=counted_bytes(16),
+            roster=Digest.of(self.roster.to_bytes()),
+            policy=Digest.of(self.policy.to_bytes()),
+            log=LogHead(size=size, root=Digest(DigestAlgorithm.SHA256, root)),
+        )
+        return replace(base, **members)  # type: ignore[arg-type]
+
+    async def submit(self, action: Action, *, by: str = "dana", **members: object) -> Envelope:
+        """Make, sign and record a request."""
+        envelope = sign(REQUEST_TYPE, self.request(action, by=by, **members).to_bytes(), signer(by))
+        await self.keeper.submit(envelope)
+        return envelope
+
+    async def ask(self, **members: object) -> Envelope:
+        """Ask to open the model in the enclave."""
+        told: dict[str, object] = {
+            "version": 1,
+            "manifest": MANIFEST,
+            "image": IMAGE,
+            "measurement": Digest(DigestAlgorithm.SHA256, expected_pcr(self.measurements)),
+            "platforms": (self.platform.record().platform,),
+        }
+        return await self.submit(Action.OPEN_IN_ENCLAVE, **(told | members))  # type: ignore[arg-type]  # none is `by`
+
+    @staticmethod
+    def approvals(request: Envelope, *people: str) -> tuple[Envelope, ...]:
+        """Sign approvals."""
+        return tuple(sign(APPROVAL_TYPE, request.payload, signer(name)) for name in people or ("sam", "rina"))
+
+    def dossier(self, request: Envelope, key: RecipientKey, *people: str) -> Dossier:
+        """Take a challenge and answer it."""
+        asked = Request.parse(request.payload)
+        assert asked.manifest is not None
+        assert self.record is not None
+        challenge = self.keeper.challenge(request.digest, self.platform.record().platform)
+        binding = Binding(
+            genesis=self.genesis.digest,
+            challenge=challenge.id,
+            nonce=challenge.nonce,
+            request=request.digest,
+            model=asked.model,
+            version=asked.version,
+            manifest=asked.manifest,
+            recipient_key=key.digest,
+        )
+        evidence = self.platform.evidence(binding, self.measurements, recipient_key=key.public).to_bytes()
+        return Dossier(
+            request=request,
+            approvals=self.approvals(request, *people),
+            testimony=Testimony(challenge=challenge.id, platform=self.record, evidence=evidence),
+            wrapped=self.wrapped,
+        )
+
+    async def release(
+        self,
+        request: Envelope,
+        *,
+        key: RecipientKey | None = None,
+        change: Callable[[Dossier], Dossier] = lambda dossier: dossier,
+    ) -> tuple[Delivery, SecretBytes]:
+        """Carry out a whole release."""
+        key = key or RecipientKey()
+        envelope = await self.keeper.release(change(self.dossier(request, key)))
+        return accept(envelope, self.genesis, key, request=request.digest, model=MODEL, version=1)

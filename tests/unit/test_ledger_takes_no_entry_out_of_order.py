@@ -1,0 +1,196 @@
+"""The ledger refuses whatever can't follow: entries out of order, epochs that don't rise by one, a second enrolment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pytest
+
+from strongroom.audit.entries import Entry, make_entry, read_entry
+from strongroom.audit.facts import Fact, Producer, producer_of
+from strongroom.core.digest import Digest
+from strongroom.core.events import EventName
+from strongroom.core.ids import ModelId, PlatformId
+from strongroom.core.signature import Ed25519Signer
+from strongroom.release.ledger import Ledger, LedgerError
+
+KEEPER = Ed25519Signer.from_seed(b"K" * 32)
+AT = 1_795_000_000
+MODEL = ModelId("atlas")
+PLATFORM = "tpm-" + "5a" * 32
+RELEASED: dict[str, Fact] = {
+    "model": MODEL,
+    "version": 1,
+    "manifest": Digest.of(b"manifest"),
+    "data_key": "dk-1",
+    "platform": PLATFORM,
+    "image": "embedder",
+    "isolation": "vm-simulated",
+    "evidence": Digest.of(b"evidence"),
+    "recipient": Digest.of(b"recipient"),
+    "approvals": (),
+    "roster": Digest.of(b"roster"),
+    "policy": Digest.of(b"policy"),
+    "reference_values": Digest.of(b"values"),
+    "requester": "dana",
+    "approvers": (),
+}
+
+
+def entry(event: EventName, seq: int, at: int = AT, facts: Mapping[str, Fact] = MappingProxyType({})) -> Entry:
+    """Make an entry of the keeper."""
+    made = make_entry(event, at=at, by=Producer.KEEPER, seq=seq, facts=facts, signer=KEEPER)
+    return read_entry(made)
+
+
+class Story:
+    """A ledger, fed entry by entry with the right index and number."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.at = AT
+
+    def tell(self, event: EventName, **facts: Fact) -> None:
+        """Fold in the next entry."""
+        assert producer_of(event) is Producer.KEEPER
+        self.ledger.apply(self.ledger.size, entry(event, self.ledger.keeper_seq, self.at, facts))
+
+
+def test_an_index_that_is_skipped_or_repeated_is_refused() -> None:
+    story = Story()
+    story.tell(EventName.KEEPER_UNLOCKED)
+    for index in (0, 2, 7):
+        with pytest.raises(LedgerError):
+            story.ledger.apply(index, entry(EventName.KEEPER_UNLOCKED, 1))
+    assert story.ledger.size == 1
+
+
+@pytest.mark.parametrize("seq", [0, 1, 3, 9])
+def test_an_entry_that_isn_t_the_keeper_s_next_is_refused(seq: int) -> None:
+    story = Story()
+    for _ in range(2):
+        story.tell(EventName.KEEPER_UNLOCKED)
+    with pytest.raises(LedgerError, match="number 2 is due"):
+        story.ledger.apply(2, entry(EventName.KEEPER_UNLOCKED, seq))
+
+
+def test_an_old_resumption_doesn_t_undo_a_new_freeze() -> None:
+    story = Story()
+    story.tell(EventName.MODEL_FROZEN, model=MODEL, request=Digest.of(b"1"))
+    resumed = entry(EventName.MODEL_RESUMED, 1, facts={"model": MODEL, "request": Digest.of(b"2")})
+    story.ledger.apply(1, resumed)
+    assert not story.ledger.frozen
+    story.tell(EventName.MODEL_FROZEN, model=MODEL, request=Digest.of(b"3"))
+    # Genuine bytes, genuine signature; only its number tells that it stood elsewhere.
+    with pytest.raises(LedgerError):
+        story.ledger.apply(3, resumed)
+    assert story.ledger.frozen == {MODEL}
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (EventName.ROSTER_ADOPTED, "roster"),
+        (EventName.POLICY_ADOPTED, "policy"),
+        (EventName.REFERENCE_VALUES_ADOPTED, "reference_values"),
+    ],
+)
+def test_epochs_rise_by_one(event: EventName, name: str) -> None:
+    story = Story()
+    with pytest.raises(LedgerError):
+        story.tell(event, epoch=2, document=Digest.of(b"2"))
+    story.tell(event, epoch=1, document=Digest.of(b"1"))
+    for epoch in (1, 3, 0):
+        with pytest.raises(LedgerError):
+            story.tell(event, epoch=epoch, document=Digest.of(b"x"))
+    story.tell(event, epoch=2, document=Digest.of(b"2"))
+    assert getattr(story.ledger, name).document == Digest.of(b"2")
+
+
+def test_a_platform_is_enrolled_once_for_all() -> None:
+    story = Story()
+    facts: dict[str, Fact] = {"platform": PLATFORM, "ek_certificate": Digest.of(b"ek"), "isolation": "vm-simulated"}
+    story.tell(EventName.PLATFORM_ENROLLED, record=Digest.of(b"record"), **facts)
+    with pytest.raises(LedgerError):
+        story.tell(EventName.PLATFORM_ENROLLED, record=Digest.of(b"another record"), **facts)
+    assert story.ledger.platforms == {PlatformId(PLATFORM): Digest.of(b"record")}
+
+
+def test_uses_are_counted_without_gap_or_repeat() -> None:
+    story, request = Story(), Digest.of(b"request")
+    for use in (2, 0):
+        with pytest.raises(LedgerError):
+            story.tell(EventName.RELEASED, request=request, use=use, **RELEASED)
+    story.tell(EventName.RELEASED, request=request, use=1, **RELEASED)
+    with pytest.raises(LedgerError):
+        story.tell(EventName.RELEASED, request=request, use=1, **RELEASED)
+    story.tell(EventName.RELEASED, request=request, use=2, **RELEASED)
+    assert story.ledger.times_used(request) == 2
+
+
+def test_a_data_key_needs_a_recorded_request() -> None:
+    story = Story()
+    facts: dict[str, Fact] = {"model": MODEL, "version": 1, "data_key": "dk-1", "epoch": 1, "use": 1}
+    with pytest.raises(LedgerError):
+        story.tell(
+            EventName.DATA_KEY_CREATED, request=Digest.of(b"unknown"), recipient=Digest.of(b"recipient"), **facts
+        )
+
+
+def test_versions_are_registered_in_order() -> None:
+    story = Story()
+    facts: dict[str, Fact] = {
+        "request": Digest.of(b"request"),
+        "model": MODEL,
+        "manifest": Digest.of(b"manifest"),
+        "predecessor": None,
+        "publisher": "dana",
+        "publisher_key": KEEPER.public_key,
+        "data_key": "dk-1",
+    }
+    for version in (0, 2):
+        with pytest.raises(LedgerError):
+            story.tell(EventName.VERSION_REGISTERED, version=version, **facts)
+    story.tell(EventName.VERSION_REGISTERED, version=1, **facts)
+    current = story.ledger.current(MODEL)
+    assert current is not None
+    assert current.version == 1
+    assert story.ledger.current(ModelId("borea")) is None
+
+
+def test_what_takes_access_away_stays() -> None:
+    story, grant = Story(), Digest.of(b"grant")
+    story.tell(EventName.REQUEST_DENIED, request=grant, person="sam", denial=Digest.of(b"denial"))
+    story.tell(EventName.GRANT_REVOKED, grant=grant, request=Digest.of(b"1"))
+    story.tell(EventName.PLATFORM_REVOKED, platform=PLATFORM, request=Digest.of(b"2"))
+    assert story.ledger.denied == story.ledger.revoked == {grant}
+    assert story.ledger.revoked_platforms == {PlatformId(PLATFORM)}
+    # A control request is spent by its own effect.
+    assert story.ledger.times_used(Digest.of(b"1")) == story.ledger.times_used(Digest.of(b"2")) == 1
+
+
+def test_the_latest_time_never_falls() -> None:
+    story = Story()
+    for story.at in (AT + 50, AT):
+        story.tell(EventName.KEEPER_UNLOCKED)
+    assert story.ledger.latest == AT + 50
+
+
+def test_every_event_that_grants_or_takes_is_folded_in() -> None:
+    # Those that the ledger may pass over carry nothing that a decision looks at.
+    silent = {
+        EventName.LOG_OPENED,
+        EventName.KEEPER_UNLOCKED,
+        EventName.KEEPER_LOCKED,
+        EventName.REQUEST_APPROVED,
+        EventName.REDELIVERED,
+        EventName.REFUSED,
+    }
+    for event in set(EventName) - silent:
+        ledger = Ledger()
+        # An entry without facts: a handler looks for them, and fails.
+        bare = Entry(event, AT, Producer.KEEPER, 0, MappingProxyType({}), None, b"")
+        with pytest.raises(KeyError):
+            ledger.apply(0, bare)
+        assert ledger.size == 0
