@@ -20,7 +20,7 @@ def stored_envelope(text: str, what: str) -> Envelope:
 
     :raises StoredRowError: the row was changed into something that isn't an envelope.
     """
-    return _stored(lambda: Envelope.parse(_bytes(text)), what)
+    return _stored(lambda: Envelope.parse(text.encode("utf-8", "surrogatepass")), what)
 
 
 def stored_wrapped(text: str) -> WrappedDataKey:
@@ -42,17 +42,8 @@ def wrapped_text(wrapped: WrappedDataKey) -> str:
 
 
 def _wrapped(text: str) -> WrappedDataKey:
-    with reading(parse(_bytes(text)), "wrapped") as fields:
+    with reading(parse(text.encode("utf-8", "surrogatepass")), "wrapped") as fields:
         return WrappedDataKey.read(fields)
-
-
-def _bytes(text: object) -> bytes:
-    # SQLite columns hold any type, whatever their declaration says.
-    if isinstance(text, bytes):
-        return text
-    if not isinstance(text, str):
-        raise MalformedError("the column doesn't hold text")
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _stored(read: Callable[[], T], what: str) -> T:

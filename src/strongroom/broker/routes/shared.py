@@ -30,7 +30,7 @@ def _only(party: Party) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
         identity = request.scope["state"].get(IDENTITY)
         if not isinstance(identity, Identity) or identity.party is not party:
-            raise OtherPartyError(f"only a {party.value}'s certificate is admitted here")
+            raise OtherPartyError(f"this address admits certificates of the kind `{party.value}` alone")
 
     return check
 

@@ -1,0 +1,246 @@
+"""The broker's process: database, certificates, sockets, server.
+
+``python -m strongroom.broker.wiring --home DIR [--host 127.0.0.1] [--port 8443]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvicorn
+import uvloop
+
+from strongroom.audit.note import VerifierKey
+from strongroom.broker.adapters.dev_ca import LOOPBACK, SERVER_LIFE, DevCa
+from strongroom.broker.adapters.log import SocketLog
+from strongroom.broker.adapters.store import Store
+from strongroom.broker.adapters.tls import PeerCertProtocol, server_context, use_certificate
+from strongroom.broker.app import make_app
+from strongroom.broker.errors import RemoteAddressError
+from strongroom.broker.gate import App, Limits
+from strongroom.broker.service import Broker
+from strongroom.core.clock import Clock, SystemClock
+from strongroom.core.errors import StrongroomError, UnavailableError, UsageError
+from strongroom.core.genesis import Genesis
+from strongroom.ipc.adapters.client import UnixClient
+from strongroom.ipc.adapters.process import harden, program_log, say_ready
+
+DEFAULT_PORT: Final = 8443
+KEEPER_SECONDS: Final = 20.0
+STOP_SECONDS: Final = 10
+MAX_CONNECTIONS: Final = 512
+RENEW: Final = timedelta(hours=12)
+_log = structlog.get_logger("strongroom.broker")
+
+
+def require_loopback(host: str, *, remote: bool) -> None:
+    """Refuse to serve other machines under the development authority, unless it was asked for in so many words.
+
+    :raises RemoteAddressError: the host isn't a loopback address.
+    """
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not remote:
+        raise RemoteAddressError(
+            "the development certificate authority serves this machine only",
+            remedy="give `--remote` and the `--name`s that clients use, and know who can reach the address",
+        )
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to this module: SIGTERM ends it cleanly, with exit code 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on, once started."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+    async def startup(self, sockets: object = None) -> None:
+        """Listen, then say so.
+
+        :raises UnavailableError: the address can't be listened on.
+        """
+        assert sockets is None  # noqa: S101 - this program never passes any
+        try:
+            await super().startup()
+        except SystemExit:
+            raise UnavailableError(
+                f"can't listen on port {self.config.port}", remedy="choose another with `--port`"
+            ) from None
+        say_ready("broker", host=str(self.config.host), port=self.port)
+
+
+def server_of(
+    app: App, authority: DevCa, *, home: Path, host: str, port: int, names: Sequence[str], clock: Clock
+) -> tuple[Server, Callable[[], None]]:
+    """Return the server, and what renews its certificate."""
+    context = server_context(authority.certificate)
+
+    def renew() -> None:
+        issued = authority.issue_server(names, at=clock.now())
+        use_certificate(context, issued, home / "broker" / "tls")
+
+    renew()
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=PeerCertProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        ssl_context_factory=lambda _config, _default: context,
+    )
+    return Server(config), renew
+
+
+async def serve(
+    home: Path,
+    genesis: Genesis,
+    *,
+    host: str,
+    port: int,
+    names: Sequence[str],
+    clock: Clock,
+    limits: Limits,
+    open_store: Callable[[Path], Store],
+) -> None:
+    """Serve until SIGTERM."""
+    authority = DevCa.open_or_create(home / "broker" / "ca", genesis.deployment, at=clock.now())
+    store = open_store(home / "broker" / "broker.db")
+    keeper = UnixClient(home / "run" / "keeper.sock", seconds=KEEPER_SECONDS)
+    log = SocketLog(home / "run" / "log.sock", VerifierKey(genesis.log_origin, genesis.log_key))
+    broker = Broker(genesis=genesis, keeper=keeper, log=log, store=store, clock=clock)
+    app = make_app(broker, limits=limits)
+    server, renew = server_of(app, authority, home=home, host=host, port=port, names=names, clock=clock)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _stop, server)
+    renewing = asyncio.create_task(_renew_always(renew), name="renew")
+    try:
+        await server.serve()
+    finally:
+        renewing.cancel()
+        await broker.drain()
+        await keeper.close()
+        await log.close()
+        await asyncio.to_thread(store.close)
+        _log.info("stopped")
+
+
+def _stop(server: Server) -> None:
+    server.should_exit = True
+
+
+async def _renew_always(renew: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(min(RENEW, SERVER_LIFE / 4).total_seconds())
+        try:
+            await asyncio.to_thread(renew)
+        except OSError as error:
+            # The certificate in use lasts for days; the next round tries again.
+            _log.error("the server certificate couldn't be renewed", error=type(error).__name__)
+
+
+def load_genesis(home: Path) -> Genesis:
+    """Read the deployment's genesis.
+
+    :raises UsageError: there is no deployment at ``home``.
+    """
+    try:
+        return Genesis.parse((home / "genesis.json").read_bytes())
+    except OSError:
+        raise UsageError(f"no deployment at `{home}`", remedy="make one: strongroom init") from None
+
+
+def run_broker(
+    home: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    remote: bool = False,
+    names: Sequence[str] = (),
+    limits: Limits | None = None,
+    clock: Clock | None = None,
+    open_store: Callable[[Path], Store] = Store.open,
+) -> None:
+    """Run the broker of the deployment at ``home`` until SIGTERM; writes one JSON line to stdout when ready.
+
+    ``port`` 0 takes a free one, which the line names. ``names`` are further host names and addresses that the
+    server's certificate is for; ``remote`` allows a ``host`` that isn't loopback.
+
+    :raises StrongroomError: whatever keeps it from starting; nothing is served then.
+    """
+    harden()
+    program_log()
+    _library_log()
+    require_loopback(host, remote=remote)
+    serving = serve(
+        home,
+        load_genesis(home),
+        host=host,
+        port=port,
+        names=(*LOOPBACK, *names),
+        clock=clock or SystemClock(),
+        limits=limits or Limits(),
+        open_store=open_store,
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
+
+
+def _library_log() -> None:
+    """Let libraries' warnings come out in the same form, without their arguments: those may hold what was sent."""
+
+    class Plain(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            structlog.get_logger(record.name).warning(str(record.msg)[:200])
+
+    logging.basicConfig(level=logging.WARNING, handlers=[Plain()], force=True)
+    logging.captureWarnings(True)  # noqa: FBT003 - the library's own signature
+
+
+def main(open_store: Callable[[Path], Store] = Store.open) -> None:
+    """Run as a program; exits with the code of :class:`strongroom.core.errors.ExitCode`."""
+    parser = argparse.ArgumentParser(description="Strongroom's broker")
+    parser.add_argument("--home", type=Path, required=True, help="the deployment's folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--remote", action="store_true", help="allow an address that other machines reach")
+    parser.add_argument("--name", action="append", default=[], help="further host name of the server's certificate")
+    given = parser.parse_args()
+    try:
+        run_broker(
+            given.home, host=given.host, port=given.port, remote=given.remote, names=given.name, open_store=open_store
+        )
+    except StrongroomError as error:
+        sys.stderr.write(json.dumps({"level": "error", "event": "broker refused to start", **error.problem()}) + "\n")
+        sys.exit(int(error.exit_code))
+
+
+if __name__ == "__main__":
+    main()
