@@ -129,7 +129,14 @@ class Stage:
         os.write(writing, PASSPHRASE)
         os.close(writing)
         command: Sequence[str] = [
-            str(STRONGROOM), "up", "--home", str(self.home), "--port", str(self.port), "--passphrase-fd", str(reading),
+            str(STRONGROOM),
+            "up",
+            "--home",
+            str(self.home),
+            "--port",
+            str(self.port),
+            "--passphrase-fd",
+            str(reading),
         ]
         with (self.scratch / "up.err").open("wb") as errors:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, pass_fds=(reading,))

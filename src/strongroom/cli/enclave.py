@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -14,17 +13,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.tpm.credential import Credential
-from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.cli.session import as_wallet, json_option, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
 from strongroom.client.wiring import connect
-from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import ExitCode, PendingError, StrongroomError, UsageError
-from strongroom.core.genesis import Genesis
-from strongroom.core.ids import PlatformId, image_id, model_id, person_id
+from strongroom.core.ids import PlatformId, image_id, model_id
 from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.image import reference_entry
 from strongroom.enclave.launch.relay import Challenged, Opened
@@ -44,32 +40,6 @@ _command = click.argument("command", nargs=-1, required=True, type=click.UNPROCE
 @click.group("enclave")
 def enclave() -> None:
     """Enrol a platform, measure an image, run a model where its weights can't leave."""
-
-
-@enclave.command("join")
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="The deployment's folder.",
-)
-@click.option("--name", required=True, help="This machine's name in its certificate.")
-@click.option("--url", default="https://127.0.0.1:8443", show_default=True, help="The broker's address.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The machine's new wallet.")
-def join(home: Path, name: str, url: str, out: Path) -> None:
-    """Make a machine's wallet, on the server host: its TLS certificate and the pinned genesis.
-
-    The certificate opens the broker's door and nothing else: what a machine may do, its evidence decides.
-    """
-    genesis = Genesis.parse((home / "genesis.json").read_bytes())
-    now = SystemClock().now()
-    authority = DevCa.open_or_create(home / "broker" / "ca", genesis.deployment, at=now)
-    issued = authority.issue_enclave(name, at=now)
-    WalletFolder.create(out, person_id(name), os.urandom, passphrase=None)
-    folder = WalletFolder(out, no_passphrase)
-    folder.bind(url, genesis, authority.certificate)
-    folder.certify(key=issued.private_key, certificate=issued.certificate)
-    click.echo(f"{out}: machine `{name}` of `{genesis.deployment}`")
 
 
 @enclave.command("enrol")

@@ -103,7 +103,10 @@ def _last_words(name: str, log: Path) -> StrongroomError:
     try:
         told = json.loads(lines[-1])
         return told_error(
-            str(told["title"]), str(told["code"]), f"the {name} doesn't start: {told['detail']}", told.get("remedy", "")
+            [str(told["title"])],
+            str(told["code"]),
+            f"the {name} doesn't start: {told['detail']}",
+            told.get("remedy", ""),
         )
     except (IndexError, KeyError, TypeError, ValueError):
         return ProcessEndedError(f"the {name} ended before it was ready", remedy=f"read {log}")

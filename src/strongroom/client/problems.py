@@ -43,7 +43,7 @@ def problem_error(status: int, body: bytes) -> StrongroomError:
     if not isinstance(value, dict) or not isinstance(value.get("title"), str):
         return nearest(f"the deployment answered with status {status} and no explanation")
     told = {name: _text(value.get(name)) for name in ("title", "code", "detail", "remedy")}
-    error = told_error(told["title"], told["code"] or told["title"], told["detail"], told["remedy"])
+    error = told_error([told["title"]], told["code"] or told["title"], told["detail"], told["remedy"])
     if error.code == told["title"]:
         return error
     return nearest(told["detail"], remedy=told["remedy"], reason=told["code"] or told["title"])

@@ -44,6 +44,11 @@ class StrongroomError(Exception):
         self.reason = reason or self.code
         """The finest stable code: equal to ``code`` unless the raiser names a narrower cause."""
 
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Return the codes of this class and of the ones it refines, nearest first: what another process may know."""
+        return tuple(str(vars(kind)["code"]) for kind in cls.__mro__ if "code" in vars(kind))
+
     @property
     def problem_type(self) -> str:
         """The RFC 9457 ``type`` of this error."""

@@ -22,6 +22,7 @@ MODEL_PATH: Final = "/model"
 SCRATCH_PATH: Final = "/scratch"
 PROFILE_VERSION: Final = 1
 _MAX_ROOTS: Final = 64
+_NOT_MEASURED: Final = frozenset({"agent_roots", "model_bytes"})
 _RESERVED: Final = ("/model", "/scratch", "/proc", "/dev")
 
 
@@ -130,8 +131,15 @@ class SandboxProfile:
 
     @property
     def digest(self) -> Digest:
-        """The SHA-256 of the canonical JSON: what the measured state is extended with."""
-        return Digest.of(self.to_bytes())
+        """The SHA-256 of what is measured: all but where the sealed files lie and how large they are.
+
+        Those differ from version to version and only the agent, which is measured itself, sees them. What the command
+        sees, may run and may ask for is all in.
+        """
+        told = self.to_json()
+        if not isinstance(told, dict):
+            raise MalformedError("a sandbox profile is a JSON object")
+        return Digest.of(canonical.encode({name: value for name, value in told.items() if name not in _NOT_MEASURED}))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SandboxProfile:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from strongroom.core import errors
 from strongroom.core.canonical import Json, parse
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields, reading
@@ -17,6 +19,7 @@ from strongroom.core.fields import Fields, reading
 MAX_FRAME: Final = 1 << 20
 HEADER: Final = 4
 MAX_ID: Final = 2**53 - 1
+_MAX_TEXT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,7 @@ def answer(number: int, result: dict[str, Json]) -> bytes:
 
 def refusal(number: int, error: StrongroomError) -> bytes:
     """Write an error."""
-    told: dict[str, Json] = {
-        "code": error.code,
-        "reason": error.reason,
-        "message": error.message,
-        "remedy": error.remedy,
-    }
-    return frame({"id": number, "error": told})
+    return frame({"id": number, "error": tell_error(error)})
 
 
 def read_answer(data: bytes) -> tuple[int, Json | StrongroomError]:
@@ -86,26 +83,49 @@ def read_answer(data: bytes) -> tuple[int, Json | StrongroomError]:
         if not fields.optional("error"):
             return number, fields.value("ok")
         with fields.child("error") as error:
-            return number, told_error(
-                error.text("code"),
-                error.text("reason"),
-                error.text("message", max_length=4096),
-                error.text("remedy", max_length=4096),
-            )
+            return number, read_error(error)
 
 
-def told_error(code: str, reason: str, message: str, remedy: str) -> StrongroomError:
-    """Make the error that another process told of. An unknown code is still a refusal: it becomes unavailable."""
-    error = StrongroomError.__new__(_class_of(code))
+def tell_error(error: StrongroomError) -> dict[str, Json]:
+    """Return an error as JSON: its codes from the finest to the root's, its reason and its texts."""
+    return {
+        "kinds": [*error.kinds()],
+        "reason": error.reason,
+        "message": _plain(error.message),
+        "remedy": _plain(error.remedy),
+    }
+
+
+def read_error(fields: Fields) -> StrongroomError:
+    """Read what :func:`tell_error` wrote.
+
+    :raises MalformedError: another form.
+    """
+    return told_error(
+        fields.texts("kinds", most=16),
+        fields.text("reason"),
+        fields.text("message", max_length=_MAX_TEXT),
+        fields.text("remedy", max_length=_MAX_TEXT),
+    )
+
+
+def told_error(kinds: Sequence[str], reason: str, message: str, remedy: str) -> StrongroomError:
+    """Make the error that another process told of: of the finest class known here; at worst, unavailable."""
+    known = {kind.code: kind for kind in _classes()}
+    found = next((known[code] for code in kinds if code in known), UnavailableError)
+    error = StrongroomError.__new__(found)
     StrongroomError.__init__(error, message, remedy=remedy, reason=reason)
     return error
 
 
-def _class_of(code: str) -> type[StrongroomError]:
+def _classes() -> Iterator[type[StrongroomError]]:
+    # Of two classes with one code the nearer to the root is kept: it was there first.
     waiting: list[type[StrongroomError]] = [StrongroomError]
-    while waiting:
-        kind = waiting.pop()
-        if vars(kind).get("code") == code:
-            return kind
+    for kind in waiting:
         waiting.extend(kind.__subclasses__())
-    return UnavailableError
+    yield from reversed([kind for kind in waiting if "code" in vars(kind)])
+
+
+def _plain(text: str) -> str:
+    """Return text as one line that a frame carries: no control characters, not too long."""
+    return "".join(c if c >= " " and c != "\x7f" else "; " if c == "\n" else "?" for c in text)[:_MAX_TEXT]

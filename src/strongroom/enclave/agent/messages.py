@@ -6,7 +6,7 @@ launcher -> agent   {challenge, nonce}                   from the keeper
 agent -> launcher   {evidence}                           step 3
 launcher -> agent   {delivery: envelope}                 step 6
 agent -> launcher   {opened: {...}}, then {ended: {...}} step 7
-either              {failed: {code, reason, message, remedy}}
+either              {failed: {kinds, reason, message, remedy}}
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, model_id
-from strongroom.ipc.frames import told_error
+from strongroom.ipc.frames import read_error, tell_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +73,7 @@ class Order:
 
 def failed(error: StrongroomError) -> Json:
     """Return an error as a message."""
-    return {
-        "failed": {
-            "code": error.code,
-            "reason": error.reason,
-            "message": error.message,
-            "remedy": error.remedy,
-        }
-    }
+    return {"failed": tell_error(error)}
 
 
 def unless_failed(message: Json) -> Fields:
@@ -91,10 +84,5 @@ def unless_failed(message: Json) -> Fields:
     fields = Fields(message, "message")
     if fields.optional("failed"):
         with fields.child("failed") as told:
-            raise told_error(
-                told.text("code"),
-                told.text("reason"),
-                told.text("message", max_length=4096),
-                told.text("remedy", max_length=16384),
-            )
+            raise read_error(told)
     return fields
