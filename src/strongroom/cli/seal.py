@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 
 import click
 
@@ -65,7 +65,7 @@ def seal(
             seal_directory=seal_directory,
             progress=progress,
             replace=replace,
-            waiting=Waiting(sleep=time.sleep, submitted=_submitted, missing=_missing) if wait else None,
+            waiting=Waiting(sleep=sleep, submitted=_submitted, missing=_missing) if wait else None,
         )
     data: Json = {
         "model": made.model,

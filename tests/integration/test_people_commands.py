@@ -1,0 +1,498 @@
+"""The verbs of people, typed as people type them, against the real keeper over a log in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from simulators.attester import attester
+from simulators.deployment_in_memory import DAY, InMemoryDeployment, signer
+from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, LogHead, Request
+from strongroom.broker.adapters.dev_ca import DevCa
+from strongroom.cli.main import VERBS, main
+from strongroom.client import wiring
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.client.wallet import Seen
+from strongroom.core.canonical import Json
+from strongroom.core.clock import format_instant
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope, sign
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PersonId
+from strongroom.framework.levels import SecurityLevel
+from strongroom.keys.adapters.local import Argon2Cost
+
+pytestmark = pytest.mark.integration
+
+
+class Place:
+    """A deployment, everybody's wallets, and a shell."""
+
+    def __init__(self, folder: Path, deployment: InMemoryDeployment) -> None:
+        self.folder = folder
+        self.deployment = deployment
+        self.wallets = {
+            name: deployment.wallet(folder, name) for name in ("dana", "sam", "rina", "olga", "root-0", "root-1")
+        }
+
+    def run(self, *arguments: str, by: str = "", text: str = "") -> Result:
+        """Type a command; ``by`` adds the person's wallet."""
+        extra = ["--as", str(self.wallets[by])] if by else []
+        return CliRunner().invoke(main, [*arguments, *extra], input=text)
+
+    def json(self, *arguments: str, by: str = "", code: int = 0) -> Any:
+        """Type a command with --json and return what it printed."""
+        result = self.run(*arguments, "--json", by=by)
+        assert result.exit_code == code, result.output
+        return json.loads(result.stdout)
+
+    def weights(self) -> Path:
+        """Return a small model directory."""
+        path = self.folder / "weights"
+        if not path.exists():
+            path.mkdir()
+            (path / "config.json").write_text("{}")
+            (path / "model.bin").write_bytes(bytes(range(256)) * 400)
+        return path
+
+    def seal(self, model: str = "minilm", name: str = "sealed", **_more: str) -> Any:
+        """Seal a version."""
+        out = str(self.folder / name)
+        return self.json("seal", str(self.weights()), "--model", model, "--out", out, by="dana")
+
+    def ask(self, *extra: str) -> str:
+        """Ask for a model to be opened; returns the request's digest."""
+        return str(
+            self.json(
+                *("request", "create", "--model", "minilm", "--image", "embedder"),
+                *("--purpose", "evaluate", "--ticket", "T-7", *extra),
+                by="dana",
+            )["request"]
+        )
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A deployment without any document."""
+    deployment = InMemoryDeployment()
+    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
+    yield Place(tmp_path, deployment)
+    deployment.close()
+
+
+@pytest.fixture
+def place(empty: Place) -> Place:
+    """A deployment with everything in force."""
+    empty.deployment.adopt_first()
+    return empty
+
+
+# --- founding ---------------------------------------------------------------------------------------------------------
+
+
+def test_documents_are_drafted_signed_by_two_and_adopted(empty: Place) -> None:
+    roster, policy = str(empty.folder / "roster.json"), str(empty.folder / "policy.json")
+    until = format_instant(empty.deployment.clock.now() + 30 * DAY + 3600)
+    empty.json("people", "roster", "new", roster, by="root-0")
+    for name, role in (("dana", "requester"), ("sam", "approver-security")):
+        key = str(signer(name).public_key)
+        empty.json(
+            *("people", "roster", "add", roster, "--id", name, "--org", "research", "--role", role),
+            *("--tier", "2", "--vetted-until", until, "--key", key),
+        )
+    empty.json("people", "roster", "set", roster, "--id", "dana", "--role", "requester", "--role", "publisher")
+    empty.json("policy", "new", policy, by="root-0")
+    empty.json("policy", "model", policy, "--add", "minilm", "--level", "SL2", "--least-isolation", "vm-simulated")
+
+    shown = empty.run("sign", "roster", roster, by="root-0", text="y\n")
+    assert shown.exit_code == 0
+    assert "dana of research: publisher, requester; vetting tier 2" in shown.output
+    early = empty.json("adopt", "roster", roster, by="root-0", code=6)
+    assert early["code"] == "bad-signature"
+    assert ("POST", "/v1/documents/roster") not in empty.deployment.calls
+    assert empty.json("sign", "roster", roster, "--yes", by="root-1")["signatures"] == 2
+    assert empty.json("adopt", "roster", roster, by="root-0")["log_index"] > 0
+    assert empty.json("adopt", "roster", roster, by="root-0")["log_index"] is None
+    for name in ("root-0", "root-1"):
+        empty.json("sign", "policy", policy, "--yes", by=name)
+    empty.json("adopt", "policy", policy, by="root-1")
+
+    people = empty.json("people", "ls", by="root-0")["people"]
+    assert [(one["person"]["id"], one["standing"], one["days_left"]) for one in people] == [
+        ("dana", "ok", 30),
+        ("sam", "ok", 30),
+    ]
+    assert "SL2 open-in-enclave: asked by requester" in empty.run("policy", "show", by="root-0").output
+
+
+def test_a_signed_draft_is_not_changed_and_a_stranger_does_not_sign(place: Place) -> None:
+    roster = str(place.folder / "next.json")
+    place.json("people", "roster", "new", roster, "--next", by="root-0")
+    assert place.json("sign", "roster", roster, "--yes", by="dana", code=3)["code"] == "not-a-root-key"
+    place.json("sign", "roster", roster, "--yes", by="root-0")
+    place.json("people", "roster", "set", roster, "--id", "dana", "--inactive", code=6)
+    assert place.run("sign", "roster", roster, by="root-1", text="n\n").exit_code == 1
+    assert place.json("sign", "policy", roster, "--yes", by="root-1", code=2)["code"] == "usage"
+
+
+def test_a_root_holder_does_not_sign_an_epoch_that_is_over(place: Place) -> None:
+    place.json("status", by="root-0")
+    old = place.folder / "old.json"
+    old.write_bytes(replace(place.deployment.roster, people=()).to_bytes())
+    assert place.json("sign", "roster", str(old), "--yes", by="root-0", code=6)["code"] == "document-forked"
+
+
+# --- sealing ----------------------------------------------------------------------------------------------------------
+
+
+def test_seal_registers_a_version_that_anybody_can_inspect(place: Place) -> None:
+    made = place.seal()
+    assert (made["model"], made["version"]) == ("minilm", 1)
+    shown = place.json("inspect", str(place.folder / "sealed"), "--publisher", str(signer("dana").public_key))
+    assert (shown["manifest"], shown["objects"], shown["verified"]) == (made["manifest"], 2, True)
+    place.json("inspect", made["sealed"], "--publisher", str(signer("sam").public_key), code=6)
+    second = place.seal(name="again")
+    assert second["version"] == 2
+    assert place.json("inspect", second["sealed"])["predecessor"] == made["manifest"]
+    assert place.json("status", by="sam")["models"]["minilm"]["manifest"] == second["manifest"]
+
+
+def test_sealing_waits_for_approvals_or_does_not_begin(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("seal", str(place.weights()), "--model", "atlas", "--out", str(place.folder / "atlas"))
+    assert place.json(*arguments, by="dana", code=4)["code"] == "approvals-needed"
+    assert place.deployment.requests == {}
+    waits = iter(["sam", "rina"])
+
+    def approve(_seconds: float) -> None:
+        digest = next(iter(place.deployment.requests))
+        stored = place.deployment.requests[digest]
+        body: Json = {"envelope": sign(APPROVAL_TYPE, stored.envelope.payload, signer(next(waits))).to_json()}
+        place.deployment.call("POST", f"/v1/requests/{digest}/approvals", body=body)
+
+    monkeypatch.setattr("strongroom.cli.seal.sleep", approve)
+    result = place.run(*arguments, "--wait", by="dana")
+    assert result.exit_code == 0, result.output
+    assert "waiting: still needed" in result.stderr
+    assert "sealed `atlas` version 1" in result.stdout
+
+
+def test_sealing_ends_when_somebody_denies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(_seconds: float) -> None:
+        digest = next(iter(place.deployment.requests))
+        assert place.run("deny", digest, "--yes", by="sam").exit_code == 0
+
+    monkeypatch.setattr("strongroom.cli.seal.sleep", deny)
+    arguments = ("seal", str(place.weights()), "--model", "atlas", "--out", str(place.folder / "atlas"), "--wait")
+    assert place.json(*arguments, by="dana", code=3)["code"] == "request-denied"
+    assert not (place.folder / "atlas").exists()
+
+
+def test_a_delivery_that_the_keeper_did_not_sign_is_refused(place: Place) -> None:
+    def forge(path: str, answer: Json) -> Json:
+        if not path.endswith("/seal"):
+            return answer
+        assert isinstance(answer, dict)
+        delivery = answer["delivery"]
+        assert isinstance(delivery, dict)
+        payload = Envelope(str(delivery["payloadType"]), b"", ())
+        body = sign(payload.kind, json.dumps({"v": 1}).encode(), signer("mallory")).to_json()
+        return {"delivery": body}
+
+    place.deployment.forge = forge
+    arguments = ("seal", str(place.weights()), "--model", "minilm", "--out", str(place.folder / "sealed"))
+    assert place.json(*arguments, by="dana", code=6)["code"] == "bad-signature"
+    assert not (place.folder / "sealed").exists()
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_goes_from_asking_to_ready(place: Place) -> None:
+    place.seal()
+    digest = place.ask("--uses", "5", "--window", "8h")
+    shown = place.run("request", "show", digest[7:19], by="sam")
+    for said in ("dana of research", "evaluate, ticket T-7", "up to 5 times", "approved by nobody"):
+        assert said in shown.output
+    waiting = place.json("explain", digest, by="dana")
+    assert waiting["outcome"] == "refused"
+    failed = next(check for check in waiting["checks"] if not check["passed"])
+    assert (failed["step"], failed["reason"]) == ("4.9", "quorum-not-met")
+    assert "approver-security" in failed["remedy"]
+
+    seen = place.run("approve", digest, by="sam", text="y\n")
+    assert seen.exit_code == 0
+    assert "isolation at least vm-simulated" in seen.output
+    assert place.json("approve", digest, "--yes", by="rina")["approved_by"] == ["sam"]
+    assert place.json("request", "show", digest, by="dana")["approved_by"] == ["sam", "rina"]
+    ready = place.json("explain", digest, by="dana")
+    assert (ready["outcome"], ready["checks"][-1]["reason"]) == ("ready", "enclave-missing")
+    assert "ready: it is allowed once" in place.run("explain", digest, by="dana").output
+    listed = place.json("request", "ls", by="olga")["requests"]
+    assert [(one["request"], one["approvals"]) for one in listed if one["action"] == "open-in-enclave"] == [(digest, 2)]
+
+
+def test_nobody_approves_their_own_request_nor_without_saying_yes(place: Place) -> None:
+    place.seal()
+    digest = place.ask()
+    assert place.json("approve", digest, "--yes", by="dana", code=3)["code"] == "self-approval"
+    assert place.run("approve", digest, by="sam", text="n\n").exit_code == 1
+    assert place.json("request", "show", digest, by="sam")["approved_by"] == []
+
+
+def test_the_highest_levels_take_the_models_name(place: Place) -> None:
+    place.seal()
+    terms = tuple(
+        replace(one, level=SecurityLevel.SL4) if one.model == "minilm" else one
+        for one in place.deployment.policy.models
+    )
+    rules = tuple(
+        replace(rule, level=SecurityLevel.SL4) if rule.level is SecurityLevel.SL3 else rule
+        for rule in place.deployment.policy.rules
+    )
+    place.deployment.next_policy(replace(place.deployment.policy, models=terms, rules=rules))
+    digest = place.ask()
+    assert place.run("approve", digest, "--yes", by="sam", text="y\n").exit_code == 2
+    assert place.run("approve", digest, by="sam", text="minilm\n").exit_code == 0
+
+
+def test_an_approver_refuses_what_changed_since_it_was_asked(place: Place) -> None:
+    place.seal()
+    digest = place.ask()
+    place.deployment.change_roster(lambda one: replace(one, active=False) if one.id == "olga" else one)
+    assert place.json("approve", digest, "--yes", by="sam", code=9)["code"] == "roster-changed"
+    # To stop it needs no newest roster.
+    assert place.json("deny", digest, "--yes", by="sam")["log_index"] > 0
+    again = place.ask()
+    place.deployment.next_policy(place.deployment.policy)
+    assert place.json("approve", again, "--yes", by="sam", code=9)["code"] == "policy-changed"
+
+
+def test_an_approver_refuses_a_requester_who_saw_another_log(place: Place) -> None:
+    place.seal()
+    digest = place.ask()
+    stored = place.deployment.requests[digest]
+    for size in (3, 10_000):
+        lied = replace(Request.parse(stored.envelope.payload), log=LogHead(size=size, root=Digest.of(b"another")))
+        envelope = sign(REQUEST_TYPE, lied.to_bytes(), signer("dana"))
+        place.deployment.call("POST", "/v1/requests", body={"request": envelope.to_json()})
+        wanted = "log-forked" if size == 3 else "log-withheld"
+        assert place.json("approve", str(envelope.digest), "--yes", by="sam", code=6)["code"] == wanted
+    assert place.json("approve", digest, "--yes", by="sam")["log_index"] > 0
+
+
+def test_only_the_bytes_that_were_asked_for_are_signed(place: Place) -> None:
+    place.seal()
+    wanted, other = place.ask(), place.ask("--uses", "9")
+
+    def swap(path: str, answer: Json) -> Json:
+        return place.deployment.call("GET", f"/v1/requests/{other}") if path == f"/v1/requests/{wanted}" else answer
+
+    place.deployment.forge = swap
+    assert place.json("approve", wanted, "--yes", by="sam", code=6)["code"] == "foreign-request"
+    place.deployment.forge = lambda _path, answer: answer
+    assert place.json("request", "show", other, by="sam")["approved_by"] == []
+
+
+def test_forged_voices_are_counted_as_what_they_are(place: Place) -> None:
+    place.seal()
+    digest = place.ask()
+    stored = place.deployment.requests[digest]
+    stored.approvals.append(sign(APPROVAL_TYPE, stored.envelope.payload, signer("mallory")))
+    stored.approvals.append(sign(APPROVAL_TYPE, b"{}", signer("sam")))
+    shown = place.json("request", "show", digest, by="rina")
+    assert (shown["approved_by"], shown["unverified"]) == ([], 2)
+
+
+def test_what_the_rule_does_not_allow_is_not_even_asked(place: Place) -> None:
+    create = ("request", "create", "--model", "minilm", "--image", "embedder", "--purpose", "serve")
+    assert place.json(*create, by="dana", code=8)["message"].startswith("no version")
+    place.seal()
+    assert place.json(*create, "--window", "9d", by="dana", code=2)["code"] == "usage"
+    assert place.json(*create, "--uses", "5000", by="dana", code=2)["code"] == "usage"
+    assert place.json(*create, "--platform", "ffff", by="dana", code=8)["code"] == "not-found"
+    unknown = ("request", "create", "--model", "minilm", "--image", "other", "--purpose", "serve")
+    assert place.json(*unknown, by="dana", code=8)["code"] == "not-found"
+    assert place.run(*create[:-1], "fun", by="dana").exit_code == 2
+    named = place.json(*create, "--platform", attester().record().platform[:12], by="dana")
+    assert named["approvals_needed"] == 2
+
+
+def test_somebody_who_is_not_in_the_roster_signs_nothing(place: Place, tmp_path: Path) -> None:
+    place.seal()
+    place.wallets["eve"] = place.deployment.wallet(tmp_path, "eve")
+    create = ("request", "create", "--model", "minilm", "--image", "embedder", "--purpose", "serve")
+    assert place.json(*create, by="eve", code=3)["code"] == "not-in-roster"
+    assert place.json("approve", place.ask(), "--yes", by="eve", code=3)["code"] == "not-in-roster"
+
+
+# --- control ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_person_freezes_and_a_quorum_resumes(place: Place) -> None:
+    place.seal()
+    assert place.run("freeze", "minilm", "--ticket", "INC-1", by="sam").exit_code == 0
+    assert place.json("status", by="dana")["models"]["minilm"]["frozen"] is True
+    asked = place.json("resume", "minilm", by="dana", code=4)
+    digest = asked["request"]
+    assert place.json("resume", "--request", digest, by="dana", code=4)["code"] == "quorum-not-met"
+    for name in ("sam", "rina"):
+        place.json("approve", digest, "--yes", by=name)
+    place.json("resume", "--request", digest, by="dana")
+    assert place.json("status", by="dana")["models"]["minilm"]["frozen"] is False
+    assert place.json("resume", "--request", digest, by="dana", code=3)["code"] == "grant-spent"
+
+
+def test_a_grant_and_a_platform_are_revoked(place: Place) -> None:
+    place.seal()
+    digest = place.ask()
+    for name in ("sam", "rina"):
+        place.json("approve", digest, "--yes", by=name)
+    place.json("revoke", "--grant", digest, by="sam")
+    refused = place.json("explain", digest, by="dana")
+    assert "request-denied" in {check["reason"] for check in refused["checks"]} | {
+        other["reason"] for other in refused["others"]
+    }
+    place.json("revoke", "--platform", attester().record().platform, "--model", "minilm", by="sam")
+    assert attester().record().platform in place.deployment.keeper.journal.ledger.revoked_platforms
+    assert place.run("revoke", by="sam").exit_code == 2
+    assert place.run("revoke", "--grant", digest, "--model", "minilm", by="sam").exit_code == 2
+
+
+def test_the_wrong_verb_does_not_carry_out_a_request(place: Place) -> None:
+    place.seal()
+    digest = place.ask()
+    assert place.json("resume", "--request", digest, by="dana", code=2)["code"] == "usage"
+
+
+# --- trust ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_verb_notices_a_rolled_back_log(place: Place) -> None:
+    place.seal()
+    digest = place.ask()
+    place.json("status", by="sam")
+    entries = place.deployment.log.entries
+    shown = place.deployment.log.checkpoint(len(entries) - 2).decode()
+
+    def roll_back(path: str, answer: Json) -> Json:
+        return {**answer, "checkpoint": shown} if path == "/v1/state" and isinstance(answer, dict) else answer
+
+    place.deployment.forge = roll_back
+    for arguments in (("status",), ("approve", digest, "--yes"), ("freeze", "minilm"), ("people", "ls")):
+        assert place.json(*arguments, by="sam", code=6)["code"] == "log-rolled-back"
+    # Somebody who never looked before can't know; the next approver's own memory does.
+    assert place.json("status", by="olga")["log"]["size"] == len(entries) - 2
+
+
+def test_a_dismissed_approver_cannot_be_brought_back(place: Place) -> None:
+    before = dict(place.deployment.documents)
+    place.deployment.change_roster(lambda one: replace(one, active=one.id != "sam"))
+    place.json("status", by="rina")
+
+    def old_roster(path: str, answer: Json) -> Json:
+        if path != "/v1/state" or not isinstance(answer, dict):
+            return answer
+        return {**answer, "documents": {kind: envelope.to_json() for kind, envelope in before.items()}}
+
+    place.deployment.forge = old_roster
+    assert place.json("people", "ls", by="rina", code=6)["code"] == "document-rolled-back"
+
+
+def test_a_locked_keeper_shows_and_has_its_own_exit_code(place: Place) -> None:
+    place.deployment.keeper.lock("asked")
+    result = place.run("status", by="dana")
+    assert result.exit_code == 5
+    assert "LOCKED: asked" in result.stdout
+    assert place.json("freeze", "minilm", by="sam", code=5)["code"] == "locked"
+
+
+def test_what_was_seen_stands_in_the_wallet_before_anything_is_signed(place: Place) -> None:
+    place.json("freeze", "minilm", by="sam")
+    data = (place.wallets["sam"] / "seen.json").read_bytes()
+    assert Seen.parse(data).log.size > 0
+    (place.wallets["sam"] / "seen.json").chmod(0o644)
+    assert place.json("status", by="sam", code=2)["code"] == "wallet-unusable"
+
+
+# --- the shell --------------------------------------------------------------------------------------------------------
+
+
+def test_keygen_protects_a_key_with_a_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Argon2Cost, "__init__", _cheap)
+    text = "six random words would be better\n"
+    arguments = ["people", "keygen", "--out", str(tmp_path / "w"), "--id", "dana", "--passphrase"]
+    made = CliRunner().invoke(main, arguments, input=text * 2)
+    assert made.exit_code == 0, made.output
+    assert made.stdout.strip().startswith("ed25519:")
+    assert "words" not in made.output
+    assert b"PRIVATE" not in (tmp_path / "w" / "signing.key").read_bytes()
+    assert CliRunner().invoke(main, arguments, input=text * 2).exit_code == 2
+
+
+def _cheap(cost: Argon2Cost, *_rest: int) -> None:
+    for name, value in (("iterations", 1), ("lanes", 1), ("memory_kib", 8192)):
+        object.__setattr__(cost, name, value)
+
+
+def test_certify_binds_a_wallet_on_the_deployments_host(tmp_path: Path, empty: Place) -> None:
+    home = tmp_path / "home"
+    (home / "broker").mkdir(parents=True)
+    genesis: Genesis = empty.deployment.genesis
+    (home / "genesis.json").write_bytes(genesis.to_bytes())
+    DevCa.create(home / "broker" / "ca", genesis.deployment, at=empty.deployment.clock.now())
+    WalletFolder.create(tmp_path / "new", PersonId("new"), os.urandom, passphrase=None)
+    wallet = str(tmp_path / "new")
+    arguments = ("people", "certify", "--home", str(home), "--out", wallet)
+    assert empty.json(*arguments, "--id", "dana", code=2)["code"] == "usage"
+    told = empty.json(*arguments, "--id", "new")
+    assert told["genesis"] == str(genesis.digest)
+    certificate = (tmp_path / "new" / "tls.crt").read_bytes()
+    assert certificate.startswith(b"-----BEGIN CERTIFICATE")
+
+
+def test_pin_refuses_a_genesis_with_another_digest(empty: Place, tmp_path: Path) -> None:
+    (tmp_path / "genesis.json").write_bytes(empty.deployment.genesis.to_bytes())
+    (tmp_path / "ca.pem").write_text("certificate")
+    WalletFolder.create(tmp_path / "far", PersonId("far"), os.urandom, passphrase=None)
+    empty.wallets["far"] = tmp_path / "far"
+    arguments = ("people", "pin", "--genesis", str(tmp_path / "genesis.json"), "--ca", str(tmp_path / "ca.pem"))
+    url = ("--url", "https://vault.example:8443")
+    assert empty.json(*arguments, *url, "--digest", str(Digest.of(b"x")), by="far", code=2)["code"] == "usage"
+    told = empty.json(*arguments, *url, "--digest", str(empty.deployment.genesis.digest), by="far")
+    assert told["root_holder"] is False
+
+
+def test_errors_are_a_paragraph_or_json_and_a_stable_code(tmp_path: Path) -> None:
+    missing = ["status", "--as", str(tmp_path / "nothing")]
+    said = CliRunner().invoke(main, missing)
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert said.stderr.startswith("strongroom: there is no wallet at")
+    told = json.loads(CliRunner().invoke(main, [*missing, "--json"]).stdout)
+    assert (told["ok"], told["code"], told["exit_code"]) == (False, "wallet-unusable", 2)
+
+
+def test_every_verb_is_there_and_says_what_it_does() -> None:
+    context = click.Context(main)
+    assert main.list_commands(context) == sorted(VERBS)
+    for verb in VERBS:
+        command = main.get_command(context, verb)
+        assert command is not None
+        assert command.name == verb
+        assert command.help
+        assert CliRunner().invoke(main, [verb, "--help"]).exit_code == 0
+    assert "unknown" not in CliRunner().invoke(main, ["--help"]).output
+    assert CliRunner().invoke(main, ["nothing"]).exit_code == 2
+
+
+def test_a_default_wallet_comes_from_the_environment(place: Place) -> None:
+    result = CliRunner().invoke(main, ["status", "--json"], env={"STRONGROOM_WALLET": str(place.wallets["sam"])})
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["locked"] is False
