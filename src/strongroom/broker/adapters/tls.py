@@ -69,7 +69,7 @@ class PeerCertProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """End an idle connection now: waiting for its client's goodbye would hold up the stop for half a minute."""
         super().shutdown()
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None before a request
             self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def _expect_head(self) -> None:
