@@ -1,12 +1,20 @@
-"""The real keeper, which kills itself with SIGKILL when it reaches the step named in ``HOME/crash-at``."""
+"""The real keeper, which kills itself with SIGKILL at the place named in ``HOME/crash-at``, once.
+
+Places: the numbers of steps that the keeper announces as done (``4.9``, ``5``, ``6``), and three within step 5:
+``5 queued`` (the record is queued, nothing was sent), ``5 sent`` (the log writer may or may not have it) and
+``5 answered`` (it is durable, and the keeper hasn't acted on it).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
+from strongroom.keeper.journal import Appended, LogPort, Recorded
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.wiring import main
 from strongroom.release.steps import Step
@@ -14,14 +22,53 @@ from strongroom.release.steps import Step
 HOME = Path(sys.argv[sys.argv.index("--home") + 1])
 
 
+def at(place: str) -> None:
+    """Die here, if this is the place."""
+    marker = HOME / "crash-at"
+    if marker.exists() and marker.read_text() == place:
+        marker.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CrashingLog:
+    """The keeper's port to the log writer, with a crash on either side of the answer."""
+
+    def __init__(self, log: LogPort) -> None:
+        self._log = log
+
+    async def append(self, entries: tuple[bytes, ...]) -> Appended:
+        """Append; die once it is sent, or once it is answered."""
+        appending = asyncio.ensure_future(self._log.append(entries))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        at("5 sent")
+        appended = await appending
+        at("5 answered")
+        return appended
+
+    async def read(self, start: int, count: int) -> tuple[bytes, ...]:
+        """Return entries."""
+        return await self._log.read(start, count)
+
+    async def head(self) -> tuple[int, bytes | None]:
+        """Return size and checkpoint."""
+        return await self._log.head()
+
+
 class CrashingKeeper(Keeper):
     """Dies where a crash test wants it to."""
 
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.journal._log = CrashingLog(self.journal._log)
+
+    def _record(self, *act: Any) -> asyncio.Future[Recorded]:
+        recording = super()._record(*act)
+        at("5 queued")
+        return recording
+
     def _reached(self, step: Step) -> None:
-        marker = HOME / "crash-at"
-        if marker.exists() and marker.read_text() == step.number:
-            marker.unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
+        at(step.number)
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ class Attested:
             "measurement": Digest(DigestAlgorithm.SHA256, expected_pcr(self.measurements)),
             "platforms": (self.platform,),
         }
-        return self.deployment.request(Action.OPEN_IN_ENCLAVE, by=by, **(told | members))
+        return self.deployment.request(Action.OPEN_IN_ENCLAVE, by=by, **(told | members))  # type: ignore[arg-type]  # none is `by`
 
     def approved(self, sealed: Sealed, **members: object) -> tuple[Envelope, tuple[Envelope, ...]]:
         """Ask, and have two people approve."""
