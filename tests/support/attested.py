@@ -168,11 +168,11 @@ class Attested:
             "measurement": Digest(DigestAlgorithm.SHA256, expected_pcr(self.measurements)),
             "platforms": (self.platform,),
         }
-        return self.deployment.request(Action.OPEN_IN_ENCLAVE, by=by, **(told | members))  # type: ignore[arg-type]  # none is `by`
+        return self.deployment.request(Action.OPEN_IN_ENCLAVE, by=by, **(told | members))
 
     def approved(self, sealed: Sealed, **members: object) -> tuple[Envelope, tuple[Envelope, ...]]:
         """Ask, and have two people approve."""
-        request = self.request(sealed, **members)
+        request = self.request(sealed, **members)  # type: ignore[arg-type]  # none is `by`
         return request, tuple(self.deployment.approve(request, who) for who in ("sam", "rina"))
 
     def challenge(self, request: Envelope) -> tuple[str, bytes]:

@@ -164,6 +164,7 @@ class Deployment:
         line = process.stdout.readline()
         if not line:
             process.wait()
+            process.stdout.close()
             raise ProcessRefusedError(name, process.returncode, (self.home / f"{name}.err").read_text())
         assert json.loads(line)["ready"]
         self.processes[name] = process
