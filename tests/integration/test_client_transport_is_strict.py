@@ -108,9 +108,12 @@ def test_a_good_answer_is_read(ours: Authority) -> None:
 
 def test_a_refusal_keeps_its_class(ours: Authority) -> None:
     problem = json.dumps(DeniedError("no", reason="self-approval").problem()).encode()
-    with served(ours, says(403, problem)) as url, HttpTransport(url, ours.client()) as transport:
-        with pytest.raises(DeniedError) as caught:
-            transport.call("GET", "/v1/state")
+    with (
+        served(ours, says(403, problem)) as url,
+        HttpTransport(url, ours.client()) as transport,
+        pytest.raises(DeniedError) as caught,
+    ):
+        transport.call("GET", "/v1/state")
     assert caught.value.reason == "self-approval"
 
 

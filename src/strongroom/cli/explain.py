@@ -61,7 +61,8 @@ def text(explanation: Explanation) -> list[str]:
     """Return an explanation as lines."""
     lines = []
     for check in explanation.checks:
-        lines.append(f"{'pass' if check.passed else 'FAIL'}  {check.step:<4} {check.name:<18} {printable(check.found)}")
+        found = printable(check.found.removeprefix(f"step {check.step} ({check.name}): "))
+        lines.append(f"{'pass' if check.passed else 'FAIL'}  {check.step:<4} {check.name:<18} {found}")
         if not check.passed:
             lines += _reason(check.reason, check.remedy)
     for reason, remedy in explanation.others:

@@ -62,7 +62,7 @@ def as_text(lines: tuple[Line, ...]) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Write a span of time roughly, for a person: ``3 d 4 h``, ``25 min``."""
+    """Write a span of time for a person, in its two largest units: ``3 d 4 h``, ``25 min``."""
     sign, left = ("-", -seconds) if seconds < 0 else ("", seconds)
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
     parts = []
@@ -70,7 +70,7 @@ def duration(seconds: int) -> str:
         count, left = divmod(left, size)
         if count:
             parts.append(f"{count} {name}")
-    return sign + (" ".join(parts) or "0 s")
+    return sign + (" ".join(parts[:2]) or "0 s")
 
 
 def vetting_text(person: Person, now: Instant) -> str:

@@ -178,6 +178,8 @@ class Session:
         if not texts:
             if len(known) == 1:
                 return (known[0],)
+            if not known:
+                raise NotFoundError("no platform is enrolled", remedy="enrol one: strongroom enclave enrol")
             raise UsageError(f"{len(known)} platforms are enrolled", remedy="name the ones meant with --platform")
         chosen = []
         for text in texts:
