@@ -270,8 +270,8 @@ class Attacks:
         stage.say("One person freezes the model")
         stage.ok("freeze", self._model, who="dana")
         stage.refused("a frozen model", self.enclave(self.approved), DENIED, "model-frozen")
-        told = stage.ok("resume", self._model, "--json", who="dana").told
-        resume = str(told["request"])
+        asked = stage.run("resume", self._model, "--json", who="dana")
+        resume = str(asked.told["request"])
         stage.refused(
             "resuming alone",
             stage.run("resume", self._model, "--request", resume, who="dana"),
