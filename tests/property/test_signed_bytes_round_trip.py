@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import rfc8785
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -100,3 +101,14 @@ def test_no_changed_byte_gets_another_payload_accepted(data: st.DataObject) -> N
         return
     # A change that still verifies changed the envelope's spelling only.
     assert (envelope.kind, envelope.payload) == (original.kind, original.payload)
+
+
+@given(values)
+def test_the_encoder_is_rfc_8785(value: Json) -> None:
+    # Both ways of encoding, the one for ASCII names and the one for all others, against the reference implementation.
+    assert encode(value) == rfc8785.dumps(value)
+
+
+@given(st.dictionaries(st.text(st.characters(max_codepoint=127), max_size=6), texts, max_size=6))
+def test_ascii_names_are_sorted_and_escaped_as_rfc_8785_says(value: dict[str, Json]) -> None:
+    assert encode(value) == rfc8785.dumps(value)

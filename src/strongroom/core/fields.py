@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from strongroom.core.canonical import Json
 from strongroom.core.clock import parse_instant
@@ -13,6 +14,7 @@ from strongroom.core.encoding import from_base64
 from strongroom.core.errors import MalformedError
 
 T = TypeVar("T")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Fields:
@@ -39,7 +41,7 @@ class Fields:
     def text(self, name: str, *, max_length: int = 256) -> str:
         """Take a string of at most ``max_length`` characters without control characters."""
         value = self._take(name)
-        if not isinstance(value, str) or len(value) > max_length or any(ord(c) < 32 or ord(c) == 127 for c in value):
+        if not isinstance(value, str) or len(value) > max_length or _CONTROL.search(value):
             raise self._wrong(name, f"a string of at most {max_length} printable characters")
         return value
 
@@ -107,7 +109,7 @@ class Fields:
         """Take an array of strings, each as in :meth:`text`."""
         result = []
         for where, item in self.items(name, most=most):
-            if not isinstance(item, str) or len(item) > max_length or any(ord(c) < 32 or ord(c) == 127 for c in item):
+            if not isinstance(item, str) or len(item) > max_length or _CONTROL.search(item):
                 raise MalformedError(f"`{where}` must be a string of at most {max_length} printable characters")
             result.append(item)
         return tuple(result)
