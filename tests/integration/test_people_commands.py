@@ -422,13 +422,31 @@ def test_what_was_seen_stands_in_the_wallet_before_anything_is_signed(place: Pla
     assert place.json("status", by="sam", code=2)["code"] == "wallet-unusable"
 
 
+def test_a_platform_that_the_keeper_did_not_enrol_is_not_asked_for(place: Place) -> None:
+    place.seal()
+    record = place.deployment.platforms[0]
+    place.deployment.platforms[0] = sign(record.kind, record.payload, signer("mallory"))
+    create = ("request", "create", "--model", "minilm", "--image", "embedder", "--purpose", "serve")
+    assert place.json(*create, by="dana", code=6)["code"] == "bad-signature"
+
+
+def test_a_record_that_its_checkpoint_does_not_cover_is_noticed(place: Place) -> None:
+    old = place.deployment.log.checkpoint(2).decode()
+
+    def lie(path: str, answer: Json) -> Json:
+        return {**answer, "checkpoint": old} if path == "/v1/requests" and isinstance(answer, dict) else answer
+
+    place.deployment.forge = lie
+    assert place.json("freeze", "minilm", by="sam", code=6)["code"] == "state-mismatch"
+
+
 # --- the shell --------------------------------------------------------------------------------------------------------
 
 
 def test_keygen_protects_a_key_with_a_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Argon2Cost, "__init__", _cheap)
     text = "six random words would be better\n"
-    arguments = ["people", "keygen", "--out", str(tmp_path / "w"), "--id", "dana", "--passphrase"]
+    arguments = ["people", "keygen", "--out", str(tmp_path / "w"), "--id", "dana", "--protect"]
     made = CliRunner().invoke(main, arguments, input=text * 2)
     assert made.exit_code == 0, made.output
     assert made.stdout.strip().startswith("ed25519:")

@@ -44,7 +44,7 @@ def people() -> None:
 @people.command("keygen")
 @click.option("--out", type=_PATH, required=True, help="The wallet's folder, made new.")
 @click.option("--id", "name", required=True, help="The person's id, e.g. dana.")
-@click.option("--passphrase", "protect", is_flag=True, help="Protect the key with a passphrase, which is asked for.")
+@click.option("--protect", is_flag=True, help="Protect the key with a passphrase, which is asked for.")
 @click.option("--passphrase-fd", type=int, help="Protect it with the passphrase that this open descriptor gives.")
 @json_option
 def keygen(out: Path, name: str, passphrase_fd: int | None, *, protect: bool, as_json: bool) -> None:
