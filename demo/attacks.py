@@ -274,7 +274,7 @@ class Attacks:
         resume = str(asked.told["request"])
         stage.refused(
             "resuming alone",
-            stage.run("resume", self._model, "--request", resume, who="dana"),
+            stage.run("resume", "--request", resume, who="dana"),
             PENDING,
             "quorum-not-met",
         )
