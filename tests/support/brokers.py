@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class RunningBroker:
     keeper: SimulatedKeeper
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
+    callers: list[Caller] = field(default_factory=list)
 
     @property
     def database(self) -> Path:
@@ -107,6 +108,7 @@ class RunningBroker:
         """Stop it by SIGTERM, or reap it; returns the exit code."""
         assert self.process is not None
         process, self.process = self.process, None
+        self.hang_up()
         process.terminate()
         code = process.wait(20)
         assert process.stdout is not None
@@ -127,7 +129,17 @@ class RunningBroker:
         at = int(time.time())
         authority = self.authority()
         issue = authority.issue_enclave if enclave else authority.issue_person
-        return Caller(self.port, self.context(issue(name, at=at, life=life), name=name))
+        return self.connect(self.context(issue(name, at=at, life=life), name=name))
+
+    def connect(self, context: ssl.SSLContext) -> Caller:
+        """Return a caller; its connection is closed when the broker stops."""
+        self.callers.append(Caller(self.port, context))
+        return self.callers[-1]
+
+    def hang_up(self) -> None:
+        """Close every caller's connection."""
+        while self.callers:
+            self.callers.pop().connection.close()
 
 
 @contextmanager
@@ -147,14 +159,16 @@ def broker(home: Path, *, dies_in: str = "") -> Iterator[RunningBroker]:
                 running.stop()
 
 
-def request(genesis: Genesis, action: Action = Action.FREEZE, *, version: int = 0, seconds: int = 3600) -> Envelope:
+def request(
+    genesis: Genesis, action: Action = Action.FREEZE, *, model: ModelId = MODEL, version: int = 0, seconds: int = 3600
+) -> Envelope:
     """Return a signed request of dana's, different every time."""
     now = int(time.time())
     asked = Request(
         genesis=genesis.digest,
         action=action,
         requester=PersonId("dana"),
-        model=MODEL,
+        model=model,
         version=version,
         manifest=Digest.of(b"manifest") if action is Action.OPEN_IN_ENCLAVE else None,
         purpose=Purpose.EVALUATE,
@@ -181,8 +195,8 @@ def approval(asked: Envelope, signer: Ed25519Signer = SAM) -> Envelope:
     return sign(APPROVAL_TYPE, asked.payload, signer)
 
 
-def manifest(genesis: Genesis, data_key: str, *, version: int = 1, predecessor: Digest | None = None) -> Envelope:
-    """Return a signed manifest of one object."""
+def manifest(genesis: Genesis, data_key: str, *, model: ModelId = MODEL) -> Envelope:
+    """Return a signed manifest of one object: version 1 of a model."""
 
     def one(number: int) -> ManifestObject:
         digest = Digest.of(bytes([number]))
@@ -190,9 +204,9 @@ def manifest(genesis: Genesis, data_key: str, *, version: int = 1, predecessor: 
 
     made = Manifest(
         genesis=genesis.digest,
-        model=MODEL,
-        version=version,
-        predecessor=predecessor,
+        model=model,
+        version=1,
+        predecessor=None,
         data_key_id=data_key,
         commitment=bytes(32),
         publisher=PersonId("dana"),

@@ -74,11 +74,12 @@ class Directory:
         return await self._broker.whole(self._adopt(kind, envelope))
 
     async def _adopt(self, kind: DocumentKind, envelope: Envelope) -> Members:
+        epoch = _epoch(envelope)
         with await self._broker.keeper.call("adopt", kind=kind.value, envelope=envelope.to_json()) as answer:
             index = answer.value("index")
         await self._broker.store.put_document(
             kind=kind.value,
-            epoch=_epoch(envelope),
+            epoch=epoch,
             digest=str(envelope.digest),
             envelope=envelope_text(envelope),
         )

@@ -31,6 +31,8 @@ from strongroom.core.errors import ConflictError, StrongroomError, UnavailableEr
 
 T = TypeVar("T")
 MAX_VOICES: Final = 256
+LATEST: Final = 253_402_300_799
+"""The last second of the year 9999: no later one can be written."""
 _log = structlog.get_logger("strongroom.broker")
 
 
@@ -149,7 +151,7 @@ class Store:
                 request=_text(row.request),
                 kind=_kind(row.kind),
                 envelope=_text(row.envelope),
-                created=_number(row.created),
+                created=_instant(row.created),
                 log_index=_optional_number(row.log_index),
                 checkpoint=_optional_text(row.checkpoint),
             )
@@ -268,10 +270,10 @@ def _request(row: Row[Any]) -> RequestRow:
         action=_text(row.action),
         model=_text(row.model),
         requester=_text(row.requester),
-        created=_number(row.created),
+        created=_instant(row.created),
         envelope=_text(row.envelope),
-        expires=_optional_number(row.expires),
-        closed=_optional_number(row.closed),
+        expires=None if row.expires is None else _instant(row.expires),
+        closed=None if row.closed is None else _instant(row.closed),
         log_index=_optional_number(row.log_index),
         checkpoint=_optional_text(row.checkpoint),
     )
@@ -292,10 +294,14 @@ def _text(value: object) -> str:
     return value
 
 
-def _number(value: object) -> int:
-    if not isinstance(value, int):
+def _number(value: object, most: int = 2**53 - 1) -> int:
+    if not isinstance(value, int) or not 0 <= value <= most:
         raise _changed()
     return value
+
+
+def _instant(value: object) -> Instant:
+    return _number(value, LATEST)
 
 
 def _optional_text(value: object) -> str | None:
