@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import ssl
@@ -145,8 +146,9 @@ def test_tls_below_1_3_is_refused(ours: Authority) -> None:
         transport.call("GET", "/v1/state")
 
 
-def test_nothing_listening_is_unavailable(ours: Authority) -> None:
-    with HttpTransport("https://127.0.0.1:9", ours.client()) as transport, pytest.raises(UnavailableError):
+@pytest.mark.parametrize("url", ["https://127.0.0.1:9", "https://127.0.0.1:99999", "https://"])
+def test_nothing_listening_is_unavailable(ours: Authority, url: str) -> None:
+    with pytest.raises(UnavailableError), HttpTransport(url, ours.client()) as transport:
         transport.call("GET", "/v1/state")
 
 
@@ -180,7 +182,7 @@ def test_an_answer_that_is_not_our_json_is_refused(ours: Authority, body: bytes)
 
 
 def test_a_packed_answer_is_not_unpacked(ours: Authority) -> None:
-    packed = says(200, b"\x1f\x8b\x08\x00", content_encoding="gzip")
+    packed = says(200, gzip.compress(b"{}"), content_encoding="gzip")
     with served(ours, packed) as url, HttpTransport(url, ours.client()) as transport, pytest.raises(MalformedError):
         transport.call("GET", "/v1/state")
 

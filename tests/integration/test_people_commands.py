@@ -29,6 +29,7 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
 from strongroom.framework.levels import SecurityLevel
 from strongroom.keys.adapters.local import Argon2Cost
+from strongroom.personnel.roster import ROSTER_TYPE
 
 pytestmark = pytest.mark.integration
 
@@ -148,6 +149,26 @@ def test_a_root_holder_does_not_sign_an_epoch_that_is_over(place: Place) -> None
     old = place.folder / "old.json"
     old.write_bytes(replace(place.deployment.roster, people=()).to_bytes())
     assert place.json("sign", "roster", str(old), "--yes", by="root-0", code=6)["code"] == "document-forked"
+
+
+def test_a_root_holder_signs_nothing_forged_old_or_foreign(place: Place) -> None:
+    roster, file = place.deployment.roster, place.folder / "draft.json"
+    before = Digest.of(roster.to_bytes())
+    following = replace(roster, epoch=2, predecessor=before)
+    forged = sign(ROSTER_TYPE, following.to_bytes(), signer("root-2"))
+    changed = replace(forged.signatures[0], value=bytes(64))
+    stranger = sign(ROSTER_TYPE, following.to_bytes(), signer("mallory"))
+    for envelope in (replace(forged, signatures=(changed,)), stranger):
+        file.write_bytes(envelope.to_bytes())
+        assert place.json("sign", "roster", str(file), "--yes", by="root-0", code=6)["code"] == "bad-signature"
+        assert Envelope.parse(file.read_bytes()) == envelope
+    foreign = replace(roster, genesis=Digest.of(b"other"))
+    file.write_bytes(foreign.to_bytes())
+    assert place.json("sign", "roster", str(file), "--yes", by="root-0", code=6)["code"] == "state-mismatch"
+    place.deployment.change_roster(lambda one: one)
+    place.json("status", by="root-0")
+    file.write_bytes(roster.to_bytes())
+    assert place.json("sign", "roster", str(file), "--yes", by="root-0", code=6)["code"] == "document-rolled-back"
 
 
 # --- sealing ----------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class HttpTransport:
         try:
             with self._client.stream(method, path, params=query, **sent) as answer:  # type: ignore[arg-type]  # a dict of two known arguments
                 status, data = answer.status_code, _bounded(answer)
-        except httpx2.TransportError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise UnavailableError(
                 f"no answer from `{self._url}` ({_cause(error)})",
                 remedy="see whether the deployment is up, and whether the wallet's address and certificates fit",
@@ -94,7 +94,7 @@ def _bounded(answer: httpx2.Response) -> bytes:
     return bytes(data)
 
 
-def _cause(error: httpx2.TransportError) -> str:
+def _cause(error: Exception) -> str:
     # The text may quote what the other side sent; its type says enough.
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
