@@ -1,0 +1,110 @@
+"""The gate before every route: rate, time, and faults whose cause stays in the process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import MutableMapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from strongroom.broker.adapters.dev_ca import DevCa
+from strongroom.broker.buckets import Rate
+from strongroom.broker.gate import PEER, App, Catch, Gate, Limits, Receive, Scope, Send
+from strongroom.core.clock import FixedClock
+
+pytestmark = pytest.mark.integration  # an event loop needs a socket pair
+AT = 1_795_471_717
+MARK = "s3cret-Marker"
+Message = MutableMapping[str, Any]
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> bytes:
+    issued = DevCa.create(tmp_path, "test", at=AT).issue_person("dana", at=AT, life=timedelta(hours=1))
+    return x509.load_pem_x509_certificate(issued.certificate).public_bytes(Encoding.DER)
+
+
+def gated(app: App, limits: Limits) -> App:
+    return Catch(Gate(app, domain="test", clock=FixedClock(AT), limits=limits))
+
+
+async def call(app: App, peer: bytes | None, *, body: list[bytes] | None = None) -> tuple[int, dict[bytes, bytes], Any]:
+    """Call an application once; a body that isn't given never comes."""
+    pieces, sent = list(body or []), list[Message]()
+
+    async def receive() -> Message:
+        if not pieces and body is None:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": pieces.pop(0) if pieces else b"", "more_body": bool(pieces)}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    state = {PEER: peer, "identity": MARK}
+    scope = {"type": "http", "method": "POST", "path": "/v1/requests", "headers": [], "state": state}
+    await app(scope, receive, send)
+    data = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], dict(sent[0]["headers"]), json.loads(data)
+
+
+async def fine(scope: Scope, receive: Receive, send: Send) -> None:
+    message = await receive()
+    told = json.dumps({"who": str(scope["state"]["identity"]), "length": len(message["body"])}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": told})
+
+
+async def stuck(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    await asyncio.sleep(60)
+
+
+async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise ValueError(MARK)
+
+
+def test_the_identity_is_the_certificates_and_nothing_that_stood_there_before(peer: bytes) -> None:
+    status, headers, told = asyncio.run(call(gated(fine, Limits()), peer, body=[b'{"a"', b":1}"]))
+    assert (status, told) == (200, {"who": "person/dana", "length": 7})
+    assert headers[b"cache-control"] == b"no-store"
+
+
+def test_without_a_certificate_there_is_no_fallback() -> None:
+    status, _headers, told = asyncio.run(call(gated(fine, Limits()), None, body=[b"{}"]))
+    assert (status, told["code"]) == (403, "no-identity")
+
+
+def test_a_flood_is_told_to_wait(peer: bytes) -> None:
+    app = gated(fine, Limits(rate=Rate(per_second=0.01, burst=2)))
+    answers = [asyncio.run(call(app, peer, body=[b"{}"])) for _ in range(3)]
+    assert [status for status, _headers, _told in answers] == [200, 200, 429]
+    assert answers[2][2]["code"] == "too-many-calls"
+    assert 90 <= int(answers[2][1][b"retry-after"]) <= 100
+
+
+@pytest.mark.parametrize(("app", "body"), [(stuck, [b"{}"]), (fine, None)], ids=["slow-work", "slow-body"])
+def test_a_slow_request_ends(peer: bytes, app: App, body: list[bytes] | None) -> None:
+    status, _headers, told = asyncio.run(call(gated(app, Limits(seconds=0.05)), peer, body=body))
+    assert (status, told["code"]) == (504, "too-slow")
+
+
+def test_a_body_is_cut_off_as_soon_as_it_is_too_long(peer: bytes) -> None:
+    status, _headers, told = asyncio.run(call(gated(fine, Limits(body=10)), peer, body=[b'"12345', b'67890"', b"x"]))
+    assert (status, told["code"]) == (413, "body-too-large")
+
+
+def test_a_fault_tells_its_place_to_the_log_and_nothing_to_anybody(peer: bytes) -> None:
+    with structlog.testing.capture_logs() as lines:
+        status, _headers, told = asyncio.run(call(gated(broken, Limits()), peer, body=[b"{}"]))
+    assert (status, told["code"]) == (500, "broker-fault")
+    assert MARK not in json.dumps(told)
+    assert MARK not in json.dumps(lines)
+    fault = next(line for line in lines if line["event"] == "fault")
+    assert fault["error"] == "ValueError"
+    assert fault["places"][-1].startswith("broken:")

@@ -1,0 +1,162 @@
+"""A caller is whom the URI in its certificate names, of this deployment, now; nothing else in it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from strongroom.broker.adapters.dev_ca import LOOPBACK, DevCa
+from strongroom.broker.errors import NoIdentityError, RemoteAddressError
+from strongroom.broker.identity import Identity, Party, identify, trust_domain
+from strongroom.broker.wiring import require_loopback
+from strongroom.core.errors import ConflictError, MalformedError, UsageError
+
+AT = 1_795_471_717
+DOMAIN = "vault.example"
+
+
+def certificate(*names: x509.GeneralName, common_name: str = "person/mallory") -> bytes:
+    """Return a self-signed certificate that is valid for an hour; TLS has checked signatures before."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    begins = datetime.fromtimestamp(AT, UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(hours=1))
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def uri(text: str) -> x509.UniformResourceIdentifier:
+    return x509.UniformResourceIdentifier(text)
+
+
+def test_the_uri_names_the_caller() -> None:
+    assert identify(certificate(uri("spiffe://vault.example/person/dana")), DOMAIN, AT) == Identity(
+        Party.PERSON, "dana"
+    )
+    enclave = identify(certificate(uri("spiffe://vault.example/enclave/gpu-1")), DOMAIN, AT)
+    assert enclave == Identity(Party.ENCLAVE, "gpu-1")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (),
+        (x509.DNSName("dana"),),
+        (x509.RFC822Name("dana@vault.example"),),
+        (uri("spiffe://vault.example/person/dana"), uri("spiffe://vault.example/person/sam")),
+        (uri("spiffe://elsewhere/person/dana"),),
+        (uri("spiffe://vault.example.evil/person/dana"),),
+        (uri("spiffe://vault.example/robot/dana"),),
+        (uri("spiffe://vault.example/person/"),),
+        (uri("spiffe://vault.example/person/dana/x"),),
+        (uri("spiffe://vault.example/person/Dana"),),
+        (uri("spiffe://vault.example/person/dana\x00"),),
+        (uri("https://vault.example/person/dana"),),
+    ],
+    ids=[
+        "no-names", "dns", "mail", "two", "other-deployment", "longer-domain", "other-party", "empty", "deeper", "case",
+        "nul", "other-scheme",
+    ],
+)  # fmt: skip
+def test_any_other_certificate_names_nobody(names: Sequence[x509.GeneralName]) -> None:
+    with pytest.raises(NoIdentityError):
+        identify(certificate(*names), DOMAIN, AT)
+
+
+def test_no_certificate_is_nobody() -> None:
+    with pytest.raises(NoIdentityError, match="no client certificate"):
+        identify(None, DOMAIN, AT)
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", bytes(400)])
+def test_junk_is_nobody(junk: bytes) -> None:
+    with pytest.raises(NoIdentityError):
+        identify(junk, DOMAIN, AT)
+
+
+@pytest.mark.parametrize(("at", "good"), [(AT - 1, False), (AT, True), (AT + 3599, True), (AT + 3600, False)])
+def test_the_time_is_looked_at_every_time(at: int, *, good: bool) -> None:
+    der = certificate(uri("spiffe://vault.example/person/dana"))
+    identify(der, DOMAIN, AT)
+    if good:
+        identify(der, DOMAIN, at)
+    else:
+        with pytest.raises(NoIdentityError) as caught:
+            identify(der, DOMAIN, at)
+        assert caught.value.reason == "certificate-expired"
+
+
+def test_a_deployment_of_any_name_has_a_trust_domain() -> None:
+    assert [trust_domain(name) for name in ("vault.example", "Acme Lab/7", "")] == [
+        "vault.example",
+        "acme-lab-7",
+        "strongroom",
+    ]
+
+
+def test_what_the_authority_issues_names_its_person(tmp_path: Path) -> None:
+    authority = DevCa.create(tmp_path, "Acme Lab", at=AT)
+    for issued, party in (
+        (authority.issue_person("dana", at=AT), "person"),
+        (authority.issue_enclave("x", at=AT), "enclave"),
+    ):
+        der = x509.load_pem_x509_certificate(issued.certificate).public_bytes(Encoding.DER)
+        assert identify(der, "acme-lab", AT) == Identity(party, "dana")
+        assert b"PRIVATE" not in repr(issued).encode()
+
+
+def test_the_authority_is_made_once_and_opened_again(tmp_path: Path) -> None:
+    made = DevCa.open_or_create(tmp_path, "test", at=AT)
+    assert DevCa.open_or_create(tmp_path, "test", at=AT).certificate == made.certificate
+    with pytest.raises(ConflictError):
+        DevCa.create(tmp_path, "test", at=AT)
+
+
+def test_the_authority_is_refused_when_its_key_is_another_or_open_to_others_or_old(tmp_path: Path) -> None:
+    DevCa.create(tmp_path, "test", at=AT)
+    with pytest.raises(UsageError, match="isn't valid now"):
+        DevCa.open(tmp_path, "test", at=AT + 366 * 86400)
+    key = tmp_path / "ca.key"
+    key.chmod(0o644)
+    with pytest.raises(UsageError, match="alone"):
+        DevCa.open(tmp_path, "test", at=AT)
+    key.chmod(0o600)
+    DevCa.create(tmp_path / "other", "test", at=AT)
+    key.write_bytes((tmp_path / "other" / "ca.key").read_bytes())
+    with pytest.raises(MalformedError, match="isn't that of its certificate"):
+        DevCa.open(tmp_path, "test", at=AT)
+    key.write_bytes(b"junk")
+    with pytest.raises(MalformedError):
+        DevCa.open(tmp_path, "test", at=AT)
+    key.unlink()
+    with pytest.raises(UsageError, match="no certificate authority"):
+        DevCa.open(tmp_path, "test", at=AT)
+
+
+@pytest.mark.parametrize("host", [*LOOPBACK, "127.8.8.8"])
+def test_loopback_is_served(host: str) -> None:
+    require_loopback(host, remote=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "vault.example", "", "127.0.0.1.evil"])
+def test_other_addresses_need_the_explicit_setting(host: str) -> None:
+    with pytest.raises(RemoteAddressError):
+        require_loopback(host, remote=False)
+    require_loopback(host, remote=True)
