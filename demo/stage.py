@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,13 @@ class UnexpectedError(Exception):
     """A command did something else than the demonstration is about."""
 
 
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @dataclass
 class Stage:
     """The scratch folder, the running deployment, and the table that is printed at the end."""
@@ -55,7 +63,7 @@ class Stage:
             scratch = Path("/tmp") / f"strongroom-demo-{os.getuid()}"  # noqa: S108 - ours, made anew below
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o755, parents=True)
-        return cls(scratch, port=8700 + os.getpid() % 200)
+        return cls(scratch, port=free_port())
 
     @property
     def home(self) -> Path:

@@ -63,8 +63,7 @@ class Deployment:
             raise ProcessEndedError(f"the {name} isn't ready after {READY_SECONDS:.0f} seconds", remedy=f"read {log}")
         line = process.stdout.readline()
         if not line:
-            process.wait(STOP_SECONDS)
-            raise _last_words(name, log)
+            raise _last_words(name, log, process.wait(STOP_SECONDS))
         click.echo(f"{name} ready (pid {process.pid})", err=True)
 
     def watch(self) -> str:
@@ -98,7 +97,9 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
-def _last_words(name: str, log: Path) -> StrongroomError:
+def _last_words(name: str, log: Path, code: int) -> StrongroomError:
+    # The process's own error class may be unknown here; its exit code names the family.
+    family = [kind.code for kind in StrongroomError.__subclasses__() if kind.exit_code == code]
     lines = log.read_text("utf-8", errors="replace").splitlines()
     try:
         told = json.loads(lines[-1])
