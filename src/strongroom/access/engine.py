@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
@@ -45,12 +46,13 @@ class CedarEngine:
         self._ids = _ids(policy.cedar)
         self._schema = cedarpy.Schema.from_str(SCHEMA_TEXT)
         self._policies = cedarpy.PolicySet.from_str(policy.cedar)
+        # Kept by the text, which holds every fact about people and model: a changed fact is another text.
+        self._slice = lru_cache(maxsize=256)(self._parse_entities)
 
     def allows(self, facts: Facts) -> tuple[str, ...] | None:
         """Return the ids of the policies that allow, or None. Diagnostics are never passed on: they hold entities."""
-        entities = _entities(facts)
         try:
-            slice_ = cedarpy.Entities.from_json_str(json.dumps(entities), self._schema)
+            slice_ = self._slice(json.dumps(_entities(facts)))
         except ValueError:
             return None
         result = cedarpy.is_authorized(_request(facts), self._policies, slice_, self._schema)
@@ -60,6 +62,9 @@ class CedarEngine:
         if not reasons or len(reasons) != len(result.diagnostics.reasons) or not self._ids.issuperset(reasons.values()):
             return None
         return tuple(sorted(reasons.values()))
+
+    def _parse_entities(self, text: str) -> cedarpy.Entities:
+        return cedarpy.Entities.from_json_str(text, self._schema)
 
 
 def _ids(cedar: str) -> frozenset[str]:

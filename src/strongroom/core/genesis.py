@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from strongroom.core.canonical import decode, encode
@@ -73,7 +74,7 @@ class Genesis:
     @property
     def digest(self) -> Digest:
         """The deployment's name in every signed object."""
-        return Digest.of(self.to_bytes())
+        return _digest(self)
 
     def verify_root(self, envelope: Envelope, kind: str) -> None:
         """Check that the root quorum signed ``envelope`` as ``kind``.
@@ -81,3 +82,9 @@ class Genesis:
         :raises SignatureError: wrong type, a bad signature, or too few root keys.
         """
         verify(envelope, kind, self.root_keys, threshold=self.root_threshold)
+
+
+@lru_cache(maxsize=16)
+def _digest(genesis: Genesis) -> Digest:
+    # Asked for many times in each decision, and always of the same value.
+    return Digest.of(genesis.to_bytes())

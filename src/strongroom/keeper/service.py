@@ -207,7 +207,7 @@ class Keeper:
         self._open_data_key(request, version, dossier).wipe()
         self._reached(Step.DECISION)
         if verdict.earlier is not None:
-            use = self._use_of(dossier.request.digest, verdict.earlier.index)
+            use = verdict.earlier.number
             recorded = await self._record(
                 EventName.REDELIVERED,
                 {
@@ -359,7 +359,7 @@ class Keeper:
             "platform": result.platform,
             "image": result.image,
             "isolation": result.isolation.value,
-            "evidence": evidence.digest,
+            "evidence": result.evidence,
             "recipient": evidence.recipient_digest,
             "approvals": verdict.approvals,
             "roster": self.documents.roster_digest,
@@ -368,10 +368,6 @@ class Keeper:
             "requester": request.requester,
             "approvers": verdict.approvers,
         }
-
-    def _use_of(self, request: Digest, index: int) -> int:
-        uses = self.journal.ledger.uses[request]
-        return next(number for number, use in enumerate(uses, 1) if use.index == index)
 
     def _record(self, event: EventName, facts: Mapping[str, Fact]) -> asyncio.Future[Recorded]:
         """Queue a record now; the future ends when it is durable."""

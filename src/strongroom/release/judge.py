@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
 
 from strongroom.access.decision import decide
 from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
@@ -17,16 +19,19 @@ from strongroom.attestation.reference_values import ReferenceImage, ReferenceVal
 from strongroom.attestation.transcript import Binding
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest, DigestAlgorithm
-from strongroom.core.envelope import verify
+from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import StrongroomError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
+from strongroom.core.signature import PublicKey
 from strongroom.personnel.roster import Person, UnknownPersonError
 from strongroom.release.challenge import Challenge
 from strongroom.release.documents import Documents, isolation_rank
 from strongroom.release.dossier import Dossier, Testimony
 from strongroom.release.ledger import Ledger, Use, Version
 from strongroom.release.steps import ReleaseRefusedError, Step, Trace
+
+_KEPT: Final = 1024
 
 
 @dataclass(slots=True)
@@ -127,7 +132,7 @@ def _refuse(step: Step, error: StrongroomError) -> ReleaseRefusedError:
 
 def _read_request(case: _Case, verdict: Verdict) -> Request:
     try:
-        request = Request.parse(case.dossier.request.payload)
+        request = _parsed(case.dossier.request.payload)
     except StrongroomError as error:
         raise _refuse(Step.REQUEST_GENUINE, error) from None
     verdict.request, verdict.request_digest = request, case.dossier.request.digest
@@ -175,7 +180,7 @@ def _request_genuine(case: _Case, verdict: Verdict, request: Request) -> Person:
     assert case.documents.roster is not None  # noqa: S101 - step 4.1 established it
     try:
         person = case.documents.roster.person(request.requester)
-        verify(case.dossier.request, REQUEST_TYPE, person.keys, threshold=1)
+        _signed(case.dossier.request, REQUEST_TYPE, person.keys)
     except StrongroomError as error:
         raise _refuse(Step.REQUEST_GENUINE, error) from None
     verdict.trace.passed(Step.REQUEST_GENUINE, f"signed by `{person.id}`")
@@ -195,7 +200,7 @@ def _approvals_genuine(case: _Case, verdict: Verdict) -> tuple[list[Person], fro
             raise ReleaseRefusedError(step, "approval-malformed", "an approval carries exactly one signature")
         try:
             person, key = roster.holder(approval.signatures[0].key_id)
-            verify(approval, APPROVAL_TYPE, [key], threshold=1)
+            _signed(approval, APPROVAL_TYPE, (key,))
         except UnknownPersonError:
             raise ReleaseRefusedError(
                 step,
@@ -232,8 +237,7 @@ def _standing(case: _Case, verdict: Verdict, request: Request) -> bool:
             Step.STANDING, "request-not-recorded", "the request isn't in the log", remedy="submit it first"
         )
     if verdict.evidence is not None:
-        recipient = verdict.evidence.recipient_digest
-        verdict.earlier = next((use for use in ledger.uses.get(name, ()) if use.recipient == recipient), None)
+        verdict.earlier = ledger.served.get((name, verdict.evidence.recipient_digest))
     denied = name in ledger.denied or name in ledger.revoked
     used = ledger.times_used(name)
     found = f"{used} of {request.max_uses} uses recorded, {'denied or revoked' if denied else 'no denial'}"
@@ -320,14 +324,33 @@ def _evidence(
 def _platform(case: _Case, testimony: Testimony) -> PlatformRecord:
     step = Step.EVIDENCE_GENUINE
     try:
-        verify(testimony.platform, PLATFORM_TYPE, [case.genesis.keeper_key], threshold=1)
-        record = PlatformRecord.parse(testimony.platform.payload)
+        record = _record(testimony.platform, case.genesis.keeper_key)
     except StrongroomError as error:
         raise _refuse(step, error) from None
     enrolled = case.ledger.platforms.get(record.platform)
     if enrolled != testimony.platform.digest or record.platform in case.ledger.revoked_platforms:
         raise ReleaseRefusedError(step, "platform-not-enrolled", "the platform isn't enrolled, or was revoked")
     return record
+
+
+# A grant of many uses shows the same bytes each time. What depends on bytes and keys alone, and on nothing that can
+# change, is kept when it succeeded; people, vetting, standing, freezes, uses and evidence are looked at anew each time.
+
+
+@lru_cache(maxsize=_KEPT)
+def _parsed(payload: bytes) -> Request:
+    return Request.parse(payload)
+
+
+@lru_cache(maxsize=_KEPT)
+def _signed(envelope: Envelope, kind: str, keys: tuple[PublicKey, ...]) -> None:
+    verify(envelope, kind, keys, threshold=1)
+
+
+@lru_cache(maxsize=_KEPT)
+def _record(envelope: Envelope, keeper_key: PublicKey) -> PlatformRecord:
+    verify(envelope, PLATFORM_TYPE, [keeper_key], threshold=1)
+    return PlatformRecord.parse(envelope.payload)
 
 
 def _measurement(values: ReferenceValues | None, request: Request) -> Digest | None:

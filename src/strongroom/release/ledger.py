@@ -45,8 +45,9 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """One recorded use of a grant: where its record stands, and to whom it went."""
+    """One recorded use of a grant: its number, where its record stands, and to whom it went."""
 
+    number: int
     index: int
     recipient: Digest
 
@@ -82,6 +83,8 @@ class Ledger:
     denied: set[Digest] = field(default_factory=set)
     revoked: set[Digest] = field(default_factory=set)
     uses: dict[Digest, list[Use]] = field(default_factory=dict)
+    served: dict[tuple[Digest, Digest], Use] = field(default_factory=dict)
+    """(request, recipient) -> its first use: a grant may have thousands, and each release asks for one."""
     frozen: set[ModelId] = field(default_factory=set)
     versions: dict[ModelId, list[Version]] = field(default_factory=dict)
     data_keys: dict[str, DataKey] = field(default_factory=dict)
@@ -130,10 +133,12 @@ def _adopt(name: str) -> Callable[[Ledger, int, Entry], None]:
 
 
 def _use(ledger: Ledger, index: int, entry: Entry) -> None:
-    uses = ledger.uses.setdefault(entry.digest("request"), [])
+    request, recipient = entry.digest("request"), entry.digest("recipient")
+    uses = ledger.uses.setdefault(request, [])
     if entry.integer("use") != len(uses) + 1:
         raise LedgerError(f"entry {index} records use {entry.integer('use')} after {len(uses)} uses")
-    uses.append(Use(index=index, recipient=entry.digest("recipient")))
+    uses.append(Use(number=len(uses) + 1, index=index, recipient=recipient))
+    ledger.served.setdefault((request, recipient), uses[-1])
 
 
 def _created(ledger: Ledger, _index: int, entry: Entry) -> None:
@@ -155,7 +160,9 @@ def _key_created(ledger: Ledger, index: int, entry: Entry) -> None:
 
 def _control(ledger: Ledger, index: int, entry: Entry) -> None:
     # A control request (freeze, resume, revoke) is spent by its own effect.
-    ledger.uses.setdefault(entry.digest("request"), []).append(Use(index=index, recipient=entry.digest("request")))
+    request = entry.digest("request")
+    uses = ledger.uses.setdefault(request, [])
+    uses.append(Use(number=len(uses) + 1, index=index, recipient=request))
 
 
 def _freeze(ledger: Ledger, index: int, entry: Entry) -> None:
