@@ -114,8 +114,8 @@ def test_a_deployment_of_any_name_has_a_trust_domain() -> None:
 def test_what_the_authority_issues_names_its_person(tmp_path: Path) -> None:
     authority = DevCa.create(tmp_path, "Acme Lab", at=AT)
     for issued, party in (
-        (authority.issue_person("dana", at=AT), "person"),
-        (authority.issue_enclave("x", at=AT), "enclave"),
+        (authority.issue_person("dana", at=AT), Party.PERSON),
+        (authority.issue_enclave("dana", at=AT), Party.ENCLAVE),
     ):
         der = x509.load_pem_x509_certificate(issued.certificate).public_bytes(Encoding.DER)
         assert identify(der, "acme-lab", AT) == Identity(party, "dana")
