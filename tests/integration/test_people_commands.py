@@ -263,6 +263,8 @@ def test_a_request_goes_from_asking_to_ready(place: Place) -> None:
 def test_nobody_approves_their_own_request_nor_without_saying_yes(place: Place) -> None:
     place.seal()
     digest = place.ask()
+    # Refused before anybody is asked to confirm.
+    assert place.run("approve", digest, by="dana", text="").exit_code == 3
     assert place.json("approve", digest, "--yes", by="dana", code=3)["code"] == "self-approval"
     assert place.run("approve", digest, by="sam", text="n\n").exit_code == 1
     assert place.json("request", "show", digest, by="sam")["approved_by"] == []
