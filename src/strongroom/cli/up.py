@@ -47,13 +47,13 @@ class Deployment:
         command = [sys.executable, "-m", module, "--home", str(self._home), *arguments]
         log = self._home / "run" / f"{name}.log"
         with log.open("ab") as errors:
-            process = subprocess.Popen(  # noqa: PLW1509, S603 - our own modules; this process has one thread
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
                 command,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 pass_fds=descriptors,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - this process has one thread
             )
         self._running[name] = process
         self._await_ready(name, process, log)
@@ -104,7 +104,7 @@ def _last_words(name: str, log: Path, code: int) -> StrongroomError:
     try:
         told = json.loads(lines[-1])
         return told_error(
-            [str(told["title"])],
+            [str(told["title"]), *family],
             str(told["code"]),
             f"the {name} doesn't start: {told['detail']}",
             told.get("remedy", ""),
