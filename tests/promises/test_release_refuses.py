@@ -282,3 +282,9 @@ def test_step_6_a_delivery_is_repeated_to_the_same_recipient_key_only(attested: 
     delivery, _data_key = attested.release(request, approvals, sealed, key=key)
     assert delivery.use == 1
     refused(lambda: attested.release(request, approvals, sealed), "grant-spent")
+
+
+def test_an_enrolled_platform_gets_its_own_record_again_and_no_other(attested: Attested) -> None:
+    before, record = attested.platform, attested.record
+    attested.enrol()
+    assert (attested.platform, attested.record) == (before, record)

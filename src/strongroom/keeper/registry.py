@@ -20,6 +20,7 @@ from strongroom.sealing.manifest import ManifestExpectation, read_manifest, veri
 
 MAX_PENDING: Final = 64
 SESSION_BYTES: Final = 16
+PLATFORMS: Final = "platform"
 
 
 class PlatformEnrolledError(ConflictError):
@@ -79,9 +80,15 @@ class PlatformRegistry:
             raise NotFoundError("no such enrolment is open", remedy="begin again")
         record = finish(pending, answer, at=self._clock.now())
         ledger = self._keeper.journal.ledger
+        if record.platform in ledger.platforms:
+            # The answer to the first enrolment was lost on its way: the same platform proved itself and gets it again.
+            kept = self._keeper.kept(PLATFORMS, ledger.platforms[record.platform])
+            if kept is not None and record.platform not in ledger.revoked_platforms:
+                return kept
         if record.platform in ledger.platforms or record.ek_certificate in ledger.ek_certificates:
             raise PlatformEnrolledError(f"the platform `{record.platform}`, or its TPM, is enrolled already")
         envelope = sign(PLATFORM_TYPE, record.to_bytes(), self._keeper.vault.signer)
+        self._keeper.keep(PLATFORMS, envelope)
         facts: dict[str, Fact] = {
             "platform": record.platform,
             "record": envelope.digest,

@@ -11,6 +11,7 @@ the last use of a grant, and no release slips past a freeze that was decided bef
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,7 +20,7 @@ from strongroom.audit.facts import Fact
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign, verify
-from strongroom.core.errors import ConflictError, DeniedError, LockedError, TamperedError
+from strongroom.core.errors import ConflictError, DeniedError, LockedError, TamperedError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PlatformId
@@ -78,6 +79,7 @@ class Keeper:
         self._clock = clock
         self._random = random_bytes
         self._challenges = OpenChallenges()
+        self._pinning = threading.Lock()
         self.locked_because = ""
         journal.on_failure = lambda: self.lock("log-failed")
 
@@ -102,14 +104,38 @@ class Keeper:
             self._record(EventName.EPOCH_CREATED, {"epoch": self.vault.epoch})
         await self._pinned(self._record(EventName.KEEPER_UNLOCKED, {}))
 
+    def keep(self, kind: str, envelope: Envelope) -> None:
+        """Keep a signed object in the keeper's own folder, named by its digest."""
+        self._kept.save(kind, envelope.digest, envelope.to_bytes())
+
+    def kept(self, kind: str, digest: Digest) -> Envelope | None:
+        """Return a signed object that was kept."""
+        data = self._kept.load(kind, digest)
+        return None if data is None else Envelope.parse(data)
+
     def lock(self, cause: str) -> None:
         """Wipe the keys; nothing is decided or released until the process is started again."""
         self.locked_because = self.locked_because or cause
         self.vault.lock()
 
     def pin(self) -> None:
-        """Pin the state as far as it is durable. Called after each control act, and every second for releases."""
-        self._pins.save(self.journal.pins())
+        """Pin the state as far as it is durable: after each control act, and every second, from a thread, for releases.
+
+        Without pins a rollback would go unseen: when they can't be written the keeper locks.
+
+        :raises UnavailableError: the pins couldn't be written.
+        """
+        # Taken and written under one lock: an older state must not be pinned over a newer one.
+        with self._pinning:
+            try:
+                self._pins.save(self.journal.pins())
+            except OSError as error:
+                self.lock("pins-failed")
+                raise UnavailableError(
+                    f"the keeper can't write its pins ({type(error).__name__}) and locked itself",
+                    remedy="free space or mend the disk of the keeper's folder, then restart",
+                    reason="pins-failed",
+                ) from None
 
     # --- documents and platforms --------------------------------------------------------------------------------------
 

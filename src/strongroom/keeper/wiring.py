@@ -119,10 +119,8 @@ async def _pin_always(keeper: Keeper) -> None:
         await asyncio.sleep(PIN_SECONDS)
         try:
             await asyncio.to_thread(keeper.pin)
-        except OSError as error:
-            # Without pins a rollback would go unseen: stop releasing rather than go on without them.
-            _log.error("pinning failed", error=type(error).__name__)
-            keeper.lock("pins-failed")
+        except StrongroomError as error:
+            _log.error("pinning failed", reason=error.reason)
 
 
 async def serve(
