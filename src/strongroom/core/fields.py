@@ -87,7 +87,9 @@ class Fields:
 
     def constant(self, name: str, wanted: str | int) -> None:
         """Take a member that must hold exactly ``wanted``."""
-        if self._take(name) != wanted:
+        value = self._take(name)
+        # `true` equals 1 in Python, and would be a second spelling of the same object.
+        if value != wanted or isinstance(value, bool):
             raise self._wrong(name, f"`{wanted}`")
 
     def items(self, name: str, *, most: int) -> Iterator[tuple[str, Json]]:

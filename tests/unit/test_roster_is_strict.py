@@ -1,0 +1,122 @@
+"""A roster is read strictly: nobody stands in it twice, and no key opens two people's hands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from strongroom.core.canonical import Json, decode, encode
+from strongroom.core.digest import Digest
+from strongroom.core.errors import MalformedError
+from strongroom.core.ids import KeyId, PersonId
+from strongroom.core.signature import Ed25519Signer, PublicKey
+from strongroom.personnel.roster import MAX_KEYS, Person, Roster, UnknownPersonError, Vetting
+
+AT = 1_795_000_000
+
+
+def key(name: str) -> PublicKey:
+    return Ed25519Signer.from_seed(Digest.of(name.encode()).value).public_key
+
+
+def person(name: str, *keys: str) -> Person:
+    return Person(
+        id=PersonId(name),
+        org="research",
+        active=True,
+        roles=frozenset({"approver"}),
+        keys=tuple(key(one) for one in keys or (name,)),
+        vetting=Vetting(tier=2, valid_until=AT),
+    )
+
+
+FIRST = Roster(genesis=Digest.of(b"genesis"), epoch=1, predecessor=None, people=(person("dana"), person("sam")))
+
+
+def changed(**members: Json) -> bytes:
+    body = decode(FIRST.to_bytes())
+    assert isinstance(body, dict)
+    return encode({**body, **members})
+
+
+def with_person(**members: Json) -> bytes:
+    body = decode(FIRST.to_bytes())
+    assert isinstance(body, dict)
+    assert isinstance(body["people"], list)
+    first = body["people"][0]
+    assert isinstance(first, dict)
+    return encode({**body, "people": [{**first, **members}, *body["people"][1:]]})
+
+
+def test_a_roster_comes_back() -> None:
+    assert Roster.parse(FIRST.to_bytes()) == FIRST
+    second = replace(FIRST, epoch=2, predecessor=Digest.of(FIRST.to_bytes()))
+    assert Roster.parse(second.to_bytes()) == second
+
+
+def test_a_key_under_two_people_is_refused() -> None:
+    for people in (
+        (person("dana"), person("sam", "sam", "dana")),
+        (person("dana", "shared"), person("sam", "shared")),
+        (person("dana", "dana", "dana"),),
+    ):
+        with pytest.raises(MalformedError, match="one key twice"):
+            Roster.parse(replace(FIRST, people=people).to_bytes())
+
+
+def test_a_person_twice_is_refused() -> None:
+    with pytest.raises(MalformedError, match="a person twice"):
+        Roster.parse(replace(FIRST, people=(person("dana"), person("dana", "other"))).to_bytes())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        replace(FIRST, predecessor=Digest.of(b"before")).to_bytes(),
+        replace(FIRST, epoch=2).to_bytes(),
+        replace(FIRST, epoch=0).to_bytes(),
+        replace(FIRST, people=(replace(person("dana"), keys=()),)).to_bytes(),
+        replace(FIRST, people=(person("dana", *(str(n) for n in range(MAX_KEYS + 1))),)).to_bytes(),
+        changed(v=2),
+        changed(more=1),
+        changed(epoch="1"),
+        changed(people={}),
+        with_person(active="true"),
+        with_person(active=1),
+        with_person(id="Dana"),
+        with_person(id="../dana"),
+        with_person(roles=["Approver"]),
+        with_person(roles=["approver security"]),
+        with_person(roles="approver"),
+        with_person(keys=["ed25519:AAAA"]),
+        with_person(keys=["rsa:" + str(key("dana")).partition(":")[2]]),
+        with_person(vetting={"tier": 6, "valid_until": "2026-11-23T22:08:37Z"}),
+        with_person(vetting={"tier": -1, "valid_until": "2026-11-23T22:08:37Z"}),
+        with_person(vetting={"tier": 2, "valid_until": "never"}),
+        with_person(vetting={"tier": 2}),
+        with_person(vetting={"tier": 2, "valid_until": "2026-11-23T22:08:37Z", "found": "a debt"}),
+        with_person(note="findings don't belong here"),
+        FIRST.to_bytes() + b" ",
+        FIRST.to_bytes()[:-1],
+    ],
+)
+def test_any_other_form_is_refused(payload: bytes) -> None:
+    with pytest.raises(MalformedError):
+        Roster.parse(payload)
+
+
+def test_people_are_found_by_id_and_by_key_and_nobody_else_is() -> None:
+    assert FIRST.person(PersonId("sam")).id == "sam"
+    assert FIRST.holder(key("sam").key_id) == (FIRST.people[1], key("sam"))
+    with pytest.raises(UnknownPersonError):
+        FIRST.person(PersonId("rina"))
+    for unknown in (key("rina").key_id, KeyId("")):
+        with pytest.raises(UnknownPersonError):
+            FIRST.holder(unknown)
+
+
+def test_vetting_lapses_by_itself_at_its_very_second() -> None:
+    vetting = Vetting(tier=2, valid_until=AT)
+    assert vetting.current(AT - 1)
+    assert not vetting.current(AT)
