@@ -45,7 +45,7 @@ def complaint(line: str) -> str:
             return f"there is no command `{words[0]}`"
         command, context = found, click.Context(found, info_name=words.pop(0), parent=context)
     for word in words:
-        if word in {"|", ">", "&&", ";", "&", "<", "2>"}:
+        if word in {"|", ">", "&&", ";", "&", "<", "2>", "--"}:
             break
         if word.startswith("--") and word.partition("=")[0] not in known_options(command, context):
             return f"`{context.command_path}` has no option {word}"
