@@ -13,6 +13,7 @@ READERS = {
     "strongroom.attestation.enrolment": "compares what the TPM recovered with the challenge",
     "strongroom.client.adapters.wallet_folder": "makes and opens a person's signing key",
     "strongroom.core.secret": "defines what the token opens (for the type checker only)",
+    "strongroom.enclave.agent.wiring": "moves the delivered data key into hidden memory",
     "strongroom.keeper.founding": "makes the keeper's signing key when a deployment is founded",
     "strongroom.keeper.vault": "makes the keeper's signing key from its seed",
     "strongroom.keys.adapters.local": "opens the root key's file",

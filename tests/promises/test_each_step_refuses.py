@@ -251,3 +251,7 @@ def test_step_6_the_delivery_is_refused_when_the_wrapped_key_is_of_another_deplo
         assert (caught.value.reason, caught.value.step.number) == ("wrapped-key-refused", "6")
 
     asyncio.run(run())
+
+
+def test_step_4_1_a_log_that_the_requester_saw_otherwise() -> None:
+    refusal("log-forked", "4.1", asked={"log": LogHead(size=2, root=Digest.of(b"another root"))})

@@ -91,7 +91,7 @@ def load_certificate(data: bytes) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(data)
         _ = certificate.extensions  # parsed lazily: a broken extension must fail here, not in the middle of a decision
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion):
         raise MalformedError("the bytes aren't an X.509 certificate in DER") from None
     return certificate
 

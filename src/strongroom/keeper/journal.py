@@ -213,6 +213,7 @@ class Journal:
     def _apply(self, data: bytes, entry: Entry) -> None:
         self.ledger.apply(self._frontier.size, entry)
         self._frontier.append(leaf_hash(data))
+        self.ledger.roots += self._frontier.root()
 
     def _check_pins_kept(self, pins: Pins | None) -> None:
         # The first start pins before it lets anybody adopt a document: a log that has one was pinned.

@@ -171,6 +171,13 @@ def _documents(case: _Case, verdict: Verdict, request: Request) -> Policy:
             f"the requester saw a log of {request.log.size} entries, and this one has {ledger.size}",
             remedy="the log was rolled back or another one was shown; treat this as an incident",
         )
+    if request.log.size and request.log.root.value != ledger.root_at(request.log.size):
+        raise ReleaseRefusedError(
+            step,
+            "log-forked",
+            f"the requester saw another log of {request.log.size} entries than this one was",
+            remedy="somebody showed two logs; treat this as an incident",
+        )
     epochs = f"roster epoch {documents.roster.epoch}, policy epoch {documents.policy.epoch}"
     verdict.trace.passed(step, f"{epochs}, log of {ledger.size} entries")
     return documents.policy

@@ -87,12 +87,18 @@ class Ledger:
     """(request, recipient) -> its first use: a grant may have thousands, and each release asks for one."""
     frozen: set[ModelId] = field(default_factory=set)
     versions: dict[ModelId, list[Version]] = field(default_factory=dict)
+    roots: bytearray = field(default_factory=bytearray)
+    """The log's root after each entry, 32 bytes each: what anybody who saw the log must have seen."""
     data_keys: dict[str, DataKey] = field(default_factory=dict)
 
     def current(self, model: ModelId) -> Version | None:
         """Return the current version of a model, if any is registered."""
         known = self.versions.get(model)
         return known[-1] if known else None
+
+    def root_at(self, size: int) -> bytes:
+        """Return the root of the log's first ``size`` entries (at least one); empty when it isn't known."""
+        return bytes(self.roots[32 * (size - 1) : 32 * size])
 
     def times_used(self, request: Digest) -> int:
         """Return how often a grant was used."""
