@@ -16,25 +16,21 @@ import pytest
 
 from strongroom.audit.adapters.client import BlockingLogClient, LogClient
 from strongroom.audit.adapters.folder import FolderSource
-from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
-from strongroom.audit.entries import Entry
+from strongroom.audit.checkpoint import read_checkpoint
 from strongroom.audit.errors import (
     EntryError,
-    ForkError,
-    MissingRowsError,
     OutOfSequenceError,
     ProofError,
 )
 from strongroom.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from strongroom.audit.note import VerifierKey
-from strongroom.audit.recorder import Recorder
-from strongroom.audit.replay import Replay, replay_log
 from strongroom.audit.verify import verify_log
 from strongroom.audit.wiring import Places
 from strongroom.core.errors import DeniedError, ExitCode, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from support.logs import AT, KEEPER, found_home, log_writer, opening, sample_entry, sample_facts
+from support.recorder import Recorder
 
 pytestmark = pytest.mark.integration
 Home = tuple[Path, VerifierKey, Genesis]
@@ -85,38 +81,6 @@ def test_overlapping_records_are_durable_in_order_and_provable(home: Home) -> No
         assert report.checkpoint.size == 341
 
 
-def replayed(
-    folder: Path, key: VerifierKey, genesis: Genesis, pinned: Checkpoint | None
-) -> tuple[list[Entry], Checkpoint]:
-    heads: list[Checkpoint] = []
-
-    async def run() -> list[Entry]:
-        async with await LogClient.connect(Places(folder).socket) as client:
-            replay = Replay(keeper_key=genesis.keeper_key, genesis=genesis.digest)
-            return [entry async for _, entry in replay_log(client, key, replay, pinned=pinned, arrived=heads.append)]
-
-    return asyncio.run(run()), heads[0]
-
-
-def test_replay_yields_the_whole_log_and_holds_it_to_what_was_pinned(home: Home) -> None:
-    folder, key, genesis = home
-
-    async def fill() -> None:
-        async with await LogClient.connect(Places(folder).socket) as client:
-            await record_some(Recorder(client, signer=KEEPER, key=key), 299)
-
-    with log_writer(folder):
-        asyncio.run(fill())
-        entries, head = replayed(folder, key, genesis, None)
-        assert [entry.event for entry in entries[:2]] == [EventName.LOG_OPENED, EventName.REFUSED]
-        assert len(entries) == head.size == 300
-        replayed(folder, key, genesis, head)
-        with pytest.raises(MissingRowsError):
-            replayed(folder, key, genesis, Checkpoint(head.origin, 301, head.root))
-        with pytest.raises(ForkError):
-            replayed(folder, key, genesis, Checkpoint(head.origin, 200, head.root))
-
-
 def test_what_isnt_the_keepers_next_entry_is_refused_and_leaves_no_trace(home: Home) -> None:
     folder, _, _ = home
     good = sample_entry(EventName.REFUSED, 0)
@@ -136,23 +100,6 @@ def test_what_isnt_the_keepers_next_entry_is_refused_and_leaves_no_trace(home: H
         assert client.append([good]).first == 1
         with pytest.raises(OutOfSequenceError):
             client.append([good])
-
-
-def test_a_recorder_that_lost_count_asks_the_log(home: Home) -> None:
-    folder, key, _ = home
-    facts = sample_facts(EventName.REFUSED)
-
-    async def run() -> None:
-        async with await LogClient.connect(Places(folder).socket) as client:
-            one, two = (Recorder(client, signer=KEEPER, key=key) for _ in range(2))
-            await one.record(EventName.REFUSED, at=AT, facts=facts)
-            await two.record(EventName.REFUSED, at=AT, facts=facts)
-            with pytest.raises(OutOfSequenceError):
-                await one.record(EventName.REFUSED, at=AT, facts=facts)
-            assert (await one.record(EventName.REFUSED, at=AT, facts=facts)).first == 3
-
-    with log_writer(folder):
-        asyncio.run(run())
 
 
 def test_a_stranger_isnt_served(home: Home) -> None:

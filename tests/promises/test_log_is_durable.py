@@ -16,13 +16,13 @@ from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.entries import read_entry
 from strongroom.audit.errors import LogHaltedError
 from strongroom.audit.note import VerifierKey
-from strongroom.audit.recorder import Recorder
 from strongroom.audit.verify import verify_log
 from strongroom.audit.wiring import Places
 from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
 from support.logs import AT, KEEPER, found_home, log_writer, sample_facts
+from support.recorder import Recorder
 
 pytestmark = pytest.mark.integration
 CALLERS = 12

@@ -7,22 +7,16 @@ Numbered as in docs/spec/audit-entries.md:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol
-
-from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
+from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import Entry, read_entry, verify_entry
 from strongroom.audit.errors import (
     EditedEntryError,
     EntryError,
     EntryForgedError,
-    ForkError,
     GenesisMismatchError,
     MissingRowsError,
 )
 from strongroom.audit.merkle import Frontier, leaf_hash
-from strongroom.audit.note import VerifierKey
-from strongroom.audit.protocol import MAX_READ, Head
 from strongroom.audit.sequencer import Counters
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
@@ -86,52 +80,3 @@ class Replay:
             )
         if self.frontier.root() != checkpoint.root:
             raise EditedEntryError(f"the {self.size} entries don't hash to the signed root")
-
-
-class ReadableLog(Protocol):
-    """A connection to the log writer that can read."""
-
-    async def head(self) -> Head:
-        """Return the committed state."""
-        ...
-
-    async def read(self, start: int, count: int) -> tuple[bytes, ...]:
-        """Return committed entries."""
-        ...
-
-
-async def replay_log(
-    log: ReadableLog,
-    key: VerifierKey,
-    replay: Replay,
-    *,
-    pinned: Checkpoint | None = None,
-    arrived: Callable[[Checkpoint], None] = lambda _checkpoint: None,
-) -> AsyncIterator[tuple[int, Entry]]:
-    """Yield every entry of the log up to its signed head; act on none of them before the iteration ends without error.
-
-    ``pinned`` is a checkpoint that the caller kept: a log that is smaller or different was rolled back or forked.
-    ``arrived`` is told the verified head at the end.
-
-    :raises TamperedError: the log isn't what its writer signed, isn't this deployment's, or went back.
-    """
-    head = await log.head()
-    if head.checkpoint is None:
-        raise MissingRowsError("the log is empty; its first entry should have opened it", index=0)
-    checkpoint = read_checkpoint(head.checkpoint, key)
-    if pinned is not None and pinned.size > checkpoint.size:
-        raise MissingRowsError(
-            f"the log has {checkpoint.size} entries; {pinned.size} were seen before", index=checkpoint.size
-        )
-    while replay.size < checkpoint.size:
-        entries = await log.read(replay.size, min(MAX_READ, checkpoint.size - replay.size))
-        if not entries:
-            raise MissingRowsError(f"the entries from index {replay.size} on are missing", index=replay.size)
-        for data in entries[: checkpoint.size - replay.size]:
-            index = replay.size
-            entry = replay.feed(data)
-            if pinned is not None and replay.size == pinned.size and replay.frontier.root() != pinned.root:
-                raise ForkError(f"the first {pinned.size} entries aren't the ones that were seen before")
-            yield index, entry
-    replay.finish(checkpoint)
-    arrived(checkpoint)

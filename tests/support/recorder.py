@@ -1,4 +1,4 @@
-"""The keeper's pen: makes signed entries with the next number, in order, and waits until each is durable."""
+"""A keeper's pen for tests of the log writer: signed entries with the next number, in order, each awaited."""
 
 from __future__ import annotations
 
