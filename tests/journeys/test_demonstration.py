@@ -1,0 +1,27 @@
+"""The demonstration itself, as `make demo` runs it: the genuine model, torch inside, every refusal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulators.swtpm import SoftwareTPM
+
+DEMO = Path(__file__).resolve().parents[2] / "demo" / "demo.py"
+REFUSALS = 15
+
+
+@pytest.mark.heavy
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+def test_the_demonstration_runs_twice() -> None:
+    if not SoftwareTPM.available():
+        pytest.skip("no software TPM: install swtpm and swtpm-tools")
+    for _ in range(2):
+        done = subprocess.run([sys.executable, DEMO], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert "equal to the unsealed model's bit for bit" in done.stdout
+        assert done.stdout.count("    refused: ") == REFUSALS
