@@ -55,12 +55,18 @@ class Stage:
     table: list[tuple[str, str, str]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    @classmethod
-    def make(cls, checkout: Path) -> Stage:
-        """Make an empty scratch folder: in the checkout, or in /tmp where its path is too long for a socket."""
+    @staticmethod
+    def place(checkout: Path) -> Path:
+        """Return the scratch folder: in the checkout, or in /tmp where its path would be too long for a socket."""
         scratch = checkout / "build" / "demo"
         if len(str(scratch)) > LONGEST_HOME:
-            scratch = Path("/tmp") / f"strongroom-demo-{os.getuid()}"  # noqa: S108 - ours, made anew below
+            scratch = Path("/tmp") / f"strongroom-demo-{os.getuid()}"  # noqa: S108 - made anew each time
+        return scratch
+
+    @classmethod
+    def make(cls, checkout: Path) -> Stage:
+        """Make the scratch folder anew."""
+        scratch = cls.place(checkout)
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o755, parents=True)
         return cls(scratch, port=free_port())

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from preparing import genuine_model
 from simulators.swtpm import SoftwareTPM
+from stage import Stage
+from support.plaintext import Plaintext, files_below
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "demo.py"
 REFUSALS = 15
@@ -17,7 +20,7 @@ REFUSALS = 15
 @pytest.mark.heavy
 @pytest.mark.integration
 @pytest.mark.timeout(900)
-def test_the_demonstration_runs_twice() -> None:
+def test_the_demonstration_runs_twice_and_leaves_no_plaintext() -> None:
     if not SoftwareTPM.available():
         pytest.skip("no software TPM: install swtpm and swtpm-tools")
     for _ in range(2):
@@ -25,3 +28,7 @@ def test_the_demonstration_runs_twice() -> None:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         assert "equal to the unsealed model's bit for bit" in done.stdout
         assert done.stdout.count("    refused: ") == REFUSALS
+    weights = Plaintext((genuine_model() / "model.safetensors").read_bytes())
+    written = list(files_below(Stage.place(DEMO.parents[1])))
+    assert any(path.name == "broker.db" for path in written)
+    assert [path for path in written if weights.found_in(path) is not None] == []
