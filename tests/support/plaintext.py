@@ -1,7 +1,8 @@
 """Finding plaintext: does any 64-byte window of one file's bytes stand anywhere in another file?
 
 Every 64-byte window holds seven whole 8-byte words that begin at multiples of eight. So each such word of the plaintext
-is indexed, every offset of the other file is looked up, and where a word fits, the 64 bytes around it are compared.
+is indexed (but for words of one byte eight times, which stand everywhere), every offset of the other file is looked up,
+and where a word fits, the 64-byte windows around it are compared.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ class Plaintext:
     def __init__(self, data: bytes) -> None:
         self._data = data
         words = np.frombuffer(data[: len(data) // WORD * WORD], "<u8")
-        self._order = np.argsort(words, kind="stable")
-        self._words = words[self._order]
+        order = np.argsort(words, kind="stable")
+        order = order[words[order] != (words[order] & np.uint64(0xFF)) * np.uint64(0x0101010101010101)]
+        self._order, self._words = order, words[order]
         self._maybe = np.zeros(1 << _BITS, np.bool_)
         self._maybe[_slots(words)] = True
 
@@ -43,11 +45,16 @@ class Plaintext:
             piece = data[max(0, start - WINDOW) : start + _PIECE]
             for shift in range(WORD):
                 words = np.frombuffer(piece[shift : shift + (len(piece) - shift) // WORD * WORD], "<u8")
-                for place in np.flatnonzero(self._maybe[_slots(words)]):
+                for place in self._fitting(words):
                     offset = max(0, start - WINDOW) + shift + int(place) * WORD
                     if self._window_at(data, offset, int(words[place])):
                         return offset
         return None
+
+    def _fitting(self, words: NDArray[np.uint64]) -> NDArray[np.intp]:
+        places = np.flatnonzero(self._maybe[_slots(words)])
+        nearest = np.minimum(np.searchsorted(self._words, words[places]), len(self._words) - 1)
+        return np.asarray(places[self._words[nearest] == words[places]])
 
     def _window_at(self, data: bytes, offset: int, word: int) -> bool:
         first = int(np.searchsorted(self._words, np.uint64(word), "left"))
