@@ -72,7 +72,7 @@ class SimulatedKeeper:
 
     async def _start(self) -> None:
         self._log = await LogClient.connect(self.home / "run" / "log.sock")
-        self._server = UnixServer(self._serve, admits=lambda uid: uid == os.geteuid())
+        self._server = UnixServer(self._serve, admits=[os.geteuid()])
         await self._server.start(self.home / "run" / "keeper.sock")
 
     async def _stop(self) -> None:

@@ -139,10 +139,12 @@ class Deployment:
         )
         return cls(home, genesis, roster, policy)
 
-    def start(self, name: str) -> None:
-        """Start `log` or `keeper` and wait until it serves."""
+    def start(self, name: str, *, uid: int | None = None, more: Sequence[str] = ()) -> None:
+        """Start `log` or `keeper`, under a uid of its own if one is given, and wait until it serves."""
         module = {"log": "strongroom.audit.wiring", "keeper": self.keeper_module}[name]
-        command = [sys.executable, "-m", module, "--home", str(self.home)]
+        command = [sys.executable, "-m", module, "--home", str(self.home), *more]
+        if uid is not None:
+            command = [sys.executable, str(TESTS / "support" / "as_ordinary_user.py"), str(uid), *command]
         descriptors: tuple[int, ...] = ()
         if name == "keeper":
             reading, writing = os.pipe()

@@ -31,10 +31,6 @@ class Admission:
         """Make an admission from any collections of user ids."""
         return cls(frozenset(appenders), frozenset(readers))
 
-    def admits(self, uid: int) -> bool:
-        """Whether ``uid`` may connect at all."""
-        return uid in self.appenders or uid in self.readers
-
 
 class LogServer:
     """Serves a :class:`LogService` on a socket."""
@@ -42,7 +38,7 @@ class LogServer:
     def __init__(self, service: LogService, admission: Admission) -> None:
         self._service = service
         self._admission = admission
-        self._server = UnixServer(self._serve, admits=admission.admits)
+        self._server = UnixServer(self._serve, admits=admission.appenders | admission.readers)
         self._operations: dict[Operation, Callable[[Fields], Awaitable[dict[str, Json]]]] = {
             Operation.READ: self._read,
             Operation.HEAD: self._head,
@@ -52,7 +48,7 @@ class LogServer:
         }
 
     async def start(self, path: Path) -> None:
-        """Listen at ``path`` with mode 0600.
+        """Listen at ``path``.
 
         :raises UnavailableError: a living process listens there.
         """

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -29,16 +29,22 @@ Serve = Callable[[Call, int], Awaitable[dict[str, Json]]]
 
 
 class UnixServer:
-    """Serves calls on one socket: one task for each connection, bounded requests in flight."""
+    """Serves calls on one socket: one task for each connection, bounded requests in flight.
 
-    def __init__(self, serve: Serve, *, admits: Callable[[int], bool]) -> None:
+    ``admits`` are the user ids that may connect.
+    """
+
+    def __init__(self, serve: Serve, *, admits: Collection[int]) -> None:
         self._serve = serve
-        self._admits = admits
+        self._admits = frozenset(admits)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
-    async def start(self, path: Path, *, mode: int = 0o600) -> None:
+    async def start(self, path: Path) -> None:
         """Listen at ``path``; a socket left by a dead process is replaced.
+
+        The file's mode keeps others away where only this user may connect. Where more may, anybody reaches the door
+        and the kernel's word about who knocks decides.
 
         :raises UnavailableError: a living process listens there.
         """
@@ -48,6 +54,7 @@ class UnixServer:
             self._server = await asyncio.start_unix_server(self._connected, path)
         finally:
             os.umask(before)
+        mode = 0o600 if self._admits <= {os.geteuid()} else 0o666
         await asyncio.to_thread(path.chmod, mode)
 
     async def stop(self) -> None:
@@ -61,7 +68,7 @@ class UnixServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         uid = _peer_uid(writer)
-        if task is None or len(self._connections) >= MAX_CONNECTIONS or not self._admits(uid):
+        if task is None or len(self._connections) >= MAX_CONNECTIONS or uid not in self._admits:
             _log.warning("connection refused", uid=uid)
             writer.close()
             return
