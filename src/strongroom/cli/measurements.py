@@ -12,9 +12,10 @@ from strongroom.attestation.chain import EkRoot
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.platform_record import ENROLLABLE
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
-from strongroom.cli.session import as_wallet, no_passphrase
+from strongroom.cli.output import show
+from strongroom.cli.session import as_wallet, json_option, no_passphrase, write_file
 from strongroom.client.adapters.wallet_folder import WalletFolder
-from strongroom.core.canonical import parse
+from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
@@ -56,6 +57,7 @@ def measurements() -> None:
 @click.option("--revoke", "revoked", multiple=True, help="An image of the previous ones to revoke.")
 @click.option("--days", default=90, show_default=True, help="How long they hold.")
 @as_wallet
+@json_option
 def draft(
     out: Path,
     images: tuple[Path, ...],
@@ -64,6 +66,8 @@ def draft(
     revoked: tuple[str, ...],
     days: int,
     wallet: Path,
+    *,
+    as_json: bool,
 ) -> None:
     """Write reference values for the root quorum to sign (`strongroom sign reference-values FILE`)."""
     before = ReferenceValues.parse(Envelope.parse(previous.read_bytes()).payload) if previous else None
@@ -84,8 +88,11 @@ def draft(
         not_after=SystemClock().now() + days * _DAY,
         predecessor=Digest.of(before.to_bytes()) if before else None,
     )
-    out.write_bytes(values.to_bytes())
-    click.echo(f"{out}: epoch {values.epoch}, {len(values.images)} images, {len(values.ek_roots)} roots")
+    write_file(out, values.to_bytes())
+    told: Json = {"file": str(out), "epoch": values.epoch, "images": [image.image for image in values.images]}
+    show(
+        told, f"{out}: epoch {values.epoch}, {len(values.images)} images, {len(values.ek_roots)} roots", as_json=as_json
+    )
 
 
 def _image(path: Path) -> ReferenceImage:
