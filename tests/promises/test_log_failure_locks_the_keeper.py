@@ -200,3 +200,20 @@ def test_the_keys_are_wiped_when_the_vault_is_locked() -> None:
         assert room.keeper.locked_because == "asked"
 
     asyncio.run(run())
+
+
+def test_pins_that_cannot_be_written_lock_the_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        room = await Room().furnish()
+
+        def full(_pins: object) -> None:
+            raise UnavailableError("`pins.json` can't be written: no space left on device", reason="keeper-disk")
+
+        monkeypatch.setattr(room.pins, "save", full)
+        with pytest.raises(UnavailableError):
+            await room.keeper.control(Dossier(request=await room.submit(Action.FREEZE)))
+        assert room.keeper.locked_because == "pins-failed"
+        with pytest.raises(LockedError):
+            await room.ask()
+
+    asyncio.run(run())

@@ -72,7 +72,10 @@ class PinStore(Protocol):
         ...
 
     def save(self, pins: Pins) -> None:
-        """Make pins durable."""
+        """Make pins durable.
+
+        :raises UnavailableError: they couldn't be written.
+        """
         ...
 
 

@@ -129,13 +129,9 @@ class Keeper:
         with self._pinning:
             try:
                 self._pins.save(self.journal.pins())
-            except OSError as error:
+            except UnavailableError:
                 self.lock("pins-failed")
-                raise UnavailableError(
-                    f"the keeper can't write its pins ({type(error).__name__}) and locked itself",
-                    remedy="free space or mend the disk of the keeper's folder, then restart",
-                    reason="pins-failed",
-                ) from None
+                raise
 
     # --- documents and platforms --------------------------------------------------------------------------------------
 

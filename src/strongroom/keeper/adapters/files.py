@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.core.digest import Digest
-from strongroom.core.errors import MalformedError, UsageError
+from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.keeper.pins import Pins
 from strongroom.keeper.vault import Keyring
 
@@ -15,19 +15,30 @@ MAX_FILE: Final = 4 << 20
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old or the new one, whole, and never a mixture."""
+    """Replace a file so that a crash leaves the old or the new one, whole, and never a mixture.
+
+    :raises UnavailableError: the disk refuses; the old file stands.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UnavailableError(
+            f"`{path.name}` can't be written: {os.strerror(error.errno or 0).lower()}",
+            remedy="free space on, or mend, the disk that holds the keeper's folder",
+            reason="keeper-disk",
+        ) from None
 
 
 def read_own(path: Path) -> bytes | None:
