@@ -19,7 +19,7 @@ from strongroom.client.api import BrokerApi
 from strongroom.client.wiring import connect
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import ExitCode, PendingError, StrongroomError, UsageError
+from strongroom.core.errors import ExitCode, MalformedError, PendingError, StrongroomError, UsageError
 from strongroom.core.ids import PlatformId, image_id, model_id
 from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.image import reference_entry
@@ -123,7 +123,7 @@ def run_command(
     made = python_image(image_id(image), command, sealed)
     order = Order(
         genesis=genesis,
-        request=Digest.parse(request_text),
+        request=_digest(request_text),
         model=version.model,
         version=version.version,
         manifest=manifest,
@@ -175,6 +175,13 @@ def _tell(facts: Opened, *, as_json: bool) -> None:
         f"log entry {facts.log_index}, use {facts.use}",
         err=True,
     )
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except MalformedError as error:
+        raise UsageError(f"--request: {error.message}") from None
 
 
 def _certificate(path: Path) -> bytes:
