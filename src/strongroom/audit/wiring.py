@@ -8,10 +8,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable, Collection
@@ -38,10 +36,10 @@ from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Ed25519Signer, PublicKey
+from strongroom.ipc.adapters.process import harden, program_log, say_ready
 
 PUBLISH_SECONDS: Final = 0.2
 _SEED: Final = 32
-_PR_SET_DUMPABLE: Final = 4
 
 _log = structlog.get_logger("strongroom.audit")
 
@@ -114,25 +112,6 @@ def open_log_key(path: Path) -> Ed25519Signer:
     if len(seed) != _SEED:
         raise UsageError("the log key isn't 32 bytes long")
     return Ed25519Signer.from_seed(seed)
-
-
-def harden() -> None:
-    """Leave no core dump and let no other process of this user read this one's memory: it holds the log key."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise UsageError("the process can't be made undumpable")
-    os.umask(0o077)
-
-
-def _program_log() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 class LogProcess:
@@ -223,9 +202,7 @@ async def _serve(places: Places, admission: Admission, process: LogProcess, cloc
     await server.start(places.socket)
     publishing = asyncio.create_task(process.publish_always(), name="publish")
     head = process.service.head()
-    ready = {"ready": "log-writer", "socket": str(places.socket), "size": head.size, "pid": os.getpid()}
-    sys.stdout.write(json.dumps(ready, sort_keys=True) + "\n")
-    sys.stdout.flush()
+    say_ready("log-writer", socket=str(places.socket), size=head.size)
     await stop.wait()
     await server.stop()
     publishing.cancel()
@@ -250,7 +227,7 @@ def run_log_writer(
     :raises UsageError: a key that others can read. :raises TamperedError: the store isn't what was signed.
     """
     harden()
-    _program_log()
+    program_log()
     places = Places(home)
     try:
         genesis = Genesis.parse(places.genesis.read_bytes())
