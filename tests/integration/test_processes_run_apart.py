@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,16 @@ def give(folder: Path, uid: int) -> None:
         os.chown(path, uid, uid)
 
 
-def test_each_process_under_its_own_uid(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    with Deployment.found(tmp_path / "home") as deployment:
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that every uid can enter; pytest's own are closed."""
+    with tempfile.TemporaryDirectory(prefix="strongroom-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_each_process_under_its_own_uid(shared: Path) -> None:
+    with Deployment.found(shared / "home") as deployment:
         home = deployment.home
         home.chmod(0o755)
         (home / "run").chmod(0o1777)
