@@ -85,8 +85,10 @@ def summary(stage: Stage) -> None:
 def main() -> None:
     """Run the demonstration."""
     stage = Stage.make(CHECKOUT)
-    plain = genuine_model()
     try:
+        plain = genuine_model()
+        if not SoftwareTPM.available():
+            raise UnexpectedError("no software TPM: install swtpm and swtpm-tools (`make clean`, then `make setup`)")
         with SoftwareTPM(stage.scratch / "tpm") as tpm:
             found_deployment(stage)
             stage.say(
