@@ -144,7 +144,7 @@ def test_no_plaintext_in_anything_that_was_written(scene: Scene) -> None:
     marked.write_bytes(os.urandom(999) + (scene.plain / "model.safetensors").read_bytes()[1001:1101])
     assert weights.found_in(marked) is not None, "the search can't find what is there"
     marked.unlink()
-    searched = [path for path in files_below(scene.stage.scratch) if not weights.found_in(path)]
+    searched = [path for path in files_below(scene.stage.scratch) if weights.found_in(path) is None]
     assert searched == list(files_below(scene.stage.scratch))
     assert any(path.name == "broker.db" for path in searched)
     assert any(path.suffix == ".sealed" for path in searched)
