@@ -12,7 +12,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
-from strongroom.core.signature import PublicKey
+from strongroom.core.signature import MAX_KEY_TEXT, PublicKey, SignatureAlgorithm
 
 MAX_ROOT_KEYS: Final = 16
 
@@ -37,18 +37,20 @@ class Genesis:
     def parse(cls, data: bytes) -> Genesis:
         """Read canonical bytes.
 
-        :raises MalformedError: not a genesis, equal root keys, or a threshold that can't be met.
+        :raises MalformedError: not a genesis, a hybrid key, equal root keys, or a threshold that can't be met.
         """
         with Fields(decode(data, max_bytes=16384), "genesis") as fields:
             fields.constant("v", 1)
             genesis = cls(
                 deployment=fields.text("deployment", max_length=64),
                 created=fields.instant("created"),
-                root_keys=tuple(PublicKey.parse(t) for t in fields.texts("root_keys", most=MAX_ROOT_KEYS)),
+                root_keys=tuple(
+                    _plain(text) for text in fields.texts("root_keys", most=MAX_ROOT_KEYS, max_length=MAX_KEY_TEXT)
+                ),
                 root_threshold=fields.integer("root_threshold", least=1, most=MAX_ROOT_KEYS),
-                keeper_key=fields.parsed("keeper_key", PublicKey.parse),
+                keeper_key=fields.parsed("keeper_key", _plain, max_length=MAX_KEY_TEXT),
                 log_origin=fields.text("log_origin", max_length=128),
-                log_key=fields.parsed("log_key", PublicKey.parse),
+                log_key=fields.parsed("log_key", _plain, max_length=MAX_KEY_TEXT),
             )
         if len(set(genesis.root_keys)) != len(genesis.root_keys):
             raise MalformedError("the genesis lists a root key twice")
@@ -82,6 +84,14 @@ class Genesis:
         :raises SignatureError: wrong type, a bad signature, or too few root keys.
         """
         verify(envelope, kind, self.root_keys, threshold=self.root_threshold)
+
+
+def _plain(text: str) -> PublicKey:
+    # The log's notes and entries hold Ed25519 signatures alone, and a root holder's wallet signs with its plain key.
+    key = PublicKey.parse(text)
+    if key.algorithm is not SignatureAlgorithm.ED25519:
+        raise MalformedError(f"a genesis names keys of the form `{SignatureAlgorithm.ED25519.value}:<base64>` alone")
+    return key
 
 
 @lru_cache(maxsize=16)
