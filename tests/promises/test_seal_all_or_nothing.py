@@ -1,7 +1,12 @@
-"""A sealed directory appears whole or not at all: refused sources, full disks and killed processes leave nothing."""
+"""A sealed directory appears whole or not at all: refused sources, full disks and killed processes publish nothing.
+
+What a full disk or a kill interrupts stays under a temporary name, and the next call goes on with it
+(test_seal_goes_on_where_it_was.py); what was refused is removed.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -15,8 +20,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.core.errors import StrongroomError, UsageError
-from strongroom.sealing.adapters.directory import SealedDirectory, open_directory, read_envelope
+from strongroom.sealing.adapters.directory import open_directory, read_envelope
+from strongroom.sealing.adapters.publish import local_target, partial_of
 from strongroom.sealing.errors import (
+    DestinationBusyError,
     DestinationExistsError,
     NameCollisionError,
     NoSpaceError,
@@ -27,6 +34,7 @@ from strongroom.sealing.errors import (
     TooManyFilesError,
     UnsafeNameError,
 )
+from strongroom.sealing.manifest import MAX_OBJECTS
 from support.sealed import FILES, ROOM, CountedRandom, content, data_key, seal_model, verified, write_model
 
 
@@ -86,7 +94,7 @@ def test_an_empty_source_and_one_with_too_many_files_are_refused(tmp_path: Path)
     (tmp_path / "m" / "sub").mkdir(parents=True)
     with pytest.raises(NothingToSealError):
         seal_model(tmp_path / "m", tmp_path / "m.sealed")
-    for number in range(1025):
+    for number in range(MAX_OBJECTS + 1):
         (tmp_path / "m" / str(number)).touch()
     with pytest.raises(TooManyFilesError):
         seal_model(tmp_path / "m", tmp_path / "m.sealed")
@@ -133,7 +141,7 @@ def test_an_existing_directory_is_replaced_only_when_asked(tmp_path: Path) -> No
     assert _nothing_but(tmp_path, "m", "m.sealed")
 
 
-def test_a_full_disk_leaves_nothing_and_says_what_to_free(tmp_path: Path) -> None:
+def test_a_full_disk_publishes_nothing_and_says_what_to_free(tmp_path: Path) -> None:
     first = seal_model(write_model(tmp_path / "m"), tmp_path / "m.sealed")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3 * ROOM, hard))
@@ -146,7 +154,7 @@ def test_a_full_disk_leaves_nothing_and_says_what_to_free(tmp_path: Path) -> Non
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert str(tmp_path) in caught.value.remedy
     assert "free" in caught.value.remedy
-    assert _nothing_but(tmp_path, "m", "m.sealed")
+    assert not (partial_of(tmp_path / "m.sealed") / "manifest.json").exists()
     assert read_envelope(tmp_path / "m.sealed") == first.envelope
 
 
@@ -154,7 +162,7 @@ def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path) -> N
     write_model(tmp_path / "m")
     with (tmp_path / "m" / "huge.bin").open("wb") as file:
         file.truncate(1 << 43)
-    with pytest.raises(NoSpaceError, match="nothing was written") as caught:
+    with pytest.raises(NoSpaceError, match="are free") as caught:
         seal_model(tmp_path / "m", tmp_path / "m.sealed")
     assert "free at least" in caught.value.remedy
     assert _nothing_but(tmp_path, "m")
@@ -190,12 +198,11 @@ def test_a_killed_seal_leaves_the_old_version_whole(tmp_path: Path, at: int) -> 
         capture_output=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    left = [path for path in tmp_path.iterdir() if path.name.startswith(".m.sealed.partial-")]
-    assert len(left) == 1
-    assert not (left[0] / "manifest.json").exists()
+    assert _nothing_but(tmp_path, "m", "m.sealed", ".m.sealed.partial")
+    assert not (partial_of(tmp_path / "m.sealed") / "manifest.json").exists()
     with open_directory(tmp_path / "m.sealed", data_key=data_key(), manifest=verified(sealed)) as model:
         for name, (_mode, data) in FILES.items():
-            assert b"".join(bytes(chunk) for chunk in model.read_file(name)) == data
+            assert b"".join(bytes(chunk) for chunk in model.chunks(name)) == data
     seal_model(
         tmp_path / "m",
         tmp_path / "m.sealed",
@@ -207,15 +214,61 @@ def test_a_killed_seal_leaves_the_old_version_whole(tmp_path: Path, at: int) -> 
     assert _nothing_but(tmp_path, "m", "m.sealed")
 
 
-def test_two_seals_at_once_do_not_sweep_each_other(tmp_path: Path) -> None:
+def test_two_seals_to_one_place_do_not_meet(tmp_path: Path) -> None:
     write_model(tmp_path / "m", {"a": (0o644, content(ROOM))})
-    inner: list[SealedDirectory] = []
+    refused: list[DestinationBusyError] = []
 
     def other(_done: int, _total: int) -> None:
-        if not inner:
-            inner.append(seal_model(tmp_path / "m", tmp_path / "m.sealed", random_bytes=CountedRandom(b"inner")))
+        for replace in (False, True):
+            with pytest.raises(DestinationBusyError) as caught:
+                seal_model(tmp_path / "m", tmp_path / "m.sealed", random_bytes=CountedRandom(b"other"), replace=replace)
+            refused.append(caught.value)
+
+    sealed = seal_model(tmp_path / "m", tmp_path / "m.sealed", progress=other)
+    assert refused
+    assert all("wait" in error.remedy for error in refused)
+    assert read_envelope(tmp_path / "m.sealed") == sealed.envelope
+    assert _nothing_but(tmp_path, "m", "m.sealed")
+
+
+def test_a_seal_that_waited_for_its_lock_does_not_clear_what_was_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loser opens the temporary folder, the winner gives it its name, the loser gets the lock of what is public."""
+    place = tmp_path / "m.sealed"
+    partial_of(place).mkdir()
+    real = fcntl.flock
+
+    def published_first(fd: int, operation: int) -> None:
+        partial_of(place).rename(place)
+        (place / "manifest.json").touch()
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", published_first)
+    with pytest.raises(DestinationBusyError), local_target(place, replace=True):
+        pass
+    assert (place / "manifest.json").exists()
+
+
+def test_a_destination_that_appears_meanwhile_is_not_touched(tmp_path: Path) -> None:
+    write_model(tmp_path / "m", {"a": (0o644, content(ROOM))})
+
+    def appear(_done: int, _total: int) -> None:
+        (tmp_path / "m.sealed").mkdir(exist_ok=True)
+        (tmp_path / "m.sealed" / "theirs").touch()
 
     with pytest.raises(DestinationExistsError):
-        seal_model(tmp_path / "m", tmp_path / "m.sealed", progress=other)
-    assert read_envelope(tmp_path / "m.sealed") == inner[0].envelope
+        seal_model(tmp_path / "m", tmp_path / "m.sealed", progress=appear)
+    assert _nothing_but(tmp_path / "m.sealed", "theirs")
     assert _nothing_but(tmp_path, "m", "m.sealed")
+
+
+def test_a_folder_that_somebody_else_prepared_is_not_used(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder to somebody else")
+    write_model(tmp_path / "m")
+    (tmp_path / ".m.sealed.partial").mkdir()
+    os.chown(tmp_path / ".m.sealed.partial", 12345, 12345)
+    with pytest.raises(DestinationBusyError, match="somebody else"):
+        seal_model(tmp_path / "m", tmp_path / "m.sealed")
+    assert not (tmp_path / "m.sealed").exists()

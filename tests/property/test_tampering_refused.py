@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from strongroom.core.digest import Digest
 from strongroom.sealing.errors import (
+    CiphertextMismatchError,
     ExtendedError,
     HeaderMismatchError,
     HeaderTamperedError,
     NotSealedError,
     OtherModelObjectError,
     OtherObjectError,
-    PlaintextMismatchError,
     SealedFormatError,
     SealedObjectError,
     SegmentDuplicatedError,
@@ -26,6 +26,7 @@ from strongroom.sealing.errors import (
 from strongroom.sealing.floe import Floe
 from strongroom.sealing.header import HEADER_LENGTH, SealedHeader
 from strongroom.sealing.open import ObjectReader
+from strongroom.sealing.plan import Part
 from strongroom.sealing.seal import SealedFacts
 from strongroom.sealing.source import BytesSource
 from support.sealed import (
@@ -69,9 +70,7 @@ def test_any_header_byte_counts_even_if_the_manifest_agrees(byte: int, mask: int
     changed = bytearray(SEALED)
     changed[byte] ^= mask
     digest = Digest.of(changed[:HEADER_LENGTH])
-    forged = SealedFacts(
-        header=digest, root=FACTS.root, size=FACTS.size, plain_size=FACTS.plain_size, plain_digest=FACTS.plain_digest
-    )
+    forged = SealedFacts(header=digest, root=FACTS.root, size=FACTS.size, plain_size=FACTS.plain_size)
     with pytest.raises(SealedObjectError):
         opened_bytes(bytes(changed), forged)
 
@@ -186,7 +185,6 @@ def test_header_tag_commits_to_the_key() -> None:
         root=FACTS.root,
         size=FACTS.size,
         plain_size=FACTS.plain_size,
-        plain_digest=FACTS.plain_digest,
     )
     with pytest.raises(HeaderTamperedError):
         opened_bytes(changed, forged, key=8)
@@ -234,9 +232,7 @@ def test_an_empty_last_segment_after_others_is_refused() -> None:
         floe.encrypt_segment(memoryview(out), plain, position=position, nonce=bytes(12), final=position == 1)
         made += out
     digest = Digest.of(made[:HEADER_LENGTH])
-    forged = SealedFacts(
-        header=digest, root=digest, size=len(made), plain_size=ROOM, plain_digest=Digest.of(bytes(ROOM))
-    )
+    forged = SealedFacts(header=digest, root=digest, size=len(made), plain_size=ROOM)
     with pytest.raises(ExtendedError):
         opened_bytes(bytes(made), forged)
 
@@ -271,15 +267,15 @@ def test_a_forger_with_the_data_key_is_caught_before_the_last_byte() -> None:
     assert facts.header == FACTS.header
     seen: list[int] = []
     with (
-        pytest.raises(PlaintextMismatchError),
+        pytest.raises(CiphertextMismatchError),
         ObjectReader(BytesSource(forged), expectation(FACTS), data_key()) as reader,
     ):
-        seen.extend(len(chunk) for chunk in reader.checked(FACTS.plain_digest))
+        seen.extend(len(chunk) for chunk in reader.segments())
     assert sum(seen) < len(PLAIN)
     buffer = bytearray(b"\xaa" * len(PLAIN))
     with (
-        pytest.raises(PlaintextMismatchError),
+        pytest.raises(CiphertextMismatchError),
         ObjectReader(BytesSource(forged), expectation(FACTS), data_key()) as reader,
     ):
-        reader.read_all(memoryview(buffer), FACTS.plain_digest)
+        reader.read_parts_of_whole([Part(0, memoryview(buffer))])
     assert not any(buffer)

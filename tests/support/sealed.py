@@ -11,17 +11,18 @@ from typing import Any
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.secret import SecretBytes
-from strongroom.core.signature import Ed25519Signer
-from strongroom.sealing.adapters.directory import SealedDirectory, seal_directory
+from strongroom.core.signature import HybridSigner
+from strongroom.sealing.adapters.directory import seal_directory
 from strongroom.sealing.manifest import ManifestExpectation, VerifiedManifest, verify_manifest
 from strongroom.sealing.open import ObjectExpectation, ObjectReader
 from strongroom.sealing.prelude import Prelude, key_commitment
 from strongroom.sealing.seal import SealedFacts, seal_object
 from strongroom.sealing.source import BytesSource
+from strongroom.sealing.write import SealedDirectory, VersionFacts
 
 GENESIS = Digest.of(b"genesis of the test deployment")
 MODEL = ModelId("atlas")
-SIGNER = Ed25519Signer.from_seed(b"p" * 32)
+SIGNER = HybridSigner.from_seed(b"p" * 32)
 SEGMENT = 1 << 16
 ROOM = SEGMENT - 32
 """Plaintext bytes in a segment of the smallest length."""
@@ -58,9 +59,14 @@ def prelude(*, model_version: bytes = b"v" * 16, object_id: bytes = b"o" * 16, k
 
 def sealed_bytes(plain: bytes, *, seed: bytes = b"seed", key: int = 7, **names: Any) -> tuple[bytes, SealedFacts]:
     out = io.BytesIO()
+
+    def put(offset: int, data: memoryview) -> None:
+        out.seek(offset)
+        out.write(data)
+
     facts = seal_object(
         io.BytesIO(plain),
-        out.write,
+        put,
         prelude=prelude(key=key, **names),
         data_key=data_key(key),
         random_bytes=CountedRandom(seed),
@@ -75,13 +81,14 @@ def expectation(facts: SealedFacts, *, size: int | None = None) -> ObjectExpecta
         object_id=b"o" * 16,
         size=facts.size if size is None else size,
         header=facts.header,
+        root=facts.root,
     )
 
 
 def opened_bytes(sealed: bytes, facts: SealedFacts, *, size: int | None = None, key: int = 7) -> bytes:
     """Open all of ``sealed``, with every check; ``size`` stands in for a manifest that names that size."""
     with ObjectReader(BytesSource(sealed), expectation(facts, size=size), data_key(key)) as reader:
-        return b"".join(bytes(chunk) for chunk in reader.checked(facts.plain_digest))
+        return b"".join(bytes(chunk) for chunk in reader.segments())
 
 
 FILES = {
@@ -103,15 +110,19 @@ def write_model(folder: Path, files: dict[str, tuple[int, bytes]] | None = None)
 
 
 def seal_model(source: Path, destination: Path, **changes: Any) -> SealedDirectory:
-    arguments: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "model": MODEL,
         "version": 1,
         "predecessor": None,
         "genesis": GENESIS,
-        "data_key": data_key(),
         "data_key_id": "atlas-1",
-        "signer": SIGNER,
         "publisher": PersonId("dana"),
+    }
+    facts |= {name: changes.pop(name) for name in facts.keys() & changes.keys()}
+    arguments: dict[str, Any] = {
+        "facts": VersionFacts(**facts),
+        "data_key": data_key(),
+        "signer": SIGNER,
         "random_bytes": CountedRandom(),
         "segment_bits": 16,
     }

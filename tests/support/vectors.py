@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 
+def vectors_root() -> Path:
+    """Return where the vectors should be."""
+    checkout = Path(__file__).resolve().parents[2]
+    return Path(os.environ.get("STRONGROOM_VECTORS", checkout.parent / "shared" / "vectors"))
+
+
 def vectors_folder(name: str) -> Path:
     """Return the folder ``name`` of the vectors, or skip the calling test with the reason."""
-    checkout = Path(__file__).resolve().parents[2]
-    root = Path(os.environ.get("STRONGROOM_VECTORS", checkout.parent / "shared" / "vectors"))
-    folder = root / name
+    folder = vectors_root() / name
     if not folder.is_dir():
         pytest.skip(f"no vectors `{name}`: set STRONGROOM_VECTORS to a folder that holds them")
     return folder

@@ -11,9 +11,10 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, payload_type, sign
 from strongroom.core.errors import MalformedError
 from strongroom.core.ids import ModelId, PersonId
-from strongroom.core.signature import Ed25519Signer, SignatureError
+from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey, SignatureAlgorithm, SignatureError
 from strongroom.sealing.errors import (
     NewerVersionError,
+    NotHybridError,
     OlderVersionError,
     OtherDeploymentError,
     OtherManifestError,
@@ -21,6 +22,7 @@ from strongroom.sealing.errors import (
     WrongSignerError,
 )
 from strongroom.sealing.manifest import (
+    MAX_OBJECTS,
     Manifest,
     ManifestExpectation,
     ManifestObject,
@@ -73,13 +75,33 @@ def test_each_mismatch_has_its_own_refusal(expect: ManifestExpectation, error: t
 
 
 def test_another_signer_is_refused() -> None:
-    other = Ed25519Signer.from_seed(b"x" * 32)
+    other = HybridSigner.from_seed(b"x" * 32)
     with pytest.raises(WrongSignerError):
         verify_manifest(ENVELOPE, other.public_key, expect=EXPECT)
     with pytest.raises(WrongSignerError):
         verify_manifest(manifest_envelope(MANIFEST, other), SIGNER.public_key, expect=EXPECT)
     with pytest.raises(WrongSignerError):
         verify_manifest(replace(ENVELOPE, signatures=()), SIGNER.public_key, expect=EXPECT)
+
+
+def test_a_manifest_is_not_talked_down_to_one_algorithm() -> None:
+    plain = Ed25519Signer.from_seed(b"p" * 32)
+    half = PublicKey(SignatureAlgorithm.ED25519, SIGNER.public_key.raw[:32])
+    genuine = ENVELOPE.signatures[0]
+    stripped = replace(genuine, key_id=half.key_id, value=genuine.value[:64])
+    for envelope, key in (
+        (manifest_envelope(MANIFEST, plain), plain.public_key),
+        (ENVELOPE.signed_by(plain), plain.public_key),
+        (replace(ENVELOPE, signatures=(stripped,)), half),
+    ):
+        with pytest.raises(NotHybridError) as caught:
+            verify_manifest(envelope, key, expect=EXPECT)
+        assert caught.value.code == "manifest-not-hybrid"
+    for value in (genuine.value[:64], genuine.value[64:]):
+        with pytest.raises(SignatureError):
+            verify_manifest(
+                replace(ENVELOPE, signatures=(replace(genuine, value=value),)), SIGNER.public_key, expect=EXPECT
+            )
 
 
 def test_a_bad_signature_and_a_swapped_payload_are_refused() -> None:
@@ -157,7 +179,7 @@ def test_a_full_manifest_fits_its_envelope() -> None:
         ManifestObject(
             object_id=number.to_bytes(16, "big"), size=2**53 - 1, header=Digest.of(b"h"), root=Digest.of(b"r")
         )
-        for number in range(1024)
+        for number in range(MAX_OBJECTS)
     )
     largest = replace(MANIFEST, objects=objects)
     assert read_manifest(Envelope.parse(manifest_envelope(largest, SIGNER).to_bytes())) == largest

@@ -1,4 +1,7 @@
-"""The primitives that sealing stands on, against Wycheproof: AES-256-GCM with 96-bit nonces, HKDF-SHA-384."""
+"""The primitives that sealing stands on, against Wycheproof: AES-256-GCM with 96-bit nonces, HKDF-SHA-384.
+
+ChaCha20-Poly1305 too: a suite number is reserved for it, and what it would stand on is checked before.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from support.vectors import vectors_folder
@@ -42,6 +45,25 @@ def test_aes_256_gcm() -> None:
                 with pytest.raises(InvalidTag):
                     cipher.decrypt_into(nonce, sealed, aad, out)
     assert run > 50
+    assert refused > 10
+
+
+def test_chacha20_poly1305_of_the_reserved_suite() -> None:
+    run = refused = 0
+    for group in _groups("chacha20_poly1305_test.json"):
+        for test in group["tests"]:
+            nonce, aad = bytes.fromhex(test["iv"]), bytes.fromhex(test["aad"])
+            plain, sealed = bytes.fromhex(test["msg"]), bytes.fromhex(test["ct"] + test["tag"])
+            cipher, out = ChaCha20Poly1305(bytes.fromhex(test["key"])), bytearray(len(plain))
+            run += 1
+            if test["result"] == "valid":
+                cipher.decrypt_into(nonce, sealed, aad, out)
+                assert out == plain, test["tcId"]
+            else:
+                refused += 1
+                with pytest.raises((InvalidTag, ValueError)):
+                    cipher.decrypt_into(nonce, sealed, aad, out)
+    assert run > 100
     assert refused > 10
 
 

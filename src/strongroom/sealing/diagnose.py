@@ -39,9 +39,8 @@ def diagnose(
     for place in _nearby(position, geometry.segments):
         if not _opens(floe, geometry, segment, place):
             continue
-        there = bytearray(LENGTH_FIELD + NONCE_LENGTH)
-        source.read_at(geometry.offset(place), memoryview(there))
-        if bytes(there) == segment[: len(there)]:
+        head = LENGTH_FIELD + NONCE_LENGTH
+        if bytes(source.piece(geometry.offset(place), head)) == segment[:head]:
             return SegmentDuplicatedError(
                 f"segment {position} is a copy of segment {place}", object_name=object_name, segment=position
             )

@@ -43,6 +43,12 @@ class SealedFormatError(SealedObjectError):
     code = "sealed-format"
 
 
+class SuiteRefusedError(SealedFormatError):
+    """A cipher suite that isn't on this reader's list: unknown, retired, or an attempt to downgrade."""
+
+    code = "suite-refused"
+
+
 class OtherModelObjectError(SealedObjectError):
     """The object was sealed for another model version."""
 
@@ -103,14 +109,8 @@ class SegmentDuplicatedError(SealedObjectError):
     code = "segment-duplicated"
 
 
-class PlaintextMismatchError(SealedObjectError):
-    """Authentic segments, other plaintext than the publisher sealed: another holder of the data key wrote them."""
-
-    code = "plaintext-mismatch"
-
-
 class CiphertextMismatchError(SealedObjectError):
-    """The ciphertext's tree root isn't the one in the manifest."""
+    """The ciphertext's tree root isn't the one that the publisher signed, though every tag may be good."""
 
     code = "ciphertext-mismatch"
 
@@ -169,6 +169,24 @@ class OtherManifestError(TamperedError):
     code = "manifest-digest"
 
 
+class RecipientsTamperedError(TamperedError):
+    """The list of recipients was changed by somebody who doesn't have the data key."""
+
+    code = "recipients-tampered"
+
+
+class NoStanzaError(NotFoundError):
+    """None of the stanzas is for the recipient key that was given."""
+
+    code = "no-stanza"
+
+
+class CanaryMismatchError(TamperedError):
+    """The opened model doesn't answer as it did when it was sealed."""
+
+    code = "canary-mismatch"
+
+
 class UnsafeNameError(StrongroomError):
     """A file name that can't be restored safely everywhere: it would escape, hide, or mean two things."""
 
@@ -213,6 +231,18 @@ class DestinationExistsError(ConflictError):
     code = "destination-exists"
 
 
+class UnfinishedFileError(ConflictError):
+    """A model was to be finished with a file that failed or is still open. Nothing was published."""
+
+    code = "unfinished-file"
+
+
+class DestinationBusyError(ConflictError):
+    """Another process is sealing to the same place."""
+
+    code = "destination-busy"
+
+
 class NoSpaceError(UnavailableError):
     """The file system is full, or a quota or size limit was reached. Nothing was published."""
 
@@ -241,3 +271,9 @@ class NothingToSealError(UsageError):
     """A directory without a file."""
 
     code = "nothing-to-seal"
+
+
+class NotHybridError(TamperedError):
+    """The publisher's key isn't hybrid: a signature that one broken algorithm would undo is no manifest's."""
+
+    code = "manifest-not-hybrid"

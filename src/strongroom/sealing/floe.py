@@ -36,9 +36,14 @@ _NOT_FINAL: Final = b"\xff\xff\xff\xff"
 _CACHED_CIPHERS: Final = 8
 
 
+_ZEROS: Final = bytes(1 << 20)
+
+
 def wipe(buffer: memoryview) -> None:
-    """Overwrite ``buffer`` with zeros."""
-    buffer[:] = bytes(len(buffer))
+    """Overwrite ``buffer`` with zeros, a MiB at a time: wiping gigabytes takes no second buffer of that size."""
+    for start in range(0, len(buffer), len(_ZEROS)):
+        part = buffer[start : start + len(_ZEROS)]
+        part[:] = _ZEROS[: len(part)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ class Floe:
         self, out: memoryview, plaintext: memoryview, *, position: int, nonce: bytes, final: bool
     ) -> None:
         """Encrypt one segment into ``out``, which has exactly ``len(plaintext) + 32`` bytes.
+
+        ``plaintext`` may be the part of ``out`` that its ciphertext takes, or no part of it.
 
         ``nonce`` is 12 fresh random bytes, never used twice for one position.
 

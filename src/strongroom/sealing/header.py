@@ -28,9 +28,14 @@ class Geometry:
     last_length: int
 
     @property
+    def room(self) -> int:
+        """Plaintext bytes in each segment but the last."""
+        return self.segment_length - OVERHEAD
+
+    @property
     def plain_size(self) -> int:
         """Plaintext bytes in all."""
-        return (self.segments - 1) * (self.segment_length - OVERHEAD) + self.last_length - OVERHEAD
+        return (self.segments - 1) * self.room + self.last_length - OVERHEAD
 
     @property
     def size(self) -> int:

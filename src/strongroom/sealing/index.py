@@ -1,4 +1,4 @@
-"""The sealed index: real file names, modes, sizes and plaintext digests, in a sealed object of its own."""
+"""The sealed index: real file names, modes and sizes, and canary values, in a sealed object of its own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroom.core.canonical import Json, decode, encode
-from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
+from strongroom.sealing.canary import MAX_CANARIES, Canary
 from strongroom.sealing.errors import SealedIndexError, UnsafeNameError
 from strongroom.sealing.header import Geometry
-from strongroom.sealing.manifest import MAX_OBJECTS, Manifest
+from strongroom.sealing.manifest import MAX_OBJECTS, Manifest, object_id_of
 from strongroom.sealing.names import MAX_NAME_BYTES, check_distinct, file_name
-from strongroom.sealing.prelude import MAX_SEGMENT_BITS, MIN_SEGMENT_BITS
+from strongroom.sealing.prelude import ID_LENGTH, MAX_SEGMENT_BITS, MIN_SEGMENT_BITS
 
 MAX_INDEX: Final = 4 << 20
 """Bytes of the index's plaintext; known from the signed manifest before anything is allocated."""
@@ -29,8 +29,6 @@ class SealedFile:
     """Permission bits, 0 to 0o777."""
     size: int
     """Plaintext bytes."""
-    digest: Digest
-    """SHA-256 of the plaintext."""
     object_id: bytes
 
     def to_json(self) -> Json:
@@ -39,30 +37,26 @@ class SealedFile:
             "name": self.name,
             "mode": self.mode,
             "size": self.size,
-            "digest": str(self.digest),
             "object": self.object_id.hex(),
         }
 
     @classmethod
     def read(cls, fields: Fields) -> SealedFile:
         """Read the JSON form."""
-        hexed = fields.text("object", max_length=32)
-        if len(hexed) != 32 or not set(hexed) <= set("0123456789abcdef"):
-            raise MalformedError(f"`{fields.where}.object` must be 32 lower-case hex characters")
         return cls(
             name=file_name(fields.text("name", max_length=MAX_NAME_BYTES)),
             mode=fields.integer("mode", most=0o777),
             size=fields.integer("size"),
-            digest=fields.digest("digest"),
-            object_id=bytes.fromhex(hexed),
+            object_id=fields.parsed("object", object_id_of, max_length=2 * ID_LENGTH),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The files of one model version, in ascending order of their names."""
+    """The files of one model version, in ascending order of their names, and what it must answer."""
 
     files: tuple[SealedFile, ...]
+    canaries: tuple[Canary, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the canonical plaintext of the index object.
@@ -71,7 +65,13 @@ class Index:
         :raises SealedIndexError: longer than an index may be.
         """
         check_distinct(item.name for item in self.files)
-        data = encode({"v": 1, "files": [item.to_json() for item in self.files]})
+        data = encode(
+            {
+                "v": 1,
+                "files": [item.to_json() for item in self.files],
+                "canaries": [canary.to_json() for canary in self.canaries],
+            }
+        )
         if len(data) > MAX_INDEX:
             raise SealedIndexError(f"the index would have {len(data)} bytes; at most {MAX_INDEX} are read")
         return data
@@ -86,6 +86,7 @@ class Index:
             with Fields(decode(data, max_bytes=MAX_INDEX), "index") as fields:
                 fields.constant("v", 1)
                 files = fields.objects("files", SealedFile.read, most=MAX_OBJECTS)
+                canaries = fields.objects("canaries", Canary.read, most=MAX_CANARIES)
             check_distinct(item.name for item in files)
         except MalformedError as error:
             raise SealedIndexError(f"the index is malformed: {error.message}") from None
@@ -101,7 +102,7 @@ class Index:
         for number, item in enumerate(files):
             if not _fits(item.size, sizes[item.object_id]):
                 raise SealedIndexError(f"the size of file {number} doesn't fit its sealed object")
-        return cls(files)
+        return cls(files, canaries)
 
 
 def _fits(plain_size: int, sealed_size: int) -> bool:

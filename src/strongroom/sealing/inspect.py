@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from strongroom.core.digest import Digest
 from strongroom.sealing.errors import CiphertextMismatchError
-from strongroom.sealing.header import HEADER_LENGTH, SealedHeader
+from strongroom.sealing.header import HEADER_LENGTH, Geometry, SealedHeader
 from strongroom.sealing.manifest import Manifest, ManifestObject
 from strongroom.sealing.open import check_header
-from strongroom.sealing.source import PositionalSource, read_exactly
+from strongroom.sealing.source import PositionalSource, exactly
+from strongroom.sealing.spread import Engine, spread
 from strongroom.sealing.tree import Tree, leaf
 
 
@@ -25,23 +26,30 @@ class DirectoryFacts:
     """By object name; only those of objects that are there and have a header."""
 
 
-def ciphertext_root(source: PositionalSource, segment_length: int, *, object_name: str) -> Digest:
+def ciphertext_root(source: PositionalSource, geometry: Geometry, engine: Engine, *, object_name: str) -> Digest:
     """Return the tree root over an object's ciphertext, whatever it holds.
 
     :raises TruncatedError: the storage ended early.
     """
+    leaves = [b""] * geometry.segments
+    length = geometry.segment_length
+
+    def hash_run(run: range, _scratch: memoryview) -> None:
+        size = (len(run) - 1) * length + geometry.length(run[-1])
+        piece = exactly(source, geometry.offset(run[0]), size, object_name=object_name)
+        for number, position in enumerate(run):
+            leaves[position] = leaf(piece[number * length : number * length + geometry.length(position)])
+
+    each = max(1, source.stride // length)
+    runs = [range(start, min(start + each, geometry.segments)) for start in range(0, geometry.segments, each)]
+    spread(engine, runs, hash_run, scratch=0, depth=source.depth)
     tree = Tree()
-    buffer = memoryview(bytearray(max(segment_length, HEADER_LENGTH)))
-    offset, size = 0, source.size
-    while offset < size:
-        part = buffer[: min(size - offset, segment_length if offset else HEADER_LENGTH)]
-        read_exactly(source, offset, part, object_name=object_name)
-        tree.add(leaf(part))
-        offset += len(part)
+    for one in (leaf(exactly(source, 0, HEADER_LENGTH, object_name=object_name)), *leaves):
+        tree.add(one)
     return tree.root()
 
 
-def verify_ciphertext(source: PositionalSource, manifest: Manifest, item: ManifestObject) -> None:
+def verify_ciphertext(source: PositionalSource, manifest: Manifest, item: ManifestObject, engine: Engine) -> None:
     """Check one object's every byte against the manifest, without the data key.
 
     It also stops a holder of the data key who isn't the publisher and forges segments that open.
@@ -51,6 +59,6 @@ def verify_ciphertext(source: PositionalSource, manifest: Manifest, item: Manife
     """
     expected = manifest.expectation(item)
     _header, geometry = check_header(source, expected)
-    root = ciphertext_root(source, geometry.segment_length, object_name=expected.name)
+    root = ciphertext_root(source, geometry, engine, object_name=expected.name)
     if not root.matches(item.root):
         raise CiphertextMismatchError("the ciphertext isn't what the publisher signed", object_name=expected.name)

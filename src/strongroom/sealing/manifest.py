@@ -1,6 +1,6 @@
 """The signed manifest: which sealed objects make up one version of one model, and which version came before.
 
-A DSSE envelope over canonical JSON. It is public and names no file; names, sizes and plaintext digests are in the
+A DSSE envelope over canonical JSON, signed by a hybrid key. It is public and names no file; names and sizes are in the
 sealed index, whose ciphertext the manifest names like that of every object.
 """
 
@@ -17,9 +17,10 @@ from strongroom.core.envelope import MAX_PAYLOAD, Envelope, payload_type, sign, 
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, PersonId, model_id, person_id
-from strongroom.core.signature import PublicKey, Signer
+from strongroom.core.signature import PublicKey, SignatureAlgorithm, Signer
 from strongroom.sealing.errors import (
     NewerVersionError,
+    NotHybridError,
     OlderVersionError,
     OtherDeploymentError,
     OtherManifestError,
@@ -32,7 +33,7 @@ from strongroom.sealing.open import ObjectExpectation
 from strongroom.sealing.prelude import COMMITMENT_LENGTH, ID_LENGTH, model_version_id
 
 MANIFEST_TYPE: Final = payload_type("manifest.v1")
-MAX_OBJECTS: Final = 1024
+MAX_OBJECTS: Final = 2048
 INDEX_NAME: Final = "index.sealed"
 _DATA_KEY_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/-]{0,126}[A-Za-z0-9])?")
 
@@ -53,7 +54,7 @@ class ManifestObject:
     @property
     def name(self) -> str:
         """Where the object lies in the sealed directory."""
-        return f"objects/{self.object_id.hex()}.sealed"
+        return object_name(self.object_id)
 
     def to_json(self) -> Json:
         """Return the JSON form."""
@@ -68,14 +69,23 @@ class ManifestObject:
     def read(cls, fields: Fields) -> ManifestObject:
         """Read the JSON form."""
         return cls(
-            object_id=fields.parsed("object", _object_id, max_length=2 * ID_LENGTH),
+            object_id=fields.parsed("object", object_id_of, max_length=2 * ID_LENGTH),
             size=fields.integer("size", least=HEADER_LENGTH + OVERHEAD),
             header=fields.digest("header"),
             root=fields.digest("root"),
         )
 
 
-def _object_id(text: str) -> bytes:
+def object_name(object_id: bytes) -> str:
+    """Return where an object lies in the sealed directory."""
+    return f"objects/{object_id.hex()}.sealed"
+
+
+def object_id_of(text: str) -> bytes:
+    """Read an object id.
+
+    :raises MalformedError: not 32 lower-case hex characters.
+    """
     if not re.fullmatch(r"[0-9a-f]{32}", text):
         raise MalformedError("an object id is 32 lower-case hex characters")
     return bytes.fromhex(text)
@@ -154,6 +164,7 @@ class Manifest:
             object_id=item.object_id,
             size=item.size,
             header=item.header,
+            root=item.root,
         )
 
     def to_bytes(self) -> bytes:
@@ -234,6 +245,7 @@ def verify_manifest(envelope: Envelope, publisher_key: PublicKey, *, expect: Man
     """Verify a manifest: 1 type and form, 2 signer, 3 deployment, 4 model, 5 version, 6 digest.
 
     :raises MalformedError: step 1.
+    :raises NotHybridError: step 2, ``publisher_key`` is one of a single algorithm.
     :raises WrongSignerError: step 2, no signature by ``publisher_key``.
     :raises SignatureError: step 2, such a signature, but it doesn't verify.
     :raises OtherDeploymentError: step 3.
@@ -243,6 +255,13 @@ def verify_manifest(envelope: Envelope, publisher_key: PublicKey, *, expect: Man
     :raises OtherManifestError: step 6, another manifest of the right version.
     """
     manifest = read_manifest(envelope)
+    # The key comes from the log, a delivery or a command line. Whichever it is, it can't talk a verifier down to
+    # Ed25519 alone: a manifest is checked for as long as its weights are worth having.
+    if not publisher_key.hybrid:
+        raise NotHybridError(
+            f"key `{publisher_key.key_id}` is no hybrid one, and a manifest's signature must be",
+            remedy=f"give the publisher's key that begins with `{SignatureAlgorithm.ED25519_ML_DSA_65.value}:`",
+        )
     if publisher_key.key_id not in {signature.key_id for signature in envelope.signatures}:
         raise WrongSignerError(f"the manifest isn't signed by key `{publisher_key.key_id}`, the publisher's")
     verify(envelope, MANIFEST_TYPE, [publisher_key], threshold=1)

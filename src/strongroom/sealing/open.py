@@ -1,4 +1,4 @@
-"""Opening one sealed object: random access, in order, or whole into the caller's buffer.
+"""Opening one sealed object: any ranges of it, in order, or all of it, straight into the caller's memory.
 
 The checks, in the order of docs/spec/sealed-weights.md. No plaintext leaves before all that concern it have passed.
 
@@ -10,41 +10,45 @@ The checks, in the order of docs/spec/sealed-weights.md. No plaintext leaves bef
 6. Header tag: the header is authentic under the data key.
 7. Last segment: it is authentic and final, which proves the length.
 8. Each segment read: it is authentic at its place.
-9. Whole files: the plaintext has the digest that the publisher sealed.
+9. Whole objects: the tree root over the ciphertext is the one that the publisher signed.
+
+Step 9 stops another holder of the data key, who can make segments that pass step 8. It takes the whole object and a
+SHA-256 over it, so a reader of ranges can't do it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Self
 
-from strongroom.core.digest import Digest, DigestAlgorithm
-from strongroom.core.errors import UsageError
+from strongroom.core.digest import Digest
 from strongroom.core.secret import SecretBytes
 from strongroom.sealing.diagnose import diagnose
 from strongroom.sealing.errors import (
+    CiphertextMismatchError,
     ExtendedError,
     HeaderMismatchError,
     HeaderTamperedError,
     OtherModelObjectError,
     OtherObjectError,
-    PlaintextMismatchError,
     SealedObjectError,
     TruncatedError,
     WrongDataKeyError,
 )
 from strongroom.sealing.floe import OVERHEAD, Floe, wipe
 from strongroom.sealing.header import HEADER_LENGTH, Geometry, SealedHeader
+from strongroom.sealing.plan import Job, Part, in_runs, wanted_plan, whole_plan
 from strongroom.sealing.prelude import key_commitment
 from strongroom.sealing.seal import at_once
-from strongroom.sealing.source import PositionalSource, read_exactly
+from strongroom.sealing.source import PositionalSource, exactly
+from strongroom.sealing.spread import Engine, spread
+from strongroom.sealing.tree import Tree, leaf
 
 _SLOTS: Final = 6
+ONE_THREAD: Final = Engine()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ class ObjectExpectation:
     object_id: bytes
     size: int
     header: Digest
+    root: Digest
 
 
 def check_header(source: PositionalSource, expected: ObjectExpectation) -> tuple[SealedHeader, Geometry]:
@@ -64,6 +69,7 @@ def check_header(source: PositionalSource, expected: ObjectExpectation) -> tuple
 
     :raises NotSealedError: step 1, no magic.
     :raises SealedFormatError: step 1, a form that isn't allowed.
+    :raises SuiteRefusedError: step 1, a cipher suite that this reader doesn't allow.
     :raises TruncatedError: step 2, too short.
     :raises ExtendedError: step 2, too long.
     :raises OtherModelObjectError: step 3, sealed for another model version.
@@ -71,9 +77,7 @@ def check_header(source: PositionalSource, expected: ObjectExpectation) -> tuple
     :raises HeaderMismatchError: step 4.
     """
     name, size = expected.name, source.size
-    raw = bytearray(min(size, HEADER_LENGTH))
-    read_exactly(source, 0, memoryview(raw), object_name=name)
-    header = SealedHeader.parse(bytes(raw), object_name=name)
+    header = SealedHeader.parse(bytes(exactly(source, 0, min(size, HEADER_LENGTH), object_name=name)), object_name=name)
     if size < expected.size:
         raise TruncatedError(f"{size} bytes, but {expected.size} were sealed", object_name=name)
     if size > expected.size:
@@ -90,6 +94,8 @@ def check_header(source: PositionalSource, expected: ObjectExpectation) -> tuple
 class ObjectReader:
     """One sealed object, opened: steps 1 to 7 are done when it is made, step 8 at each read. A context manager.
 
+    Threads may share one. Each read is spread over the engine's threads.
+
     :raises SealedObjectError: (construction and every read) the subclass says which step failed.
     """
 
@@ -99,17 +105,17 @@ class ObjectReader:
         expected: ObjectExpectation,
         data_key: SecretBytes,
         *,
-        pool: Executor | None = None,
+        engine: Engine = ONE_THREAD,
     ) -> None:
-        self._source = source
-        self._name = expected.name
-        self._local = threading.local()
-        self._submit = pool.submit if pool else at_once
+        self._source, self._expected, self._name = source, expected, expected.name
+        self._engine = engine
+        self._submit: Callable[..., Future[bytes]] = engine.pool.submit if engine.pool else at_once
         header, self.geometry = check_header(source, expected)
         if header.prelude.commitment != key_commitment(data_key):
             raise WrongDataKeyError(
                 "sealed under another data key", object_name=self._name, remedy="ask for this version's own data key"
             )
+        self._header_leaf = leaf(header.to_bytes())
         try:
             self._floe = Floe.resume(data_key, header.prelude.to_bytes(), header.floe, header.prelude.parameters)
         except HeaderTamperedError as error:
@@ -128,21 +134,17 @@ class ObjectReader:
 
     def _prove_length(self) -> None:
         last = self.geometry.segments - 1
-        scratch = memoryview(bytearray(self.geometry.last_length - OVERHEAD))
-        try:
-            self._decrypt(last, scratch)
-        finally:
-            wipe(scratch)
+        with self._engine.scratch(self.geometry.segment_length) as scratch:
+            self._open(last, self._piece(last, 1), scratch[: self.geometry.last_length - OVERHEAD])
 
-    def _decrypt(self, position: int, out: memoryview) -> bytes:
+    def _piece(self, position: int, count: int) -> memoryview:
         # One failed segment condemns the object: a caller that catches the error and reads on gets nothing more.
         if self._failed:
             raise self._failed
-        staging = getattr(self._local, "staging", None)
-        if staging is None:
-            staging = self._local.staging = memoryview(bytearray(self.geometry.segment_length))
-        segment = staging[: self.geometry.length(position)]
-        read_exactly(self._source, self.geometry.offset(position), segment, object_name=self._name)
+        length = (count - 1) * self.geometry.segment_length + self.geometry.length(position + count - 1)
+        return exactly(self._source, self.geometry.offset(position), length, object_name=self._name)
+
+    def _open(self, position: int, segment: memoryview, out: memoryview) -> None:
         try:
             self._floe.decrypt_segment(out, segment, position=position, final=position == self.geometry.segments - 1)
         except SealedObjectError as error:
@@ -150,59 +152,95 @@ class ObjectReader:
                 self._floe, self._source, self.geometry, bytes(segment), position, found=error, object_name=self._name
             )
             raise self._failed from None
-        return b""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill ``buffer`` with plaintext from ``offset``; the buffer is wiped if any segment fails.
 
         :raises UsageError: the range isn't within the plaintext.
         """
-        if offset < 0 or offset + len(buffer) > self.plain_size:
-            raise UsageError(
-                f"bytes {offset} to {offset + len(buffer)} aren't within the {self.plain_size} of the file"
-            )
-        jobs: list[Future[bytes]] = []
-        room = self.geometry.segment_length - OVERHEAD
+        self.read_parts([Part(offset, buffer)])
+
+    def read_parts(self, parts: Sequence[Part]) -> None:
+        """Fill all ``parts``; only the segments that they touch are read, each once. All are wiped if any fails.
+
+        :raises UsageError: a part isn't within the plaintext.
+        """
+        self._read(parts, wanted_plan(parts, self.geometry), hashed=None)
+
+    def read_parts_of_whole(self, parts: Sequence[Part]) -> None:
+        """Fill all ``parts`` and do step 9, for which every segment is read. All are wiped if anything fails.
+
+        The bytes that are hashed are those that are decrypted, so ``source`` must not be memory that others can change.
+
+        :raises UsageError: a part isn't within the plaintext.
+        :raises CiphertextMismatchError: step 9.
+        """
+        hashed = [b""] * self.geometry.segments
+        self._read(parts, whole_plan(parts, self.geometry), hashed=hashed)
+
+    def _read(self, parts: Sequence[Part], jobs: list[Job], *, hashed: list[bytes] | None) -> None:
+        # Large requests suit a storage, but a small read is better spread over all threads.
+        most = min(
+            self._source.stride // self.geometry.segment_length,
+            -(-len(jobs) // min(self._engine.threads, self._source.depth)),
+        )
+        runs = in_runs(jobs, most=max(1, most))
         try:
-            done = 0
-            while done < len(buffer):
-                position, skip = divmod(offset + done, room)
-                have = self.geometry.length(position) - OVERHEAD
-                part = buffer[done : done + have - skip]
-                jobs.append(self._submit(self._part, position, skip, have, part))
-                done += len(part)
-            for job in jobs:
-                job.result()
+            spread(
+                self._engine,
+                runs,
+                lambda run, scratch: self._read_run(run, scratch, hashed),
+                scratch=self.geometry.segment_length,
+                depth=self._source.depth,
+            )
+            if hashed is not None:
+                self._check_root(hashed)
         except BaseException:
-            for job in jobs:
-                job.cancel()
-                if not job.cancelled():
-                    job.exception()
-            wipe(buffer)
+            for part in parts:
+                wipe(part.buffer)
             raise
 
-    def _part(self, position: int, skip: int, have: int, out: memoryview) -> bytes:
-        if len(out) == have:
-            return self._decrypt(position, out)
-        scratch = memoryview(bytearray(have))
-        self._decrypt(position, scratch)
-        out[:] = scratch[skip : skip + len(out)]
-        wipe(scratch)
-        return b""
+    def _scratch(self) -> memoryview:
+        return self._engine.allocate(self.geometry.segment_length)
+
+    def _read_run(self, run: list[Job], scratch: memoryview, hashed: list[bytes] | None) -> None:
+        first = run[0].position
+        piece = self._piece(first, len(run))
+        for job in run:
+            start = (job.position - first) * self.geometry.segment_length
+            segment = piece[start : start + self.geometry.length(job.position)]
+            if hashed is not None:
+                hashed[job.position] = leaf(segment)
+            have = len(segment) - OVERHEAD
+            if len(job.pieces) == 1 and len(job.pieces[0].buffer) == have:
+                self._open(job.position, segment, job.pieces[0].buffer)
+                continue
+            plain = scratch[:have]
+            self._open(job.position, segment, plain)
+            for wanted in job.pieces:
+                wanted.buffer[:] = plain[wanted.offset : wanted.offset + len(wanted.buffer)]
 
     def segments(self) -> Iterator[memoryview]:
-        """Yield the plaintext in order. A chunk is read-only and valid until the next is asked for; all are wiped."""
-        room = self.geometry.segment_length - OVERHEAD
-        slots = [memoryview(bytearray(room)) for _ in range(min(_SLOTS, self.geometry.segments))]
+        """Yield the plaintext in order, with step 9 before the last chunk: who has all of it has the right bytes.
+
+        A chunk is read-only and valid until the next is asked for; all are wiped.
+
+        :raises CiphertextMismatchError: step 9.
+        """
+        count = self.geometry.segments
+        slots = [self._scratch() for _ in range(min(_SLOTS, count))]
+        hashed = [b""] * count
         waiting: deque[tuple[memoryview, Future[bytes]]] = deque()
         ahead = 0
         try:
-            for _position in range(self.geometry.segments):
-                while ahead < self.geometry.segments and len(waiting) < len(slots):
+            for position in range(count):
+                while ahead < count and len(waiting) < len(slots):
                     out = slots[ahead % len(slots)][: self.geometry.length(ahead) - OVERHEAD]
-                    waiting.append((out, self._submit(self._decrypt, ahead, out)))
+                    waiting.append((out, self._submit(self._hash_and_open, ahead, out, hashed)))
                     ahead += 1
                 waiting[0][1].result()
+                if position == count - 1:
+                    self._check_root(hashed)
                 yield waiting[0][0].toreadonly()
                 waiting.popleft()
         finally:
@@ -211,37 +249,20 @@ class ObjectReader:
             for slot in slots:
                 wipe(slot)
 
-    def checked(self, wanted: Digest) -> Iterator[memoryview]:
-        """Yield as :meth:`segments` does, and do step 9 before the last chunk: who has all of it has the right bytes.
+    def _hash_and_open(self, position: int, out: memoryview, hashed: list[bytes]) -> bytes:
+        segment = self._piece(position, 1)
+        hashed[position] = leaf(segment)
+        self._open(position, segment, out)
+        return b""
 
-        :raises PlaintextMismatchError: step 9.
-        """
-        hasher = hashlib.sha256()
-        for position, chunk in enumerate(self.segments()):
-            hasher.update(chunk)
-            if position == self.geometry.segments - 1:
-                self._check_digest(hasher.digest(), wanted)
-            yield chunk
-
-    def read_all(self, buffer: memoryview, wanted: Digest) -> None:
-        """Fill ``buffer``, which has exactly :attr:`plain_size` bytes, and do step 9; wiped on any failure.
-
-        :raises UsageError: a buffer of another size.
-        :raises PlaintextMismatchError: step 9.
-        """
-        if len(buffer) != self.plain_size:
-            raise UsageError(f"the buffer has {len(buffer)} bytes, the file {self.plain_size}")
-        self.read_into(0, buffer)
-        try:
-            self._check_digest(hashlib.sha256(buffer).digest(), wanted)
-        except PlaintextMismatchError:
-            wipe(buffer)
-            raise
-
-    def _check_digest(self, found: bytes, wanted: Digest) -> None:
-        if not Digest(DigestAlgorithm.SHA256, found).matches(wanted):
-            self._failed = PlaintextMismatchError(
-                "authentic, but not what the publisher sealed: another holder of the data key made it",
+    def _check_root(self, hashed: Sequence[bytes]) -> None:
+        tree = Tree()
+        tree.add(self._header_leaf)
+        for one in hashed:
+            tree.add(one)
+        if not tree.root().matches(self._expected.root):
+            self._failed = CiphertextMismatchError(
+                "authentic, but not what the publisher signed: another holder of the data key made it",
                 object_name=self._name,
             )
             raise self._failed

@@ -19,7 +19,7 @@ from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.ids import ModelId
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
-from strongroom.sealing.errors import NotSealedError, SealedFormatError
+from strongroom.sealing.errors import NotSealedError, SealedFormatError, SuiteRefusedError
 from strongroom.sealing.floe import KEY_LENGTH, FloeParameters
 
 MAGIC: Final = b"\x89SRW\r\n\x1a\n"
@@ -49,9 +49,17 @@ def key_commitment(data_key: SecretBytes) -> bytes:
 
     :raises UsageError: a data key that doesn't have 32 bytes.
     """
+    return subkey(data_key, _COMMITMENT_LABEL)
+
+
+def subkey(data_key: SecretBytes, label: bytes) -> bytes:
+    """Return 32 bytes for one use, by HKDF-Expand-SHA-384; ``label`` names the use and begins with a letter.
+
+    :raises UsageError: a data key that doesn't have 32 bytes.
+    """
     if len(data_key) != KEY_LENGTH:
         raise UsageError("a data key has 32 bytes")
-    return HKDFExpand(hashes.SHA384(), COMMITMENT_LENGTH, _COMMITMENT_LABEL).derive(data_key.reveal(TOKEN))
+    return HKDFExpand(hashes.SHA384(), COMMITMENT_LENGTH, label).derive(data_key.reveal(TOKEN))
 
 
 def model_version_id(genesis: Digest, model: ModelId, version: int) -> bytes:
@@ -95,7 +103,8 @@ class Prelude:
         """Read exactly 4,022 bytes.
 
         :raises NotSealedError: the magic isn't there: plaintext, or something else entirely.
-        :raises SealedFormatError: unknown version, suite or flag, a segment length out of range, or non-zero padding.
+        :raises SealedFormatError: unknown version or flag, a segment length out of range, or non-zero padding.
+        :raises SuiteRefusedError: a suite that isn't in :class:`Suite`.
         """
         if data[: len(MAGIC)] != MAGIC:
             raise NotSealedError(
@@ -107,7 +116,7 @@ class Prelude:
         if version != VERSION:
             raise SealedFormatError(f"format version {version} isn't known", object_name=object_name)
         if suite not in Suite.__members__.values():
-            raise SealedFormatError(f"cipher suite {suite} isn't allowed", object_name=object_name)
+            raise SuiteRefusedError(f"cipher suite {suite} isn't one that this reader allows", object_name=object_name)
         if not MIN_SEGMENT_BITS <= bits <= MAX_SEGMENT_BITS:
             raise SealedFormatError(f"a segment length of 2^{bits} isn't allowed", object_name=object_name)
         if flags != 0 or any(data[_FIXED.size :]):

@@ -92,7 +92,7 @@ def open_weights(order: Order, manifest: VerifiedManifest, data_key: SecretBytes
     folder, total = ModelFolder.of(profile), 0
     with open_directory(Path(order.sealed), data_key=data_key, manifest=manifest) as model:
         for file in model.files():
-            total += folder.write(file.name, model.read_file(file.name))
+            total += folder.write(file.name, model.chunks(file.name))
         count = len(model.files())
     folder.close()
     return {"files": count, "bytes": total}

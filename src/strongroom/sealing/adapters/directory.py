@@ -1,94 +1,62 @@
 """Model directories: sealed into ``NAME.sealed/``, opened from it, and looked at without a key.
 
-``manifest.json`` (the signed envelope), ``index.sealed``, and ``objects/`` with one sealed object for each file.
+``manifest.json`` (the signed envelope), ``index.sealed``, ``objects/`` with one sealed object for each file, and
+``recipients.json`` where somebody but the keeper can open it.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import UsageError
-from strongroom.core.ids import ModelId, PersonId
+from strongroom.core.errors import ConflictError, UsageError
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Signer
-from strongroom.sealing.adapters.files import (
-    FdReadable,
-    folder,
-    new_file,
-    regular_file,
-    storage,
-    walk,
-    write_all,
-)
-from strongroom.sealing.adapters.opened import MANIFEST_NAME, OpenedModel, check_listing, envelope_in, object_source
-from strongroom.sealing.adapters.publish import published
+from strongroom.sealing.adapters.engine import local_engine
+from strongroom.sealing.adapters.files import FdReadable, folder, regular_file, storage, walk, write_all
+from strongroom.sealing.adapters.local_store import local_store
+from strongroom.sealing.adapters.publish import LocalTarget, local_target
+from strongroom.sealing.adapters.resume import JournalFile, good_segments
+from strongroom.sealing.canary import Canary
 from strongroom.sealing.errors import (
     NoSpaceError,
     NothingToSealError,
     OtherManifestError,
     SourceChangedError,
     TooManyFilesError,
-    WrongDataKeyError,
 )
-from strongroom.sealing.header import Geometry, SealedHeader
-from strongroom.sealing.index import Index, SealedFile
+from strongroom.sealing.header import HEADER_LENGTH, Geometry, SealedHeader
 from strongroom.sealing.inspect import DirectoryFacts, verify_ciphertext
-from strongroom.sealing.manifest import (
-    INDEX_NAME,
-    MAX_OBJECTS,
-    Manifest,
-    ManifestObject,
-    VerifiedManifest,
-    manifest_envelope,
-    read_manifest,
-)
+from strongroom.sealing.journal import Begun
+from strongroom.sealing.manifest import MAX_OBJECTS, VerifiedManifest, object_name, read_manifest
+from strongroom.sealing.model import OpenedModel, object_source
 from strongroom.sealing.names import check_distinct, file_name
-from strongroom.sealing.prelude import DEFAULT_SEGMENT_BITS, ID_LENGTH, Prelude, key_commitment, model_version_id
-from strongroom.sealing.seal import RandomBytes, Readable, seal_object
-from strongroom.sealing.source import PositionalSource, read_exactly
+from strongroom.sealing.prelude import DEFAULT_SEGMENT_BITS, ID_LENGTH
+from strongroom.sealing.recipients import Stanza
+from strongroom.sealing.seal import ObjectSealer, RandomBytes, Stream
+from strongroom.sealing.source import PositionalSource, exactly
+from strongroom.sealing.store import SealedStore, check_listing, envelope_in
+from strongroom.sealing.write import ModelWriter, SealedDirectory, VersionFacts, as_object
 
 Progress = Callable[[int, int], object]
 """Told (plaintext bytes done, plaintext bytes in all) after each segment."""
-
-OBJECTS_NAME: Final = "objects"
-
-
-def default_threads() -> int:
-    """Return how many threads seal or open: more than four bring little, memory is the limit."""
-    return min(4, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True, slots=True)
-class SealedDirectory:
-    """What sealing a directory gave: the manifest to register, and its signed envelope."""
-
-    manifest: Manifest
-    envelope: Envelope
 
 
 def seal_directory(
     source: Path,
     destination: Path,
     *,
-    model: ModelId,
-    version: int,
-    predecessor: Digest | None,
-    genesis: Digest,
+    facts: VersionFacts,
     data_key: SecretBytes,
-    data_key_id: str,
     signer: Signer,
-    publisher: PersonId,
     random_bytes: RandomBytes,
+    canaries: Sequence[Canary] = (),
+    stanzas: Sequence[Stanza] = (),
     progress: Progress | None = None,
     segment_bits: int = DEFAULT_SEGMENT_BITS,
     threads: int | None = None,
@@ -98,8 +66,10 @@ def seal_directory(
 
     ``data_key`` must be new for this version; it isn't wiped here. ``destination`` appears whole or not at all. The
     plaintext at ``source`` stays where it is. With ``replace`` a directory at ``destination`` is exchanged in one step.
+    Called again with the same facts and data key after an interruption, it goes on where it was.
 
     :raises DestinationExistsError: ``destination`` is there already, and ``replace`` is False.
+    :raises DestinationBusyError: another process is sealing to it.
     :raises SymlinkError: a symbolic link under ``source``, or ``source`` itself.
     :raises SpecialFileError: something under ``source`` that is neither a folder nor a regular file.
     :raises UnsafeNameError: a name that can't be restored safely (NameCollisionError: two that are one).
@@ -108,40 +78,31 @@ def seal_directory(
     :raises StorageError: the file system refused for another reason.
     """
     destination = Path(os.path.abspath(destination))  # noqa: PTH100 - resolve() would follow a link at the end
-    inside = destination.parent.resolve()
-    if inside.is_relative_to(source.resolve()):
+    if destination.parent.resolve().is_relative_to(source.resolve()):
         raise UsageError("the sealed directory can't lie inside the directory that is sealed")
     with storage("sealing", destination.parent), folder(source) as source_fd:
         names = [file_name(name) for name in walk(source_fd)]
         sizes = _sizes(source_fd, names)
-        _check_room(destination.parent, sum(sizes))
-        job = _SealJob(
-            manifest_of=lambda index, objects: Manifest(
-                genesis=genesis,
-                model=model,
-                version=version,
-                predecessor=predecessor,
-                data_key_id=data_key_id,
-                commitment=key_commitment(data_key),
-                publisher=publisher,
-                index=index,
-                objects=objects,
-            ),
-            model_version=model_version_id(genesis, model, version),
-            data_key=data_key,
-            random_bytes=random_bytes,
-            segment_bits=segment_bits,
-            report=_reporter(progress, sum(sizes)),
-        )
-        with (
-            ThreadPoolExecutor(threads or default_threads()) as pool,
-            published(destination, unique=random_bytes(8).hex(), replace=replace) as out_fd,
-        ):
-            manifest = job.run(source_fd, names, out_fd, pool)
-            envelope = manifest_envelope(manifest, signer)
-            with new_file(MANIFEST_NAME, within=out_fd) as fd:
-                write_all(fd, memoryview(envelope.to_bytes()))
-    return SealedDirectory(manifest, envelope)
+        with local_engine(threads) as engine, local_target(destination, replace=replace) as target:
+            journal = JournalFile(target, facts, data_key=data_key, random_bytes=random_bytes)
+            writer = ModelWriter(
+                target, facts, data_key=data_key, random_bytes=random_bytes, engine=engine, segment_bits=segment_bits
+            )
+            job = _SealJob(source_fd, target, writer, journal, data_key, _reporter(progress, sum(sizes)))
+            try:
+                job.check_room(destination, names, sizes)
+                objects = {object_name(job.file(name).object_id) for name in names}
+                if walk(source_fd) != names:
+                    raise SourceChangedError("files appeared or vanished meanwhile", remedy="seal again")
+                journal.remove_others(objects)
+                return writer.finish(signer, canaries=canaries, stanzas=stanzas)
+            except BaseException as error:
+                # The source changed, or the destination appeared: what was made is of no use. Nothing is of none, too.
+                if isinstance(error, ConflictError) or journal.empty:
+                    target.discard()
+                raise
+            finally:
+                journal.close()
 
 
 def _sizes(source_fd: int, names: list[str]) -> list[int]:
@@ -153,87 +114,114 @@ def _sizes(source_fd: int, names: list[str]) -> list[int]:
     return [os.stat(name, dir_fd=source_fd, follow_symlinks=False).st_size for name in names]
 
 
-def _check_room(parent: Path, size: int) -> None:
-    room = os.statvfs(parent)
-    free = room.f_bavail * room.f_frsize
-    if size > free:
-        raise NoSpaceError(
-            f"sealing takes at least {size} bytes and {free} are free; nothing was written",
-            remedy=f"free at least {size - free} bytes on the file system of `{parent}`",
-        )
-
-
-def _reporter(progress: Progress | None, total: int) -> Callable[[int], object] | None:
-    if progress is None:
-        return None
+def _reporter(progress: Progress | None, total: int) -> Callable[[int], object]:
     done = 0
 
     def report(more: int) -> None:
         nonlocal done
         done += more
-        progress(done, total)
+        if progress:
+            progress(done, total)
 
     return report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _SealJob:
-    """One sealing: the facts that every object shares."""
+    """One sealing of a directory: each file anew, from where it was, or not at all because it is finished."""
 
-    manifest_of: Callable[[ManifestObject, tuple[ManifestObject, ...]], Manifest]
-    model_version: bytes
+    source_fd: int
+    target: LocalTarget
+    writer: ModelWriter
+    journal: JournalFile
     data_key: SecretBytes
-    random_bytes: RandomBytes
-    segment_bits: int
-    report: Callable[[int], object] | None
+    report: Callable[[int], object]
 
-    def run(self, source_fd: int, names: list[str], out_fd: int, pool: Executor) -> Manifest:
-        """Seal all files, then the index; returns the manifest that names them."""
-        os.mkdir(OBJECTS_NAME, dir_fd=out_fd)
-        files, objects = [], []
-        with folder(OBJECTS_NAME, within=out_fd) as objects_fd:
-            for name in names:
-                file, sealed = self._file(name, source_fd, objects_fd, pool)
-                files.append(file)
-                objects.append(sealed)
-            os.fsync(objects_fd)
-        if walk(source_fd) != names:
-            raise SourceChangedError("files appeared or vanished while the directory was sealed", remedy="seal again")
-        plain = io.BytesIO(Index(tuple(files)).to_bytes())
-        with new_file(INDEX_NAME, within=out_fd) as fd:
-            index = self._object(plain, fd, self.random_bytes(ID_LENGTH), pool, report=None)[0]
-        return self.manifest_of(index, tuple(sorted(objects, key=lambda item: item.object_id)))
+    def check_room(self, destination: Path, names: list[str], sizes: list[int]) -> None:
+        """Refuse before anything is written, where the file system says that it won't fit.
 
-    def _file(self, name: str, source_fd: int, out_fd: int, pool: Executor) -> tuple[SealedFile, ManifestObject]:
-        object_id = self.random_bytes(ID_LENGTH)
-        with regular_file(name, within=source_fd) as fd, new_file(f"{object_id.hex()}.sealed", within=out_fd) as out:
+        :raises NoSpaceError: it won't.
+        """
+        needed = sum(self.writer.sealed_size(size) for size in sizes)
+        for name in names:
+            begun = self.journal.begun(name, os.stat(name, dir_fd=self.source_fd, follow_symlinks=False))
+            if begun is not None:
+                needed -= self._blocks(object_name(begun.object_id))
+        room = os.statvfs(destination.parent)
+        free = room.f_bavail * room.f_frsize
+        if needed > free:
+            raise NoSpaceError(
+                f"sealing takes at least {needed} more bytes and {free} are free",
+                remedy=f"free at least {needed - free} bytes on the file system of `{destination.parent}`",
+            )
+
+    def _blocks(self, name: str) -> int:
+        try:
+            return os.stat(name, dir_fd=self.target.fd, follow_symlinks=False).st_blocks * 512
+        except OSError:
+            return 0
+
+    def file(self, name: str) -> Begun:
+        """Seal one file; returns the record of the object that it is in."""
+        with regular_file(name, within=self.source_fd) as fd:
             before = os.fstat(fd)
-            sealed, size, digest = self._object(FdReadable(fd), out, object_id, pool, report=self.report)
+            mode = stat.S_IMODE(before.st_mode) & 0o777
+            record = self.journal.begun(name, before)
+            if record is None or not self._went_on(record, fd, mode):
+                record = self._anew(name, fd, before, mode)
             after = os.fstat(fd)
-        if size != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        if (before.st_size, before.st_ctime_ns) != (after.st_size, after.st_ctime_ns):
             raise SourceChangedError(f"`{ascii(name)[1:-1]}` changed while it was sealed", remedy="seal again")
-        mode = stat.S_IMODE(before.st_mode) & 0o777
-        return SealedFile(name=name, mode=mode, size=size, digest=digest, object_id=object_id), sealed
+        return record
 
-    def _object(
-        self, source: Readable, out: int, object_id: bytes, pool: Executor, *, report: Callable[[int], object] | None
-    ) -> tuple[ManifestObject, int, Digest]:
-        facts = seal_object(
-            source,
-            lambda data: write_all(out, data),
-            prelude=Prelude(
-                model_version=self.model_version,
-                object_id=object_id,
-                commitment=key_commitment(self.data_key),
-                segment_bits=self.segment_bits,
-            ),
-            data_key=self.data_key,
-            random_bytes=self.random_bytes,
-            pool=pool,
-            progress=report,
-        )
-        sealed = ManifestObject(object_id=object_id, size=facts.size, header=facts.header, root=facts.root)
-        return sealed, facts.plain_size, facts.plain_digest
+    def _anew(self, name: str, fd: int, found: os.stat_result, mode: int) -> Begun:
+        object_id = self.writer.random_bytes(ID_LENGTH)
+        record = Begun(name=name, object_id=object_id, size=found.st_size, changed=found.st_ctime_ns)
+        self.journal.append(record)
+        with self.target.create(object_name(object_id), size=self.writer.sealed_size(found.st_size)) as sink:
+            stream = Stream.begun(self.writer.prelude(object_id), self.data_key, self.writer.random_bytes)
+            sealer = self.writer.sealer(sink.put, stream, self.report)
+            self._finish(record, fd, mode, sealer, sink.finish)
+        return record
+
+    def _went_on(self, record: Begun, fd: int, mode: int) -> bool:
+        sealed = self.journal.finished(record)
+        if sealed is not None:
+            self.writer.add(record.name, mode, sealed, record.size)
+            self.report(record.size)
+            return True
+        try:
+            with self.target.reopen(object_name(record.object_id), size=self.writer.sealed_size(record.size)) as (
+                sink,
+                out,
+            ):
+                prelude = self.writer.prelude(record.object_id)
+                good = good_segments(
+                    out, prelude, plain_size=record.size, data_key=self.data_key, place=Path(record.name)
+                )
+                if good is None:
+                    return False
+                done = len(good.leaves) * prelude.parameters.plaintext_length
+                os.lseek(fd, done, os.SEEK_SET)
+                self.report(done)
+                sealer = self.writer.sealer(sink.put, good, self.report)
+                self._finish(record, fd, mode, sealer, sink.finish)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _finish(
+        self, record: Begun, fd: int, mode: int, sealer: ObjectSealer, durable: Callable[[int], object]
+    ) -> None:
+        with sealer:
+            sealer.fill(FdReadable(fd))
+            facts = sealer.finish()
+        if facts.plain_size != record.size:
+            raise SourceChangedError(f"`{ascii(record.name)[1:-1]}` changed while it was sealed", remedy="seal again")
+        durable(facts.size)
+        sealed = as_object(record.object_id, facts)
+        self.journal.finish(sealed)
+        self.writer.add(record.name, mode, sealed, facts.plain_size)
 
 
 def read_envelope(path: Path) -> Envelope:
@@ -243,8 +231,8 @@ def read_envelope(path: Path) -> Envelope:
     :raises MalformedError: it isn't an envelope.
     :raises StorageError: the directory can't be read.
     """
-    with storage("reading the manifest", path), folder(path) as fd:
-        return envelope_in(fd)
+    with local_store(path) as store:
+        return envelope_in(store)
 
 
 def open_directory(
@@ -254,52 +242,67 @@ def open_directory(
 
     ``data_key`` stays the caller's, who wipes it after closing what is returned.
 
-    :raises IncompleteSealError: no manifest.
-    :raises OtherManifestError: the directory's manifest isn't ``manifest``.
-    :raises WrongDataKeyError: ``data_key`` isn't the one that the manifest commits to.
-    :raises MissingObjectError: an object that the manifest names isn't there.
-    :raises UnexpectedObjectError: something is there that it doesn't name.
-    :raises SealedObjectError: an object fails steps 1 to 4 of :mod:`strongroom.sealing.open`.
-    :raises SealedIndexError: the index doesn't fit.
+    :raises StrongroomError: as :class:`~strongroom.sealing.model.OpenedModel`.
+    :raises StorageError: the directory can't be read.
     """
-    if key_commitment(data_key) != manifest.commitment:
-        raise WrongDataKeyError(
-            "the data key isn't the one that the manifest commits to", remedy="ask for this version's own data key"
-        )
-    with storage("opening the sealed directory", path), ExitStack() as undo:
-        fd = undo.enter_context(folder(path))
-        if not read_manifest(envelope_in(fd)).digest.matches(manifest.digest):
-            raise OtherManifestError("the directory holds another manifest than the verified one")
-        check_listing(fd, manifest)
-        pool = undo.enter_context(ThreadPoolExecutor(threads or default_threads()))
-        model = OpenedModel(path, fd, manifest, data_key, pool)
-        model.check_headers()
-        model.resources = undo.pop_all()
+    with ExitStack() as undo:
+        store = undo.enter_context(local_store(path))
+        engine = undo.enter_context(local_engine(threads))
+        model = OpenedModel(store, manifest=manifest, data_key=data_key, engine=engine)
+        model.resources.push(undo.pop_all())
         return model
 
 
-def inspect_directory(path: Path) -> DirectoryFacts:
-    """Return what a sealed directory says of itself. Nothing is verified.
+def write_file(model: OpenedModel, name: str, fd: int, *, progress: Callable[[int], object] | None = None) -> None:
+    """Write a file's plaintext to ``fd``, an empty regular file on memory-backed storage; emptied on any failure.
+
+    Nobody but the caller may be able to read ``fd`` until this returns. ``progress`` is told the bytes of each chunk.
+
+    :raises NoSuchFileError: no such file.
+    :raises UsageError: ``fd`` isn't an empty regular file.
+    :raises SealedObjectError: what a check of :mod:`strongroom.sealing.open` found.
+    """
+    target = os.fstat(fd)
+    if not stat.S_ISREG(target.st_mode) or target.st_size:
+        # What was written to a pipe couldn't be taken back when a later segment turns out to be forged.
+        raise UsageError("plaintext is written to an empty regular file only")
+    try:
+        for chunk in model.chunks(name):
+            with storage("writing plaintext", Path(model.store.place)):
+                write_all(fd, chunk)
+            if progress:
+                progress(len(chunk))
+    except BaseException:
+        os.ftruncate(fd, 0)
+        raise
+
+
+def inspect_store(store: SealedStore) -> DirectoryFacts:
+    """Return what a sealed model says of itself. Nothing is verified.
 
     :raises IncompleteSealError: no manifest.
     :raises MalformedError: the manifest or a header isn't one.
     :raises SealedObjectError: an object is missing, or its header isn't one.
     """
-    with storage("inspecting the sealed directory", path), folder(path) as fd:
-        envelope = envelope_in(fd)
-        manifest = read_manifest(envelope)
-        headers = {}
-        for item in (manifest.index, *manifest.objects):
-            name = manifest.expectation(item).name
-            with object_source(fd, manifest, item) as source:
-                headers[name] = _header(source, name)
+    envelope = envelope_in(store)
+    manifest = read_manifest(envelope)
+    headers = {}
+    for item in (manifest.index, *manifest.objects):
+        name = manifest.expectation(item).name
+        with object_source(store.source, manifest, item) as source:
+            headers[name] = _header(source, name)
     return DirectoryFacts(manifest, manifest.digest, tuple(s.key_id for s in envelope.signatures), headers)
 
 
+def inspect_directory(path: Path) -> DirectoryFacts:
+    """Return what a sealed directory says of itself, as :func:`inspect_store`."""
+    with local_store(path) as store:
+        return inspect_store(store)
+
+
 def _header(source: PositionalSource, name: str) -> SealedHeader:
-    raw = bytearray(min(source.size, 4096))
-    read_exactly(source, 0, memoryview(raw), object_name=name)
-    header = SealedHeader.parse(bytes(raw), object_name=name)
+    raw = bytes(exactly(source, 0, min(source.size, HEADER_LENGTH), object_name=name))
+    header = SealedHeader.parse(raw, object_name=name)
     Geometry.of_object(source.size, 1 << header.prelude.segment_bits, object_name=name)
     return header
 
@@ -311,12 +314,11 @@ def verify_directory(path: Path, manifest: VerifiedManifest, *, progress: Progre
     :raises OtherManifestError: the directory's manifest isn't ``manifest``.
     """
     report = _reporter(progress, manifest.size)
-    with storage("verifying the sealed directory", path), folder(path) as fd:
-        if not read_manifest(envelope_in(fd)).digest.matches(manifest.digest):
+    with local_store(path) as store, local_engine() as engine:
+        if not envelope_in(store).digest.matches(manifest.digest):
             raise OtherManifestError("the directory holds another manifest than the verified one")
-        check_listing(fd, manifest)
+        check_listing(store, manifest)
         for item in (manifest.index, *manifest.objects):
-            with object_source(fd, manifest, item) as source:
-                verify_ciphertext(source, manifest, item)
-            if report:
-                report(item.size)
+            with object_source(store.source, manifest, item) as source:
+                verify_ciphertext(source, manifest, item, engine)
+            report(item.size)

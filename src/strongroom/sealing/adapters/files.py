@@ -21,7 +21,8 @@ from strongroom.sealing.errors import (
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a pipe that nobody writes to must not hang; it means nothing for a regular file.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+SYMLINKS_REFUSED: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | SYMLINKS_REFUSED
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -39,8 +40,7 @@ def storage(doing: str, place: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise NoSpaceError(
                 f"no room while {doing}: {why}",
-                remedy=f"free space on the file system of `{place}` (or raise the quota or size limit), then try again;"
-                " nothing half-done was left",
+                remedy=f"free space on the file system of `{place}` (or raise the quota or size limit), then try again",
             ) from error
         raise StorageError(f"the file system refused while {doing}: {why}", remedy=f"look at `{place}`") from error
 
@@ -101,7 +101,7 @@ def _open(name: str, flags: int, within: int | None) -> int:
 
 @contextmanager
 def new_file(name: str, *, within: int) -> Iterator[int]:
-    """Create a file that must not exist yet; it is on disk when the block ends."""
+    """Create a file that must not exist yet; it is on disk when the block ends. ``name`` may have one folder in it."""
     fd = os.open(name, _NEW, 0o644, dir_fd=within)
     try:
         yield fd
@@ -144,25 +144,6 @@ def walk(fd: int, *, prefix: str = "", depth: int = 16) -> list[str]:
         else:
             raise SpecialFileError(f"`{shown}` is a device, socket or pipe")
     return sorted(names)
-
-
-class FileSource:
-    """A sealed object in an open file."""
-
-    __slots__ = ("_fd", "_size")
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._size = os.fstat(fd).st_size
-
-    @property
-    def size(self) -> int:
-        """Bytes when it was opened."""
-        return self._size
-
-    def read_at(self, offset: int, buffer: memoryview) -> int:
-        """Read without moving the file's position: threads may share the descriptor."""
-        return os.preadv(self._fd, [buffer], offset)
 
 
 class FdReadable:
