@@ -16,6 +16,7 @@ READERS = {
     "strongroom.enclave.agent.wiring": "moves the delivered data key into hidden memory",
     "strongroom.keeper.founding": "makes the keeper's signing key when a deployment is founded",
     "strongroom.keeper.vault": "makes the keeper's signing key from its seed",
+    "strongroom.keys.adapters.identity_file": "makes and opens a recipient's identity",
     "strongroom.keys.adapters.local": "opens the root key's file",
     "strongroom.keys.recipient": "encrypts a data key to its recipient",
     "strongroom.keys.wrapping": "wraps and unwraps",

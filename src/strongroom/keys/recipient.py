@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey, Suite
 
 from strongroom.core.digest import Digest
+from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.errors import MalformedError, TamperedError
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
@@ -21,6 +22,9 @@ from strongroom.core.secret import SecretBytes
 MLKEM_BYTES: Final = 1184
 X25519_BYTES: Final = 32
 RECIPIENT_KEY_BYTES: Final = MLKEM_BYTES + X25519_BYTES
+_MLKEM_SEED: Final = 64
+IDENTITY_BYTES: Final = _MLKEM_SEED + X25519_BYTES
+_TEXT_PREFIX: Final = "mlkem768-x25519:"
 _SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -58,6 +62,58 @@ class RecipientKey:
             return SecretBytes(bytearray(_SUITE.decrypt(ciphertext, private, context)))
         except (InvalidTag, ValueError):
             raise DeliveryError("the delivered key doesn't open with this recipient key and context") from None
+
+
+class RecipientIdentity:
+    """A lasting recipient key pair, for who opens sealed models without a keeper: a customer, an embedded host, escrow.
+
+    ``seed`` has 96 bytes: ML-KEM-768's 64, then X25519's 32. It stays the caller's, who can wipe it at once.
+    """
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, seed: SecretBytes) -> None:
+        if len(seed) != IDENTITY_BYTES:
+            raise MalformedError(f"a recipient identity has {IDENTITY_BYTES} secret bytes")
+        raw = seed.reveal(TOKEN)
+        mlkem = MLKEM768PrivateKey.from_seed_bytes(bytes(raw[:_MLKEM_SEED]))
+        x25519 = X25519PrivateKey.from_private_bytes(bytes(raw[_MLKEM_SEED:]))
+        self._private = MLKEM768X25519PrivateKey(mlkem, x25519)
+        self.public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
+        """1,216 bytes, as of :class:`RecipientKey`."""
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of the public key: how stanzas name it."""
+        return Digest.of(self.public)
+
+    def open(self, ciphertext: bytes, context: bytes) -> SecretBytes:
+        """Open a key that was encrypted to this identity.
+
+        :raises DeliveryError: wrong recipient or context, or changed bytes.
+        """
+        try:
+            return SecretBytes(bytearray(_SUITE.decrypt(ciphertext, self._private, context)))
+        except (InvalidTag, ValueError):
+            raise DeliveryError("the encrypted key doesn't open with this recipient identity and context") from None
+
+
+def public_text(public: bytes) -> str:
+    """Return a recipient's public key as text: ``mlkem768-x25519:<base64>``."""
+    return f"{_TEXT_PREFIX}{to_base64(public)}"
+
+
+def parse_public(text: str) -> bytes:
+    """Read what :func:`public_text` gives.
+
+    :raises MalformedError: another form.
+    """
+    if not text.startswith(_TEXT_PREFIX):
+        raise MalformedError(f"a recipient's public key must be written `{_TEXT_PREFIX}<base64>`")
+    public = from_base64(text.removeprefix(_TEXT_PREFIX))
+    if len(public) != RECIPIENT_KEY_BYTES:
+        raise MalformedError(f"a recipient key has {RECIPIENT_KEY_BYTES} bytes, not {len(public)}")
+    return public
 
 
 def encrypt_to(recipient_public: bytes, secret: SecretBytes, context: bytes) -> bytes:

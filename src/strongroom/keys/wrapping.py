@@ -45,6 +45,7 @@ class KeyKind(StrEnum):
     DATA = "data"
     KEEPER_SIGNING = "keeper-signing"
     PERSON_SIGNING = "person-signing"
+    RECIPIENT = "recipient"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, model_id
 from strongroom.core.secret import SecretBytes
-from strongroom.core.signature import PublicKey
+from strongroom.core.signature import MAX_KEY_TEXT, PublicKey
 from strongroom.keys.recipient import RecipientKey, encrypt_to
 
 DELIVERY_TYPE: Final = payload_type("delivery.v1")
@@ -76,7 +76,9 @@ class Delivery:
                 version=fields.integer("version", least=1),
                 manifest=fields.digest("manifest") if fields.optional("manifest") else None,
                 publisher_key=(
-                    fields.parsed("publisher_key", PublicKey.parse) if fields.optional("publisher_key") else None
+                    fields.parsed("publisher_key", PublicKey.parse, max_length=MAX_KEY_TEXT)
+                    if fields.optional("publisher_key")
+                    else None
                 ),
                 data_key=fields.text("data_key", max_length=64),
                 recipient=fields.digest("recipient"),
