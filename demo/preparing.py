@@ -31,11 +31,11 @@ def genuine_model() -> Path:
 def found_deployment(stage: Stage) -> None:
     """Keys, genesis, processes, certificates, roster and policy."""
     stage.say("Founding a deployment: three root holders, two of whom must sign every rule")
-    keys = {
-        name: stage.ok("people", "keygen", "--id", name, "--out", stage.wallet(name), quiet=True).out.strip()
-        for name in (*ROOT_HOLDERS, *PEOPLE, "enclave-host")
-    }
-    roots = [text for name in ROOT_HOLDERS for text in ("--root", keys[name])]
+    keys = {name: stage.scratch / f"{name}.pub" for name in (*ROOT_HOLDERS, *PEOPLE, "enclave-host")}
+    for name, file in keys.items():
+        printed = stage.ok("people", "keygen", "--id", name, "--out", stage.wallet(name), quiet=True).out
+        file.write_text(printed, "utf-8")
+    roots = [text for name in ROOT_HOLDERS for text in ("--root", str(keys[name]))]
     stage.ok("init", "--home", stage.home, "--deployment", "demo", *roots, "--kdf-memory", "64", secret=PASSPHRASE)
     stage.start()
     url = f"https://127.0.0.1:{stage.port}"
@@ -61,6 +61,7 @@ def found_deployment(stage: Stage) -> None:
     stage.ok("people", "roster", "new", roster, who="root-1")
     for name, (org, roles) in PEOPLE.items():
         given = [text for role in roles for text in ("--role", role)]
+        given += ["--publishing-key", str(keys[name])] if "publisher" in roles else []
         stage.ok(
             "people",
             "roster",

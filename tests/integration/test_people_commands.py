@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from simulators.attester import attester
-from simulators.deployment_in_memory import DAY, InMemoryDeployment, signer
+from simulators.deployment_in_memory import DAY, InMemoryDeployment, publisher, signer
 from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, LogHead, Request
 from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.cli.main import VERBS, main
+from strongroom.cli.session import no_passphrase
 from strongroom.client import wiring
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.wallet import Seen
@@ -25,11 +26,15 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
+from strongroom.core.errors import StrongroomError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
+from strongroom.core.signature import PublicKey
 from strongroom.framework.levels import SecurityLevel
 from strongroom.keys.adapters.local import Argon2Cost
+from strongroom.loaders import open_sealed
 from strongroom.personnel.roster import ROSTER_TYPE
+from strongroom.sealing.errors import OlderVersionError
 
 pytestmark = pytest.mark.integration
 
@@ -64,10 +69,10 @@ class Place:
             (path / "model.bin").write_bytes(bytes(range(256)) * 400)
         return path
 
-    def seal(self, model: str = "minilm", name: str = "sealed", **_more: str) -> Any:
+    def seal(self, model: str = "minilm", name: str = "sealed", options: tuple[str, ...] = ()) -> Any:
         """Seal a version."""
         out = str(self.folder / name)
-        return self.json("seal", str(self.weights()), "--model", model, "--out", out, by="dana")
+        return self.json("seal", str(self.weights()), "--model", model, "--out", out, *options, by="dana")
 
     def ask(self, *extra: str) -> str:
         """Ask for a model to be opened; returns the request's digest."""
@@ -103,11 +108,14 @@ def test_documents_are_drafted_signed_by_two_and_adopted(empty: Place) -> None:
     roster, policy = str(empty.folder / "roster.json"), str(empty.folder / "policy.json")
     until = format_instant(empty.deployment.clock.now() + 30 * DAY + 3600)
     empty.json("people", "roster", "new", roster, by="root-0")
-    for name, role in (("dana", "requester"), ("sam", "approver-security")):
+    for name, role, more in (
+        ("dana", "requester", ("--publishing-key", str(publisher("dana").public_key))),
+        ("sam", "approver-security", ()),
+    ):
         key = str(signer(name).public_key)
         empty.json(
             *("people", "roster", "add", roster, "--id", name, "--org", "research", "--role", role),
-            *("--tier", "2", "--vetted-until", until, "--key", key),
+            *("--tier", "2", "--vetted-until", until, "--key", key, *more),
         )
     empty.json("people", "roster", "set", roster, "--id", "dana", "--role", "requester", "--role", "publisher")
     empty.json("policy", "new", policy, by="root-0")
@@ -116,6 +124,9 @@ def test_documents_are_drafted_signed_by_two_and_adopted(empty: Place) -> None:
     shown = empty.run("sign", "roster", roster, by="root-0", text="y\n")
     assert shown.exit_code == 0
     assert "dana of research: publisher, requester; vetting tier 2" in shown.output
+    both = f"keys ed25519 {signer('dana').public_key.key_id}, ed25519-ml-dsa-65 {publisher('dana').public_key.key_id}"
+    assert both in shown.output
+    assert max(len(line) for line in shown.output.splitlines()) < 300
     early = empty.json("adopt", "roster", roster, by="root-0", code=6)
     assert early["code"] == "bad-signature"
     assert ("POST", "/v1/documents/roster") not in empty.deployment.calls
@@ -171,19 +182,151 @@ def test_a_root_holder_signs_nothing_forged_old_or_foreign(place: Place) -> None
     assert place.json("sign", "roster", str(file), "--yes", by="root-0", code=6)["code"] == "document-rolled-back"
 
 
+def test_keys_are_named_by_their_text_or_by_a_file_of_them(empty: Place) -> None:
+    roster, names = str(empty.folder / "roster.json"), ("dana", "sam")
+    files = {name: empty.folder / f"{name}.pub" for name in names}
+    for name, file in files.items():
+        file.write_text(f"{signer(name).public_key}\n{publisher(name).public_key}\n")
+    empty.json("people", "roster", "new", roster, by="root-0")
+    about = ("--org", "research", "--tier", "2", "--vetted-until", "2099-01-01T00:00:00Z")
+    dana, sam = str(files["dana"]), str(files["sam"])
+    empty.json("people", "roster", "add", roster, "--id", "dana", *about, "--key", dana, "--publishing-key", dana)
+
+    def keys() -> tuple[str, ...]:
+        return tuple(empty.json("people", "roster", "show", roster)["people"][0]["keys"])
+
+    def change(*options: str, code: int = 0) -> None:
+        empty.json("people", "roster", "set", roster, "--id", "dana", *options, code=code)
+
+    old = str(signer("dana").public_key), str(publisher("dana").public_key)
+    new = str(signer("sam").public_key), str(publisher("sam").public_key)
+    assert keys() == old
+    change("--publishing-key", sam)
+    assert keys() == (old[0], new[1])
+    # A new signing key comes from a new seed: the old seed's publishing key doesn't outlive it.
+    change("--key", new[0])
+    assert keys() == (new[0],)
+    change("--key", dana, "--publishing-key", old[1])
+    assert keys() == old
+    (empty.folder / "words.pub").write_text("not a key")
+    (empty.folder / "half.pub").write_text(old[1])
+    for wrong in (old[1], str(empty.folder / "half.pub"), str(empty.folder / "words.pub"), "nowhere.pub"):
+        change("--key", wrong, code=2)
+    change("--publishing-key", old[0], code=2)
+    change("--key", "rsa:AAAA", code=6)
+    assert keys() == old
+
+
 # --- sealing ----------------------------------------------------------------------------------------------------------
 
 
 def test_seal_registers_a_version_that_anybody_can_inspect(place: Place) -> None:
     made = place.seal()
     assert (made["model"], made["version"]) == ("minilm", 1)
-    shown = place.json("inspect", str(place.folder / "sealed"), "--publisher", str(signer("dana").public_key))
-    assert (shown["manifest"], shown["objects"], shown["verified"]) == (made["manifest"], 2, True)
-    place.json("inspect", made["sealed"], "--publisher", str(signer("sam").public_key), code=6)
+    shown = place.json("verify", str(place.folder / "sealed"), "--publisher", str(publisher("dana").public_key))
+    assert (shown["manifest"], shown["objects"], shown["opened"]) == (made["manifest"], 2, None)
+    place.json("verify", made["sealed"], "--publisher", str(publisher("sam").public_key), code=6)
+    (place.folder / "dana.pub").write_text(f"{signer('dana').public_key}\n{publisher('dana').public_key}\n")
+    named = place.json("verify", made["sealed"], "--publisher", str(place.folder / "dana.pub"))
+    assert named == shown
+    place.json("verify", made["sealed"], "--publisher", str(signer("dana").public_key), code=2)
     second = place.seal(name="again")
     assert second["version"] == 2
     assert place.json("inspect", second["sealed"])["predecessor"] == made["manifest"]
     assert place.json("status", by="sam")["models"]["minilm"]["manifest"] == second["manifest"]
+
+
+def test_an_interrupted_seal_goes_on_with_the_same_request(place: Place) -> None:
+    arguments = ("seal", str(place.weights()), "--model", "minilm", "--out", str(place.folder / "sealed"))
+    registering = place.deployment.forge
+
+    def cut_off(path: str, answer: Json) -> Json:
+        if path.endswith("/seal"):
+            # The data key is delivered; then this process is cut off before anything is sealed.
+            place.weights().joinpath("model.bin").rename(place.folder / "gone")
+            place.weights().joinpath("model.bin").symlink_to("nowhere")
+        return answer
+
+    place.deployment.forge = cut_off
+    assert place.json(*arguments, by="dana", code=2)["code"] == "symlink-refused"
+    kept = list(Path(place.wallets["dana"]).glob("kept-*"))
+    assert len(kept) == 1
+    place.deployment.forge = registering
+    (place.folder / "gone").replace(place.weights() / "model.bin")
+    asked = len(place.deployment.requests)
+    made = place.json(*arguments, by="dana")
+    assert made["version"] == 1
+    assert len(place.deployment.requests) == asked == 1
+    assert not kept[0].exists()
+    assert place.json("status", by="sam")["models"]["minilm"]["manifest"] == made["manifest"]
+    # Finished is finished: the same command again doesn't find anything to go on with.
+    assert place.json(*arguments, by="dana", code=9)["code"] == "destination-exists"
+
+
+def test_a_recipient_opens_what_was_sealed_for_it_and_nobody_else_does(place: Place) -> None:
+    for name in ("vendor", "customer", "thief"):
+        place.json("recipient", "new", str(place.folder / name))
+    sealed, key = str(place.folder / "sealed"), str(publisher("dana").public_key)
+    place.json(
+        *("seal", str(place.weights()), "--model", "minilm", "--out", sealed),
+        *("--to", str(place.folder / "vendor.pub")),
+        by="dana",
+    )
+
+    def opens(name: str, code: int = 0) -> Any:
+        return place.json("verify", sealed, "--publisher", key, "--identity", str(place.folder / name), code=code)
+
+    assert opens("vendor")["opened"] == 2
+    assert opens("customer", code=8)["code"] == "no-stanza"
+    before = {path: path.read_bytes() for path in (place.folder / "sealed").rglob("*") if path.is_file()}
+    owner = ("rewrap", sealed, "--publisher", key, "--identity")
+    added = place.json(*owner, str(place.folder / "vendor"), "--add", str(place.folder / "customer.pub"))
+    assert len(added["recipients"]) == 2
+    assert opens("customer")["opened"] == 2
+    changed = {path.name for path, data in before.items() if path.read_bytes() != data}
+    assert changed == {"recipients.json"}
+    assert place.json(*owner, str(place.folder / "thief"), code=8)["code"] == "no-stanza"
+    vendor = place.json("recipient", "show", str(place.folder / "vendor"))["digest"]
+    left = place.json(*owner, str(place.folder / "customer"), "--remove", vendor)
+    assert vendor not in left["recipients"]
+    assert opens("vendor", code=8)["code"] == "no-stanza"
+    assert opens("customer")["opened"] == 2
+
+
+def test_the_keyring_refuses_what_it_does_not_know_and_what_is_older(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRONGROOM_KEYRING", str(place.folder / "ring" / "keyring.json"))
+    place.json("recipient", "new", str(place.folder / "host"))
+    key, host = str(publisher("dana").public_key), str(place.folder / "host")
+    to = ("--to", f"{host}.pub")
+    first = place.seal(name="first.sealed", options=to)["sealed"]
+    with pytest.raises(StrongroomError, match="no keyring"):
+        open_sealed(first)
+    place.json("keyring", "add", first, "--publisher", key, "--identity", host)
+    with open_sealed(first) as model:
+        assert {file.name for file in model.files()} == {"config.json", "model.bin"}
+    second = place.seal(name="second.sealed", options=to)["sealed"]
+    place.json("keyring", "add", second, "--publisher", key, "--identity", host)
+    assert place.json("keyring", "ls")["models"][0]["least_version"] == 2
+    with pytest.raises(OlderVersionError):
+        open_sealed(first)
+    place.json("keyring", "rm", "minilm")
+    with pytest.raises(StrongroomError, match="how to open"):
+        open_sealed(second)
+    (place.folder / "ring" / "keyring.json").chmod(0o666)
+    with pytest.raises(StrongroomError, match="others can write"):
+        open_sealed(second)
+
+
+def test_sealing_does_not_begin_without_a_publishing_key_in_the_roster(place: Place) -> None:
+    plain = {name: (signer(name).public_key,) for name in ("dana", "sam", "rina", "olga")}
+    place.deployment.change_roster(lambda one: replace(one, keys=plain[one.id]))
+    arguments = ("seal", str(place.weights()), "--model", "minilm", "--out", str(place.folder / "sealed"))
+    told = place.json(*arguments, by="dana", code=3)
+    assert (told["code"], "publishing key" in told["message"]) == ("not-in-roster", True)
+    assert place.deployment.requests == {}
+    assert not (place.folder / "sealed").exists()
 
 
 def test_sealing_waits_for_approvals_or_does_not_begin(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,7 +615,9 @@ def test_keygen_protects_a_key_with_a_passphrase(tmp_path: Path, monkeypatch: py
     arguments = ["people", "keygen", "--out", str(tmp_path / "w"), "--id", "dana", "--protect"]
     made = CliRunner().invoke(main, arguments, input=text * 2)
     assert made.exit_code == 0, made.output
-    assert made.stdout.strip().startswith("ed25519:")
+    signing, publishing = (PublicKey.parse(line) for line in made.stdout.splitlines()[-2:])
+    assert (signing.hybrid, publishing.hybrid) == (False, True)
+    assert WalletFolder(tmp_path / "w", no_passphrase).identity.publishing_key == publishing
     assert "words" not in made.output
     assert b"PRIVATE" not in (tmp_path / "w" / "signing.key").read_bytes()
     assert CliRunner().invoke(main, arguments, input=text * 2).exit_code == 2

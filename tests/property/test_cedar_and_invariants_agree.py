@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,7 +55,9 @@ def test_the_drawn_facts_reach_both_answers_for_every_action() -> None:
                 lambda f, action=action, wanted=wanted: (  # type: ignore[misc]
                     f.request.action is action and decide(f, ENGINE).allowed is wanted
                 ),
-                settings=settings(max_examples=2000, database=None),
+                settings=settings(max_examples=5000, database=None),
+                # The same draws each time: whether a rare kind turns up must not depend on the day.
+                random=random.Random(7),  # noqa: S311 - draws of a test
             )
 
 

@@ -23,6 +23,7 @@ from strongroom.audit.facts import Fact, Producer
 from strongroom.audit.merkle import Frontier, leaf_hash, make_consistency, node_hash
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.default_policy import default_policy
+from strongroom.client.wallet import publishing_signer
 from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import Clock, Instant, SystemClock
 from strongroom.core.digest import Digest
@@ -35,7 +36,7 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ImageId, ModelId, PersonId
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
-from strongroom.core.signature import Ed25519Signer
+from strongroom.core.signature import Ed25519Signer, HybridSigner
 from strongroom.framework.levels import SecurityLevel
 from strongroom.ipc.frames import Call
 from strongroom.keeper.founding import found
@@ -72,6 +73,11 @@ def seed(name: str) -> bytes:
 def signer(name: str) -> Ed25519Signer:
     """Return the signing key that a name stands for."""
     return Ed25519Signer.from_seed(seed(name))
+
+
+def publisher(name: str) -> HybridSigner:
+    """Return the publishing key that a name stands for."""
+    return publishing_signer(seed(name))
 
 
 class MemoryLog:
@@ -211,7 +217,7 @@ class InMemoryDeployment:
                 org=org,
                 active=True,
                 roles=frozenset(roles),
-                keys=(signer(name).public_key,),
+                keys=(signer(name).public_key, *([publisher(name).public_key] if "publisher" in roles else [])),
                 vetting=Vetting(tier=3, valid_until=until),
             )
             for name, (org, roles) in PEOPLE.items()

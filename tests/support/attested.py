@@ -32,8 +32,9 @@ from strongroom.core.secret import SecretBytes
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.delivery import Delivery, accept
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
-from strongroom.sealing.adapters.directory import SealedDirectory, seal_directory
-from support.deployment import DAY, MODEL, ROOTS, Deployment, signer
+from strongroom.sealing.adapters.directory import seal_directory
+from strongroom.sealing.write import SealedDirectory, VersionFacts
+from support.deployment import DAY, MODEL, ROOTS, Deployment, publisher
 
 IMAGE = ImageId("embedder")
 
@@ -143,14 +144,16 @@ class Attested:
             sealed = seal_directory(
                 source,
                 destination,
-                model=model,
-                version=version,
-                predecessor=predecessor,
-                genesis=self.deployment.genesis.digest,
+                facts=VersionFacts(
+                    genesis=self.deployment.genesis.digest,
+                    model=model,
+                    version=version,
+                    predecessor=predecessor,
+                    data_key_id=delivery.data_key,
+                    publisher=PersonId("dana"),
+                ),
                 data_key=data_key,
-                data_key_id=delivery.data_key,
-                signer=signer("dana"),
-                publisher=PersonId("dana"),
+                signer=publisher("dana"),
                 random_bytes=os.urandom,
             )
         self.deployment.call("register", manifest=sealed.envelope.to_json(), request=str(request.digest))

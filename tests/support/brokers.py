@@ -18,6 +18,7 @@ from pathlib import Path
 from simulators.keeper import SimulatedKeeper
 from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
 from strongroom.broker.adapters.dev_ca import DevCa, IssuedCertificate
+from strongroom.client.wallet import publishing_signer
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
@@ -213,4 +214,4 @@ def manifest(genesis: Genesis, data_key: str, *, model: ModelId = MODEL) -> Enve
         index=one(0),
         objects=(one(1),),
     )
-    return manifest_envelope(made, DANA)
+    return manifest_envelope(made, publishing_signer(b"d" * 32))

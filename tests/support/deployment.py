@@ -21,6 +21,7 @@ from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Policy, Rule
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
 from strongroom.audit.wiring import create_log_key
+from strongroom.client.wallet import publishing_signer
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64
@@ -29,7 +30,7 @@ from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.secret import SecretBytes
-from strongroom.core.signature import Ed25519Signer
+from strongroom.core.signature import Ed25519Signer, HybridSigner
 from strongroom.framework.levels import SecurityLevel
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.keeper.wiring import found_keeper
@@ -55,6 +56,11 @@ PEOPLE = {
 def signer(name: str) -> Ed25519Signer:
     """Return the signing key that a name stands for; the same in every run."""
     return Ed25519Signer.from_seed(Digest.of(name.encode()).value)
+
+
+def publisher(name: str) -> HybridSigner:
+    """Return the publishing key that a name stands for."""
+    return publishing_signer(Digest.of(name.encode()).value)
 
 
 ROOTS = tuple(signer(f"root-{n}") for n in range(3))
@@ -94,7 +100,7 @@ def person(name: str, *, valid_until: int, tier: int = 3, active: bool = True) -
         org=org,
         active=active,
         roles=frozenset(roles),
-        keys=(signer(name).public_key,),
+        keys=(signer(name).public_key, *([publisher(name).public_key] if "publisher" in roles else [])),
         vetting=Vetting(tier=tier, valid_until=valid_until),
     )
 

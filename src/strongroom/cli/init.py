@@ -13,9 +13,10 @@ from strongroom.audit.note import VerifierKey
 from strongroom.audit.wiring import create_log_key
 from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.cli.passphrase import new_passphrase
+from strongroom.cli.public_keys import public_keys
 from strongroom.core.errors import ConflictError
 from strongroom.core.genesis import Genesis
-from strongroom.core.signature import PublicKey
+from strongroom.core.signature import SignatureAlgorithm
 from strongroom.keeper.wiring import found_keeper
 from strongroom.keys.adapters.local import Argon2Cost
 
@@ -23,7 +24,13 @@ from strongroom.keys.adapters.local import Argon2Cost
 @click.command()
 @click.option("--home", type=click.Path(path_type=Path), required=True, help="A folder that doesn't exist yet.")
 @click.option("--deployment", default="strongroom", show_default=True, help="The deployment's name.")
-@click.option("--root", "roots", multiple=True, required=True, help="Public key of a root holder; give two or more.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    required=True,
+    help="Signing key of a root holder, or a file with it; twice or more.",
+)
 @click.option("--threshold", default=2, show_default=True, help="How many root holders must sign a document.")
 @click.option("--passphrase-fd", type=int, help="Read the passphrase from this open descriptor instead of asking.")
 @click.option("--kdf-memory", default=256, show_default=True, help="Memory in MiB that Argon2id takes at each unlock.")
@@ -45,7 +52,7 @@ def init(
     home = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link at the end
     if home.exists():
         raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
-    keys = [PublicKey.parse(text) for text in roots]
+    keys = public_keys(roots, SignatureAlgorithm.ED25519)
     staging = home.with_name(f".{home.name}.founding")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700, parents=True)

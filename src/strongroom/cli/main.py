@@ -26,16 +26,20 @@ VERBS: Final[dict[str, tuple[str, str, str]]] = {
     "freeze": ("freeze", "freeze", "Stop every release of a model, at once."),
     "init": ("init", "init", "Found a deployment in a new folder."),
     "inspect": ("inspect", "inspect", "Look at a sealed directory without any key."),
+    "keyring": ("keyring", "keyring", "Say how models are opened that are loaded by path."),
     "measurements": ("measurements", "measurements", "Draft the reference values."),
     "people": ("people", "people", "Make keys and wallets, and draft the roster."),
     "policy": ("policy", "policy", "Draft and read the release policy."),
+    "recipient": ("recipient", "recipient", "Make identities that open models without a keeper."),
     "request": ("request", "request", "Ask for access to a model, and see what is asked."),
     "resume": ("resume", "resume", "Allow releases of a frozen model again."),
     "revoke": ("revoke", "revoke", "End a grant, or a platform's standing, for good."),
+    "rewrap": ("rewrap", "rewrap", "Add and remove recipients of a sealed model."),
     "seal": ("seal", "seal", "Seal a directory of weights as a model's next version."),
     "sign": ("documents", "sign", "Add a root signature to a document."),
     "status": ("status", "status", "Show what is in force, checked against your wallet."),
     "up": ("up", "up", "Start the deployment: log writer, keeper and broker."),
+    "verify": ("verify", "verify", "Check a sealed directory against its publisher's signature."),
 }
 
 

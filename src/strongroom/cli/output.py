@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
@@ -48,3 +49,21 @@ def system_error(error: OSError) -> StrongroomError:
 def end(code: ExitCode) -> NoReturn:
     """End the program with a code other than success, after its result was printed."""
     sys.exit(int(code))
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], object] | None]:
+    """Show a bar on a terminal, and nothing elsewhere; what it gives is told (done, in all)."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+        before = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal before
+            bar.length = total
+            bar.update(done - before)
+            before = done
+
+        yield report

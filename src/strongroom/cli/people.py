@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ import click
 from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.cli.output import show, table
 from strongroom.cli.passphrase import new_passphrase
+from strongroom.cli.public_keys import public_keys
 from strongroom.cli.session import as_wallet, json_option, open_wallet, read_file, session, write_file
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.documents import person_line, summary
@@ -23,7 +25,7 @@ from strongroom.core.envelope import MAX_PAYLOAD, Envelope
 from strongroom.core.errors import ConflictError, MalformedError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId, person_id
-from strongroom.core.signature import PublicKey
+from strongroom.core.signature import PublicKey, SignatureAlgorithm
 from strongroom.personnel.roster import MAX_TIER, Person, Roster, Vetting
 from strongroom.release.documents import DocumentKind
 
@@ -33,6 +35,9 @@ _DRAFT: Final = click.Path(path_type=Path, dir_okay=False)
 _tier = click.option("--tier", type=click.IntRange(0, MAX_TIER), help="Vetting tier, 0 to 5.")
 _until = click.option("--vetted-until", metavar="INSTANT", help="When the vetting lapses, e.g. 2027-01-01T00:00:00Z.")
 _roles = click.option("--role", "roles", multiple=True, help="A role; give it again for more.")
+_publishing = click.option(
+    "--publishing-key", "publishing", multiple=True, help="For who publishes: the hybrid key, or a file with it."
+)
 _org = click.option("--org", help="Organisation unit.")
 
 
@@ -48,14 +53,25 @@ def people() -> None:
 @click.option("--passphrase-fd", type=int, help="Protect it with the passphrase that this open descriptor gives.")
 @json_option
 def keygen(out: Path, name: str, passphrase_fd: int | None, *, protect: bool, as_json: bool) -> None:
-    """Make a wallet with a new signing key, and print the public key for the roster or the genesis."""
+    """Make a wallet with new keys, and print the public ones, a line each: the signing key, then the publishing key.
+
+    Keep what it prints in a file: commands that want either key read it there.
+    """
     person = person_id(name)
     if protect or passphrase_fd is not None:
         with new_passphrase(passphrase_fd) as passphrase:
-            key = WalletFolder.create(out, person, os.urandom, passphrase=passphrase)
+            made = WalletFolder.create(out, person, os.urandom, passphrase=passphrase)
     else:
-        key = WalletFolder.create(out, person, os.urandom, passphrase=None)
-    show({"person": person, "key": str(key), "key_id": key.key_id, "wallet": str(out)}, str(key), as_json=as_json)
+        made = WalletFolder.create(out, person, os.urandom, passphrase=None)
+    data: Json = {
+        "person": person,
+        "key": str(made.key),
+        "key_id": made.key.key_id,
+        "publishing_key": str(made.publishing_key),
+        "publishing_key_id": made.publishing_key.key_id,
+        "wallet": str(out),
+    }
+    show(data, (str(made.key), str(made.publishing_key)), as_json=as_json)
 
 
 @people.command("certify")
@@ -167,7 +183,8 @@ def roster_new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> N
 @roster_group.command("add")
 @click.argument("file", type=_DRAFT)
 @click.option("--id", "name", required=True, help="The person's id.")
-@click.option("--key", "keys", multiple=True, required=True, help="Public signing key, ed25519:...")
+@click.option("--key", "keys", multiple=True, required=True, help="Public signing key, or a file with it.")
+@_publishing
 @_org
 @_roles
 @_tier
@@ -177,6 +194,7 @@ def roster_add(
     file: Path,
     name: str,
     keys: tuple[str, ...],
+    publishing: tuple[str, ...],
     org: str | None,
     roles: tuple[str, ...],
     tier: int | None,
@@ -195,7 +213,7 @@ def roster_add(
         org=org,
         active=True,
         roles=frozenset(roles),
-        keys=tuple(PublicKey.parse(key) for key in keys),
+        keys=_keys((), keys, publishing),
         vetting=Vetting(tier=tier, valid_until=parse_instant(vetted_until)),
     )
     _save(file, replace(draft, people=(*draft.people, added)), as_json=as_json)
@@ -205,7 +223,8 @@ def roster_add(
 @click.argument("file", type=_DRAFT)
 @click.option("--id", "name", required=True, help="The person's id.")
 @click.option("--active/--inactive", default=None, help="With us, or gone: a leaver loses everything at once.")
-@click.option("--key", "keys", multiple=True, help="Replaces all signing keys.")
+@click.option("--key", "keys", multiple=True, help="Replaces all keys, publishing keys too: a key or a file with it.")
+@_publishing
 @_org
 @_roles
 @_tier
@@ -215,6 +234,7 @@ def roster_set(
     file: Path,
     name: str,
     keys: tuple[str, ...],
+    publishing: tuple[str, ...],
     org: str | None,
     roles: tuple[str, ...],
     tier: int | None,
@@ -231,7 +251,7 @@ def roster_set(
         org=before.org if org is None else org,
         active=before.active if active is None else active,
         roles=frozenset(roles) if roles else before.roles,
-        keys=tuple(PublicKey.parse(key) for key in keys) if keys else before.keys,
+        keys=_keys(before.keys, keys, publishing),
         vetting=Vetting(
             tier=before.vetting.tier if tier is None else tier,
             valid_until=before.vetting.valid_until if vetted_until is None else parse_instant(vetted_until),
@@ -248,6 +268,15 @@ def roster_show(file: Path, *, as_json: bool) -> None:
     """Show a draft, or a signed roster."""
     draft = _load(file, signed=True)
     show(parse(draft.to_bytes()), summary(DocumentKind.ROSTER, draft), as_json=as_json)
+
+
+def _keys(before: tuple[PublicKey, ...], keys: Sequence[str], publishing: Sequence[str]) -> tuple[PublicKey, ...]:
+    signing = public_keys(keys, SignatureAlgorithm.ED25519)
+    hybrid = public_keys(publishing, SignatureAlgorithm.ED25519_ML_DSA_65)
+    # Both keys of a wallet follow from one seed: who replaces the signing key, because it was lost or stolen, must not
+    # leave the publishing key of the same seed in force.
+    kept = [key for key in before if not keys and not (publishing and key.hybrid)]
+    return (*kept, *signing, *hybrid)
 
 
 def _load(file: Path, *, signed: bool = False) -> Roster:

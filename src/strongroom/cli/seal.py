@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
+from typing import Final
 
 import click
 
 from strongroom.access.request import Purpose
 from strongroom.cli.asking import asking, why_options
-from strongroom.cli.output import show
-from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
+from strongroom.cli.output import progress_bar, show
+from strongroom.cli.sealed import read_recipient
+from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file, session
 from strongroom.client.publish import Waiting, publish
-from strongroom.client.wiring import seal as seal_directory
-from strongroom.core.canonical import Json
+from strongroom.client.unfinished import unfinished_name
+from strongroom.client.wiring import seal_to_directory
+from strongroom.core.canonical import Json, parse
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
+from strongroom.core.fields import Fields
 from strongroom.core.ids import model_id
+from strongroom.sealing.canary import MAX_CANARIES, Canary
 from strongroom.sealing.errors import DestinationExistsError
+
+MAX_CANARY_FILE: Final = 1 << 20
 
 
 @click.command("seal")
@@ -29,6 +33,17 @@ from strongroom.sealing.errors import DestinationExistsError
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The sealed directory to make.")
 @click.option("--replace", is_flag=True, help="Exchange what is at --out, in one step.")
 @click.option("--wait", is_flag=True, help="Where approvals are needed, wait for them.")
+@click.option(
+    "--to",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with a recipient's public key: opens it without the keeper, for good.",
+)
+@click.option(
+    "--canaries",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with what the model must answer after it is opened.",
+)
 @click.option("--window", help="How long the request holds, e.g. 8h.")
 @why_options(Purpose.PUBLISH)
 @as_wallet
@@ -43,28 +58,37 @@ def seal(
     purpose: str,
     ticket: str,
     justification: Path | None,
+    to: tuple[Path, ...],
+    canaries: Path | None,
     wallet: Path,
     passphrase_fd: int | None,
     replace: bool,
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Seal DIRECTORY as the model's next version and register it. The plaintext stays where it is."""
-    name = model_id(model)
-    if out.exists() and not replace:
-        raise DestinationExistsError(f"`{out}` is there already", remedy="choose another name, or give --replace")
+    """Seal DIRECTORY as the model's next version and register it. The plaintext stays where it is.
+
+    Interrupted, by whatever: run it again with the same --model and --out, and it goes on where it was.
+    """
+    name, place = model_id(model), out.absolute()
     if not any(directory.iterdir()):
         raise UsageError(f"`{directory}` is empty")
-    with session(wallet, passphrase_fd) as person, _progress() as progress:
+    with session(wallet, passphrase_fd) as person, progress_bar("sealing") as progress:
+        if out.exists() and not replace and person.wallet.kept(unfinished_name(name, str(place))) is None:
+            raise DestinationExistsError(f"`{out}` is there already", remedy="choose another name, or give --replace")
         made = publish(
             person,
-            directory,
-            out,
+            seal_to_directory(
+                directory,
+                place,
+                recipients=[read_recipient(file) for file in to],
+                canaries=_canaries(canaries) if canaries else (),
+                progress=progress,
+                replace=replace,
+            ),
             model=name,
+            place=str(place),
             asking=asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
-            seal_directory=seal_directory,
-            progress=progress,
-            replace=replace,
             waiting=Waiting(sleep=sleep, submitted=_submitted, missing=_missing) if wait else None,
         )
     data: Json = {
@@ -83,27 +107,14 @@ def seal(
     show(data, text, as_json=as_json)
 
 
+def _canaries(file: Path) -> tuple[Canary, ...]:
+    with Fields(parse(read_file(file, most=MAX_CANARY_FILE)), "canaries") as fields:
+        return fields.objects("canaries", Canary.read, most=MAX_CANARIES)
+
+
 def _submitted(digest: Digest, needed: int) -> None:
     click.echo(f"{needed} people must approve: strongroom approve {digest}", err=True)
 
 
 def _missing(what: str) -> None:
     click.echo(f"waiting: {what}", err=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], object] | None]:
-    """Show a bar on a terminal, and nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with click.progressbar(length=1, label="sealing", file=sys.stderr) as bar:
-        before = 0
-
-        def report(done: int, total: int) -> None:
-            nonlocal before
-            bar.length = total
-            bar.update(done - before)
-            before = done
-
-        yield report

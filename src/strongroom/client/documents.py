@@ -99,7 +99,7 @@ def summary(kind: DocumentKind, document: Document) -> tuple[str, ...]:
 def person_line(person: Person) -> str:
     """Return a person of a roster on one line."""
     standing = "" if person.active else " NOT ACTIVE"
-    keys = ", ".join(key.key_id for key in person.keys)
+    keys = ", ".join(f"{key.algorithm.value} {key.key_id}" for key in person.keys)
     return (
         f"  {person.id} of {person.org}{standing}: {', '.join(sorted(person.roles)) or 'no role'};"
         f" vetting tier {person.vetting.tier} until {format_instant(person.vetting.valid_until)}; keys {keys}"

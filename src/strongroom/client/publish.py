@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from strongroom.client.delivery import accept_for_sealing
-from strongroom.client.requests import Asking, ask_to_seal
+from strongroom.client.requests import Asking, ask_to_seal, require_own_key
 from strongroom.client.service import Session
+from strongroom.client.trust import Trust
+from strongroom.client.unfinished import Unfinished, unfinished_name
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import PendingError
-from strongroom.core.ids import ModelId, PersonId
+from strongroom.core.errors import DeniedError, PendingError
+from strongroom.core.ids import ModelId
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Signer
 from strongroom.keys.recipient import RecipientKey
-
-Progress = Callable[[int, int], object]
+from strongroom.sealing.write import VersionFacts
 
 
 class SealedResult(Protocol):
@@ -30,27 +30,9 @@ class SealedResult(Protocol):
         ...
 
 
-class SealDirectory(Protocol):
-    """Seals a directory; :func:`strongroom.sealing.adapters.directory.seal_directory` with its randomness given."""
-
-    def __call__(
-        self,
-        source: Path,
-        destination: Path,
-        *,
-        model: ModelId,
-        version: int,
-        predecessor: Digest | None,
-        genesis: Digest,
-        data_key: SecretBytes,
-        data_key_id: str,
-        signer: Signer,
-        publisher: PersonId,
-        progress: Progress | None,
-        replace: bool,
-    ) -> SealedResult:
-        """Seal ``source`` into ``destination``."""
-        ...
+SealVersion = Callable[[VersionFacts, SecretBytes, Signer], SealedResult]
+"""Seals the weights as the version that the facts describe, under the data key, and signs the manifest. Called again
+with the same facts and key after an interruption, it may go on where it was, or return what it had finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,27 +57,60 @@ class Published:
 
 
 def publish(
-    session: Session,
-    source: Path,
-    destination: Path,
-    *,
-    model: ModelId,
-    asking: Asking,
-    seal_directory: SealDirectory,
-    progress: Progress | None,
-    replace: bool,
-    waiting: Waiting | None,
+    session: Session, seal: SealVersion, *, model: ModelId, place: str, asking: Asking, waiting: Waiting | None
 ) -> Published:
-    """Seal ``source`` as the next version of ``model`` and register it.
+    """Have ``seal`` seal the next version of ``model`` to ``place``, and register it.
 
-    The recipient key lives in this process alone. So where approvals are needed the process has to wait for them; with
-    ``waiting`` None it doesn't begin.
+    The data key is kept in the wallet until then: called again for the same model and place, it goes on. Until the key
+    is there, the recipient key lives in this process alone. So where approvals are needed the process has to wait for
+    them; with ``waiting`` None it doesn't begin.
 
     :raises PendingError: approvals are needed and nobody may wait, or they didn't come in time.
-    :raises DeniedError: the keeper refuses.
+    :raises DeniedError: the roster doesn't list the wallet's publishing key, or the keeper refuses.
     :raises TamperedError: an answer isn't what this deployment's keeper or log signed.
     """
     trust = session.refresh()
+    # Asked before anything is submitted or sealed: the keeper would refuse the manifest when all the work is done.
+    identity = session.wallet.identity
+    require_own_key(trust, identity.person, identity.publishing_key, called="publishing key")
+    name = unfinished_name(model, place)
+    unfinished, data_key = _kept(session, trust, name) or _begin(session, trust, name, model, asking, waiting)
+    with data_key:
+        sealed = seal(unfinished.facts, data_key, session.wallet.publishing_signer())
+    try:
+        recorded = session.api.register(sealed.envelope, unfinished.request)
+    except DeniedError:
+        # Refused for good, e.g. because another version came first: the next call begins anew.
+        session.wallet.forget(name)
+        raise
+    session.wallet.forget(name)
+    return Published(
+        model=model,
+        version=unfinished.facts.version,
+        manifest=sealed.envelope.digest,
+        request=unfinished.request,
+        log_index=recorded.index,
+    )
+
+
+def _kept(session: Session, trust: Trust, name: str) -> tuple[Unfinished, SecretBytes] | None:
+    kept = session.wallet.kept(name)
+    if kept is None:
+        return None
+    unfinished, data_key = Unfinished.parse(kept[0]), kept[1]
+    current = trust.models.get(unfinished.facts.model)
+    # The version itself may be registered already, and only the answer lost: registering it again gives that answer.
+    if (current.version if current else 0) in {unfinished.facts.version - 1, unfinished.facts.version}:
+        return unfinished, data_key
+    data_key.wipe()
+    session.wallet.forget(name)
+    return None
+
+
+def _begin(
+    session: Session, trust: Trust, name: str, model: ModelId, asking: Asking, waiting: Waiting | None
+) -> tuple[Unfinished, SecretBytes]:
+    """Ask, wait for approvals, receive the data key, and keep it."""
     recipient = RecipientKey()
     request = ask_to_seal(trust, asking, model=model, recipient=recipient.digest)
     needed = session.approvals_needed(request, trust)
@@ -112,26 +127,14 @@ def publish(
     envelope = session.api.seal(request.digest, recipient.public)
     delivery, data_key = accept_for_sealing(envelope, trust.genesis, recipient, request)
     current = trust.models.get(model)
-    with data_key:
-        sealed = seal_directory(
-            source,
-            destination,
-            model=model,
-            version=request.version,
-            predecessor=current.manifest if current else None,
-            genesis=trust.genesis.digest,
-            data_key=data_key,
-            data_key_id=delivery.data_key,
-            signer=session.wallet.signer(),
-            publisher=session.wallet.identity.person,
-            progress=progress,
-            replace=replace,
-        )
-    recorded = session.api.register(sealed.envelope, request.digest)
-    return Published(
+    facts = VersionFacts(
+        genesis=trust.genesis.digest,
         model=model,
         version=request.version,
-        manifest=sealed.envelope.digest,
-        request=request.digest,
-        log_index=recorded.index,
+        predecessor=current.manifest if current else None,
+        data_key_id=delivery.data_key,
+        publisher=session.wallet.identity.person,
     )
+    unfinished = Unfinished(facts, request.digest)
+    session.wallet.keep(name, data_key, unfinished.to_bytes())
+    return unfinished, data_key

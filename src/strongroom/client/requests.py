@@ -205,8 +205,8 @@ def sign_request(request: Request, signer: Signer, trust: Trust) -> Envelope:
     return sign(REQUEST_TYPE, request.to_bytes(), signer)
 
 
-def require_own_key(trust: Trust, person: PersonId, key: PublicKey) -> Person:
-    """Return who a key belongs to.
+def require_own_key(trust: Trust, person: PersonId, key: PublicKey, *, called: str = "key") -> Person:
+    """Return who a key belongs to; ``called`` names it in the refusal.
 
     :raises DeniedError: the roster in force doesn't list it under this person, or the person left.
     """
@@ -214,7 +214,7 @@ def require_own_key(trust: Trust, person: PersonId, key: PublicKey) -> Person:
     found = next((listed for listed in roster.people if listed.id == person), None)
     if found is None or key not in found.keys or not found.active:
         raise DeniedError(
-            f"the roster in force doesn't list this wallet's key under an active `{person}`",
+            f"the roster in force doesn't list this wallet's {called} under an active `{person}`",
             reason="not-in-roster",
             remedy="have the root quorum sign a roster that does",
         )

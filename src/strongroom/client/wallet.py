@@ -15,10 +15,12 @@ from strongroom.core.errors import TamperedError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId, person_id
-from strongroom.core.signature import PublicKey, Signer
+from strongroom.core.secret import SecretBytes
+from strongroom.core.signature import MAX_KEY_TEXT, HybridSigner, PublicKey, Signer, derived_seed
 from strongroom.release.documents import DocumentKind
 
 MAX_WALLET_FILE: Final = 65536
+_PUBLISHING_SEED: Final = b"strongroom publishing key v1"
 EMPTY_LOG: Final = LogHead(size=0, root=Digest(DigestAlgorithm.SHA256, EMPTY_ROOT))
 
 
@@ -34,12 +36,25 @@ class PinnedGenesisError(TamperedError):
     code = "genesis-changed"
 
 
+def publishing_signer(seed: bytes) -> HybridSigner:
+    """Derive a person's publishing key from the seed of their signing key.
+
+    One secret is kept, protected and backed up instead of two. It's safe for the seed to serve both: Ed25519 hashes it
+    with SHA-512, this with HMAC-SHA-384 under a label. Who computes the private scalar from the Ed25519 public key, as
+    a quantum computer would, has half of a SHA-512 output, and not the seed.
+    """
+    return HybridSigner.from_seed(derived_seed(seed, _PUBLISHING_SEED))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Whose wallet it is. ``url`` and ``genesis`` are empty until the wallet is bound to a deployment."""
 
     person: PersonId
     key: PublicKey
+    """Signs requests and approvals."""
+    publishing_key: PublicKey
+    """Signs manifests: hybrid, because a manifest is believed for years."""
     url: str = ""
     genesis: Digest | None = None
 
@@ -54,6 +69,7 @@ class Identity:
             return cls(
                 person=fields.parsed("person", person_id),
                 key=fields.parsed("key", PublicKey.parse),
+                publishing_key=fields.parsed("publishing_key", PublicKey.parse, max_length=MAX_KEY_TEXT),
                 url=fields.text("url"),
                 genesis=fields.digest("genesis") if fields.optional("genesis") else None,
             )
@@ -65,6 +81,7 @@ class Identity:
                 "v": 1,
                 "person": self.person,
                 "key": str(self.key),
+                "publishing_key": str(self.publishing_key),
                 "url": self.url,
                 "genesis": str(self.genesis) if self.genesis else None,
             }
@@ -131,7 +148,11 @@ class Wallet(Protocol):
         ...
 
     def signer(self) -> Signer:
-        """Return the person's signing key; may ask for a passphrase."""
+        """Return the person's signing key, for requests and approvals; may ask for a passphrase."""
+        ...
+
+    def publishing_signer(self) -> Signer:
+        """Return the person's hybrid key, for manifests; may ask for a passphrase."""
         ...
 
     def seen(self) -> Seen:
@@ -140,6 +161,21 @@ class Wallet(Protocol):
 
     def remember(self, seen: Seen) -> None:
         """Make what was seen durable."""
+        ...
+
+    def keep(self, name: str, secret: SecretBytes, about: bytes) -> None:
+        """Make a secret durable, encrypted under the person's key; ``about`` is bound to it, in clear."""
+        ...
+
+    def kept(self, name: str) -> tuple[bytes, SecretBytes] | None:
+        """Return what :meth:`keep` kept, ``about`` first, or None.
+
+        :raises WalletError: it was changed, or is another person's.
+        """
+        ...
+
+    def forget(self, name: str) -> None:
+        """Remove what :meth:`keep` kept, if there is any."""
         ...
 
     def exclusive(self) -> AbstractContextManager[None]:

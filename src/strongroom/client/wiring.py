@@ -2,23 +2,76 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from strongroom.client.adapters.http import HttpTransport, mutual_tls
 from strongroom.client.adapters.wallet_folder import AskPassphrase, WalletFolder
 from strongroom.client.api import BrokerApi, Transport
-from strongroom.client.publish import SealDirectory
+from strongroom.client.publish import SealVersion
 from strongroom.client.service import Session
 from strongroom.core.clock import Clock, SystemClock
-from strongroom.sealing.adapters.directory import seal_directory
+from strongroom.core.errors import TamperedError
+from strongroom.core.secret import SecretBytes
+from strongroom.core.signature import Signer
+from strongroom.release.stanzas import stanzas_for
+from strongroom.sealing.adapters.directory import Progress, read_envelope, seal_directory
+from strongroom.sealing.canary import Canary
+from strongroom.sealing.manifest import ManifestExpectation, verify_manifest
+from strongroom.sealing.prelude import key_commitment
+from strongroom.sealing.write import SealedDirectory, VersionFacts
 
 Connect = Callable[[WalletFolder], Transport]
 
-seal: SealDirectory = functools.partial(seal_directory, random_bytes=os.urandom)
+
+def seal_to_directory(
+    source: Path,
+    destination: Path,
+    *,
+    recipients: Sequence[bytes],
+    canaries: Sequence[Canary],
+    progress: Progress | None,
+    replace: bool,
+) -> SealVersion:
+    """Return what seals ``source`` into ``destination``; called again after an interruption, it goes on.
+
+    ``recipients`` are public keys of those who open it without the keeper.
+    """
+
+    def seal(facts: VersionFacts, data_key: SecretBytes, signer: Signer) -> SealedDirectory:
+        finished = _finished(destination, facts, data_key, signer)
+        if finished is not None:
+            return finished
+        return seal_directory(
+            source,
+            destination,
+            facts=facts,
+            data_key=data_key,
+            signer=signer,
+            random_bytes=os.urandom,
+            canaries=canaries,
+            stanzas=stanzas_for(recipients, facts, data_key),
+            progress=progress,
+            replace=replace,
+        )
+
+    return seal
+
+
+def _finished(destination: Path, facts: VersionFacts, data_key: SecretBytes, signer: Signer) -> SealedDirectory | None:
+    """Return what is at ``destination`` if it is this very version, sealed before an interruption."""
+    if not destination.is_dir():
+        return None
+    envelope = read_envelope(destination)
+    expect = ManifestExpectation(genesis=facts.genesis, model=facts.model, version=facts.version, digest=None)
+    try:
+        manifest = verify_manifest(envelope, signer.public_key, expect=expect)
+    except TamperedError:  # an older version, or somebody else's: it's about to be replaced
+        return None
+    same = (manifest.data_key_id, manifest.commitment) == (facts.data_key_id, key_commitment(data_key))
+    return SealedDirectory(manifest, envelope) if same else None
 
 
 def connect(wallet: WalletFolder) -> HttpTransport:

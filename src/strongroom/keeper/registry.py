@@ -119,13 +119,14 @@ async def register_version(keeper: Keeper, manifest: Envelope, request: Digest) 
     if publisher.id != made.requester:
         raise DeniedError("the manifest's publisher didn't ask for its data key", reason="other-publisher")
     signers = {signature.key_id for signature in manifest.signatures}
-    key = next((key for key in publisher.keys if key.key_id in signers), None)
-    if key is None:
+    # The publisher's hybrid key before any other: with none, the manifest is refused for what is wrong with it.
+    keys = sorted((key for key in publisher.keys if key.key_id in signers), key=lambda key: not key.hybrid)
+    if not keys:
         raise DeniedError("the manifest isn't signed by its publisher", reason="other-publisher")
     expected = ManifestExpectation(
         genesis=keeper.genesis.digest, model=claimed.model, version=claimed.version, digest=None
     )
-    verified = verify_manifest(manifest, key, expect=expected)
+    verified = verify_manifest(manifest, keys[0], expect=expected)
     facts: dict[str, Fact] = {
         "request": request,
         "model": verified.model,
@@ -133,7 +134,7 @@ async def register_version(keeper: Keeper, manifest: Envelope, request: Digest) 
         "manifest": verified.digest,
         "predecessor": verified.predecessor,
         "publisher": publisher.id,
-        "publisher_key": key,
+        "publisher_key": keys[0],
         "data_key": verified.data_key_id,
     }
     return await keeper.record_pinned(EventName.VERSION_REGISTERED, facts)

@@ -13,7 +13,7 @@ from strongroom.core.envelope import payload_type
 from strongroom.core.errors import MalformedError, NotFoundError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import KeyId, PersonId, person_id
-from strongroom.core.signature import PublicKey
+from strongroom.core.signature import MAX_KEY_TEXT, PublicKey
 
 ROSTER_TYPE: Final = payload_type("roster.v1")
 MAX_PEOPLE: Final = 2000
@@ -43,7 +43,11 @@ class Vetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """One person: an id, the organisation unit, roles, signing keys, vetting, and whether they are with us."""
+    """One person: an id, the organisation unit, roles, signing keys, vetting, and whether they are with us.
+
+    Who publishes has a hybrid key beside the plain one. All keys of a person are that one person: a quorum counts
+    people, never keys.
+    """
 
     id: PersonId
     org: str
@@ -63,7 +67,7 @@ class Person:
             org=fields.text("org", max_length=64),
             active=fields.boolean("active"),
             roles=frozenset(_role(text) for text in fields.texts("roles", most=MAX_ROLES)),
-            keys=tuple(PublicKey.parse(text) for text in fields.texts("keys", most=MAX_KEYS)),
+            keys=tuple(PublicKey.parse(text) for text in fields.texts("keys", most=MAX_KEYS, max_length=MAX_KEY_TEXT)),
             vetting=_vetting(fields.child("vetting")),
         )
         if not person.keys:

@@ -7,10 +7,15 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -18,14 +23,21 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from strongroom.client.wallet import MAX_WALLET_FILE, Identity, PinnedGenesisError, Seen, WalletError
+from strongroom.client.wallet import (
+    MAX_WALLET_FILE,
+    Identity,
+    PinnedGenesisError,
+    Seen,
+    WalletError,
+    publishing_signer,
+)
 from strongroom.core.digest import Digest
 from strongroom.core.errors import LockedError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
-from strongroom.core.signature import Ed25519Signer, PublicKey, Signer
+from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey, Signer
 from strongroom.keys.adapters.local import Argon2Cost, unwrap_with_passphrase, wrap_with_passphrase
 from strongroom.keys.wrapping import KeyKind, RandomBytes, WrapPurpose, new_key
 
@@ -37,6 +49,8 @@ TLS_AUTHORITY: Final = "ca.crt"
 GENESIS: Final = "genesis.json"
 SEEN: Final = "seen.json"
 _LOCK: Final = ".lock"
+_NONCE: Final = 12
+_KEEPING_LABEL: Final = b"strongroom wallet keeping v1"
 _NO_DEPLOYMENT: Final = Digest.of(b"strongroom/wallet/v1")
 """A person's key is made before any deployment is known; it belongs to none."""
 
@@ -49,13 +63,22 @@ class WrongWalletPassphraseError(LockedError):
     code = "wrong-wallet-passphrase"
 
 
+class _Opened(NamedTuple):
+    """What follows from the wallet's one seed."""
+
+    signer: Ed25519Signer
+    publishing: HybridSigner
+    keeping: AESGCM
+    """Encrypts what is kept between two runs of a command."""
+
+
 class WalletFolder:
     """A wallet in a folder. ``passphrase`` is asked only when the signing key is protected by one, and only once."""
 
     def __init__(self, path: Path, passphrase: AskPassphrase) -> None:
         self.path = path
         self._passphrase = passphrase
-        self._signer: Signer | None = None
+        self._keys: _Opened | None = None
         _check_folder(path)
         self.identity = Identity.parse(self.read(IDENTITY))
 
@@ -68,8 +91,8 @@ class WalletFolder:
         *,
         passphrase: SecretBytes | None,
         cost: Argon2Cost | None = None,
-    ) -> PublicKey:
-        """Make a wallet with a new signing key; returns the public key.
+    ) -> Identity:
+        """Make a wallet with a new signing key and the publishing key that follows from it; returns the public halves.
 
         :raises WalletError: there is one at ``path`` already.
         :raises UsageError: the passphrase is too short.
@@ -81,14 +104,16 @@ class WalletFolder:
         with new_key(random_bytes) as seed:
             private = Ed25519PrivateKey.from_private_bytes(bytes(seed.reveal(TOKEN)))
             public = Ed25519Signer(private).public_key
+            publishing = publishing_signer(bytes(seed.reveal(TOKEN))).public_key
             if passphrase is None:
                 stored = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             else:
                 # PKCS#8's own encryption stretches a passphrase by a few thousand rounds; Argon2id holds out longer.
                 stored = wrap_with_passphrase(seed, passphrase, _purpose(public), random_bytes, cost or Argon2Cost())
         _write(path, SIGNING_KEY, stored)
-        _write(path, IDENTITY, Identity(person=person, key=public).to_bytes())
-        return public
+        identity = Identity(person=person, key=public, publishing_key=publishing)
+        _write(path, IDENTITY, identity.to_bytes())
+        return identity
 
     def bind(self, url: str, genesis: Genesis, authority: bytes) -> None:
         """Pin a deployment: its address, its genesis, and the certificate authority of its server.
@@ -103,7 +128,7 @@ class WalletFolder:
             )
         _write(self.path, GENESIS, genesis.to_bytes())
         _write(self.path, TLS_AUTHORITY, authority)
-        bound = Identity(person=self.identity.person, key=self.identity.key, url=url, genesis=genesis.digest)
+        bound = replace(self.identity, url=url, genesis=genesis.digest)
         _write(self.path, IDENTITY, bound.to_bytes())
         self.identity = bound
 
@@ -136,11 +161,32 @@ class WalletFolder:
         :raises WrongWalletPassphraseError: the passphrase doesn't open it.
         :raises WalletError: it isn't the key that the identity names.
         """
-        if self._signer is None:
-            self._signer = self._open_key()
-        return self._signer
+        return self._opened().signer
 
-    def _open_key(self) -> Signer:
+    def publishing_signer(self) -> Signer:
+        """Return the publishing key.
+
+        :raises WrongWalletPassphraseError: the passphrase doesn't open the wallet's key.
+        :raises WalletError: it isn't the key that the identity names.
+        """
+        return self._opened().publishing
+
+    def _opened(self) -> _Opened:
+        if self._keys is None:
+            with self._seed() as seed:
+                revealed = bytes(seed.reveal(TOKEN))
+                keys = _Opened(
+                    Ed25519Signer.from_seed(revealed),
+                    publishing_signer(revealed),
+                    AESGCM(HKDFExpand(hashes.SHA384(), 32, _KEEPING_LABEL).derive(revealed)),
+                )
+            found = keys.signer.public_key, keys.publishing.public_key
+            if found != (self.identity.key, self.identity.publishing_key):
+                raise WalletError(f"`{SIGNING_KEY}` isn't the key that `{IDENTITY}` names")
+            self._keys = keys
+        return self._keys
+
+    def _seed(self) -> SecretBytes:
         stored = self.read(SIGNING_KEY)
         if stored.startswith(b"-----BEGIN"):
             try:
@@ -149,21 +195,15 @@ class WalletFolder:
                 raise WalletError(f"`{SIGNING_KEY}` isn't a private key") from None
             if not isinstance(private, Ed25519PrivateKey):
                 raise WalletError(f"`{SIGNING_KEY}` isn't an Ed25519 key")
-            signer = Ed25519Signer(private)
-        else:
-            with self._passphrase() as passphrase:
-                try:
-                    seed = unwrap_with_passphrase(stored, passphrase, _purpose(self.identity.key))
-                except LockedError:
-                    raise WrongWalletPassphraseError(
-                        "the passphrase doesn't open the signing key",
-                        remedy="try again; a changed key file looks the same",
-                    ) from None
-            with seed:
-                signer = Ed25519Signer.from_seed(bytes(seed.reveal(TOKEN)))
-        if signer.public_key != self.identity.key:
-            raise WalletError(f"`{SIGNING_KEY}` isn't the key that `{IDENTITY}` names")
-        return signer
+            return SecretBytes(bytearray(private.private_bytes_raw()))
+        with self._passphrase() as passphrase:
+            try:
+                return unwrap_with_passphrase(stored, passphrase, _purpose(self.identity.key))
+            except LockedError:
+                raise WrongWalletPassphraseError(
+                    "the passphrase doesn't open the signing key",
+                    remedy="try again; a changed key file looks the same",
+                ) from None
 
     def seen(self) -> Seen:
         """Return what was seen last; nothing, for a new wallet."""
@@ -175,6 +215,34 @@ class WalletFolder:
     def remember(self, seen: Seen) -> None:
         """Make what was seen durable before anything rests on it."""
         _write(self.path, SEEN, seen.to_bytes())
+
+    def keep(self, name: str, secret: SecretBytes, about: bytes) -> None:
+        """Make a secret durable, encrypted under a key that follows from the person's seed."""
+        nonce = os.urandom(_NONCE)
+        sealed = self._opened().keeping.encrypt(nonce, bytes(secret.reveal(TOKEN)), _bound(name, about))
+        _write(self.path, _kept_file(name), len(about).to_bytes(4, "big") + about + nonce + sealed)
+
+    def kept(self, name: str) -> tuple[bytes, SecretBytes] | None:
+        """Return what was kept under ``name``, or None.
+
+        :raises WalletError: it was changed, or is another person's.
+        """
+        try:
+            data = self.read(_kept_file(name))
+        except FileMissingError:
+            return None
+        end = 4 + int.from_bytes(data[:4], "big")
+        about, nonce, sealed = data[4:end], data[end : end + _NONCE], data[end + _NONCE :]
+        try:
+            return about, SecretBytes(bytearray(self._opened().keeping.decrypt(nonce, sealed, _bound(name, about))))
+        except (InvalidTag, ValueError):
+            raise WalletError(
+                f"`{_kept_file(name)}` in the wallet was changed", remedy="remove it; what it kept is lost"
+            ) from None
+
+    def forget(self, name: str) -> None:
+        """Remove what was kept under ``name``."""
+        (self.path / _kept_file(name)).unlink(missing_ok=True)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -224,6 +292,14 @@ class FileMissingError(WalletError):
     """A file of the wallet isn't there."""
 
     code = "wallet-file-missing"
+
+
+def _kept_file(name: str) -> str:
+    return f"kept-{name}"
+
+
+def _bound(name: str, about: bytes) -> bytes:
+    return b"%d %s " % (len(name), name.encode()) + about
 
 
 def _purpose(key: PublicKey) -> WrapPurpose:
