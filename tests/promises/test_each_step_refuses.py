@@ -18,7 +18,7 @@ from strongroom.keys.recipient import RecipientKey
 from strongroom.release.challenge import CHALLENGE_SECONDS
 from strongroom.release.dossier import Dossier
 from strongroom.release.steps import ReleaseRefusedError
-from support.deployment import DAY, signer
+from support.deployment import DAY, publisher, signer
 from support.room import MANIFEST, Room
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
@@ -98,7 +98,7 @@ def test_step_4_5_an_older_version_isn_t_released_once_a_newer_is_registered() -
                 "manifest": Digest.of(b"manifest 2"),
                 "predecessor": MANIFEST,
                 "publisher": "dana",
-                "publisher_key": signer("dana").public_key,
+                "publisher_key": publisher("dana").public_key,
                 "data_key": wrapped.data_key,
             },
         )

@@ -22,11 +22,12 @@ from strongroom.audit.wiring import create_log_key
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
-from strongroom.core.signature import Ed25519Signer, PublicKey
+from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey
 
 AT: Final = 1_795_471_717
 ORIGIN: Final = "vault.example/log"
 LOG_SIGNER: Final = Ed25519Signer.from_seed(b"L" * 32)
+PUBLISHER: Final = HybridSigner.from_seed(b"P" * 32)
 KEEPER: Final = Ed25519Signer.from_seed(b"K" * 32)
 LOG_KEY: Final = VerifierKey(ORIGIN, LOG_SIGNER.public_key)
 
@@ -43,7 +44,7 @@ _SAMPLES: Final[dict[Kind, Fact]] = {
     Kind.PERSONS: ("erin", "frank"),
     Kind.PLATFORM: "tpm-" + "5a" * 32,
     Kind.IMAGE: "embedder",
-    Kind.PUBLIC_KEY: KEEPER.public_key,
+    Kind.PUBLIC_KEY: PUBLISHER.public_key,
 }
 
 

@@ -40,7 +40,7 @@ from strongroom.personnel.roster import ROSTER_TYPE, Roster
 from strongroom.release.delivery import Delivery, accept
 from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
-from support.deployment import CHEAP, DAY, LEVEL, MODEL, PASSPHRASE, PEOPLE, ROOTS, person, rules, signer
+from support.deployment import CHEAP, DAY, LEVEL, MODEL, PASSPHRASE, PEOPLE, ROOTS, person, publisher, rules, signer
 
 IMAGE = ImageId("embedder")
 MANIFEST = Digest.of(b"manifest")
@@ -201,7 +201,7 @@ class Room:
             "manifest": MANIFEST,
             "predecessor": None,
             "publisher": "dana",
-            "publisher_key": signer("dana").public_key,
+            "publisher_key": publisher("dana").public_key,
             "data_key": self.wrapped.data_key,
         }
         await self.keeper.record_pinned(EventName.VERSION_REGISTERED, facts)

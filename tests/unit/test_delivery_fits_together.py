@@ -15,12 +15,13 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
-from strongroom.core.signature import Ed25519Signer, SignatureError
+from strongroom.core.signature import Ed25519Signer, HybridSigner, SignatureError
 from strongroom.keys.recipient import DeliveryError, RecipientKey
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery, DeliveryMismatchError, accept
 
 KEEPER = Ed25519Signer.from_seed(b"K" * 32)
 THIEF = Ed25519Signer.from_seed(b"T" * 32)
+PUBLISHER = HybridSigner.from_seed(b"P" * 32)
 GENESIS = Genesis(
     deployment="test",
     created=1_795_000_000,
@@ -43,7 +44,7 @@ def delivery_to(key: RecipientKey) -> Delivery:
         model=ATLAS,
         version=2,
         manifest=Digest.of(b"manifest"),
-        publisher_key=THIEF.public_key,
+        publisher_key=PUBLISHER.public_key,
         data_key="dk-1",
         recipient=key.digest,
         log_index=41,
@@ -68,7 +69,7 @@ CHANGES: dict[str, object] = {
     "model": ModelId("borea"),
     "version": 3,
     "manifest": Digest.of(b"x"),
-    "publisher_key": KEEPER.public_key,
+    "publisher_key": HybridSigner.from_seed(b"x" * 32).public_key,
     "data_key": "dk-2",
     "recipient": Digest.of(b"x"),
     "log_index": 42,

@@ -12,7 +12,7 @@ from strongroom.audit.facts import Fact, Producer, producer_of
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PlatformId
-from strongroom.core.signature import Ed25519Signer
+from strongroom.core.signature import Ed25519Signer, HybridSigner
 from strongroom.release.ledger import Ledger, LedgerError
 
 KEEPER = Ed25519Signer.from_seed(b"K" * 32)
@@ -146,7 +146,7 @@ def test_versions_are_registered_in_order() -> None:
         "manifest": Digest.of(b"manifest"),
         "predecessor": None,
         "publisher": "dana",
-        "publisher_key": KEEPER.public_key,
+        "publisher_key": HybridSigner.from_seed(b"P" * 32).public_key,
         "data_key": "dk-1",
     }
     for version in (0, 2):

@@ -10,7 +10,7 @@ from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.ids import KeyId, PersonId
-from strongroom.core.signature import Ed25519Signer, PublicKey
+from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey
 from strongroom.personnel.roster import MAX_KEYS, Person, Roster, UnknownPersonError, Vetting
 
 AT = 1_795_000_000
@@ -63,6 +63,16 @@ def test_a_key_under_two_people_is_refused() -> None:
     ):
         with pytest.raises(MalformedError, match="one key twice"):
             Roster.parse(replace(FIRST, people=people).to_bytes())
+
+
+def test_a_person_lists_a_publishing_key_that_nobody_else_may_list() -> None:
+    hybrid = HybridSigner.from_seed(b"h" * 32).public_key
+    dana, sam = (replace(one, keys=(*one.keys, hybrid)) for one in FIRST.people)
+    made = replace(FIRST, people=(dana, FIRST.people[1]))
+    assert Roster.parse(made.to_bytes()) == made
+    assert made.holder(hybrid.key_id) == (dana, hybrid)
+    with pytest.raises(MalformedError, match="one key twice"):
+        Roster.parse(replace(FIRST, people=(dana, sam)).to_bytes())
 
 
 def test_a_person_twice_is_refused() -> None:

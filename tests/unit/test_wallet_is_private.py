@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,26 @@ def test_a_new_wallet_is_private_and_signs(folder: Path) -> None:
     assert signer.public_key == wallet.identity.key
 
 
+def test_one_secret_gives_both_keys_and_neither_the_other(folder: Path) -> None:
+    wallet = WalletFolder(folder, never)
+    publishing = wallet.publishing_signer()
+    publishing.public_key.verify(publishing.sign(b"text"), b"text")
+    assert publishing.public_key == wallet.identity.publishing_key
+    assert publishing.public_key.hybrid
+    assert not wallet.signer().public_key.hybrid
+    assert publishing.public_key.raw[:32] != wallet.signer().public_key.raw
+    assert WalletFolder(folder, never).publishing_signer().public_key == publishing.public_key
+
+
+def test_a_publishing_key_that_is_not_the_secret_s_is_noticed(folder: Path, tmp_path: Path) -> None:
+    other = WalletFolder.create(tmp_path / "sam", PersonId("sam"), os.urandom, passphrase=None)
+    identity = replace(WalletFolder(folder, never).identity, publishing_key=other.publishing_key)
+    (folder / "identity.json").write_bytes(identity.to_bytes())
+    for ask in (WalletFolder(folder, never).signer, WalletFolder(folder, never).publishing_signer):
+        with pytest.raises(WalletError, match="isn't the key"):
+            ask()
+
+
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o710, 0o701])
 def test_a_folder_open_to_others_is_refused(folder: Path, mode: int) -> None:
     folder.chmod(mode)
@@ -107,9 +128,12 @@ def test_another_key_in_the_file_is_noticed(folder: Path, tmp_path: Path) -> Non
 def test_a_protected_key_needs_its_passphrase(tmp_path: Path) -> None:
     path = tmp_path / "root"
     with asked() as passphrase:
-        key = WalletFolder.create(path, PersonId("root"), os.urandom, passphrase=passphrase, cost=CHEAP)
+        made = WalletFolder.create(path, PersonId("root"), os.urandom, passphrase=passphrase, cost=CHEAP)
     assert b"PRIVATE KEY" not in (path / "signing.key").read_bytes()
-    assert WalletFolder(path, asked).signer().public_key == key
+    prompts = iter([asked()])
+    wallet = WalletFolder(path, lambda: next(prompts))
+    assert wallet.signer().public_key == made.key
+    assert wallet.publishing_signer().public_key == made.publishing_key
     with pytest.raises(WrongWalletPassphraseError):
         WalletFolder(path, lambda: asked(b"five random words would be worse")).signer()
 
