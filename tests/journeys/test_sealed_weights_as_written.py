@@ -23,7 +23,7 @@ def test_the_page_leads_from_training_to_serving(tmp_path: Path) -> None:
     }
     said = ""
     blocks = BLOCK.findall(PAGE.read_text("utf-8"))
-    assert [kind for kind, _text in blocks] == ["sh", "python", "sh", "python", "sh", "python"]
+    assert [kind for kind, _text in blocks] == ["sh", "python", "sh", "python", "python", "sh", "python"]
     for kind, text in blocks:
         program = ["bash", "-euo", "pipefail", "-c", text] if kind == "sh" else [sys.executable, "-c", text]
         done = subprocess.run(program, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True)
