@@ -22,7 +22,7 @@ from strongroom.sealing.tree import Tree, leaf
 
 RandomBytes = Callable[[int], bytes]
 Allocate = Callable[[int], memoryview]
-"""Makes a writable buffer of that many zero bytes; adapters give memory that core dumps leave out."""
+"""Makes a writable buffer, not cleared: who asks fills or wipes it. Adapters give memory that core dumps leave out."""
 Put = Callable[[int, memoryview], object]
 """Takes all of the bytes for that offset of the object. Called from the pool's threads, in any order."""
 _SLOTS: Final = 8

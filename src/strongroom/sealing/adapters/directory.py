@@ -97,7 +97,7 @@ def seal_directory(
                 journal.remove_others(objects)
                 return writer.finish(signer, canaries=canaries, stanzas=stanzas)
             except BaseException as error:
-                # The source changed, or the destination appeared: what was made is of no use. Nothing is of none, too.
+                # The source changed, the destination appeared, or nothing was begun: nothing to go on from.
                 if isinstance(error, ConflictError) or journal.empty:
                     target.discard()
                 raise
