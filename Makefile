@@ -44,10 +44,10 @@ format: $(SETUP) ## rewrite files in the house style
 	$(BIN)/ruff format .
 
 test: $(SETUP) ## the tests, without those marked heavy
-	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "not heavy"
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not heavy"
 
 test-all: $(SETUP) ## all tests
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 demo: $(SETUP) ## seal, approve, attest, release, run and refuse, on this machine
 	$(BIN)/python demo/demo.py

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from strongroom.core.extras import need
 from strongroom.loaders import seal_to
-from strongroom.loaders.extras import need
 from support.sealed import content
 from support.sealed_access import publishing
 

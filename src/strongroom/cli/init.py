@@ -16,7 +16,7 @@ from strongroom.cli.passphrase import new_passphrase
 from strongroom.cli.public_keys import public_keys
 from strongroom.core.errors import ConflictError
 from strongroom.core.genesis import Genesis
-from strongroom.core.signature import SignatureAlgorithm
+from strongroom.core.signature import SIGNING_ALGORITHMS
 from strongroom.keeper.wiring import found_keeper
 from strongroom.keys.adapters.local import Argon2Cost
 
@@ -52,7 +52,7 @@ def init(
     home = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link at the end
     if home.exists():
         raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
-    keys = public_keys(roots, SignatureAlgorithm.ED25519)
+    keys = public_keys(roots, *SIGNING_ALGORITHMS)
     staging = home.with_name(f".{home.name}.founding")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700, parents=True)

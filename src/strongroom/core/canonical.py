@@ -16,6 +16,8 @@ from strongroom.core.errors import MalformedError
 MAX_DEPTH: Final = 32
 MAX_BYTES: Final = 1 << 20
 MAX_INTEGER: Final = 2**53 - 1
+# Nothing is nested in itself: that was refused as too deep before anything is written.
+_PLAIN: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)
 
 Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
 
@@ -25,7 +27,7 @@ def encode(value: Json) -> bytes:
 
     :raises MalformedError: a float, a foreign type, an integer out of range or too deep a nesting.
     """
-    return _write(value, plain=_check(value, MAX_DEPTH))
+    return _write(value, plain=_check(value))
 
 
 def _write(value: Json, *, plain: bool) -> bytes:
@@ -33,7 +35,7 @@ def _write(value: Json, *, plain: bool) -> bytes:
         if plain:
             # Equal to RFC 8785 and ten times faster: without floats only the order of names could differ, and ASCII
             # names sort alike by code point and by UTF-16 unit. A property test compares both encoders.
-            return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+            return _PLAIN.encode(value).encode()
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError):
         raise MalformedError("the value can't be written as canonical JSON (RFC 8785)") from None
@@ -72,7 +74,7 @@ def _parse(data: bytes, max_bytes: int) -> tuple[Json, bool]:
         )
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError):
         raise MalformedError("the bytes aren't JSON text") from None
-    return value, _check(value, MAX_DEPTH)
+    return value, _check(value)
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -87,25 +89,33 @@ def _refuse_number(_text: str) -> Json:
     raise MalformedError("a signed object holds integers only, no floats")
 
 
-def _check(value: Json, depth: int) -> bool:
-    """Check a value; returns whether every name in it is ASCII."""
-    if depth == 0:
-        raise MalformedError(f"the JSON value is nested deeper than {MAX_DEPTH}")
-    match value:
-        case None | bool() | str():
-            return True
-        case int():
-            if not -MAX_INTEGER <= value <= MAX_INTEGER:
-                raise MalformedError("an integer is outside +-(2^53 - 1)")
-            return True
-        case list():
-            return all([_check(item, depth - 1) for item in value])  # noqa: C419 - every item is to be checked
-        case dict():
-            plain = True
-            for name, item in value.items():
-                if not isinstance(name, str):
-                    raise MalformedError("a JSON object's names are strings")
-                plain &= _check(item, depth - 1) and name.isascii()
+def _check(value: Json) -> bool:
+    """Check a value, one level of nesting after the other; returns whether every name in it is ASCII."""
+    plain = True
+    level: list[Json] = [value]
+    for _depth in range(MAX_DEPTH):
+        below: list[Json] = []
+        for item in level:
+            if isinstance(item, (str, bool)) or item is None:
+                continue
+            if isinstance(item, dict):
+                for name in item:
+                    if not isinstance(name, str):
+                        raise MalformedError("a JSON object's names are strings")
+                    plain = plain and name.isascii()
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+            else:
+                _check_integer(item)
+        if not below:
             return plain
-        case _:
-            raise MalformedError(f"`{type(value).__name__}` has no canonical JSON form")
+        level = below
+    raise MalformedError(f"the JSON value is nested deeper than {MAX_DEPTH}")
+
+
+def _check_integer(value: object) -> None:
+    if not isinstance(value, int):
+        raise MalformedError(f"`{type(value).__name__}` has no canonical JSON form")
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise MalformedError("an integer is outside +-(2^53 - 1)")

@@ -44,7 +44,8 @@ class FixedClock:
 
 def format_instant(at: Instant) -> str:
     """Write an instant as ``2026-11-23T22:08:37Z``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime: it writes the year 900 with three digits, which nobody reads back.
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def parse_instant(text: str) -> Instant:

@@ -12,7 +12,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
-from strongroom.core.signature import MAX_KEY_TEXT, PublicKey, SignatureAlgorithm
+from strongroom.core.signature import MAX_KEY_TEXT, SIGNING_ALGORITHMS, PublicKey, SignatureAlgorithm
 
 MAX_ROOT_KEYS: Final = 16
 
@@ -45,7 +45,7 @@ class Genesis:
                 deployment=fields.text("deployment", max_length=64),
                 created=fields.instant("created"),
                 root_keys=tuple(
-                    _plain(text) for text in fields.texts("root_keys", most=MAX_ROOT_KEYS, max_length=MAX_KEY_TEXT)
+                    _holder(text) for text in fields.texts("root_keys", most=MAX_ROOT_KEYS, max_length=MAX_KEY_TEXT)
                 ),
                 root_threshold=fields.integer("root_threshold", least=1, most=MAX_ROOT_KEYS),
                 keeper_key=fields.parsed("keeper_key", _plain, max_length=MAX_KEY_TEXT),
@@ -87,10 +87,20 @@ class Genesis:
 
 
 def _plain(text: str) -> PublicKey:
-    # The log's notes and entries hold Ed25519 signatures alone, and a root holder's wallet signs with its plain key.
+    # The log's notes and entries hold Ed25519 signatures alone.
     key = PublicKey.parse(text)
     if key.algorithm is not SignatureAlgorithm.ED25519:
-        raise MalformedError(f"a genesis names keys of the form `{SignatureAlgorithm.ED25519.value}:<base64>` alone")
+        raise MalformedError(
+            f"a genesis names keys of keeper and log of the form `{SignatureAlgorithm.ED25519.value}:<base64>` alone"
+        )
+    return key
+
+
+def _holder(text: str) -> PublicKey:
+    # A root holder signs with a wallet's plain key or with a security key.
+    key = PublicKey.parse(text)
+    if key.algorithm not in SIGNING_ALGORITHMS:
+        raise MalformedError(f"a genesis names no root key of the form `{key.algorithm.value}:<base64>`")
     return key
 
 

@@ -1,10 +1,14 @@
-"""Signing keys and signatures: Ed25519 (RFC 8032), and its hybrid with ML-DSA-65 (FIPS 204), of which both halves hold.
+"""Signing keys and signatures: Ed25519 (RFC 8032), its hybrid with ML-DSA-65 (FIPS 204), of which both halves hold, and
+the keys that security keys hold (WebAuthn), on P-256 or Ed25519.
 
 The algorithm travels with the key, never with the signature: a signature that named its own algorithm would let an
 attacker choose how it is checked.
 
 In the hybrid, each half signs a label, the digest of the whole public key, and the message. So neither half is a
 signature of its own under any other algorithm, and halves of two keys can't be put together.
+
+A security key's signature is of another form than a key file's, and covers the message by its SHA-256 only; see
+:mod:`strongroom.core.webauthn`. So no signature of one algorithm is one under another, even with the same curve.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.errors import MalformedError, TamperedError
 from strongroom.core.ids import KeyId
+from strongroom.core.webauthn import ED25519_POINT_BYTES, P256_POINT_BYTES, AssertionRefusedError, CredentialKey
 
 SEED_BYTES: Final = 32
 ED25519_KEY_BYTES: Final = 32
@@ -43,9 +48,21 @@ class SignatureAlgorithm(StrEnum):
 
     ED25519 = "ed25519"
     ED25519_ML_DSA_65 = "ed25519-ml-dsa-65"
+    WEBAUTHN_ES256 = "webauthn-es256"
+    WEBAUTHN_ED25519 = "webauthn-ed25519"
 
 
 _HYBRID: Final = SignatureAlgorithm.ED25519_ML_DSA_65
+_POINT_BYTES: Final = {
+    SignatureAlgorithm.WEBAUTHN_ES256: P256_POINT_BYTES,
+    SignatureAlgorithm.WEBAUTHN_ED25519: ED25519_POINT_BYTES,
+}
+SIGNING_ALGORITHMS: Final = (
+    SignatureAlgorithm.ED25519,
+    SignatureAlgorithm.WEBAUTHN_ES256,
+    SignatureAlgorithm.WEBAUTHN_ED25519,
+)
+"""What a person signs requests, approvals and root documents with: a key file or a security key."""
 
 
 class SignatureError(TamperedError):
@@ -56,7 +73,11 @@ class SignatureError(TamperedError):
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A public signing key, written ``<algorithm>:<base64>``: of 32 bytes, or of 32 + 1,952 for the hybrid."""
+    """A public signing key, written ``<algorithm>:<base64>``.
+
+    The bytes: 32 for Ed25519; 32 + 1,952 for the hybrid; for a security key, a length byte, the relying party's name
+    and the point (:class:`strongroom.core.webauthn.CredentialKey`).
+    """
 
     algorithm: SignatureAlgorithm
     raw: bytes
@@ -65,7 +86,7 @@ class PublicKey:
     def parse(cls, text: str) -> PublicKey:
         """Read the text form.
 
-        :raises MalformedError: unknown algorithm, wrong length, or not a curve point.
+        :raises MalformedError: unknown algorithm, wrong length, not a curve point, or not a relying party.
         """
         name, _, encoded = text.partition(":")
         try:
@@ -74,6 +95,9 @@ class PublicKey:
             forms = " or ".join(f"`{known.value}:<base64>`" for known in SignatureAlgorithm)
             raise MalformedError(f"a public key must be written {forms}") from None
         raw = from_base64(encoded)
+        if algorithm in _POINT_BYTES:
+            CredentialKey.parse(raw, point_bytes=_POINT_BYTES[algorithm])
+            return cls(algorithm, raw)
         try:
             Ed25519PublicKey.from_public_bytes(raw[:ED25519_KEY_BYTES] if algorithm is _HYBRID else raw)
             if algorithm is _HYBRID:
@@ -82,10 +106,31 @@ class PublicKey:
             raise MalformedError(f"the bytes aren't a public key of the form `{algorithm.value}`") from None
         return cls(algorithm, raw)
 
+    @classmethod
+    def of_credential(cls, credential: CredentialKey) -> PublicKey:
+        """Return a security key's public key; the length of its point says which algorithm."""
+        found = next(name for name, size in _POINT_BYTES.items() if size == len(credential.point))
+        return cls(found, credential.to_bytes())
+
     @property
     def hybrid(self) -> bool:
         """Whether a signature holds while either of two algorithms does."""
         return self.algorithm is _HYBRID
+
+    @property
+    def hardware(self) -> bool:
+        """Whether a security key holds the private half, and signs only for who touches it and knows its PIN."""
+        return self.algorithm in _POINT_BYTES
+
+    @property
+    def credential(self) -> CredentialKey:
+        """The relying party and the point of a security key's public key.
+
+        :raises MalformedError: the key isn't a security key's.
+        """
+        if self.algorithm not in _POINT_BYTES:
+            raise MalformedError(f"a key of the form `{self.algorithm.value}` isn't held by a security key")
+        return CredentialKey.parse(self.raw, point_bytes=_POINT_BYTES[self.algorithm])
 
     @property
     def key_id(self) -> KeyId:
@@ -93,17 +138,23 @@ class PublicKey:
         return KeyId(hashlib.sha256(str(self).encode()).hexdigest()[:32])
 
     def verify(self, signature: bytes, message: bytes) -> None:
-        """Check a signature, of a hybrid key both halves; returns nothing.
+        """Check a signature, of a hybrid key both halves, of a security key everything about it; returns nothing.
 
-        :raises SignatureError: it doesn't verify.
+        :raises SignatureError: it doesn't verify; for a security key, ``reason`` says which step failed.
         """
         try:
             if self.hybrid:
                 _verify_both(self.raw, signature, message)
+            elif self.hardware:
+                self.credential.verify(signature, message)
             else:
                 Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
         except InvalidSignature:
             raise SignatureError(f"a signature by key `{self.key_id}` doesn't verify") from None
+        except AssertionRefusedError as error:
+            raise SignatureError(
+                f"a signature by key `{self.key_id}` doesn't verify: {error.message}", reason=error.reason
+            ) from None
 
     def __str__(self) -> str:
         return f"{self.algorithm.value}:{to_base64(self.raw)}"

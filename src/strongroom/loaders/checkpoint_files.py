@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final, Never
 
 from strongroom.core.errors import StrongroomError, UsageError
+from strongroom.core.extras import need
 from strongroom.core.secret import SecretBytes
 from strongroom.loaders.access import Access, Checking
-from strongroom.loaders.extras import need
 from strongroom.loaders.opening import SealedModel, open_sealed
 from strongroom.loaders.saving import Publishing
 from strongroom.sealing.adapters.engine import local_engine

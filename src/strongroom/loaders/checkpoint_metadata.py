@@ -7,7 +7,7 @@ import pickle
 from typing import Any, Final
 
 from strongroom.core.errors import MalformedError, StrongroomError
-from strongroom.loaders.extras import need
+from strongroom.core.extras import need
 
 _torch: Any = need("torch", extra="torch")
 _metadata: Any = need("torch.distributed.checkpoint.metadata", extra="torch")

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from strongroom.core.errors import UsageError
+from strongroom.core.extras import need
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.recipient import RecipientKey, encrypt_to
 from strongroom.loaders.access import Access
@@ -48,7 +49,6 @@ from strongroom.loaders.checkpoint_files import (
     check_there,
 )
 from strongroom.loaders.checkpoint_metadata import CheckpointMetadataError, unpickled
-from strongroom.loaders.extras import need
 from strongroom.loaders.saving import Publishing
 from strongroom.release.stanzas import stanzas_for
 from strongroom.sealing.adapters.engine import local_engine

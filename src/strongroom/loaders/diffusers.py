@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from strongroom.core.errors import UsageError
+from strongroom.core.extras import need
 from strongroom.loaders.access import Access
-from strongroom.loaders.extras import need
 from strongroom.loaders.opening import open_sealed, split
 from strongroom.loaders.pretrained import check_loaded, folder_of, lazy_weights, refuse_options, sealing_folder, within
 from strongroom.loaders.saving import Publishing, seal_to

@@ -21,8 +21,8 @@ from os import PathLike
 from typing import Any, Final, Self, TypeVar
 
 from strongroom.core.errors import UsageError
+from strongroom.core.extras import need
 from strongroom.loaders.access import Access
-from strongroom.loaders.extras import need
 from strongroom.loaders.file_objects import Held, RawReader, SealedReader, SealedWriter, fail
 from strongroom.loaders.opening import SealedModel, open_sealed, split
 from strongroom.loaders.remote import use_storage_options

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from strongroom.core.extras import need
 from strongroom.loaders.access import Access
-from strongroom.loaders.extras import need
 from strongroom.loaders.opening import split
 from strongroom.loaders.saving import Publishing
 from strongroom.loaders.tensors import RawTensor, open_tensors, save_tensors

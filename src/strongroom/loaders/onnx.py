@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from strongroom.core.errors import MalformedError
+from strongroom.core.extras import need
 from strongroom.loaders.access import Access
-from strongroom.loaders.extras import need
 from strongroom.loaders.opening import SealedModel, open_file
 from strongroom.sealing.errors import NoSuchFileError
 

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from strongroom.core.errors import StrongroomError, UsageError
-from strongroom.loaders.extras import MissingExtraError, need
+from strongroom.core.extras import MissingExtraError, need
 from strongroom.sealing.adapters.local_store import local_store
 from strongroom.sealing.errors import NoSpaceError, StorageError
 from strongroom.sealing.source import PositionalSource

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from strongroom.core.errors import UsageError
+from strongroom.core.extras import need
 from strongroom.loaders.access import Access
-from strongroom.loaders.extras import need
 from strongroom.loaders.opening import split
 from strongroom.loaders.saving import Publishing, SealedOutput
 from strongroom.loaders.tensors import (

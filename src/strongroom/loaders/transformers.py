@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from strongroom.core.errors import UsageError
+from strongroom.core.extras import need
 from strongroom.loaders.access import Access
-from strongroom.loaders.extras import need
 from strongroom.loaders.opening import SealedModel, open_sealed, split
 from strongroom.loaders.pretrained import (
     check_loaded,

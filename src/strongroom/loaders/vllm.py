@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from strongroom.core.errors import UsageError
+from strongroom.core.extras import MissingExtraError, need
 from strongroom.loaders.access import Access
-from strongroom.loaders.extras import MissingExtraError, need
 from strongroom.loaders.keyring import Keyring, use_keyring
 from strongroom.loaders.opening import open_sealed, split
 from strongroom.loaders.pretrained import WeightsMismatchError, folder_of, lazy_weights, within

@@ -1,4 +1,4 @@
-"""Libraries that only some loaders need: imported when used, with an error that says what to install."""
+"""Libraries that only some parts need: imported when used, with an error that says what to install."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from strongroom.core.errors import UsageError
 
 
 class MissingExtraError(UsageError):
-    """A library that this loader needs isn't installed."""
+    """A library that this part needs isn't installed."""
 
     code = "missing-extra"
 
