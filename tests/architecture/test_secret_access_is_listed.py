@@ -11,10 +11,13 @@ TOKEN_MODULE = "strongroom.core.insecure_secret_access"
 # Sorted. Beside each: why it must see the bytes.
 READERS = {
     "strongroom.attestation.enrolment": "compares what the TPM recovered with the challenge",
+    "strongroom.broker.webhooks": "signs messages with a webhook's secret",
+    "strongroom.client.adapters.security_key": "hands a security key's PIN to the library that speaks with it",
     "strongroom.client.adapters.wallet_folder": "makes and opens a person's signing key",
     "strongroom.core.secret": "defines what the token opens (for the type checker only)",
     "strongroom.enclave.agent.wiring": "moves the delivered data key into hidden memory",
     "strongroom.keeper.founding": "makes the keeper's signing key when a deployment is founded",
+    "strongroom.keeper.records": "encrypts and opens a person's vetting records with that person's key",
     "strongroom.keeper.vault": "makes the keeper's signing key from its seed",
     "strongroom.keys.adapters.identity_file": "makes and opens a recipient's identity",
     "strongroom.keys.adapters.local": "opens the root key's file",

@@ -35,7 +35,7 @@ def test_step_5_a_release_whose_record_is_being_written_loses_to_a_freeze() -> N
         room = await Room().furnish()
         request = await room.ask(max_uses=50)
         freezing = await room.submit(Action.FREEZE)
-        dossiers = [room.dossier(request, RecipientKey()) for _ in range(8)]
+        dossiers = [await room.dossier(request, RecipientKey()) for _ in range(8)]
         room.log.gate.clear()
         releases = [asyncio.create_task(room.keeper.release(one)) for one in dossiers]
         await asyncio.sleep(0)
@@ -61,7 +61,7 @@ def test_step_5_a_revocation_or_lock_stops_a_release_whose_record_is_being_writt
             "revoke-grant": await room.submit(Action.REVOKE_GRANT, target=request.digest),
             "revoke-platform": await room.submit(Action.REVOKE_PLATFORM, platforms=(platform,)),
         }
-        dossier = room.dossier(request, RecipientKey())
+        dossier = await room.dossier(request, RecipientKey())
         room.log.gate.clear()
         release = asyncio.create_task(room.keeper.release(dossier))
         await asyncio.sleep(0)
@@ -111,7 +111,8 @@ def test_no_delivery_is_returned_after_the_freeze_was(seed: int) -> None:
         async def one() -> None:
             await asyncio.sleep(chance.random() / 50)
             try:
-                envelope: Envelope | BaseException = await room.keeper.release(room.dossier(request, RecipientKey()))
+                dossier = await room.dossier(request, RecipientKey())
+                envelope: Envelope | BaseException = await room.keeper.release(dossier)
             except StrongroomError as error:
                 envelope = error
             (late if frozen else done).append(outcome(envelope))
@@ -142,8 +143,9 @@ def test_two_releases_never_share_the_last_use() -> None:
     async def run() -> None:
         room = await Room().furnish()
         request = await room.ask(max_uses=3)
+        dossiers = [await room.dossier(request, RecipientKey()) for _ in range(9)]
         room.log.gate.clear()
-        releases = [asyncio.create_task(room.keeper.release(room.dossier(request, RecipientKey()))) for _ in range(9)]
+        releases = [asyncio.create_task(room.keeper.release(dossier)) for dossier in dossiers]
         await asyncio.sleep(0)
         room.log.gate.set()
         results = [outcome(one) for one in await asyncio.gather(*releases, return_exceptions=True)]

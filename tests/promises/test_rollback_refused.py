@@ -167,7 +167,7 @@ def ruined(ruin: Callable[[Room], None], error: type[StrongroomError]) -> Strong
         room = await Room().furnish()
         resume = await room.submit(Action.RESUME)
         await room.keeper.control(Dossier(request=await room.submit(Action.FREEZE)))
-        await room.keeper.control(Dossier(request=resume, approvals=room.approvals(resume)))
+        await room.keeper.control(Dossier(request=resume, approvals=await room.approvals(resume)))
         await room.keeper.control(Dossier(request=await room.submit(Action.FREEZE)))
         assert room.keeper.journal.ledger.frozen == {MODEL}
         ruin(room)
@@ -282,7 +282,7 @@ def test_a_clock_that_is_moved_back_while_the_keeper_runs_stops_it_and_lowers_no
     async def run() -> None:
         room = await Room().furnish()
         request = await room.ask()
-        dossier = room.dossier(request, RecipientKey())
+        dossier = await room.dossier(request, RecipientKey())
         room.clock.at += 500
         room.keeper.pin()
         # No entry was written since: only the pinned time tells that the clock went back.

@@ -13,6 +13,7 @@ from strongroom.attestation.measurement import launch_measurements
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
 from strongroom.client.default_policy import default_policy
 from strongroom.client.render import as_text, duration, printable, render
+from strongroom.client.state import PersonStanding
 from strongroom.client.trust import Trust
 from strongroom.client.wallet import EMPTY_LOG, Seen
 from strongroom.core.digest import Digest
@@ -20,7 +21,7 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ImageId, ModelId, PersonId, platform_id
 from strongroom.core.signature import Ed25519Signer
 from strongroom.framework.levels import SecurityLevel
-from strongroom.personnel.roster import Person, Roster, Vetting
+from strongroom.personnel.roster import Person, PersonKind, Roster
 from strongroom.release.documents import DocumentKind
 
 NOW = 1_795_471_717
@@ -37,15 +38,32 @@ GENESIS = Genesis(
 )
 
 
-def person(name: str, *roles: str, until: int = NOW + 30 * DAY, active: bool = True, tier: int = 3) -> Person:
+def person(name: str, *roles: str, active: bool = True, sponsor: str | None = None) -> Person:
     return Person(
         id=PersonId(name),
+        kind=PersonKind.HUMAN if sponsor is None else PersonKind.AGENT,
+        sponsor=None if sponsor is None else PersonId(sponsor),
         org="research",
         active=active,
         roles=frozenset(roles),
         keys=(Ed25519Signer.from_seed(Digest.of(name.encode()).value).public_key,),
-        vetting=Vetting(tier=tier, valid_until=until),
     )
+
+
+def standing(one: Person, **members: object) -> PersonStanding:
+    base = PersonStanding(
+        person=one.id,
+        kind=one.kind.value,
+        unit=one.org,
+        roles=tuple(sorted(one.roles)),
+        active=one.active,
+        suspended=False,
+        tier=3,
+        vetted_until=NOW + 30 * DAY,
+        serial=1,
+        hardware_keys=0,
+    )
+    return replace(base, **members)  # type: ignore[arg-type]
 
 
 PEOPLE = (
@@ -53,10 +71,20 @@ PEOPLE = (
     person("erin", "requester"),
     person("sam", "approver-security"),
     person("rina", "approver-research"),
-    person("late", "approver-research", until=NOW - 1),
+    person("late", "approver-research"),
     person("gone", "approver-research", active=False),
-    person("low", "approver-research", tier=0),
+    person("low", "approver-research"),
+    person("new", "approver-research"),
+    person("fell", "approver-research"),
+    person("robin", "requester", "approver-research", sponsor="erin"),
 )
+OTHERWISE: dict[str, dict[str, object]] = {
+    "late": {"vetted_until": NOW - 1},
+    "low": {"tier": 0},
+    "new": {"vetted_until": None, "tier": 0, "serial": 0},
+    "fell": {"active": False, "suspended": True},
+}
+STANDING = {one.id: standing(one, **OTHERWISE.get(one.id, {})) for one in PEOPLE}
 TERMS = (
     ModelTerms(model=ModelId("minilm"), level=SecurityLevel.SL2, least_isolation="vm-simulated"),
     ModelTerms(model=ModelId("atlas"), level=SecurityLevel.SL3, least_isolation="cvm"),
@@ -121,7 +149,7 @@ requests = st.fixed_dictionaries(MEMBERS).map(
 
 
 def shown(request: Request) -> str:
-    return as_text(render(request.to_bytes(), TRUST, now=NOW))
+    return as_text(render(request.to_bytes(), TRUST, STANDING, now=NOW))
 
 
 def without_digest(text: str) -> str:
@@ -190,9 +218,10 @@ def test_an_approver_reads_who_what_why_where_how_long_and_how_often() -> None:
         "isolation at least vm-simulated",
         "(1 d)",
         "up to 3 times",
-        "1 with role approver-security: sam",
-        # Not the requester, nor people who left, whose vetting lapsed, or whose tier is too low.
-        "1 with role approver-research: rina\n",
+        "1 x `approver-security`: sam",
+        # Not the requester nor an agent, nor people who left, fell, were never vetted, whose vetting lapsed, or whose
+        # tier is too low.
+        "1 x `approver-research`: rina\n",
         "(in force)",
         "(this one)",
     ):
@@ -203,6 +232,11 @@ def test_what_is_wrong_stands_out() -> None:
     assert "NOT IN THE ROSTER" in shown(ask(requester=PersonId("nobody")))
     assert "LAPSED" in shown(ask(requester=PersonId("late")))
     assert "NOT ACTIVE" in shown(ask(requester=PersonId("gone")))
+    assert "NO VETTING RECORD" in shown(ask(requester=PersonId("new")))
+    assert "SUSPENDED" in shown(ask(requester=PersonId("fell")))
+    assert "AN AI AGENT on the account of erin" in shown(ask(requester=PersonId("robin")))
+    # Whoever the server says nothing of isn't made out to be cleared.
+    assert "NO VETTING RECORD" in as_text(render(ask().to_bytes(), TRUST, {}, now=NOW))
     assert "NOT IN FORCE" in shown(ask(policy=Digest.of(b"old")))
     assert "ANOTHER ONE" in shown(ask(genesis=Digest.of(b"other")))
     assert "EXPIRED" in shown(ask(not_before=NOW - DAY, expires=NOW))

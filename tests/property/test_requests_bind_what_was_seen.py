@@ -14,12 +14,21 @@ from strongroom.access.decision import decide
 from strongroom.access.engine import CedarEngine
 from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
 from strongroom.access.policy import ModelTerms, NoRuleError, Rule
-from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
+from strongroom.access.request import (
+    APPROVAL_TYPE,
+    DENIAL_TYPE,
+    OPENS,
+    REQUEST_TYPE,
+    Action,
+    LogHead,
+    Purpose,
+    Request,
+)
 from strongroom.attestation.measurement import launch_measurements
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
 from strongroom.audit.errors import ForkError
 from strongroom.client import requests
-from strongroom.client.default_policy import APPROVERS, LEVELS, default_policy
+from strongroom.client.default_policy import COURSE, EXPORTER, LEVELS, RESEARCH, RESPONDER, SECURITY, default_policy
 from strongroom.client.requests import Asking, ForeignRequestError, StaleRequestError
 from strongroom.client.state import ModelStatus
 from strongroom.client.trust import LogWithheldError, Trust
@@ -31,7 +40,7 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ImageId, ModelId, PersonId, platform_id
 from strongroom.core.signature import Ed25519Signer, SignatureError
 from strongroom.framework.levels import SecurityLevel
-from strongroom.personnel.roster import Person, Roster, Vetting
+from strongroom.personnel.roster import Person, Roster
 from strongroom.release.documents import DocumentKind
 from strongroom.release.judge import measurement_of
 
@@ -57,22 +66,22 @@ GENESIS = Genesis(
 )
 
 
-def person(name: str, *roles: str) -> Person:
+def person(name: str, *roles: str, org: str = "research") -> Person:
     return Person(
         id=PersonId(name),
-        org="research",
+        org=org,
         active=name != "gone",
         roles=frozenset(roles),
         keys=(key(name).public_key,),
-        vetting=Vetting(tier=3, valid_until=NOW + 30 * DAY),
     )
 
 
 PEOPLE = (
-    person("dana", "publisher", "requester", "responder"),
-    person("sam", APPROVERS[0]),
-    person("rina", APPROVERS[1]),
-    person("gone", *APPROVERS),
+    person("dana", "publisher", "requester", "responder", EXPORTER),
+    person("sam", SECURITY, org="security"),
+    person("rina", RESEARCH, org="science"),
+    person("remy", RESPONDER, org="security"),
+    person("gone", SECURITY, RESEARCH),
 )
 
 
@@ -89,7 +98,7 @@ def image(revoked: bool = False) -> ReferenceImage:  # noqa: FBT001, FBT002 - a 
 
 def trust(level: SecurityLevel = SecurityLevel.SL2, **changes: object) -> Trust:
     roster = Roster(genesis=GENESIS.digest, epoch=1, predecessor=None, people=PEOPLE)
-    terms = (ModelTerms(model=MODEL, level=level, least_isolation="vm-simulated"),)
+    terms = (ModelTerms(model=MODEL, level=level, least_isolation="vm-simulated", export=True),)
     policy = replace(default_policy(GENESIS.digest), models=terms)
     values = ReferenceValues(genesis=GENESIS.digest, epoch=1, images=(image(),), ek_roots=(), not_after=NOW + DAY)
     base = Trust(
@@ -129,6 +138,12 @@ def to_open(view: Trust, why: Asking, uses: int = 1) -> Request:
 Builder = Callable[[Trust, Asking], Request]
 BUILDERS: dict[Action, Builder] = {
     Action.OPEN_IN_ENCLAVE: to_open,
+    Action.BREAK_GLASS: lambda view, why: requests.ask_to_open(
+        view, why, model=MODEL, image=IMAGE, platforms=[PLATFORM], uses=1, action=Action.BREAK_GLASS
+    ),
+    Action.EXPORT_PLAINTEXT: lambda view, why: requests.ask_to_export(
+        view, why, model=MODEL, recipient=Digest.of(b"r")
+    ),
     Action.SEAL: lambda view, why: requests.ask_to_seal(view, why, model=MODEL, recipient=Digest.of(b"r")),
     Action.FREEZE: lambda view, why: requests.ask_to_freeze(view, why, model=MODEL),
     Action.RESUME: lambda view, why: requests.ask_to_resume(view, why, model=MODEL),
@@ -202,7 +217,7 @@ def test_what_is_not_in_force_is_not_asked_for() -> None:
     with pytest.raises(DeniedError, match="in force"):
         to_open(trust(policy=None), asking())
     with pytest.raises(NoRuleError):
-        to_open(trust(SecurityLevel.SL5), asking())
+        BUILDERS[Action.EXPORT_PLAINTEXT](trust(SecurityLevel.SL5), asking())
 
 
 def test_a_request_is_signed_by_a_key_that_the_roster_lists_under_its_requester() -> None:
@@ -278,62 +293,99 @@ def test_no_changed_byte_of_a_request_is_approved(data: st.DataObject) -> None:
 # --- the policy to begin with -----------------------------------------------------------------------------------------
 
 
-def facts(rule: Rule, action: Action, approvers: tuple[Person, ...]) -> Facts:
-    view = trust(rule.level)
-    assert view.policy is not None
+def cleared(one: Person, rule: Rule) -> PersonFacts:
+    """Return somebody whose vetting, training and key are good for the rule, and who approved just now."""
+    return PersonFacts(
+        id=one.id,
+        org=one.org,
+        roles=one.roles,
+        active=one.active,
+        employment="active",
+        tier=max(rule.requester_tier, rule.approver_tier),
+        vetted_until=NOW + DAY,
+        copy_until=NOW + DAY,
+        nda=rule.nda,
+        courses=frozenset(rule.courses),
+        hardware=rule.hardware,
+        approved_at=NOW,
+    )
 
-    def of(one: Person) -> PersonFacts:
-        return PersonFacts(
-            id=one.id,
-            org=one.org,
-            active=one.active,
-            tier=one.vetting.tier,
-            vetted_until=one.vetting.valid_until,
-            roles=one.roles,
-        )
+
+def facts(rule: Rule, approvers: tuple[Person, ...]) -> Facts:
+    view, action = trust(rule.level), rule.action
+    assert view.policy is not None
 
     return Facts(
         now=NOW,
         request=BUILDERS[action](view, asking()),
         terms=view.policy.terms(MODEL),
         rule=rule,
-        requester=of(PEOPLE[0]),
-        approvers=tuple(of(one) for one in approvers),
+        requester=cleared(PEOPLE[0], rule),
+        approvers=tuple(cleared(one, rule) for one in approvers),
         repeated=frozenset(),
+        recorded_at=NOW,
         denied=False,
         frozen=False,
         uses_left=1,
         enclave=EnclaveFacts(isolation=2, least_isolation=2, measurement_current=True, platform_named=True)
-        if action is Action.OPEN_IN_ENCLAVE
+        if action in OPENS
         else None,
     )
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("action", list(Action))
-def test_each_default_rule_can_be_met_and_only_by_all_its_people(action: Action, level: SecurityLevel) -> None:
-    policy = default_policy(GENESIS.digest)
-    rule, engine = policy.rule(action, level), CedarEngine(policy)
-    everybody = PEOPLE[1:3]
-    assert decide(facts(rule, action, everybody), engine).allowed
-    needed = sum(factor.count for factor in rule.factors)
-    assert decide(facts(rule, action, ()), engine).allowed is (needed == 0)
-    assert decide(facts(rule, action, everybody[:1]), engine).allowed is (needed <= 1)
+RULES = default_policy(GENESIS.digest).rules
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.level.value}-{rule.action.value}")
+def test_each_default_rule_can_be_met_and_only_by_all_its_people(rule: Rule) -> None:
+    engine = CedarEngine(default_policy(GENESIS.digest))
+    needed = {factor.role for factor in rule.factors}
+    everybody = tuple(one for one in PEOPLE[1:] if one.active and one.roles & needed)
+    assert len(everybody) == sum(factor.count for factor in rule.factors)
+    assert decide(facts(rule, everybody), engine).allowed
+    for one in everybody:
+        rest = tuple(other for other in everybody if other is not one)
+        assert not decide(facts(rule, rest), engine).allowed
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.level.value}-{rule.action.value}")
+def test_what_a_default_rule_wants_of_people_each_of_them_must_bring(rule: Rule) -> None:
+    engine = CedarEngine(default_policy(GENESIS.digest))
+    needed = {factor.role for factor in rule.factors}
+    good = facts(rule, tuple(one for one in PEOPLE[1:] if one.active and one.roles & needed))
+    lacking: dict[str, bool] = {
+        "hardware": rule.hardware and rule.action is not Action.FREEZE,
+        "nda": rule.nda,
+        "courses": bool(rule.courses),
+        "tier": bool(rule.requester_tier),
+    }
+    without: dict[str, object] = {"hardware": False, "nda": False, "courses": frozenset(), "tier": 0}
+    for name, wanted in lacking.items():
+        requester = replace(good.requester, **{name: without[name]})  # type: ignore[arg-type]
+        assert decide(replace(good, requester=requester), engine).allowed is not wanted
+        for one in good.approvers if wanted and (name != "tier" or rule.approver_tier) else ():
+            weaker = replace(one, **{name: without[name]})  # type: ignore[arg-type]
+            others = tuple(weaker if other is one else other for other in good.approvers)
+            assert not decide(replace(good, approvers=others), engine).allowed
 
 
 def test_the_default_rules_ask_for_whom_they_should() -> None:
-    policy = default_policy(GENESIS.digest)
-
-    def people(action: Action) -> list[int]:
-        return [sum(factor.count for factor in policy.rule(action, level).factors) for level in LEVELS]
-
-    assert {action: people(action) for action in Action} == {
-        Action.SEAL: [0, 0, 2],
-        Action.OPEN_IN_ENCLAVE: [1, 2, 2],
-        Action.FREEZE: [0, 0, 0],
-        Action.RESUME: [2, 2, 2],
-        Action.REVOKE_GRANT: [0, 0, 2],
-        Action.REVOKE_PLATFORM: [0, 0, 2],
+    people: dict[Action, list[int]] = {}
+    for rule in RULES:
+        people.setdefault(rule.action, []).append(sum(factor.count for factor in rule.factors))
+    assert people == {
+        Action.SEAL: [0, 0, 2, 2, 2],
+        Action.OPEN_IN_ENCLAVE: [1, 2, 2, 2, 3],
+        Action.BREAK_GLASS: [2, 2, 2, 2, 2],
+        Action.FREEZE: [0, 0, 0, 0, 0],
+        Action.RESUME: [2, 2, 2, 2, 2],
+        Action.REVOKE_GRANT: [0, 0, 2, 2, 2],
+        Action.REVOKE_PLATFORM: [0, 0, 2, 2, 2],
+        # At SL5 nothing is exported: there is no rule to meet.
+        Action.EXPORT_PLAINTEXT: [2, 2, 2, 3],
     }
     with pytest.raises(NoRuleError):
-        policy.rule(Action.FREEZE, SecurityLevel.SL4)
+        default_policy(GENESIS.digest).rule(Action.EXPORT_PLAINTEXT, SecurityLevel.SL5)
+    strict = {rule.level for rule in RULES if rule.hardware}, {rule.level for rule in RULES if COURSE in rule.courses}
+    assert strict == (set(LEVELS[2:]), set(LEVELS[2:]))
+    assert {rule.level for rule in RULES if rule.nda} == set(LEVELS[1:])

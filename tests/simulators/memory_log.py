@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from strongroom.audit.checkpoint import Checkpoint
-from strongroom.audit.entries import make_entry
+from strongroom.audit.entries import Entry, make_entry, read_entry
 from strongroom.audit.facts import Producer
 from strongroom.audit.merkle import Frontier, leaf_hash
 from strongroom.core.clock import Instant
@@ -30,6 +30,11 @@ class MemoryLog:
         self.gate.set()
         self.batches: list[int] = []
         self.fault: Callable[[Appended], Appended] | None = None
+
+    def last(self, event: EventName | None = None) -> Entry:
+        """Return the newest entry, or the newest of an event."""
+        read = (read_entry(data) for data in reversed(self.entries))
+        return next(entry for entry in read if event in {None, entry.event})
 
     def sign(self, size: int | None = None, *, by: Signer | None = None) -> bytes:
         """Sign the head of the first ``size`` entries, as whoever holds the log's key can at any time."""

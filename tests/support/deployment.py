@@ -35,7 +35,9 @@ from strongroom.framework.levels import SecurityLevel
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.keeper.wiring import found_keeper
 from strongroom.keys.adapters.local import Argon2Cost
-from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster, Vetting
+from strongroom.personnel.lifecycle import Employment
+from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
+from strongroom.personnel.vetting import VETTING_TYPE, Nda, Training, VettingRecord
 from strongroom.release.dossier import Dossier
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -92,7 +94,31 @@ def rules() -> tuple[Rule, ...]:
     )
 
 
-def person(name: str, *, valid_until: int, tier: int = 3, active: bool = True) -> Person:
+def vetting(genesis: Digest, name: str, *, at: int, until: int, serial: int = 1, **members: object) -> VettingRecord:
+    """Return a vetting record under which everything is in order; ``members`` make it otherwise."""
+    record = VettingRecord(
+        genesis=genesis,
+        person=PersonId(name),
+        serial=serial,
+        scheme="internal",
+        tier=3,
+        adjudicated_on=at,
+        expires_on=until,
+        rescreen_due=until,
+        employment=Employment.ACTIVE,
+        training=(Training(course="weights-handling", expires=until),),
+        nda=Nda(version="1", signed_on=at - DAY),
+        salt=Digest.of(f"{name} {serial}".encode()).value[:16],
+    )
+    return replace(record, **members)  # type: ignore[arg-type]
+
+
+def vetted(record: VettingRecord) -> Envelope:
+    """Return a vetting record that the root quorum signed."""
+    return sign(VETTING_TYPE, record.to_bytes(), *ROOTS[:2])
+
+
+def person(name: str, *, active: bool = True) -> Person:
     """Return one of the people above as the roster lists them."""
     org, roles = PEOPLE[name]
     return Person(
@@ -101,7 +127,6 @@ def person(name: str, *, valid_until: int, tier: int = 3, active: bool = True) -
         active=active,
         roles=frozenset(roles),
         keys=(signer(name).public_key, *([publisher(name).public_key] if "publisher" in roles else [])),
-        vetting=Vetting(tier=tier, valid_until=valid_until),
     )
 
 
@@ -115,6 +140,7 @@ class Deployment:
     policy: Policy
     keeper_module: str = "strongroom.keeper.wiring"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    serials: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def found(cls, home: Path, *, models: Sequence[ModelTerms] | None = None) -> Deployment:
@@ -132,12 +158,11 @@ class Deployment:
                 passphrase=passphrase,
                 cost=CHEAP,
             )
-        until = int(time.time()) + 30 * DAY
         roster = Roster(
             genesis=genesis.digest,
             epoch=1,
             predecessor=None,
-            people=tuple(person(name, valid_until=until) for name in PEOPLE),
+            people=tuple(person(name) for name in PEOPLE),
         )
         terms = models or [ModelTerms(model=MODEL, level=LEVEL, least_isolation="vm-simulated")]
         policy = Policy(
@@ -222,9 +247,19 @@ class Deployment:
         self.call("adopt", kind=kind, envelope=envelope.to_json())
 
     def adopt_first(self) -> None:
-        """Adopt the roster and policy of epoch 1."""
+        """Adopt the roster and policy of epoch 1, and vet everybody."""
         self.adopt("roster", sign(ROSTER_TYPE, self.roster.to_bytes(), *ROOTS[:2]))
         self.adopt("policy", sign(POLICY_TYPE, self.policy.to_bytes(), *ROOTS[1:]))
+        for one in self.roster.people:
+            self.vet(one.id)
+
+    def vet(self, name: str, **members: object) -> None:
+        """Have a person's next vetting record recorded."""
+        serial = self.serials.get(name, 0) + 1
+        now = int(time.time())
+        record = vetting(self.genesis.digest, name, at=now, until=now + 30 * DAY, serial=serial, **members)
+        self.call("state", kind="vetting", envelope=vetted(record).to_json())
+        self.serials[name] = serial
 
     def change_roster(self, change: Callable[[Person], Person]) -> None:
         """Adopt the next roster, with every person changed as told."""

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
-from strongroom.access.policy import Factor, ModelTerms, Policy, Rule
-from strongroom.access.request import Action, LogHead, Purpose, Request
+from strongroom.access.policy import Factor, ModelTerms, Policy, Rule, Unit
+from strongroom.access.request import OPENS, Action, LogHead, Purpose, Request
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ImageId, ModelId, PersonId, PlatformId
 from strongroom.framework.levels import SecurityLevel
@@ -18,6 +18,7 @@ from strongroom.framework.levels import SecurityLevel
 NOW = 1_795_000_000
 ATLAS = ModelId("atlas")
 ROLES = ("red", "green")
+COURSE = "weights-handling"
 T = TypeVar("T")
 
 
@@ -54,18 +55,29 @@ def request_to(action: Action) -> Request:
 
 
 def someone(name: str, *roles: str) -> PersonFacts:
-    """Return somebody whose vetting is good."""
+    """Return somebody who lacks nothing that the rule below wants, and who approved a while ago."""
     return PersonFacts(
-        id=PersonId(name), org="research", active=True, tier=3, vetted_until=NOW + 100, roles=frozenset(roles)
+        id=PersonId(name),
+        org="research",
+        roles=frozenset(roles),
+        active=True,
+        employment="active",
+        tier=3,
+        vetted_until=NOW + 100,
+        copy_until=NOW + 100,
+        nda=True,
+        courses=frozenset({COURSE}),
+        hardware=True,
+        approved_at=NOW - 5,
     )
 
 
 def good(action: Action = Action.OPEN_IN_ENCLAVE) -> Facts:
-    """Return facts that allow."""
+    """Return facts that allow, under a rule that wants everything there is to want."""
     return Facts(
         now=NOW,
         request=request_to(action),
-        terms=ModelTerms(model=ATLAS, level=SecurityLevel.SL3, least_isolation="vm-simulated"),
+        terms=ModelTerms(model=ATLAS, level=SecurityLevel.SL3, least_isolation="vm-simulated", export=True),
         rule=Rule(
             action=action,
             level=SecurityLevel.SL3,
@@ -75,15 +87,21 @@ def good(action: Action = Action.OPEN_IN_ENCLAVE) -> Facts:
             approver_tier=2,
             max_window=60,
             max_uses=3,
+            approval_life=60,
+            hardware=True,
+            nda=True,
+            courses=(COURSE,),
         ),
         requester=someone("dana", "asker"),
         approvers=(someone("sam", "red"), someone("rina", "green")),
         repeated=frozenset(),
+        recorded_at=NOW - 10,
         denied=False,
         frozen=False,
         uses_left=1,
+        holders=1,
         enclave=EnclaveFacts(isolation=1, least_isolation=1, measurement_current=True, platform_named=True)
-        if action is Action.OPEN_IN_ENCLAVE
+        if action in OPENS
         else None,
     )
 
@@ -93,50 +111,108 @@ def mostly(usual: T, *others: T) -> st.SearchStrategy[T]:
     return st.sampled_from([usual] * (3 * len(others)) + list(others))
 
 
+FLAWS: tuple[dict[str, object], ...] = (
+    {"active": False},
+    {"employment": "notice"},
+    {"employment": "leave"},
+    {"tier": 1},
+    {"tier": 2},
+    {"vetted_until": NOW},
+    {"vetted_until": 0, "employment": "", "tier": 0, "copy_until": 0},
+    {"copy_until": NOW},
+    {"conflict": True},
+    {"nda": False},
+    {"courses": frozenset()},
+    {"hardware": False},
+    {"approved_at": None},
+    {"approved_at": NOW - 61},
+    {"human": False},
+    {"roles": frozenset()},
+    {"roles": frozenset(ROLES)},
+    {"org": "security"},
+)
+"""What may be otherwise about somebody. Not all of it is worse."""
+
+
+@st.composite
+def any_person(draw: st.DrawFn, name: str, *roles: str) -> PersonFacts:
+    """Draw somebody, mostly without a flaw."""
+    flaws = draw(mostly(0, 1, 2))
+    person = someone(name, *roles)
+    for flaw in draw(st.lists(st.sampled_from(FLAWS), min_size=flaws, max_size=flaws)):
+        person = replace(person, **flaw)  # type: ignore[arg-type]  # members of the class
+    return person
+
+
+@st.composite
+def any_rule(draw: st.DrawFn, rule: Rule) -> Rule:
+    """Draw a rule for the same action."""
+    one = rule.factors[:1]
+    return replace(
+        rule,
+        requester_role=draw(mostly("asker", "red")),
+        factors=draw(
+            mostly(
+                rule.factors,
+                (),
+                one,
+                (Factor(role="red", count=2),),
+                (*one, Factor(role="green", count=1, unit=Unit.OTHER)),
+                (*one, Factor(role="green", count=1, unit=Unit.OWNER)),
+            )
+        ),
+        delay=draw(mostly(0, 5)),
+        hardware=draw(st.booleans()),
+        nda=draw(st.booleans()),
+        courses=draw(st.sampled_from([(), (COURSE,)])),
+    )
+
+
 @st.composite
 def any_facts(draw: st.DrawFn) -> Facts:
     """Draw facts, many of them allowed, most of the others refused for few reasons."""
     facts = good(draw(st.sampled_from(Action)))
-
-    def person(name: str, *roles: str) -> PersonFacts:
-        return replace(
-            someone(name),
-            active=draw(mostly(True, False)),  # noqa: FBT003 - a choice among values
-            tier=draw(mostly(3, 1, 2)),
-            vetted_until=draw(mostly(NOW + 1, NOW, NOW - 1)),
-            roles=draw(mostly(frozenset(roles), frozenset(), frozenset(ROLES))),
-        )
-
-    requester = person("dana", "asker", "red")
-    crowd = [person("sam", "red"), person("rina", "green"), person("tess", "red", "green"), requester]
+    requester = draw(any_person("dana", "asker", "red"))
+    crowd = [
+        draw(any_person("sam", "red")),
+        draw(any_person("rina", "green")),
+        draw(any_person("tess", "red", "green")),
+        requester,
+    ]
     chosen = draw(mostly(crowd[:2], crowd[:1], crowd[:3], crowd[1:3], crowd[1:], crowd[:0]))
     request = replace(
         facts.request,
+        purpose=draw(mostly(Purpose.EVALUATE, Purpose.RESEARCH)),
         not_before=draw(mostly(NOW, NOW + 1, NOW - 100)),
         expires=draw(mostly(NOW + 1, NOW)),
         max_uses=draw(mostly(1, 4)),
     )
-    rule = replace(
-        facts.rule,
-        requester_role=draw(mostly("asker", "red")),
-        factors=draw(mostly(facts.rule.factors, (), facts.rule.factors[:1], (Factor(role="red", count=2),))),
-    )
     enclave = EnclaveFacts(
         isolation=draw(mostly(1, 0, 2)),
         least_isolation=draw(mostly(1, 2)),
-        measurement_current=draw(mostly(True, False)),  # noqa: FBT003
+        measurement_current=draw(mostly(True, False)),  # noqa: FBT003 - a choice among values
         platform_named=draw(mostly(True, False)),  # noqa: FBT003
     )
-    level = draw(st.sampled_from([SecurityLevel.SL2, SecurityLevel.SL3]))
+    terms = replace(
+        facts.terms,
+        level=draw(st.sampled_from(list(SecurityLevel)[1:])),
+        owner=draw(mostly("research", "")),
+        export=draw(mostly(True, False)),  # noqa: FBT003
+    )
     return replace(
         facts,
         request=request,
-        rule=rule,
-        terms=replace(facts.terms, level=level),
+        rule=draw(any_rule(facts.rule)),
+        terms=terms,
         requester=requester,
         approvers=tuple(chosen),
+        repeated=draw(mostly(frozenset(), frozenset({PersonId("sam")}))),
+        recorded_at=draw(mostly(NOW - 5, NOW - 4)),
+        granted_at=draw(mostly(None, NOW - 5)),
         denied=draw(mostly(False, True)),  # noqa: FBT003
         frozen=draw(mostly(False, True)),  # noqa: FBT003
         uses_left=draw(mostly(1, 0, -1)),
+        holders=draw(mostly(1, 21, 51, 101)),
+        review_overdue=draw(mostly(False, True)),  # noqa: FBT003
         enclave=draw(mostly(enclave, None)),
     )

@@ -39,6 +39,7 @@ _SAMPLES: Final[dict[Kind, Fact]] = {
     Kind.INSTANT: "2026-11-23T22:08:37Z",
     Kind.CODE: "platform.sev-snp",
     Kind.ID: "dk-0a1b2c",
+    Kind.IDS: ("ab12", "cd34"),
     Kind.MODEL: "atlas-7b",
     Kind.PERSON: "dana",
     Kind.PERSONS: ("erin", "frank"),

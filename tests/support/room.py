@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from simulators.attester import NOW, SimulatedAttester, attester, vendor_root
 from simulators.memory_log import MemoryLog
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.policy import POLICY_TYPE, ModelTerms, Policy
-from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
 from strongroom.attestation.chain import EkRoot
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.measurement import expected_pcr, launch_measurements
@@ -21,16 +22,21 @@ from strongroom.attestation.platform_record import PLATFORM_TYPE
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
 from strongroom.attestation.transcript import Binding
 from strongroom.audit.facts import Fact
+from strongroom.core.canonical import Json, decode
 from strongroom.core.clock import FixedClock
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.envelope import Envelope, sign
+from strongroom.core.errors import ConflictError, DeniedError, NotFoundError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ImageId, PersonId
 from strongroom.core.secret import SecretBytes
+from strongroom.keeper import voices
 from strongroom.keeper.founding import Founded, found
 from strongroom.keeper.journal import Journal, LogPort
+from strongroom.keeper.people import People
 from strongroom.keeper.pins import Pins
+from strongroom.keeper.records import PersonRecords
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.vault import Vault
 from strongroom.keys.adapters.local import unwrap_with_passphrase, wrap_with_passphrase
@@ -40,7 +46,22 @@ from strongroom.personnel.roster import ROSTER_TYPE, Roster
 from strongroom.release.delivery import Delivery, accept
 from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
-from support.deployment import CHEAP, DAY, LEVEL, MODEL, PASSPHRASE, PEOPLE, ROOTS, person, publisher, rules, signer
+from strongroom.release.statements import StatementKind
+from support.deployment import (
+    CHEAP,
+    DAY,
+    LEVEL,
+    MODEL,
+    PASSPHRASE,
+    PEOPLE,
+    ROOTS,
+    person,
+    publisher,
+    rules,
+    signer,
+    vetted,
+    vetting,
+)
 
 IMAGE = ImageId("embedder")
 MANIFEST = Digest.of(b"manifest")
@@ -82,6 +103,48 @@ class MemoryDocuments:
         self.kept[kind, digest] = envelope
 
 
+@dataclass
+class MemoryRecords:
+    """The keeper's encrypted records about people, in memory."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def load(self, name: str) -> bytes | None:
+        """Return a file's bytes."""
+        return self.files.get(name)
+
+    def save(self, name: str, data: bytes) -> None:
+        """Keep."""
+        self.files[name] = data
+
+    def erase(self, name: str) -> None:
+        """Remove."""
+        self.files.pop(name, None)
+
+
+@dataclass
+class MemoryDecisions:
+    """Kept decisions, in memory."""
+
+    kept: list[bytes] = field(default_factory=list)
+
+    def append(self, record: bytes) -> None:
+        """Keep."""
+        self.kept.append(record)
+
+    def newest(self, count: int) -> tuple[bytes, ...]:
+        """Return the newest."""
+        return tuple(self.kept[-count:])
+
+    def find(self, digest: Digest) -> bytes | None:
+        """Return the decision with this digest."""
+        return next((record for record in self.kept if Digest.of(record) == digest), None)
+
+    def forget(self, person: PersonId) -> None:
+        """Remove every decision that a person was part of."""
+        self.kept = [record for record in self.kept if f'"id":"{person}"'.encode() not in record]
+
+
 def found_room(log_name: str = "log") -> Founded:
     """Found a deployment in memory."""
     with SecretBytes(bytearray(PASSPHRASE)) as passphrase:
@@ -118,6 +181,9 @@ class Room:
         self.log = MemoryLog(self.genesis, signer("log"), at=NOW)
         self.pins = MemoryPins()
         self.documents = MemoryDocuments()
+        self.records = MemoryRecords()
+        self.decisions = MemoryDecisions()
+        self.serials: dict[str, int] = {}
         self.platform: SimulatedAttester = attester()
         self.measurements = launch_measurements(
             interpreter=Digest.of(b"interpreter"),
@@ -127,6 +193,8 @@ class Room:
             genesis=self.genesis.digest,
         )
         self.keeper: Keeper = self.make_keeper()
+        self.people: People = self.make_people()
+        self.manifest = MANIFEST
         self.record: Envelope | None = None
         self.wrapped: WrappedDataKey | None = None
 
@@ -138,20 +206,36 @@ class Room:
             journal=Journal(self.genesis, log or self.log, self.clock),
             pins=self.pins,
             documents=self.documents,
+            decisions=self.decisions,
             clock=self.clock,
             random_bytes=counted_bytes,
         )
 
+    def make_people(self) -> People:
+        """Make the registry of people over this room's keeper."""
+        records = PersonRecords(self.genesis.digest, self.keeper.vault, self.records, counted_bytes)
+        return People(self.keeper, records, self.decisions, self.clock)
+
     async def restart(self) -> None:
         """Start another keeper over the same log and stores, as after a crash."""
         self.keeper = self.make_keeper()
+        self.people = self.make_people()
         await self.keeper.start()
+        self.people.load()
+
+    async def vet(self, name: str, **members: object) -> None:
+        """Have a person's next vetting record recorded."""
+        serial = self.serials.get(name, 0) + 1
+        now = self.clock.now()
+        record = vetting(self.genesis.digest, name, at=now, until=NOW + 30 * DAY, serial=serial, **members)
+        await self.people.state(StatementKind.VETTING, vetted(record))
+        self.serials[name] = serial
 
     async def furnish(self) -> Room:
         """Start the keeper, adopt the documents, enrol the platform, and register version 1."""
         await self.keeper.start()
         genesis = self.genesis.digest
-        people = tuple(person(name, valid_until=NOW + 30 * DAY) for name in PEOPLE)
+        people = tuple(person(name) for name in PEOPLE)
         self.roster = Roster(genesis=genesis, epoch=1, predecessor=None, people=people)
         terms = (ModelTerms(model=MODEL, level=LEVEL, least_isolation="vm-simulated"),)
         self.policy = Policy(
@@ -170,6 +254,8 @@ class Room:
         await self.keeper.adopt(
             DocumentKind.REFERENCE_VALUES, sign(REFERENCE_VALUES_TYPE, values.to_bytes(), *ROOTS[:2])
         )
+        for name in PEOPLE:
+            await self.vet(name)
         await self._enrol()
         await self._register()
         return self
@@ -178,6 +264,43 @@ class Room:
         """Have a roster adopted."""
         await self.keeper.adopt(DocumentKind.ROSTER, sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2]))
         self.roster = roster
+
+    async def next_policy(self, **members: object) -> None:
+        """Have the next policy adopted, with members changed."""
+        before = self.policy
+        policy: Policy = replace(
+            before,
+            epoch=before.epoch + 1,
+            predecessor=Digest.of(before.to_bytes()),
+            **members,  # type: ignore[arg-type]
+        )
+        await self.keeper.adopt(DocumentKind.POLICY, sign(POLICY_TYPE, policy.to_bytes(), *ROOTS[:2]))
+        self.policy = policy
+
+    async def voice(self, request: Envelope, by: str, *, deny: bool = False) -> Envelope:
+        """Approve or deny a request and have it recorded."""
+        if deny:
+            envelope = sign(DENIAL_TYPE, request.payload, signer(by))
+            await voices.deny(self.keeper, envelope)
+        else:
+            envelope = sign(APPROVAL_TYPE, request.payload, signer(by))
+            await voices.approve(self.keeper, self.clock, envelope)
+        return envelope
+
+    @staticmethod
+    def signed(request: Envelope, by: str) -> Envelope:
+        """Sign an approval, and hand it in to nobody."""
+        return sign(APPROVAL_TYPE, request.payload, signer(by))
+
+    @staticmethod
+    def bare(request: Envelope, *approvals: Envelope, key: RecipientKey | None = None) -> Dossier:
+        """Return a dossier without evidence."""
+        return Dossier(request=request, approvals=approvals, recipient_key=key.public if key else b"")
+
+    @staticmethod
+    def parse(payload: bytes) -> Json:
+        """Return canonical JSON, read."""
+        return decode(payload)
 
     async def _enrol(self) -> None:
         record = self.platform.record()
@@ -239,10 +362,10 @@ class Room:
     async def submit(self, action: Action, *, by: str = "dana", **members: object) -> Envelope:
         """Make, sign and record a request."""
         envelope = sign(REQUEST_TYPE, self.request(action, by=by, **members).to_bytes(), signer(by))
-        await self.keeper.submit(envelope)
+        await voices.submit(self.keeper, self.clock, envelope)
         return envelope
 
-    async def ask(self, **members: object) -> Envelope:
+    async def ask(self, *, action: Action = Action.OPEN_IN_ENCLAVE, **members: object) -> Envelope:
         """Ask to open the model in the enclave."""
         told: dict[str, object] = {
             "version": 1,
@@ -251,14 +374,17 @@ class Room:
             "measurement": Digest(DigestAlgorithm.SHA256, expected_pcr(self.measurements)),
             "platforms": (self.platform.record().platform,),
         }
-        return await self.submit(Action.OPEN_IN_ENCLAVE, **(told | members))  # type: ignore[arg-type]  # none is `by`
+        return await self.submit(action, **(told | members))  # type: ignore[arg-type]  # none is `by`
 
-    @staticmethod
-    def approvals(request: Envelope, *people: str) -> tuple[Envelope, ...]:
-        """Sign approvals."""
-        return tuple(sign(APPROVAL_TYPE, request.payload, signer(name)) for name in people or ("sam", "rina"))
+    async def approvals(self, request: Envelope, *people: str) -> tuple[Envelope, ...]:
+        """Sign approvals and have them recorded, where the keeper records them."""
+        signed = tuple(sign(APPROVAL_TYPE, request.payload, signer(name)) for name in people or ("sam", "rina"))
+        for approval in signed:
+            with suppress(DeniedError, ConflictError, NotFoundError):
+                await voices.approve(self.keeper, self.clock, approval)
+        return signed
 
-    def dossier(self, request: Envelope, key: RecipientKey, *people: str) -> Dossier:
+    async def dossier(self, request: Envelope, key: RecipientKey, *people: str) -> Dossier:
         """Take a challenge and answer it."""
         asked = Request.parse(request.payload)
         assert asked.manifest is not None
@@ -277,7 +403,7 @@ class Room:
         evidence = self.platform.evidence(binding, self.measurements, recipient_key=key.public).to_bytes()
         return Dossier(
             request=request,
-            approvals=self.approvals(request, *people),
+            approvals=await self.approvals(request, *people),
             testimony=Testimony(challenge=challenge.id, platform=self.record, evidence=evidence),
             wrapped=self.wrapped,
         )
@@ -291,5 +417,5 @@ class Room:
     ) -> tuple[Delivery, SecretBytes]:
         """Carry out a whole release."""
         key = key or RecipientKey()
-        envelope = await self.keeper.release(change(self.dossier(request, key)))
+        envelope = await self.keeper.release(change(await self.dossier(request, key)))
         return accept(envelope, self.genesis, key, request=request.digest, model=MODEL, version=1)

@@ -50,6 +50,7 @@ def delivery_to(key: RecipientKey) -> Delivery:
         log_index=41,
         checkpoint="strongroom/test\n42\nAAAA\n",
         issued=1_795_000_000,
+        lease_seconds=60,
     )
     return bare.carrying(SecretBytes(bytearray(b"D" * 32)), key.public)
 
@@ -75,6 +76,7 @@ CHANGES: dict[str, object] = {
     "log_index": 42,
     "checkpoint": "strongroom/test\n43\nAAAA\n",
     "issued": 1_795_000_001,
+    "lease_seconds": 3600,
     "ciphertext": b"",
 }
 
@@ -168,6 +170,8 @@ def edited(**members: Json) -> bytes:
         edited(extra=1),
         edited(v=True),
         edited(issued=1_795_000_000),
+        edited(lease_seconds=4),
+        edited(lease_seconds=3601),
         b"{}",
     ],
 )

@@ -35,7 +35,9 @@ RELEASED: dict[str, Fact] = {
     "reference_values": Digest.of(b"values"),
     "requester": "dana",
     "approvers": (),
+    "decision": Digest.of(b"decision"),
 }
+OFFICERS: tuple[str, ...] = ("vera", "otto")
 
 
 def entry(event: EventName, seq: int, at: int = AT, facts: Mapping[str, Fact] = MappingProxyType({})) -> Entry:
@@ -161,13 +163,90 @@ def test_versions_are_registered_in_order() -> None:
 
 def test_what_takes_access_away_stays() -> None:
     story, grant = Story(), Digest.of(b"grant")
-    story.tell(EventName.REQUEST_DENIED, request=grant, person="sam", denial=Digest.of(b"denial"))
+    story.tell(EventName.REQUEST_DENIED, request=grant, person="sam", key="k", counter=0, denial=Digest.of(b"d"))
     story.tell(EventName.GRANT_REVOKED, grant=grant, request=Digest.of(b"1"))
     story.tell(EventName.PLATFORM_REVOKED, platform=PLATFORM, request=Digest.of(b"2"))
     assert story.ledger.denied == story.ledger.revoked == {grant}
     assert story.ledger.revoked_platforms == {PlatformId(PLATFORM)}
     # A control request is spent by its own effect.
     assert story.ledger.times_used(Digest.of(b"1")) == story.ledger.times_used(Digest.of(b"2")) == 1
+
+
+def vet(story: Story, serial: int, person: str = "dana") -> None:
+    statement = Digest.of(f"{person} {serial}".encode())
+    story.tell(EventName.VETTING_RECORDED, person=person, serial=serial, statement=statement, officers=OFFICERS)
+
+
+def suspend(story: Story, person: str = "dana") -> None:
+    facts: dict[str, Fact] = {"cause": "left", "fell": Digest.of(b"fell"), "grants": 0, "approvals": 0, "leases": 0}
+    story.tell(EventName.PERSON_SUSPENDED, person=person, **facts)
+
+
+def test_vetting_records_follow_each_other_by_one_for_each_person() -> None:
+    story = Story()
+    for serial in (0, 2):
+        with pytest.raises(LedgerError):
+            vet(story, serial)
+    vet(story, 1)
+    vet(story, 1, "sam")
+    # An older, better record doesn't come back.
+    for serial in (1, 3):
+        with pytest.raises(LedgerError):
+            vet(story, serial)
+    vet(story, 2)
+    assert {person: adopted.epoch for person, adopted in story.ledger.vetting.items()} == {"dana": 2, "sam": 1}
+
+
+def test_only_a_newer_vetting_record_ends_a_suspension() -> None:
+    story = Story()
+    vet(story, 1)
+    suspend(story)
+    story.tell(EventName.ROSTER_ADOPTED, epoch=1, document=Digest.of(b"1"))
+    assert story.ledger.suspended == {"dana"}
+    with pytest.raises(LedgerError):
+        vet(story, 1)
+    assert story.ledger.suspended == {"dana"}
+    vet(story, 2)
+    assert story.ledger.suspended == set()
+
+
+def test_who_was_erased_stays_suspended_and_is_not_vetted_again() -> None:
+    story = Story()
+    vet(story, 1)
+    story.tell(EventName.PERSON_ERASED, person="dana", statement=Digest.of(b"s"), officers=OFFICERS)
+    with pytest.raises(LedgerError):
+        vet(story, 2)
+    assert story.ledger.suspended == story.ledger.erased == {"dana"}
+
+
+def test_a_grant_needs_a_recorded_request_and_is_issued_once() -> None:
+    story, request = Story(), Digest.of(b"request")
+    about: dict[str, Fact] = {"request": request, "action": "open-in-enclave", "model": MODEL, "requester": "dana"}
+    more: dict[str, Fact] = {
+        "approvers": ("sam",),
+        "access": "output",
+        "holders": 1,
+        "expires": "2026-11-24T00:00:00Z",
+        "uses": 1,
+    }
+    with pytest.raises(LedgerError):
+        story.tell(EventName.GRANT_ISSUED, **about, **more)
+    story.tell(EventName.REQUEST_CREATED, **about)
+    story.tell(EventName.GRANT_ISSUED, **about, **more)
+    with pytest.raises(LedgerError):
+        story.tell(EventName.GRANT_ISSUED, **about, **more)
+    assert set(story.ledger.grants) == {request}
+
+
+def test_an_approval_counts_from_when_it_was_recorded_and_counters_never_fall() -> None:
+    story, request = Story(), Digest.of(b"request")
+    for story.at, counter in ((AT, 7), (AT + 5, 3)):
+        approval = Digest.of(str(counter).encode())
+        story.tell(
+            EventName.REQUEST_APPROVED, request=request, person="sam", key="k", counter=counter, approval=approval
+        )
+    assert story.ledger.approvals == {request: {"sam": AT + 5}}
+    assert story.ledger.counters == {"k": 7}
 
 
 def test_the_latest_time_never_falls() -> None:
@@ -183,7 +262,8 @@ def test_every_event_that_grants_or_takes_is_folded_in() -> None:
         EventName.LOG_OPENED,
         EventName.KEEPER_UNLOCKED,
         EventName.KEEPER_LOCKED,
-        EventName.REQUEST_APPROVED,
+        # The key's signature was refused: what stands is the counter that it showed before.
+        EventName.AUTHENTICATOR_REGRESSED,
         EventName.REDELIVERED,
         EventName.REFUSED,
     }

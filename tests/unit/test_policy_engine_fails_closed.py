@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from strongroom.access import engine as module
-from strongroom.access.decision import Decision, decide
+from strongroom.access.decision import Decision, decide, may_change, may_speak
 from strongroom.access.engine import DEFAULT_CEDAR, CedarEngine, InvalidPolicyError
+from strongroom.access.governance import CHANGE_DELAY, Change, ChangeFacts, Voice, VoiceFacts
 from strongroom.access.invariants import Reason
 from strongroom.access.request import Action
-from support.facts import good, policy
+from strongroom.core.ids import PersonId
+from strongroom.framework.levels import SecurityLevel
+from support.facts import ATLAS, NOW, good, policy
 
 PERMIT = '@id("all")\npermit (principal, action, resource);\n'
+OPENING = '@id("x")\npermit (principal, action == Strongroom::Action::"open-in-enclave", resource) '
 HUGE = "9223372036854775807"
 
 
@@ -26,7 +30,9 @@ def engine(cedar: str) -> CedarEngine:
 def test_the_default_policies_allow_what_is_good_and_name_themselves() -> None:
     default = engine(DEFAULT_CEDAR)
     assert default.allows(good()) == ("enclave-attested",)
-    assert default.allows(good(Action.SEAL)) == ("quorum-agreed",)
+    assert default.allows(good(Action.SEAL)) == ("publisher-seals",)
+    assert default.allows(good(Action.EXPORT_PLAINTEXT)) == ("quorum-exports",)
+    assert default.allows(good(Action.RESUME)) == ("quorum-administers",)
     assert default.allows(good(Action.FREEZE)) == ("one-person-freezes",)
     assert engine(PERMIT).allows(good()) == ("all",)
 
@@ -45,9 +51,9 @@ def test_the_default_policies_allow_what_is_good_and_name_themselves() -> None:
         '@name("one")\npermit (principal, action, resource);',
         '@id("t")\npermit (principal == ?principal, action, resource);',
         PERMIT + '@id("t")\npermit (principal == ?principal, action, resource);',
-        '@id("x")\npermit (principal, action, resource) when { principal.salary > 3 };',
-        '@id("x")\npermit (principal, action, resource) when { context.enclave.isolation > 0 };',
-        '@id("x")\npermit (principal, action, resource) when { principal.tier > "3" };',
+        OPENING + "when { principal.salary > 3 };",
+        OPENING + "when { context.enclave.isolation > 0 };",
+        OPENING + 'when { principal.tier > "3" };',
         '@id("x")\npermit (principal, action == Strongroom::Action::"export", resource);',
         '@id("x")\npermit (principal == Human::"dana", action, resource);',
         '@id("x")\npermit (principal, action, resource) when { true',
@@ -61,7 +67,7 @@ def test_a_policy_that_doesn_t_fit_is_refused_when_it_is_loaded(cedar: str) -> N
 
 def test_text_that_only_looks_like_a_policy_is_no_policy() -> None:
     comment = "// permit (principal, action, resource);"
-    cedar = comment + '\n@id("x") permit (principal, action, resource) when { context.purpose != "\\npermit (" };'
+    cedar = comment + "\n" + OPENING + 'when { context.purpose != "\\npermit (" };'
     assert engine(cedar).allows(good()) == ("x",)
 
 
@@ -146,6 +152,8 @@ def test_neither_judge_alone_allows() -> None:
         def allows(self, _facts: object) -> None:
             return None
 
+        allows_voice = allows_change = allows
+
     refused = decide(good(), Never())
     assert not refused.allowed
     assert refused.refusals[0][0] is Reason.POLICY_REFUSES
@@ -153,3 +161,46 @@ def test_neither_judge_alone_allows() -> None:
     assert not denied.allowed
     assert denied.policies == ()
     assert Decision().allowed is False
+
+
+def test_neither_judge_alone_lets_anybody_speak_or_change_the_rules() -> None:
+    class Never:
+        def allows(self, _facts: object) -> None:
+            return None
+
+        allows_voice = allows_change = allows
+
+    who = good().requester
+    voice = VoiceFacts(
+        now=NOW, voice=Voice.APPROVE, person=who, requester=PersonId("sam"), model=ATLAS, level=SecurityLevel.SL3
+    )
+    change = ChangeFacts(
+        now=NOW,
+        change=Change.POLICY,
+        level=SecurityLevel.SL4,
+        first=False,
+        signatures=2,
+        threshold=2,
+        proposed_at=NOW - CHANGE_DELAY,
+        stopped=False,
+    )
+    default, lax = engine(DEFAULT_CEDAR), engine(PERMIT)
+    assert may_speak(voice, default) is may_change(change, default) is None
+    for refused in (may_speak(voice, Never()), may_change(change, Never())):
+        assert refused is not None
+        assert refused[0] == Reason.POLICY_REFUSES
+    voices = (
+        (replace(voice, requester=who.id), "self-approval"),
+        (replace(voice, person=replace(who, active=False)), "person-inactive"),
+        (replace(voice, person=replace(who, human=False)), "approver-not-human"),
+    )
+    changes = (
+        (replace(change, proposed_at=NOW - CHANGE_DELAY + 1), "change-waits"),
+        (replace(change, stopped=True), "change-stopped"),
+        (replace(change, signatures=1), "root-quorum-not-met"),
+    )
+    told = [(may_speak(facts, lax), reason) for facts, reason in voices]
+    told += [(may_change(facts, lax), reason) for facts, reason in changes]
+    for refusal, reason in told:
+        assert refusal is not None
+        assert refusal[0] == reason

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from strongroom.access.request import Action, LogHead, Purpose, Request
+from strongroom.access.request import OPENS, Action, LogHead, Purpose, Request
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
@@ -18,21 +18,21 @@ ONE, TWO = PlatformId("tpm-" + "1" * 64), PlatformId("tpm-" + "2" * 64)
 
 def request_to(action: Action) -> Request:
     """Return a good request for an action."""
-    opens = action is Action.OPEN_IN_ENCLAVE
+    opens, exports = action in OPENS, action is Action.EXPORT_PLAINTEXT
     return Request(
         genesis=Digest.of(b"genesis"),
         action=action,
         requester=PersonId("dana"),
         model=ModelId("atlas"),
-        version=2 if action in {Action.OPEN_IN_ENCLAVE, Action.SEAL} else 0,
-        manifest=Digest.of(b"manifest") if opens else None,
+        version=2 if opens or exports or action is Action.SEAL else 0,
+        manifest=Digest.of(b"manifest") if opens or exports else None,
         purpose=Purpose.EVALUATE,
         ticket="T-1",
         justification=None,
         image=ImageId("embedder") if opens else None,
         measurement=Digest.of(b"measured") if opens else None,
         platforms=(ONE,) if opens or action is Action.REVOKE_PLATFORM else (),
-        recipient=Digest.of(b"recipient") if action is Action.SEAL else None,
+        recipient=Digest.of(b"recipient") if exports or action is Action.SEAL else None,
         target=Digest.of(b"target") if action is Action.REVOKE_GRANT else None,
         not_before=NOW,
         expires=NOW + 60,
@@ -102,6 +102,8 @@ MEMBERS: dict[str, tuple[object, object]] = {
 }
 NEEDED = {
     Action.OPEN_IN_ENCLAVE: {"manifest", "image", "measurement", "platforms", "version"},
+    Action.BREAK_GLASS: {"manifest", "image", "measurement", "platforms", "version"},
+    Action.EXPORT_PLAINTEXT: {"manifest", "recipient", "version"},
     Action.SEAL: {"recipient", "version"},
     Action.REVOKE_GRANT: {"target"},
     Action.REVOKE_PLATFORM: {"platforms"},
@@ -120,7 +122,7 @@ def test_each_action_has_its_members_and_no_others(action: Action, name: str) ->
         bad.to_bytes()
 
 
-@pytest.mark.parametrize("action", sorted(set(Action) - {Action.OPEN_IN_ENCLAVE}))
+@pytest.mark.parametrize("action", sorted(set(Action) - OPENS))
 def test_only_opening_has_more_than_one_use(action: Action) -> None:
     with pytest.raises(MalformedError):
         replace(request_to(action), max_uses=2).to_bytes()

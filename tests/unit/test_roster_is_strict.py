@@ -11,9 +11,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.ids import KeyId, PersonId
 from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey
-from strongroom.personnel.roster import MAX_KEYS, Person, Roster, UnknownPersonError, Vetting
-
-AT = 1_795_000_000
+from strongroom.personnel.roster import MAX_KEYS, Person, PersonKind, Roster, UnknownPersonError
 
 
 def key(name: str) -> PublicKey:
@@ -27,7 +25,6 @@ def person(name: str, *keys: str) -> Person:
         active=True,
         roles=frozenset({"approver"}),
         keys=tuple(key(one) for one in keys or (name,)),
-        vetting=Vetting(tier=2, valid_until=AT),
     )
 
 
@@ -101,11 +98,13 @@ def test_a_person_twice_is_refused() -> None:
         with_person(roles="approver"),
         with_person(keys=["ed25519:AAAA"]),
         with_person(keys=["rsa:" + str(key("dana")).partition(":")[2]]),
-        with_person(vetting={"tier": 6, "valid_until": "2026-11-23T22:08:37Z"}),
-        with_person(vetting={"tier": -1, "valid_until": "2026-11-23T22:08:37Z"}),
-        with_person(vetting={"tier": 2, "valid_until": "never"}),
-        with_person(vetting={"tier": 2}),
-        with_person(vetting={"tier": 2, "valid_until": "2026-11-23T22:08:37Z", "found": "a debt"}),
+        # Nobody is cleared by the roster, not even in passing.
+        with_person(vetting={"tier": 2, "valid_until": "2026-11-23T22:08:37Z"}),
+        with_person(kind="robot"),
+        with_person(kind="agent"),
+        with_person(sponsor="sam"),
+        with_person(kind="agent", sponsor="nobody"),
+        with_person(kind="agent", sponsor="dana"),
         with_person(note="findings don't belong here"),
         FIRST.to_bytes() + b" ",
         FIRST.to_bytes()[:-1],
@@ -126,7 +125,10 @@ def test_people_are_found_by_id_and_by_key_and_nobody_else_is() -> None:
             FIRST.holder(unknown)
 
 
-def test_vetting_lapses_by_itself_at_its_very_second() -> None:
-    vetting = Vetting(tier=2, valid_until=AT)
-    assert vetting.current(AT - 1)
-    assert not vetting.current(AT)
+def test_an_agent_acts_on_the_account_of_one_human_of_the_roster() -> None:
+    agent = replace(person("robin"), kind=PersonKind.AGENT, sponsor=PersonId("sam"))
+    made = replace(FIRST, people=(*FIRST.people, agent))
+    assert Roster.parse(made.to_bytes()) == made
+    another = replace(person("rex"), kind=PersonKind.AGENT, sponsor=PersonId("robin"))
+    with pytest.raises(MalformedError, match="sponsor"):
+        Roster.parse(replace(made, people=(*made.people, another)).to_bytes())

@@ -15,9 +15,11 @@ from typing import Final
 
 import cedarpy
 
-from strongroom.access.facts import Facts
-from strongroom.access.invariants import eligible, quorum_met
-from strongroom.access.policy import Policy
+from strongroom.access.clearance import HARDWARE_LEVEL, eligible
+from strongroom.access.facts import Facts, PersonFacts, access_class, cap_of
+from strongroom.access.governance import ChangeFacts, VoiceFacts
+from strongroom.access.invariants import quorum
+from strongroom.access.policy import ModelTerms, Policy
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError
 
@@ -51,11 +53,50 @@ class CedarEngine:
 
     def allows(self, facts: Facts) -> tuple[str, ...] | None:
         """Return the ids of the policies that allow, or None. Diagnostics are never passed on: they hold entities."""
+        return self._ask(_entities(facts), _request(facts))
+
+    def allows_voice(self, facts: VoiceFacts) -> tuple[str, ...] | None:
+        """Return the ids of the policies that let somebody speak about a request, or None."""
+        terms = ModelTerms(model=facts.model, level=facts.level, least_isolation="")
+        request: dict[str, Json] = {
+            "principal": _uid(_kind(facts.person), facts.person.id),
+            "action": _uid("Action", facts.voice.value),
+            "resource": _uid("Model", facts.model),
+            "context": {"now": facts.now, "requester": facts.requester},
+        }
+        people = _people([facts.person], frozenset())
+        return self._ask([*people, _model(terms, frozen=False, least_isolation=0)], request)
+
+    def allows_change(self, facts: ChangeFacts) -> tuple[str, ...] | None:
+        """Return the ids of the policies that let the root quorum change the rules, or None."""
+        quorum_uid, deployment = _uid("RootQuorum", "root"), _uid("Deployment", "this")
+        entities: list[Json] = [
+            {"uid": quorum_uid, "attrs": {}, "parents": []},
+            {"uid": deployment, "attrs": {"level": facts.level.rank}, "parents": []},
+        ]
+        context: Json = {
+            "now": facts.now,
+            "first": facts.first,
+            "signatures": facts.signatures,
+            "threshold": facts.threshold,
+            "proposedAt": facts.proposed_at,
+            "stopped": facts.stopped,
+        }
+        action = _uid("Action", facts.change.value)
+        return self._ask(
+            entities, {"principal": quorum_uid, "action": action, "resource": deployment, "context": context}
+        )
+
+    def _ask(self, entities: list[Json], request: dict[str, Json]) -> tuple[str, ...] | None:
+        # To Cedar, somebody who isn't in the slice is in no role: a `forbid` on roles would let them by without error.
+        present = [entity.get("uid") for entity in entities if isinstance(entity, dict)]
+        if request["principal"] not in present or request["resource"] not in present:
+            return None
         try:
-            slice_ = self._slice(json.dumps(_entities(facts)))
+            slice_ = self._slice(json.dumps(entities))
         except ValueError:
             return None
-        result = cedarpy.is_authorized(_request(facts), self._policies, slice_, self._schema)
+        result = cedarpy.is_authorized(request, self._policies, slice_, self._schema)
         reasons = result.diagnostics.id_annotations_by_reason
         if result.decision is not cedarpy.Decision.Allow or result.diagnostics.errors:
             return None
@@ -83,38 +124,75 @@ def _uid(kind: str, name: str) -> dict[str, Json]:
     return {"type": f"{NAMESPACE}::{kind}", "id": name}
 
 
-def _entities(facts: Facts) -> list[Json]:
-    people = {person.id: person for person in (facts.requester, *facts.approvers)}
-    roles = {facts.rule.requester_role}.union(*(person.roles for person in people.values()))
+def _kind(person: PersonFacts) -> str:
+    return "Human" if person.human else "Agent"
+
+
+def _people(people: list[PersonFacts], more_roles: frozenset[str]) -> list[Json]:
+    roles = more_roles.union(*(person.roles for person in people))
     result: list[Json] = [{"uid": _uid("Role", role), "attrs": {}, "parents": []} for role in sorted(roles)]
-    for person in people.values():
+    for person in people:
         parents: list[Json] = [_uid("Role", role) for role in sorted(person.roles)]
         attrs: Json = {
-            "org": person.org,
+            "name": person.id,
+            "unit": person.org,
             "active": person.active,
+            "employment": person.employment,
             "tier": person.tier,
             "vettedUntil": person.vetted_until,
+            "copyUntil": person.copy_until,
+            "conflict": person.conflict,
+            "nda": person.nda,
+            "hardware": person.hardware,
         }
-        result.append({"uid": _uid("Human", person.id), "attrs": attrs, "parents": parents})
+        result.append({"uid": _uid(_kind(person), person.id), "attrs": attrs, "parents": parents})
+    return result
+
+
+def _model(terms: ModelTerms, *, frozen: bool, least_isolation: int) -> Json:
+    return {
+        "uid": _uid("Model", terms.model),
+        "attrs": {
+            "level": terms.level.rank,
+            "frozen": frozen,
+            "leastIsolation": least_isolation,
+            "owner": terms.owner,
+            "exportable": terms.export,
+        },
+        "parents": [_uid("Collection", terms.collection)] if terms.collection else [],
+    }
+
+
+def _entities(facts: Facts) -> list[Json]:
+    people = {person.id: person for person in (*facts.approvers, facts.requester)}
+    result = _people(list(people.values()), frozenset({facts.rule.requester_role}))
     least = facts.enclave.least_isolation if facts.enclave else 0
-    model: Json = {"level": facts.terms.level.rank, "frozen": facts.frozen, "leastIsolation": least}
-    result.append({"uid": _uid("Model", facts.request.model), "attrs": model, "parents": []})
+    result.append(_model(facts.terms, frozen=facts.frozen, least_isolation=least))
+    if facts.terms.collection:
+        result.append({"uid": _uid("Collection", facts.terms.collection), "attrs": {}, "parents": []})
     return result
 
 
 def _request(facts: Facts) -> dict[str, Json]:
-    counted = [person for person in facts.approvers if eligible(person, facts)]
-    approvers: list[Json] = [{"__entity": _uid("Human", person.id)} for person in counted]
+    counted: list[Json] = [person.id for person in facts.approvers if eligible(person, facts)]
+    cap = cap_of(facts.caps, access_class(facts.request))
     context: dict[str, Json] = {
         "now": facts.now,
         "purpose": facts.request.purpose.value,
         "notBefore": facts.request.not_before,
         "expires": facts.request.expires,
+        "recordedAt": facts.recorded_at,
+        "delay": facts.rule.delay,
         "usesLeft": facts.uses_left,
         "denied": facts.denied,
         "requesterTier": facts.rule.requester_tier,
         "requesterRole": {"__entity": _uid("Role", facts.rule.requester_role)},
-        "quorum": {"satisfied": quorum_met(facts), "approvers": approvers},
+        "hardwareRequired": facts.rule.hardware or facts.terms.level.rank >= HARDWARE_LEVEL.rank,
+        "ndaRequired": facts.rule.nda,
+        "quorum": {"satisfied": quorum(facts) is not None, "approvers": counted},
+        "holders": facts.holders,
+        "cap": facts.holders if cap is None else cap,
+        "reviewOverdue": facts.review_overdue,
     }
     if facts.enclave is not None:
         context["enclave"] = {
@@ -123,7 +201,7 @@ def _request(facts: Facts) -> dict[str, Json]:
             "platformNamed": facts.enclave.platform_named,
         }
     return {
-        "principal": _uid("Human", facts.requester.id),
+        "principal": _uid(_kind(facts.requester), facts.requester.id),
         "action": _uid("Action", facts.request.action.value),
         "resource": _uid("Model", facts.request.model),
         "context": context,

@@ -1,25 +1,120 @@
-"""The facts of one decision: what was established about a request, its people and its enclave, and when."""
+"""The facts of one decision: what was established about a request, its people and its enclave, and when.
+
+They have a canonical form, so that a decision can be kept, named in the log by its digest, and made again later: by an
+auditor, or under the rules that somebody proposes.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
-from strongroom.access.policy import ModelTerms, Rule
-from strongroom.access.request import Request
-from strongroom.core.clock import Instant
-from strongroom.core.ids import PersonId
+from strongroom.access.policy import RAND_CAPS, Caps, ModelTerms, Rule
+from strongroom.access.request import OPENS, Action, Purpose, Request
+from strongroom.core.canonical import Json, decode, encode
+from strongroom.core.clock import Instant, format_instant
+from strongroom.core.fields import Fields
+from strongroom.core.ids import PersonId, person_id
+
+MAX_FACTS: Final = 262_144
+MAX_APPROVERS: Final = 64
+
+
+class AccessClass(StrEnum):
+    """The class of access that a grant gives: what RAND's caps on people count."""
+
+    NONE = "none"
+    """Stops or restores access, and gives none."""
+    OUTPUT = "output"
+    """What a model answers, through an enclave whose output is limited."""
+    ISOLATED = "isolated"
+    """Work beside the opened weights on an isolated machine."""
+    COPY = "copy"
+    """Able to hold a copy: who seals has the plaintext, who exports gets the data key."""
+
+
+_OUTPUT_ONLY: Final = frozenset({Purpose.SERVE, Purpose.EVALUATE})
+
+
+def access_class(request: Request) -> AccessClass:
+    """Return the class of access that a request asks for."""
+    if request.action in {Action.SEAL, Action.EXPORT_PLAINTEXT}:
+        return AccessClass.COPY
+    if request.action in OPENS:
+        return AccessClass.OUTPUT if request.purpose in _OUTPUT_ONLY else AccessClass.ISOLATED
+    return AccessClass.NONE
+
+
+def cap_of(caps: Caps, access: AccessClass) -> int | None:
+    """Return how many people may hold a class of access; None where nothing is counted."""
+    return {AccessClass.OUTPUT: caps.output, AccessClass.ISOLATED: caps.isolated, AccessClass.COPY: caps.copy}.get(
+        access
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonFacts:
-    """What the current roster says of one person."""
+    """What the roster, the vetting record in force and the log say of one person. Nobody is cleared by default."""
 
     id: PersonId
     org: str
-    active: bool
-    tier: int
-    vetted_until: Instant
     roles: frozenset[str]
+    human: bool = True
+    active: bool = False
+    """In the roster, not suspended, and for an agent: so is the sponsor."""
+    employment: str = ""
+    """As the vetting record says; empty without one."""
+    tier: int = 0
+    vetted_until: Instant = 0
+    """0 when there is no vetting record."""
+    copy_until: Instant = 0
+    conflict: bool = False
+    nda: bool = False
+    courses: frozenset[str] = frozenset()
+    hardware: bool = False
+    """The signature in question was made by a security key that verified its user."""
+    approved_at: Instant | None = None
+    """When the log recorded this person's approval; None where there is none."""
+
+    @classmethod
+    def read(cls, fields: Fields) -> PersonFacts:
+        """Read the JSON form."""
+        return cls(
+            id=fields.parsed("id", person_id),
+            org=fields.text("org", max_length=64),
+            roles=frozenset(fields.texts("roles", most=16, max_length=48)),
+            human=fields.boolean("human"),
+            active=fields.boolean("active"),
+            employment=fields.text("employment", max_length=16),
+            tier=fields.integer("tier", most=5),
+            vetted_until=fields.instant("vetted_until"),
+            copy_until=fields.instant("copy_until"),
+            conflict=fields.boolean("conflict"),
+            nda=fields.boolean("nda"),
+            courses=frozenset(fields.texts("courses", most=32, max_length=48)),
+            hardware=fields.boolean("hardware"),
+            approved_at=fields.instant("approved_at") if fields.optional("approved_at") else None,
+        )
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {
+            "id": self.id,
+            "org": self.org,
+            "roles": [*sorted(self.roles)],
+            "human": self.human,
+            "active": self.active,
+            "employment": self.employment,
+            "tier": self.tier,
+            "vetted_until": format_instant(self.vetted_until),
+            "copy_until": format_instant(self.copy_until),
+            "conflict": self.conflict,
+            "nda": self.nda,
+            "courses": [*sorted(self.courses)],
+            "hardware": self.hardware,
+            "approved_at": None if self.approved_at is None else format_instant(self.approved_at),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +130,26 @@ class EnclaveFacts:
     platform_named: bool
     """The request names the enrolled platform that sent the evidence."""
 
+    @classmethod
+    def read(cls, fields: Fields) -> EnclaveFacts:
+        """Read the JSON form."""
+        with fields:
+            return cls(
+                isolation=fields.integer("isolation", most=64),
+                least_isolation=fields.integer("least_isolation", most=64),
+                measurement_current=fields.boolean("measurement_current"),
+                platform_named=fields.boolean("platform_named"),
+            )
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {
+            "isolation": self.isolation,
+            "least_isolation": self.least_isolation,
+            "measurement_current": self.measurement_current,
+            "platform_named": self.platform_named,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -44,13 +159,81 @@ class Facts:
     request: Request
     terms: ModelTerms
     rule: Rule
+    caps: Caps = RAND_CAPS
     requester: PersonFacts
     approvers: tuple[PersonFacts, ...]
     """People of the current roster whose approval signatures verified; each person once."""
     repeated: frozenset[PersonId]
     """Those of the approvers who approved more than once, with whichever key."""
+    recorded_at: Instant
+    """When the log recorded the request."""
+    granted_at: Instant | None = None
+    """When the grant was issued; None before."""
     denied: bool
     """Some eligible person's denial, or a revocation, stands in the log."""
     frozen: bool
     uses_left: int
+    holders: int = 0
+    """People, the requester among them, with live grants of this class of access to models at SL3 and above."""
+    review_overdue: bool = False
+    """A break-glass opening of this model wasn't reviewed in time: its rules are tighter until it is."""
     enclave: EnclaveFacts | None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Facts:
+        """Read canonical bytes.
+
+        :raises MalformedError: another form.
+        """
+        with Fields(decode(payload, max_bytes=MAX_FACTS), "facts") as fields:
+            fields.constant("v", 1)
+            enclave = EnclaveFacts.read(fields.child("enclave")) if fields.optional("enclave") else None
+            with (
+                fields.child("terms") as terms,
+                fields.child("rule") as rule,
+                fields.child("requester") as requester,
+            ):
+                return cls(
+                    now=fields.instant("now"),
+                    request=Request.parse(encode(fields.value("request"))),
+                    terms=ModelTerms.read(terms),
+                    rule=Rule.read(rule),
+                    caps=Caps.read(fields.child("caps")),
+                    requester=PersonFacts.read(requester),
+                    approvers=fields.objects("approvers", PersonFacts.read, most=MAX_APPROVERS),
+                    repeated=frozenset(person_id(text) for text in fields.texts("repeated", most=MAX_APPROVERS)),
+                    recorded_at=fields.instant("recorded_at"),
+                    granted_at=fields.instant("granted_at") if fields.optional("granted_at") else None,
+                    denied=fields.boolean("denied"),
+                    frozen=fields.boolean("frozen"),
+                    uses_left=fields.integer("uses_left", most=1_000_001),
+                    holders=fields.integer("holders", most=1_000_000),
+                    review_overdue=fields.boolean("review_overdue"),
+                    enclave=enclave,
+                )
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes: what a decision's digest in the log is over."""
+        return encode(self.to_json())
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {
+            "v": 1,
+            "now": format_instant(self.now),
+            "request": self.request.to_json(),
+            "terms": self.terms.to_json(),
+            "rule": self.rule.to_json(),
+            "caps": self.caps.to_json(),
+            "requester": self.requester.to_json(),
+            "approvers": [person.to_json() for person in self.approvers],
+            "repeated": [*sorted(self.repeated)],
+            "recorded_at": format_instant(self.recorded_at),
+            "granted_at": None if self.granted_at is None else format_instant(self.granted_at),
+            "denied": self.denied,
+            "frozen": self.frozen,
+            "uses_left": max(0, self.uses_left),
+            "holders": self.holders,
+            "review_overdue": self.review_overdue,
+            "enclave": self.enclave.to_json() if self.enclave else None,
+        }

@@ -5,39 +5,68 @@ Written apart from the Cedar policies and from nothing but the facts, so that on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
-from strongroom.access.facts import Facts, PersonFacts
+from strongroom.access.clearance import ANYONE, approver_lacks, eligible, fits, requester_lacks
+from strongroom.access.facts import Facts, access_class, cap_of
+from strongroom.access.policy import Factor, Unit
 from strongroom.access.quorum import fill, missing
-from strongroom.access.request import Action
+from strongroom.access.request import OPENS, Action
+from strongroom.core.ids import PersonId
 from strongroom.framework.levels import SecurityLevel
 
 QUORUM_FLOOR_LEVEL: Final = SecurityLevel.SL3
 QUORUM_FLOOR: Final = 2
+CAP_LEVEL: Final = SecurityLevel.SL3
+NO_EXPORT_LEVEL: Final = SecurityLevel.SL5
+BREAK_GLASS_SECONDS: Final = 3600
+ALWAYS_TWO: Final = frozenset({Action.RESUME, Action.BREAK_GLASS, Action.EXPORT_PLAINTEXT})
+"""Actions that two others must agree to at every level."""
 
 
 class Reason(StrEnum):
-    """Why a decision refuses; stable codes."""
+    """Why a decision refuses; stable codes. Those of people are made of :class:`~.clearance.Shortcoming`."""
 
     REQUESTER_INACTIVE = "requester-inactive"
+    REQUESTER_NOT_VETTED = "requester-not-vetted"
     REQUESTER_VETTING_LAPSED = "requester-vetting-lapsed"
     REQUESTER_TIER_TOO_LOW = "requester-tier-too-low"
+    REQUESTER_EMPLOYMENT = "requester-employment"
+    REQUESTER_CONFLICT = "requester-conflict-open"
+    REQUESTER_NDA_MISSING = "requester-nda-missing"
+    REQUESTER_TRAINING_LAPSED = "requester-training-lapsed"
+    REQUESTER_COPY_SCREENING_LAPSED = "requester-copy-screening-lapsed"
+    REQUESTER_KEY_NOT_HARDWARE = "requester-key-not-hardware"
     REQUESTER_ROLE_MISSING = "requester-role-missing"
     SELF_APPROVAL = "self-approval"
     ONE_PERSON_TWICE = "one-person-twice"
+    APPROVER_NOT_HUMAN = "approver-not-human"
     APPROVER_INACTIVE = "approver-inactive"
+    APPROVER_NOT_VETTED = "approver-not-vetted"
     APPROVER_VETTING_LAPSED = "approver-vetting-lapsed"
     APPROVER_TIER_TOO_LOW = "approver-tier-too-low"
+    APPROVER_EMPLOYMENT = "approver-employment"
+    APPROVER_CONFLICT = "approver-conflict-open"
+    APPROVER_NDA_MISSING = "approver-nda-missing"
+    APPROVER_TRAINING_LAPSED = "approver-training-lapsed"
+    APPROVER_KEY_NOT_HARDWARE = "approver-key-not-hardware"
+    APPROVAL_NOT_RECORDED = "approver-approval-not-recorded"
+    APPROVAL_STALE = "approver-approval-stale"
     QUORUM_NOT_MET = "quorum-not-met"
     QUORUM_BELOW_FLOOR = "quorum-below-floor"
+    COOLING_OFF = "cooling-off"
     NOT_YET_VALID = "not-yet-valid"
     EXPIRED = "request-expired"
     WINDOW_TOO_LONG = "window-too-long"
     USES_TOO_MANY = "uses-too-many"
     USES_SPENT = "grant-spent"
     DENIED = "request-denied"
+    CAP_REACHED = "cap-reached"
+    REVIEW_OVERDUE = "break-glass-review-overdue"
+    EXPORT_DISABLED = "export-disabled"
     FROZEN = "model-frozen"
     ENCLAVE_MISSING = "enclave-missing"
     MEASUREMENT_UNKNOWN = "measurement-unknown"
@@ -46,52 +75,47 @@ class Reason(StrEnum):
     POLICY_REFUSES = "policy-refuses"
 
 
-def eligible(person: PersonFacts, facts: Facts) -> bool:
-    """Tell whether a person's approval counts now: active, vetted now, high enough, and not the requester."""
-    return (
-        person.active
-        and facts.now < person.vetted_until
-        and person.tier >= facts.rule.approver_tier
-        and person.id != facts.requester.id
-    )
+def factors_of(facts: Facts) -> tuple[Factor, ...]:
+    """Return the factors that count now: the rule's, and one more person while a break-glass review is overdue."""
+    if facts.review_overdue and facts.request.action is not Action.FREEZE:
+        return (*facts.rule.factors, Factor(role=ANYONE, count=1))
+    return facts.rule.factors
 
 
-def quorum_met(facts: Facts) -> bool:
-    """Tell whether distinct, eligible people fill every factor of the rule."""
-    return fill(facts.rule.factors, {p.id: p.roles for p in facts.approvers if eligible(p, facts)}) is not None
+def quorum(facts: Facts) -> dict[PersonId, Factor] | None:
+    """Return who fills which factor: distinct, eligible people fill every one; else None."""
+    people = {person.id: person for person in facts.approvers if eligible(person, facts)}
+    return fill(factors_of(facts), people, lambda who, factor: fits(people[who], factor, facts))
 
 
 def broken(facts: Facts) -> Iterator[tuple[Reason, str]]:
     """Yield every invariant that doesn't hold: a code, and what would pass."""
-    yield from _requester(facts)
+    for lack, remedy in requester_lacks(facts):
+        yield Reason(f"requester-{lack.value}"), remedy
     yield from _window(facts)
     yield from _quorum(facts)
+    yield from _caps(facts)
     if facts.denied:
-        yield Reason.DENIED, "a denial or revocation stands in the log; make a new request"
-    if facts.request.action is Action.OPEN_IN_ENCLAVE:
+        yield Reason.DENIED, "a denial, revocation or suspension since then stands in the log; make a new request"
+    if facts.request.action in OPENS:
         yield from _enclave(facts)
-
-
-def _requester(facts: Facts) -> Iterator[tuple[Reason, str]]:
-    who = facts.requester
-    if not who.active:
-        yield Reason.REQUESTER_INACTIVE, f"`{who.id}` must be active in the current roster"
-    if facts.now >= who.vetted_until:
-        yield Reason.REQUESTER_VETTING_LAPSED, f"the vetting of `{who.id}` must be current"
-    if who.tier < facts.rule.requester_tier:
-        yield Reason.REQUESTER_TIER_TOO_LOW, f"`{who.id}` needs vetting tier {facts.rule.requester_tier}"
-    if facts.rule.requester_role not in who.roles:
-        yield Reason.REQUESTER_ROLE_MISSING, f"`{who.id}` needs the role `{facts.rule.requester_role}`"
+    if facts.request.action is Action.EXPORT_PLAINTEXT:
+        yield from _export(facts)
 
 
 def _window(facts: Facts) -> Iterator[tuple[Reason, str]]:
     request, rule = facts.request, facts.rule
     if facts.now < request.not_before:
         yield Reason.NOT_YET_VALID, "wait until the request's window begins"
+    if facts.now - facts.recorded_at < rule.delay:
+        yield Reason.COOLING_OFF, f"wait until {rule.delay} seconds after the request was recorded"
     if facts.now >= request.expires:
         yield Reason.EXPIRED, "make a new request"
-    if request.expires - request.not_before > rule.max_window:
-        yield Reason.WINDOW_TOO_LONG, f"ask for at most {rule.max_window} seconds"
+    most = rule.max_window
+    if request.action is Action.BREAK_GLASS:
+        most = min(most, BREAK_GLASS_SECONDS)
+    if request.expires - request.not_before > most:
+        yield Reason.WINDOW_TOO_LONG, f"ask for at most {most} seconds"
     if request.max_uses > rule.max_uses:
         yield Reason.USES_TOO_MANY, f"ask for at most {rule.max_uses} uses"
     if facts.uses_left < 1:
@@ -99,35 +123,63 @@ def _window(facts: Facts) -> Iterator[tuple[Reason, str]]:
 
 
 def _quorum(facts: Facts) -> Iterator[tuple[Reason, str]]:
-    rule = facts.rule
+    rule, action = facts.rule, facts.request.action
     if any(person.id == facts.requester.id for person in facts.approvers):
         yield Reason.SELF_APPROVAL, f"`{facts.requester.id}` made the request and can't approve it"
-    counted = {p.id: p.roles for p in facts.approvers if eligible(p, facts)}
-    if fill(rule.factors, counted) is None:
+    if quorum(facts) is None:
         yield from _not_counted(facts)
-        roles = ", ".join(f"`{role}`" for role in missing(rule.factors, counted))
-        yield Reason.QUORUM_NOT_MET, f"still needed, each by a different person with current vetting: {roles}"
+        yield Reason.QUORUM_NOT_MET, f"still needed, each by a different person with current vetting: {_empty(facts)}"
     wanted = sum(factor.count for factor in rule.factors)
     above_floor = facts.terms.level.rank >= QUORUM_FLOOR_LEVEL.rank
-    if above_floor and facts.request.action is not Action.FREEZE and wanted < QUORUM_FLOOR:
+    if above_floor and action is not Action.FREEZE and wanted < QUORUM_FLOOR:
         yield (
             Reason.QUORUM_BELOW_FLOOR,
             f"at {QUORUM_FLOOR_LEVEL.value} and above a rule needs {QUORUM_FLOOR} approvers",
         )
-    if facts.request.action is Action.RESUME and wanted < QUORUM_FLOOR:
-        yield Reason.QUORUM_BELOW_FLOOR, f"resuming takes {QUORUM_FLOOR} people at every level"
+    elif action in ALWAYS_TWO and wanted < QUORUM_FLOOR:
+        yield Reason.QUORUM_BELOW_FLOOR, f"`{action.value}` takes {QUORUM_FLOOR} approvers at every level"
+
+
+def _empty(facts: Facts) -> str:
+    people = {person.id: person for person in facts.approvers if eligible(person, facts)}
+    places = missing(factors_of(facts), people, lambda who, factor: fits(people[who], factor, facts))
+    # A rule may want the same sort of person many times: counted, so that the text stays short.
+    wanted = Counter(describe(factor) for factor in places)
+    return ", ".join(f"{count} x {who}" if count > 1 else who for who, count in wanted.items())
+
+
+def describe(factor: Factor) -> str:
+    """Say in words who fills a factor."""
+    role = "any approver" if factor.role == ANYONE else f"`{factor.role}`"
+    units = {Unit.ANY: "", Unit.OWNER: " of the unit that owns the model", Unit.OTHER: " of another unit"}
+    return role + units[factor.unit]
 
 
 def _not_counted(facts: Facts) -> Iterator[tuple[Reason, str]]:
     for person in facts.approvers:
         if person.id in facts.repeated:
             yield Reason.ONE_PERSON_TWICE, f"`{person.id}` approved more than once and counts once"
-        if not person.active:
-            yield Reason.APPROVER_INACTIVE, f"`{person.id}` must be active in the current roster"
-        elif facts.now >= person.vetted_until:
-            yield Reason.APPROVER_VETTING_LAPSED, f"the vetting of `{person.id}` must be current"
-        elif person.tier < facts.rule.approver_tier:
-            yield Reason.APPROVER_TIER_TOO_LOW, f"`{person.id}` needs vetting tier {facts.rule.approver_tier}"
+        if person.id != facts.requester.id:
+            for lack, remedy in approver_lacks(person, facts):
+                yield Reason(f"approver-{lack.value}"), remedy
+
+
+def _caps(facts: Facts) -> Iterator[tuple[Reason, str]]:
+    cap = cap_of(facts.caps, access_class(facts.request))
+    if cap is not None and facts.terms.level.rank >= CAP_LEVEL.rank and facts.holders > cap:
+        access = access_class(facts.request).value
+        yield Reason.CAP_REACHED, f"{cap} people may hold `{access}` access at a time; end another's grant first"
+    if facts.review_overdue and facts.request.action is Action.BREAK_GLASS:
+        yield Reason.REVIEW_OVERDUE, "the last break-glass opening of this model must be reviewed first"
+
+
+def _export(facts: Facts) -> Iterator[tuple[Reason, str]]:
+    if facts.frozen:
+        yield Reason.FROZEN, f"model `{facts.request.model}` must be resumed by its quorum"
+    if not facts.terms.export:
+        yield Reason.EXPORT_DISABLED, f"the policy's terms for `{facts.request.model}` don't allow export"
+    elif facts.terms.level.rank >= NO_EXPORT_LEVEL.rank:
+        yield Reason.EXPORT_DISABLED, f"nothing is exported at {NO_EXPORT_LEVEL.value}"
 
 
 def _enclave(facts: Facts) -> Iterator[tuple[Reason, str]]:

@@ -6,6 +6,7 @@ One document, signed by the root quorum, with a rising epoch. Whoever could chan
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from strongroom.access.request import Action
@@ -30,17 +31,41 @@ class NoRuleError(NotFoundError):
     code = "no-rule"
 
 
+class Unit(StrEnum):
+    """Which organisation unit a factor wants."""
+
+    ANY = "any"
+    OWNER = "owner"
+    """The unit that owns the model."""
+    OTHER = "other"
+    """Another unit than the requester's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factor:
-    """``count`` approvals by people who hold ``role``. Factors are ANDed over distinct people."""
+    """``count`` approvals by people who hold ``role`` and are of ``unit``. Factors are ANDed over distinct people."""
 
     role: str
     count: int
+    unit: Unit = Unit.ANY
+
+    @classmethod
+    def read(cls, fields: Fields) -> Factor:
+        """Read one factor."""
+        return cls(
+            role=fields.text("role", max_length=48),
+            count=fields.integer("count", least=1, most=16),
+            unit=fields.parsed("unit", Unit),
+        )
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {"role": self.role, "count": self.count, "unit": self.unit.value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Who must agree to an action at a security level, and within which limits."""
+    """Who must agree to an action at a security level, what they must bring, and within which limits."""
 
     action: Action
     level: SecurityLevel
@@ -51,6 +76,15 @@ class Rule:
     max_window: int
     """Longest allowed time between ``not_before`` and ``expires``, in seconds."""
     max_uses: int
+    approval_life: int = 86400
+    """How old an approval may be, in seconds, when the grant is issued: old agreement is no agreement."""
+    delay: int = 0
+    """Cooling-off: seconds between the recording of a request and its first use."""
+    hardware: bool = False
+    """Requester and approvers sign with security keys that verified their user."""
+    nda: bool = False
+    courses: tuple[str, ...] = ()
+    """Training that requester and approvers must have current."""
 
     @classmethod
     def read(cls, fields: Fields) -> Rule:
@@ -59,15 +93,16 @@ class Rule:
             action=fields.parsed("action", Action),
             level=fields.parsed("level", SecurityLevel),
             requester_role=fields.text("requester_role", max_length=48),
-            factors=fields.objects(
-                "factors",
-                lambda f: Factor(role=f.text("role", max_length=48), count=f.integer("count", least=1, most=16)),
-                most=MAX_FACTORS,
-            ),
+            factors=fields.objects("factors", Factor.read, most=MAX_FACTORS),
             requester_tier=fields.integer("requester_tier", most=5),
             approver_tier=fields.integer("approver_tier", most=5),
             max_window=fields.integer("max_window", least=1, most=366 * 86400),
             max_uses=fields.integer("max_uses", least=1, most=1_000_000),
+            approval_life=fields.integer("approval_life", least=1, most=366 * 86400),
+            delay=fields.integer("delay", most=366 * 86400),
+            hardware=fields.boolean("hardware"),
+            nda=fields.boolean("nda"),
+            courses=fields.texts("courses", most=16, max_length=48),
         )
 
     def to_json(self) -> Json:
@@ -76,21 +111,32 @@ class Rule:
             "action": self.action.value,
             "level": self.level.value,
             "requester_role": self.requester_role,
-            "factors": [{"role": f.role, "count": f.count} for f in self.factors],
+            "factors": [factor.to_json() for factor in self.factors],
             "requester_tier": self.requester_tier,
             "approver_tier": self.approver_tier,
             "max_window": self.max_window,
             "max_uses": self.max_uses,
+            "approval_life": self.approval_life,
+            "delay": self.delay,
+            "hardware": self.hardware,
+            "nda": self.nda,
+            "courses": [*self.courses],
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTerms:
-    """What one model demands: its security level, and the least isolation that may hold it."""
+    """What one model demands: its security level, the least isolation that may hold it, and whose it is."""
 
     model: ModelId
     level: SecurityLevel
     least_isolation: str
+    collection: str = ""
+    """A set of models that Cedar policies can speak of; empty for none."""
+    owner: str = ""
+    """The organisation unit that owns the model; empty for none."""
+    export: bool = False
+    """Whether the data key may ever be handed to a person."""
 
     @classmethod
     def read(cls, fields: Fields) -> ModelTerms:
@@ -99,11 +145,50 @@ class ModelTerms:
             model=fields.parsed("model", model_id),
             level=fields.parsed("level", SecurityLevel),
             least_isolation=fields.text("least_isolation", max_length=32),
+            collection=fields.text("collection", max_length=64),
+            owner=fields.text("owner", max_length=64),
+            export=fields.boolean("export"),
         )
 
     def to_json(self) -> Json:
         """Return the JSON form."""
-        return {"model": self.model, "level": self.level.value, "least_isolation": self.least_isolation}
+        return {
+            "model": self.model,
+            "level": self.level.value,
+            "least_isolation": self.least_isolation,
+            "collection": self.collection,
+            "owner": self.owner,
+            "export": self.export,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """How many people may hold live grants of a class of access to models at SL3 and above.
+
+    The defaults are RAND's for SL3 (RRA2849-1): more than these the invariants never allow.
+    """
+
+    output: int = 100
+    isolated: int = 50
+    copy: int = 20
+
+    @classmethod
+    def read(cls, fields: Fields) -> Caps:
+        """Read the caps; a policy may lower them."""
+        with fields:
+            return cls(
+                output=fields.integer("output", most=100),
+                isolated=fields.integer("isolated", most=50),
+                copy=fields.integer("copy", most=20),
+            )
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {"output": self.output, "isolated": self.isolated, "copy": self.copy}
+
+
+RAND_CAPS: Final = Caps()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +201,7 @@ class Policy:
     cedar: str
     rules: tuple[Rule, ...]
     models: tuple[ModelTerms, ...]
+    caps: Caps = RAND_CAPS
 
     @classmethod
     def parse(cls, payload: bytes) -> Policy:
@@ -135,6 +221,7 @@ class Policy:
                 cedar=cedar,
                 rules=fields.objects("rules", Rule.read, most=MAX_RULES),
                 models=fields.objects("models", ModelTerms.read, most=MAX_MODELS),
+                caps=Caps.read(fields.child("caps")),
             )
         keys = [(rule.action, rule.level) for rule in policy.rules]
         names = [terms.model for terms in policy.models]
@@ -155,6 +242,7 @@ class Policy:
                 "cedar": self.cedar,
                 "rules": [rule.to_json() for rule in self.rules],
                 "models": [terms.to_json() for terms in self.models],
+                "caps": self.caps.to_json(),
             }
         )
 
@@ -179,3 +267,8 @@ class Policy:
             if rule.action is action and rule.level is level:
                 return rule
         raise NoRuleError(f"the policy has no rule for `{action.value}` at {level.value}")
+
+    @property
+    def level(self) -> SecurityLevel:
+        """The highest level of any model: what a change of the rules themselves is held to."""
+        return max((terms.level for terms in self.models), key=lambda level: level.rank, default=SecurityLevel.SL1)

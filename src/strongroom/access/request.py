@@ -29,10 +29,18 @@ class Action(StrEnum):
 
     SEAL = "seal"
     OPEN_IN_ENCLAVE = "open-in-enclave"
+    BREAK_GLASS = "break-glass"
+    """Opens in an enclave like the one above, under a rule of its own, and must be reviewed afterwards."""
+    EXPORT_PLAINTEXT = "export-plaintext"
+    """Hands the data key to a person's recipient key."""
     FREEZE = "freeze"
     RESUME = "resume"
     REVOKE_GRANT = "revoke-grant"
     REVOKE_PLATFORM = "revoke-platform"
+
+
+OPENS: Final = frozenset({Action.OPEN_IN_ENCLAVE, Action.BREAK_GLASS})
+"""Actions whose data key goes to an attested enclave."""
 
 
 class Purpose(StrEnum):
@@ -73,7 +81,7 @@ class Request:
     """The PCR value that the enclave image must quote; fixes the reference values that the approver saw."""
     platforms: tuple[PlatformId, ...]
     recipient: Digest | None
-    """For ``seal``: digest of the recipient key that the publisher's client made."""
+    """For ``seal`` and ``export-plaintext``: digest of the recipient key that the requester's client made."""
     target: Digest | None
     """For ``revoke-grant``: the request whose grant falls."""
     not_before: Instant
@@ -125,21 +133,22 @@ class Request:
             raise MalformedError(f"the request's nonce must have {NONCE_BYTES} bytes")
         if len(set(self.platforms)) != len(self.platforms):
             raise MalformedError("the request names a platform twice")
-        opens = self.action is Action.OPEN_IN_ENCLAVE
+        opens = self.action in OPENS
+        exports = self.action is Action.EXPORT_PLAINTEXT
         needed = {
-            "manifest": (self.manifest is not None, opens),
+            "manifest": (self.manifest is not None, opens or exports),
             "image": (self.image is not None, opens),
             "measurement": (self.measurement is not None, opens),
             "platforms": (bool(self.platforms), opens or self.action is Action.REVOKE_PLATFORM),
-            "recipient": (self.recipient is not None, self.action is Action.SEAL),
+            "recipient": (self.recipient is not None, exports or self.action is Action.SEAL),
             "target": (self.target is not None, self.action is Action.REVOKE_GRANT),
-            "version": (self.version > 0, opens or self.action is Action.SEAL),
+            "version": (self.version > 0, opens or exports or self.action is Action.SEAL),
         }
         for name, (there, wanted) in needed.items():
             if there is not wanted:
                 verb = "must be given" if wanted else "has no meaning"
                 raise MalformedError(f"`request.{name}` {verb} for action `{self.action.value}`")
-        if self.action is not Action.OPEN_IN_ENCLAVE and self.max_uses != 1:
+        if not opens and self.max_uses != 1:
             raise MalformedError(f"action `{self.action.value}` is used once")
 
     def to_bytes(self) -> bytes:
@@ -147,8 +156,15 @@ class Request:
 
         :raises MalformedError: the members don't fit together, as in :meth:`parse`.
         """
+        return encode(self.to_json())
+
+    def to_json(self) -> Json:
+        """Return the JSON form, for what holds a request within it.
+
+        :raises MalformedError: the members don't fit together, as in :meth:`parse`.
+        """
         self._check()
-        body: Json = {
+        return {
             "v": 1,
             "genesis": str(self.genesis),
             "action": self.action.value,
@@ -172,7 +188,6 @@ class Request:
             "policy": str(self.policy),
             "log": {"size": self.log.size, "root": str(self.log.root)},
         }
-        return encode(body)
 
     @property
     def digest(self) -> Digest:

@@ -43,6 +43,7 @@ class Kind(StrEnum):
     INSTANT = "instant"
     CODE = "code"
     ID = "id"
+    IDS = "list of ids"
     MODEL = "model id"
     PERSON = "person id"
     PERSONS = "list of person ids"
@@ -79,6 +80,7 @@ _TEXT: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.INSTANT: parse_instant,
     Kind.CODE: _matching(_CODE, 96, "a code"),
     Kind.ID: _matching(_ID, 128, "an id"),
+    Kind.IDS: _matching(_ID, 128, "an id"),
     Kind.MODEL: model_id,
     Kind.PERSON: person_id,
     Kind.PERSONS: person_id,
@@ -86,12 +88,28 @@ _TEXT: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.IMAGE: image_id,
     Kind.PUBLIC_KEY: PublicKey.parse,
 }
-_LISTS: Final = frozenset({Kind.DIGESTS, Kind.PERSONS})
+_LISTS: Final = frozenset({Kind.DIGESTS, Kind.IDS, Kind.PERSONS})
 
 _REQUEST: Final = {"request": Kind.DIGEST}
 _VERSION: Final = {"model": Kind.MODEL, "version": Kind.INTEGER}
 _DOCUMENT: Final = {"epoch": Kind.INTEGER, "document": Kind.DIGEST}
 _ON_MODEL: Final = {"model": Kind.MODEL, "request": Kind.DIGEST}
+_OFFICERS: Final = {"person": Kind.PERSON, "statement": Kind.DIGEST, "officers": Kind.PERSONS}
+_VOICE: Final = {**_REQUEST, "person": Kind.PERSON, "key": Kind.ID, "counter": Kind.INTEGER}
+_HANDED_OVER: Final = {
+    **_REQUEST,
+    **_VERSION,
+    "use": Kind.INTEGER,
+    "manifest": Kind.DIGEST,
+    "data_key": Kind.ID,
+    "recipient": Kind.DIGEST,
+    "approvals": Kind.DIGESTS,
+    "roster": Kind.DIGEST,
+    "policy": Kind.DIGEST,
+    "requester": Kind.PERSON,
+    "approvers": Kind.PERSONS,
+    "decision": Kind.DIGEST,
+}
 
 SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
     {
@@ -100,6 +118,17 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
         EventName.KEEPER_LOCKED: {"cause": Kind.CODE},
         EventName.EPOCH_CREATED: {"epoch": Kind.INTEGER},
         EventName.ROSTER_ADOPTED: _DOCUMENT,
+        EventName.VETTING_RECORDED: {**_OFFICERS, "serial": Kind.INTEGER},
+        EventName.KEYS_ENROLLED: {**_OFFICERS, "keys": Kind.IDS},
+        EventName.PERSON_SUSPENDED: {
+            "person": Kind.PERSON,
+            "cause": Kind.CODE,
+            "fell": Kind.DIGEST,
+            "grants": Kind.INTEGER,
+            "approvals": Kind.INTEGER,
+            "leases": Kind.INTEGER,
+        },
+        EventName.PERSON_ERASED: _OFFICERS,
         EventName.POLICY_ADOPTED: _DOCUMENT,
         EventName.REFERENCE_VALUES_ADOPTED: _DOCUMENT,
         EventName.PLATFORM_ENROLLED: {
@@ -115,9 +144,35 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "requester": Kind.PERSON,
             "model": Kind.MODEL,
         },
-        EventName.REQUEST_APPROVED: {**_REQUEST, "person": Kind.PERSON, "approval": Kind.DIGEST},
-        EventName.REQUEST_DENIED: {**_REQUEST, "person": Kind.PERSON, "denial": Kind.DIGEST},
+        EventName.REQUEST_APPROVED: {**_VOICE, "approval": Kind.DIGEST},
+        EventName.REQUEST_DENIED: {**_VOICE, "denial": Kind.DIGEST},
+        EventName.AUTHENTICATOR_REGRESSED: {**_VOICE, "seen": Kind.INTEGER},
+        EventName.GRANT_ISSUED: {
+            **_REQUEST,
+            "action": Kind.CODE,
+            "model": Kind.MODEL,
+            "requester": Kind.PERSON,
+            "approvers": Kind.PERSONS,
+            "access": Kind.CODE,
+            "holders": Kind.INTEGER,
+            "expires": Kind.INSTANT,
+            "uses": Kind.INTEGER,
+        },
         EventName.GRANT_REVOKED: {"grant": Kind.DIGEST, "request": Kind.DIGEST},
+        EventName.ACCESS_REVIEWED: {
+            "statement": Kind.DIGEST,
+            "reviewer": Kind.PERSON,
+            "kept": Kind.INTEGER,
+            "removed": Kind.DIGESTS,
+        },
+        EventName.BREAK_GLASS_REVIEWED: {
+            **_REQUEST,
+            "statement": Kind.DIGEST,
+            "reviewers": Kind.PERSONS,
+            "outcome": Kind.CODE,
+        },
+        EventName.CHANGE_PROPOSED: {"kind": Kind.CODE, **_DOCUMENT, "effective": Kind.INSTANT},
+        EventName.CHANGE_STOPPED: {"document": Kind.DIGEST, "statement": Kind.DIGEST, "person": Kind.PERSON},
         EventName.MODEL_FROZEN: _ON_MODEL,
         EventName.MODEL_RESUMED: _ON_MODEL,
         EventName.DATA_KEY_CREATED: {
@@ -138,30 +193,27 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "data_key": Kind.ID,
         },
         EventName.RELEASED: {
-            **_REQUEST,
-            **_VERSION,
-            "use": Kind.INTEGER,
-            "manifest": Kind.DIGEST,
-            "data_key": Kind.ID,
+            **_HANDED_OVER,
             "platform": Kind.PLATFORM,
             "image": Kind.IMAGE,
             "isolation": Kind.CODE,
             "evidence": Kind.DIGEST,
-            "recipient": Kind.DIGEST,
-            "approvals": Kind.DIGESTS,
-            "roster": Kind.DIGEST,
-            "policy": Kind.DIGEST,
             "reference_values": Kind.DIGEST,
-            "requester": Kind.PERSON,
-            "approvers": Kind.PERSONS,
         },
+        EventName.EXPORTED: _HANDED_OVER,
         EventName.REDELIVERED: {
             **_REQUEST,
             "use": Kind.INTEGER,
             "recipient": Kind.DIGEST,
             "released": Kind.INTEGER,
         },
-        EventName.REFUSED: {**_REQUEST, "step": Kind.CODE, "reason": Kind.CODE},
+        EventName.REFUSED: {**_REQUEST, "step": Kind.CODE, "reason": Kind.CODE, "decision": Kind.DIGEST_OR_NULL},
+        EventName.LEASE_ENDED: {
+            **_REQUEST,
+            "use": Kind.INTEGER,
+            "recipient": Kind.DIGEST,
+            "reason": Kind.CODE,
+        },
     }
 )
 

@@ -10,6 +10,7 @@ from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import TamperedError
 from strongroom.core.fields import Fields
+from strongroom.core.ids import PersonId
 
 
 class RolledBackError(TamperedError):
@@ -88,4 +89,40 @@ class DocumentStore(Protocol):
 
     def save(self, kind: str, digest: Digest, envelope: bytes) -> None:
         """Make an envelope durable."""
+        ...
+
+
+class RecordStore(Protocol):
+    """The keeper's encrypted records about people, two files each: a wrapped key, and what it encrypts."""
+
+    def load(self, name: str) -> bytes | None:
+        """Return a file's bytes."""
+        ...
+
+    def save(self, name: str, data: bytes) -> None:
+        """Make a file durable."""
+        ...
+
+    def erase(self, name: str) -> None:
+        """Remove a file for good."""
+        ...
+
+
+class DecisionStore(Protocol):
+    """Kept decisions, for explaining and for trying other rules on them. The log holds their digests."""
+
+    def append(self, record: bytes) -> None:
+        """Keep one decision's canonical bytes; may be lost in a crash."""
+        ...
+
+    def newest(self, count: int) -> tuple[bytes, ...]:
+        """Return the newest decisions, oldest first."""
+        ...
+
+    def find(self, digest: Digest) -> bytes | None:
+        """Return the decision with this digest, if it is kept."""
+        ...
+
+    def forget(self, person: PersonId) -> None:
+        """Remove every decision that a person was part of."""
         ...

@@ -1,7 +1,16 @@
 """The keeper's socket protocol: what may be asked, with which members, and what comes back.
 
 status        {}                          -> the state that the broker may show; clients check it against the log
-adopt         {kind, envelope}            -> {index}               a document signed by the root quorum
+adopt         {kind, envelope}            -> {index, effective}    a document signed by the root quorum
+state         {kind, envelope}            -> {index, checkpoint}   a statement about people or access
+suspend       {person, cause}             -> {index, grants, approvals, leases}
+people        {}                          -> {people, caps}
+grants        {}                          -> {grants}              the newest 1,000
+fallen        {digest}                    -> {envelope}            what fell with a suspension
+decisions     {count, skip}               -> {decisions}           kept ones, oldest first, without the newest `skip`
+decision      {digest}                    -> {decision}            the kept decision that the log names
+grant         {dossier}                   -> {index}               issued now, or null
+export        {dossier}                   -> {delivery}
 submit        {request}                   -> {request, index, checkpoint}
 approve, deny {envelope}                  -> {index, checkpoint}
 challenge     {request, platform}         -> {challenge, nonce, expires}
@@ -11,30 +20,46 @@ control       {dossier}                   -> {index, checkpoint}   freeze, resum
 register      {manifest, request}         -> {index, checkpoint}
 enrol-begin   {enrolment}                 -> {session, credential_blob, encrypted_secret, platform, isolation}
 enrol-finish  {session, answer}           -> {platform}            the signed record
-explain       {dossier}                   -> {allowed, checks, others}
+explain       {dossier}                   -> {allowed, checks, others, grant}
+renew         {request, use, recipient, serial, nonce} -> {lease}  signed; the request's envelope is judged again
+ended         {request, use, wait}        -> {reason}              why a lease ended; empty when `wait` seconds passed
 lock          {}                          -> {}
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
-from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE
+from strongroom.access.request import Request
 from strongroom.attestation.enrolment import MAX_REQUEST, EnrolmentRequest
 from strongroom.core.canonical import Json
-from strongroom.core.clock import format_instant
+from strongroom.core.clock import Clock, format_instant
+from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import UsageError
-from strongroom.core.events import EventName
+from strongroom.core.errors import NotFoundError, UsageError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import platform_id
+from strongroom.core.ids import person_id, platform_id
 from strongroom.ipc.frames import Call
+from strongroom.keeper import voices
 from strongroom.keeper.journal import Recorded
+from strongroom.keeper.leases import LONGEST_WAIT, Leases
+from strongroom.keeper.people import People
+from strongroom.keeper.pins import DecisionStore
 from strongroom.keeper.registry import PlatformRegistry, register_version
 from strongroom.keeper.service import Keeper
+from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.release.documents import DocumentKind, adopted
 from strongroom.release.dossier import Dossier
+from strongroom.release.lease import MAX_USE, LeaseAsk
+from strongroom.release.ledger import Ledger
+from strongroom.release.statements import StatementKind
+
+MAX_DECISIONS: Final = 500
+MAX_SKIPPED: Final = 10_000
+MAX_ANSWERED: Final = 500_000
+"""Bytes of decisions in one answer; base64 makes a third more of them, and a frame has 1 MiB."""
 
 Answer = dict[str, Json]
 
@@ -42,12 +67,33 @@ Answer = dict[str, Json]
 class KeeperRoutes:
     """Maps operations to the keeper. Members are read strictly: an unknown one refuses the call."""
 
-    def __init__(self, keeper: Keeper, platforms: PlatformRegistry) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        platforms: PlatformRegistry,
+        people: People,
+        leases: Leases,
+        decisions: DecisionStore,
+        clock: Clock,
+    ) -> None:
         self._keeper = keeper
         self._platforms = platforms
+        self._people = people
+        self._leases = leases
+        self._decisions = decisions
+        self._clock = clock
         self._routes: dict[str, Callable[[Fields], Awaitable[Answer]]] = {
             "status": self._status,
             "adopt": self._adopt,
+            "state": self._state,
+            "suspend": self._suspend,
+            "people": self._show_people,
+            "grants": self._show_grants,
+            "fallen": self._fallen,
+            "decisions": self._show_decisions,
+            "decision": self._show_decision,
+            "grant": self._grant,
+            "export": self._export,
             "submit": self._submit,
             "approve": self._approve,
             "deny": self._deny,
@@ -59,6 +105,8 @@ class KeeperRoutes:
             "enrol-begin": self._enrol_begin,
             "enrol-finish": self._enrol_finish,
             "explain": self._explain,
+            "renew": self._renew,
+            "ended": self._ended,
             "lock": self._lock,
         }
 
@@ -97,25 +145,100 @@ class KeeperRoutes:
             "documents": documents,
             "models": models,
             "frozen": [*sorted(ledger.frozen)],
+            "suspended": [*sorted(ledger.suspended)],
+            "waiting": [
+                {
+                    "kind": proposal.kind,
+                    "epoch": proposal.epoch,
+                    "document": str(document),
+                    "effective": format_instant(proposal.effective),
+                }
+                for document, proposal in ledger.proposals.items()
+                if document not in ledger.stopped and not _in_force(ledger, proposal.kind, proposal.epoch)
+            ],
             "log": {"size": size, "root": to_base64(root)},
             "latest": format_instant(ledger.latest),
         }
 
     async def _adopt(self, fields: Fields) -> Answer:
         kind = fields.parsed("kind", DocumentKind)
-        return {"index": await self._keeper.adopt(kind, _envelope(fields, "envelope"))}
+        adoption = await self._keeper.adopt(kind, _envelope(fields, "envelope"))
+        return {
+            "index": adoption.recorded.index if adoption.recorded else None,
+            "effective": None if adoption.effective is None else format_instant(adoption.effective),
+        }
+
+    async def _state(self, fields: Fields) -> Answer:
+        kind = fields.parsed("kind", StatementKind)
+        return _recorded(await self._people.state(kind, _envelope(fields, "envelope")))
+
+    async def _suspend(self, fields: Fields) -> Answer:
+        person, cause = fields.parsed("person", person_id), fields.parsed("cause", SuspensionCause)
+        fields.end()
+        fallen = await self._people.suspend(person, cause)
+        return {
+            "index": fallen.record.index if fallen.record else None,
+            "grants": fallen.grants,
+            "approvals": fallen.approvals,
+            "leases": fallen.leases,
+        }
+
+    async def _show_people(self, fields: Fields) -> Answer:
+        fields.end()
+        return {"people": self._people.standing(), "caps": self._people.caps()}
+
+    async def _show_grants(self, fields: Fields) -> Answer:
+        fields.end()
+        return {"grants": self._people.grants()}
+
+    async def _fallen(self, fields: Fields) -> Answer:
+        digest = fields.digest("digest")
+        fields.end()
+        envelope = self._people.fallen(digest)
+        if envelope is None:
+            raise NotFoundError("no such record of what fell is kept")
+        return {"envelope": envelope.to_json()}
+
+    async def _show_decisions(self, fields: Fields) -> Answer:
+        count = fields.integer("count", least=1, most=MAX_DECISIONS)
+        skip = fields.integer("skip", most=MAX_SKIPPED) if fields.optional("skip") else 0
+        fields.end()
+        kept = self._decisions.newest(skip + count)
+        records: list[Json] = []
+        room = MAX_ANSWERED
+        for record in reversed(kept[: max(0, len(kept) - skip)]):
+            # As many as a frame holds; whoever asked goes on behind them.
+            room -= len(record)
+            if records and room < 0:
+                break
+            records.append(to_base64(record))
+        return {"decisions": records[::-1]}
+
+    async def _show_decision(self, fields: Fields) -> Answer:
+        digest = fields.digest("digest")
+        fields.end()
+        record = self._decisions.find(digest)
+        if record is None:
+            raise NotFoundError("this decision isn't kept any more: erased with a person, or to make room for others")
+        return {"decision": to_base64(record)}
+
+    async def _grant(self, fields: Fields) -> Answer:
+        recorded = await self._keeper.grant(_dossier(fields))
+        return {"index": recorded.index if recorded else None}
+
+    async def _export(self, fields: Fields) -> Answer:
+        return {"delivery": (await self._keeper.export(_dossier(fields))).to_json()}
 
     async def _submit(self, fields: Fields) -> Answer:
         envelope = _envelope(fields, "request")
-        return {"request": str(envelope.digest), **_recorded(await self._keeper.submit(envelope))}
+        recorded = await voices.submit(self._keeper, self._clock, envelope)
+        return {"request": str(envelope.digest), **_recorded(recorded)}
 
     async def _approve(self, fields: Fields) -> Answer:
-        envelope = _envelope(fields, "envelope")
-        return _recorded(await self._keeper.voice(envelope, APPROVAL_TYPE, EventName.REQUEST_APPROVED, "approval"))
+        return _recorded(await voices.approve(self._keeper, self._clock, _envelope(fields, "envelope")))
 
     async def _deny(self, fields: Fields) -> Answer:
-        envelope = _envelope(fields, "envelope")
-        return _recorded(await self._keeper.voice(envelope, DENIAL_TYPE, EventName.REQUEST_DENIED, "denial"))
+        return _recorded(await voices.deny(self._keeper, _envelope(fields, "envelope")))
 
     async def _challenge(self, fields: Fields) -> Answer:
         request, platform = fields.digest("request"), fields.parsed("platform", platform_id)
@@ -159,17 +282,50 @@ class KeeperRoutes:
         return {"platform": (await self._platforms.finish(session, answer)).to_json()}
 
     async def _explain(self, fields: Fields) -> Answer:
-        verdict = self._keeper.explain(_dossier(fields))
+        dossier = _dossier(fields)
+        verdict = self._keeper.explain(dossier)
         return {
             "allowed": verdict.allowed,
             "checks": [check.to_json() for check in verdict.trace.checks],
             "others": [{"reason": reason, "remedy": remedy} for reason, remedy in verdict.others],
+            "grant": _granted(self._keeper.journal.ledger, dossier.request.digest, verdict.request),
         }
+
+    async def _renew(self, fields: Fields) -> Answer:
+        ask = LeaseAsk.read(fields)
+        return {"lease": self._leases.renew(_envelope(fields, "request"), ask).to_json()}
+
+    async def _ended(self, fields: Fields) -> Answer:
+        request, use = fields.digest("request"), fields.integer("use", least=1, most=MAX_USE)
+        wait = fields.integer("wait", most=LONGEST_WAIT)
+        fields.end()
+        return {"reason": await self._leases.ended(request, use, wait=wait)}
 
     async def _lock(self, fields: Fields) -> Answer:
         fields.end()
         self._keeper.lock("asked")
         return {}
+
+
+def _granted(ledger: Ledger, name: Digest, request: Request | None) -> Json:
+    """Return what became of a request's grant: when it was issued, on whose word, and what is left of it."""
+    grant = ledger.grants.get(name)
+    if grant is None or request is None:
+        return None
+    return {
+        "issued": format_instant(grant.at),
+        "approvers": [*sorted(who for who, at in ledger.approvals.get(name, {}).items() if at <= grant.at)],
+        "access": grant.access,
+        "expires": format_instant(grant.expires),
+        "uses": request.max_uses,
+        "used": ledger.times_used(name),
+        "ended": name in ledger.revoked or name in ledger.denied or name in ledger.fallen,
+    }
+
+
+def _in_force(ledger: Ledger, kind: str, epoch: int) -> bool:
+    document = adopted(ledger, DocumentKind(kind))
+    return document is not None and document.epoch >= epoch
 
 
 def _recorded(recorded: Recorded) -> Answer:

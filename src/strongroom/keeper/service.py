@@ -12,25 +12,33 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import Final
 
-from strongroom.access.request import REQUEST_TYPE, Action, Request
+from strongroom.access.facts import access_class
+from strongroom.access.governance import CHANGE_DELAY
+from strongroom.access.invariants import Reason
+from strongroom.access.policy import POLICY_TYPE, Policy
+from strongroom.access.request import OPENS, Action, Request
+from strongroom.access.self_test import safe_engine
 from strongroom.audit.facts import Fact
-from strongroom.core.clock import Clock
+from strongroom.core.clock import Clock, Instant, format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import Envelope, sign, verify
-from strongroom.core.errors import ConflictError, DeniedError, LockedError, TamperedError, UnavailableError
+from strongroom.core.envelope import Envelope, sign
+from strongroom.core.errors import DeniedError, LockedError, TamperedError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PlatformId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper.journal import Journal, Recorded
-from strongroom.keeper.pins import DocumentStore, PinStore
+from strongroom.keeper.pins import DecisionStore, DocumentStore, PinStore
 from strongroom.keeper.vault import Vault
 from strongroom.keys.wrapping import RandomBytes
 from strongroom.personnel.roster import Roster
 from strongroom.release.challenge import CHALLENGE_SECONDS, Challenge, OpenChallenges
+from strongroom.release.decided import Decided
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery
 from strongroom.release.documents import (
     ADOPTED_EVENTS,
@@ -39,21 +47,47 @@ from strongroom.release.documents import (
     Documents,
     StaleDocumentError,
     adopted,
+    change_refused,
     examine_document,
 )
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.release.judge import Verdict, examine
+from strongroom.release.lease import LEASE_SECONDS
 from strongroom.release.ledger import Version
+from strongroom.release.standing import TAKES_NOTHING
 from strongroom.release.steps import ReleaseRefusedError, Step
+
+CHANGE_WAITS: Final = "change-waits"
 
 CHALLENGE_BYTES: Final = 16
 NONCE_BYTES: Final = 32
+GRANTABLE: Final = frozenset({*OPENS, Action.SEAL, Action.EXPORT_PLAINTEXT})
+_MAY_WAIT: Final = frozenset({Reason.ENCLAVE_MISSING, Reason.COOLING_OFF, Reason.NOT_YET_VALID})
+"""What may still be missing when a grant is issued: each is looked at again at the use."""
 _CONTROL_EVENTS: Final = {
     Action.FREEZE: EventName.MODEL_FROZEN,
     Action.RESUME: EventName.MODEL_RESUMED,
     Action.REVOKE_GRANT: EventName.GRANT_REVOKED,
     Action.REVOKE_PLATFORM: EventName.PLATFORM_REVOKED,
 }
+
+
+class ChangeRefusedError(DeniedError):
+    """A document that the root quorum signed may not come into force, now or ever. ``reason`` says which."""
+
+    code = "change-refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """What became of a document: in force now (``recorded`` is None if it was before), or waiting until a time."""
+
+    recorded: Recorded | None
+    effective: Instant | None = None
+
+
+async def _nobody_left(_before: Roster | None, _after: Roster) -> None:
+    """Stand in until the people's registry takes its place."""
 
 
 class Keeper:
@@ -67,6 +101,7 @@ class Keeper:
         journal: Journal,
         pins: PinStore,
         documents: DocumentStore,
+        decisions: DecisionStore,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -76,11 +111,17 @@ class Keeper:
         self.documents = Documents()
         self._pins = pins
         self._kept = documents
+        self._decisions = decisions
         self._clock = clock
         self._random = random_bytes
         self._challenges = OpenChallenges()
         self._pinning = threading.Lock()
         self.locked_because = ""
+        self.on_roster: Callable[[Roster | None, Roster], Awaitable[None]] = _nobody_left
+        self.changed: Callable[[], None] = lambda: None
+        """Called when somebody or something may have lost access: leases are looked at again."""
+        self.lease_seconds = LEASE_SECONDS
+        self.on_delivered: Callable[[Delivery, Request], None] = lambda _delivery, _request: None
         journal.on_failure = lambda: self.lock("log-failed")
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -101,8 +142,8 @@ class Keeper:
                     raise StaleDocumentError(f"the keeper's copy of the {kind.value} isn't the one in force")
                 candidate.put_into(self.documents)
         if self.journal.ledger.key_epoch == 0:
-            self._record(EventName.EPOCH_CREATED, {"epoch": self.vault.epoch})
-        await self._pinned(self._record(EventName.KEEPER_UNLOCKED, {}))
+            self.record(EventName.EPOCH_CREATED, {"epoch": self.vault.epoch})
+        await self.pinned(self.record(EventName.KEEPER_UNLOCKED, {}))
 
     def keep(self, kind: str, envelope: Envelope) -> None:
         """Keep a signed object in the keeper's own folder, named by its digest."""
@@ -135,61 +176,56 @@ class Keeper:
 
     # --- documents and platforms --------------------------------------------------------------------------------------
 
-    async def adopt(self, kind: DocumentKind, envelope: Envelope) -> int | None:
-        """Take a document signed by the root quorum into force; returns its log index, None if it was in force."""
+    async def adopt(self, kind: DocumentKind, envelope: Envelope) -> Adoption:
+        """Take a document signed by the root quorum into force, or record that it waits (SL4-WMO-01).
+
+        Handed in again once its time has come, it comes into force.
+
+        :raises ChangeRefusedError: an approver stopped it, or the policy in force forbids the change.
+        """
         self.require_unlocked()
+        if kind is DocumentKind.POLICY:
+            # Thousands of trial decisions, in a thread: a freeze needn't wait for them. What they came to is kept, and
+            # asked for again below, where nothing waits in between.
+            self.genesis.verify_root(envelope, POLICY_TYPE)
+            await asyncio.to_thread(safe_engine, Policy.parse(envelope.payload))
         candidate, in_force = examine_document(kind, envelope, self.genesis, self.journal.ledger)
         self._kept.save(kind.value, candidate.digest, envelope.to_bytes())
         if in_force:
             candidate.put_into(self.documents)
-            return None
-        return (await self._adopt(candidate)).index
+            return Adoption(recorded=None)
+        ledger, now = self.journal.ledger, self._clock.now()
+        refused = change_refused(kind, envelope, self.genesis, self.documents, ledger, now)
+        if refused is None:
+            return Adoption(recorded=await self._adopt(candidate))
+        reason, remedy = refused
+        if reason != CHANGE_WAITS:
+            raise ChangeRefusedError(f"the {kind.value} may not come into force", reason=reason, remedy=remedy)
+        proposal = ledger.proposals.get(candidate.digest)
+        if proposal is not None:
+            return Adoption(recorded=None, effective=proposal.effective)
+        effective = now + CHANGE_DELAY
+        facts: dict[str, Fact] = {
+            "kind": kind.value,
+            "epoch": candidate.epoch,
+            "document": candidate.digest,
+            "effective": format_instant(effective),
+        }
+        recorded = await self.pinned(self.record(EventName.CHANGE_PROPOSED, facts))
+        return Adoption(recorded=recorded, effective=effective)
 
     async def _adopt(self, candidate: Candidate) -> Recorded:
         facts: dict[str, Fact] = {"epoch": candidate.epoch, "document": candidate.digest}
-        recording = self._record(ADOPTED_EVENTS[candidate.kind], facts)
+        before = self.documents.roster
+        recording = self.record(ADOPTED_EVENTS[candidate.kind], facts)
         candidate.put_into(self.documents)
-        return await self._pinned(recording)
+        self.changed()
+        recorded = await self.pinned(recording)
+        if candidate.kind is DocumentKind.ROSTER:
+            await self.on_roster(before, self.roster())
+        return recorded
 
     # --- requests -----------------------------------------------------------------------------------------------------
-
-    async def submit(self, envelope: Envelope) -> Recorded:
-        """Record a request, once its own requester's signature is found good."""
-        self.require_unlocked()
-        request = Request.parse(envelope.payload)
-        person = self.roster().person(request.requester)
-        verify(envelope, REQUEST_TYPE, person.keys, threshold=1)
-        if request.genesis != self.genesis.digest or not person.active:
-            raise DeniedError("the request belongs to another deployment, or to somebody who left")
-        if envelope.digest in self.journal.ledger.created:
-            raise ConflictError("the request is in the log already", reason="request-known")
-        return await self._record(
-            EventName.REQUEST_CREATED,
-            {
-                "request": envelope.digest,
-                "action": request.action.value,
-                "requester": request.requester,
-                "model": request.model,
-            },
-        )
-
-    async def voice(self, envelope: Envelope, kind: str, event: EventName, label: str) -> Recorded:
-        """Record an approval or denial: one signature by somebody of the roster over a recorded request's bytes."""
-        self.require_unlocked()
-        if envelope.digest not in self.journal.ledger.created:
-            raise DeniedError("no such request is in the log", reason="request-not-recorded")
-        if len(envelope.signatures) != 1:
-            raise DeniedError("an approval or denial carries exactly one signature", reason="approval-malformed")
-        person, key = self.roster().holder(envelope.signatures[0].key_id)
-        verify(envelope, kind, [key], threshold=1)
-        if not person.active:
-            raise DeniedError(f"`{person.id}` isn't active", reason="approver-inactive")
-        facts: dict[str, Fact] = {
-            "request": envelope.digest,
-            "person": person.id,
-            label: Digest.of(envelope.to_bytes()),
-        }
-        return await self._record(event, facts)
 
     def challenge(self, request: Digest, platform: PlatformId) -> Challenge:
         """Step 3: issue a challenge for a recorded request and an enrolled platform."""
@@ -221,7 +257,7 @@ class Keeper:
 
         :raises ReleaseRefusedError: a step refused; the refusal is in the log when the request is.
         """
-        verdict, request = await self._decide(dossier, {Action.OPEN_IN_ENCLAVE})
+        verdict, request = await self._decide(dossier, OPENS)
         evidence, result, version = verdict.evidence, verdict.result, verdict.version
         if evidence is None or result is None or version is None:
             raise ReleaseRefusedError(Step.DECISION, "incomplete", "the dossier lacks evidence")
@@ -230,7 +266,7 @@ class Keeper:
         self._reached(Step.DECISION)
         if verdict.earlier is not None:
             use = verdict.earlier.number
-            recorded = await self._record(
+            recorded = await self.record(
                 EventName.REDELIVERED,
                 {
                     "request": dossier.request.digest,
@@ -241,24 +277,13 @@ class Keeper:
             )
         else:
             use = self.journal.ledger.times_used(dossier.request.digest) + 1
-            recorded = await self._record(EventName.RELEASED, self._release_facts(verdict, use))
+            self._issue(verdict, request)
+            recorded = await self.record(EventName.RELEASED, self._release_facts(verdict, use))
         self._reached(Step.RECORD)
         self._look_again(request, dossier.request.digest, result.platform)
-        delivery = Delivery(
-            genesis=self.genesis.digest,
-            action=request.action,
-            request=dossier.request.digest,
-            use=use,
-            model=request.model,
-            version=request.version,
-            manifest=version.manifest,
-            publisher_key=version.publisher_key,
-            data_key=version.data_key,
-            recipient=evidence.recipient_digest,
-            log_index=recorded.index,
-            checkpoint=recorded.checkpoint.decode(),
-            issued=self._clock.now(),
-        )
+        delivery = self._delivery(dossier, request, use, recorded, version, evidence.recipient_digest)
+        delivery = replace(delivery, lease_seconds=self.lease_seconds)
+        self.on_delivered(delivery, request)
         with self._open_data_key(request, version, dossier) as data_key:
             delivery = delivery.carrying(data_key, evidence.recipient_key)
         self._reached(Step.DELIVERY)
@@ -269,16 +294,13 @@ class Keeper:
 
         ``dossier.wrapped`` may hold the wrapped key of an earlier version, whose KEK is then used again.
         """
-        _verdict, request = await self._decide(dossier, {Action.SEAL})
-        recipient = Digest.of(dossier.recipient_key)
-        if recipient != request.recipient:
-            raise ReleaseRefusedError(
-                Step.REQUEST_GENUINE, "other-recipient", "the request names another recipient key"
-            )
+        verdict, request = await self._decide(dossier, {Action.SEAL})
+        recipient = self._named_recipient(dossier, request)
         data_key, wrapped = self.vault.create(request.model, request.version, self._random, dossier.wrapped)
+        self._issue(verdict, request)
         use = self.journal.ledger.times_used(dossier.request.digest) + 1
         with data_key:
-            recorded = await self._record(
+            recorded = await self.record(
                 EventName.DATA_KEY_CREATED,
                 {
                     "request": dossier.request.digest,
@@ -290,22 +312,46 @@ class Keeper:
                     "recipient": recipient,
                 },
             )
-            delivery = Delivery(
-                genesis=self.genesis.digest,
-                action=request.action,
-                request=dossier.request.digest,
-                use=use,
-                model=request.model,
-                version=request.version,
-                manifest=None,
-                publisher_key=None,
-                data_key=wrapped.data_key,
-                recipient=recipient,
-                log_index=recorded.index,
-                checkpoint=recorded.checkpoint.decode(),
-                issued=self._clock.now(),
-            ).carrying(data_key, dossier.recipient_key)
+            delivery = self._delivery(dossier, request, use, recorded, None, recipient, wrapped.data_key)
+            delivery = delivery.carrying(data_key, dossier.recipient_key)
         return sign(DELIVERY_TYPE, delivery.to_bytes(), self.vault.signer), wrapped
+
+    async def export(self, dossier: Dossier) -> Envelope:
+        """Deliver the data key of the current version to a person's recipient key: whoever has it can copy.
+
+        :raises ReleaseRefusedError: a step refused.
+        """
+        verdict, request = await self._decide(dossier, {Action.EXPORT_PLAINTEXT})
+        recipient, version = self._named_recipient(dossier, request), verdict.version
+        if version is None:
+            raise ReleaseRefusedError(Step.DECISION, "incomplete", "the dossier names no version")
+        self._open_data_key(request, version, dossier).wipe()
+        self._issue(verdict, request)
+        use = self.journal.ledger.times_used(dossier.request.digest) + 1
+        facts = self._handed_over(verdict, request, version, use, recipient)
+        recorded = await self.record(EventName.EXPORTED, facts)
+        self._look_again(request, dossier.request.digest, None)
+        delivery = self._delivery(dossier, request, use, recorded, version, recipient)
+        with self._open_data_key(request, version, dossier) as data_key:
+            delivery = delivery.carrying(data_key, dossier.recipient_key)
+        return sign(DELIVERY_TYPE, delivery.to_bytes(), self.vault.signer)
+
+    async def grant(self, dossier: Dossier) -> Recorded | None:
+        """Issue a grant as soon as its quorum agreed; None when it was issued before, or isn't agreed on yet.
+
+        Everything is judged again at each use. What is issued here is counted against the caps, and starts no clock
+        but that of the approvals: agreement that came in time stays good for the grant's window.
+        """
+        self.require_unlocked()
+        verdict = self._examine(dossier, None)
+        request, refusal = verdict.request, verdict.refusal
+        reasons = {refusal.reason, *(reason for reason, _remedy in verdict.others)} if refusal else set()
+        if request is None or verdict.facts is None or request.action not in GRANTABLE or reasons - _MAY_WAIT:
+            return None
+        if dossier.request.digest in self.journal.ledger.grants:
+            return None
+        recording = self._issue(verdict, request)
+        return await recording if recording else None
 
     async def control(self, dossier: Dossier) -> Recorded:
         """Freeze or resume a model, revoke a grant or platforms."""
@@ -314,15 +360,44 @@ class Keeper:
         event = _CONTROL_EVENTS[request.action]
         if request.action is Action.REVOKE_PLATFORM:
             for platform in request.platforms[:-1]:
-                self._record(event, {"platform": platform, "request": name})
-            return await self._pinned(self._record(event, {"platform": request.platforms[-1], "request": name}))
+                self.record(event, {"platform": platform, "request": name})
+            return await self.pinned(self.record(event, {"platform": request.platforms[-1], "request": name}))
         if request.action is Action.REVOKE_GRANT:
-            return await self._pinned(self._record(event, {"grant": request.target, "request": name}))
-        return await self._pinned(self._record(event, {"model": request.model, "request": name}))
+            return await self.pinned(self.record(event, {"grant": request.target, "request": name}))
+        recording = self.record(event, {"model": request.model, "request": name})
+        self.changed()
+        return await self.pinned(recording)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    async def _decide(self, dossier: Dossier, actions: set[Action]) -> tuple[Verdict, Request]:
+    def _delivery(
+        self,
+        dossier: Dossier,
+        request: Request,
+        use: int,
+        recorded: Recorded,
+        version: Version | None,
+        recipient: Digest,
+        data_key: str = "",
+    ) -> Delivery:
+        """Return the delivery of a recorded use, without its key; ``data_key`` names a key that is new."""
+        return Delivery(
+            genesis=self.genesis.digest,
+            action=request.action,
+            request=dossier.request.digest,
+            use=use,
+            model=request.model,
+            version=request.version,
+            manifest=version.manifest if version else None,
+            publisher_key=version.publisher_key if version else None,
+            data_key=version.data_key if version else data_key,
+            recipient=recipient,
+            log_index=recorded.index,
+            checkpoint=recorded.checkpoint.decode(),
+            issued=self._clock.now(),
+        )
+
+    async def _decide(self, dossier: Dossier, actions: AbstractSet[Action]) -> tuple[Verdict, Request]:
         self.require_unlocked()
         testimony = dossier.testimony
         verdict = self._examine(dossier, self._challenges.take(testimony.challenge) if testimony else None)
@@ -330,9 +405,43 @@ class Keeper:
             raise ReleaseRefusedError(Step.REQUEST_GENUINE, "other-action", "the request is for another action")
         if verdict.refusal is not None or not verdict.allowed or verdict.request is None:
             refusal = verdict.refusal or ReleaseRefusedError(Step.DECISION, "refused", "no decision was made")
-            await self._record_refusal(dossier.request.digest, refusal)
+            await self._record_refusal(dossier.request.digest, refusal, self._keep_decision(verdict))
             raise refusal
         return verdict, verdict.request
+
+    def _keep_decision(self, verdict: Verdict) -> Digest | None:
+        decided = Decided.of(verdict)
+        if decided is None:
+            return None
+        record = decided.to_bytes()
+        self._decisions.append(record)
+        return Digest.of(record)
+
+    def _named_recipient(self, dossier: Dossier, request: Request) -> Digest:
+        recipient = Digest.of(dossier.recipient_key)
+        if recipient != request.recipient:
+            raise ReleaseRefusedError(
+                Step.REQUEST_GENUINE, "other-recipient", "the request names another recipient key"
+            )
+        return recipient
+
+    def _issue(self, verdict: Verdict, request: Request) -> asyncio.Future[Recorded] | None:
+        """Queue the grant's record with the use that it is for: nothing is decided between counting and recording."""
+        name, facts = verdict.request_digest, verdict.facts
+        if name is None or facts is None or name in self.journal.ledger.grants:
+            return None
+        issued: dict[str, Fact] = {
+            "request": name,
+            "action": request.action.value,
+            "model": request.model,
+            "requester": request.requester,
+            "approvers": verdict.approvers,
+            "access": access_class(request).value,
+            "holders": facts.holders,
+            "expires": format_instant(request.expires),
+            "uses": request.max_uses,
+        }
+        return self.record(EventName.GRANT_ISSUED, issued)
 
     def _examine(self, dossier: Dossier, challenge: Challenge | None) -> Verdict:
         return examine(
@@ -344,11 +453,16 @@ class Keeper:
             now=self._clock.now(),
         )
 
-    async def _record_refusal(self, request: Digest, refusal: ReleaseRefusedError) -> None:
+    async def _record_refusal(self, request: Digest, refusal: ReleaseRefusedError, decision: Digest | None) -> None:
         # Only requests that are in the log have their refusals logged: a stranger can't fill the log with noise.
         if request in self.journal.ledger.created:
-            facts: dict[str, Fact] = {"request": request, "step": refusal.step.number, "reason": refusal.reason}
-            await self._record(EventName.REFUSED, facts)
+            facts: dict[str, Fact] = {
+                "request": request,
+                "step": refusal.step.number,
+                "reason": refusal.reason,
+                "decision": decision,
+            }
+            await self.record(EventName.REFUSED, facts)
 
     def _open_data_key(self, request: Request, version: Version, dossier: Dossier) -> SecretBytes:
         if dossier.wrapped is None:
@@ -358,11 +472,16 @@ class Keeper:
         except TamperedError as error:
             raise ReleaseRefusedError(Step.DELIVERY, error.reason, error.message, remedy=error.remedy) from None
 
-    def _look_again(self, request: Request, name: Digest, platform: PlatformId) -> None:
+    def _look_again(self, request: Request, name: Digest, platform: PlatformId | None) -> None:
         ledger = self.journal.ledger
         if request.model in ledger.frozen:
             raise ReleaseRefusedError(Step.RECORD, "model-frozen", "the model was frozen while the record was written")
-        if name in ledger.denied or name in ledger.revoked or platform in ledger.revoked_platforms:
+        if (
+            name in ledger.fallen
+            or name in ledger.denied
+            or name in ledger.revoked
+            or platform in ledger.revoked_platforms
+        ):
             raise ReleaseRefusedError(
                 Step.RECORD, "request-denied", "the grant was revoked while the record was written"
             )
@@ -372,34 +491,46 @@ class Keeper:
         if request is None or version is None or result is None or evidence is None:
             raise ReleaseRefusedError(Step.DECISION, "incomplete", "the verdict isn't of a release")
         return {
-            "request": verdict.request_digest,
-            "use": use,
-            "model": request.model,
-            "version": request.version,
-            "manifest": version.manifest,
-            "data_key": version.data_key,
+            **self._handed_over(verdict, request, version, use, evidence.recipient_digest),
             "platform": result.platform,
             "image": result.image,
             "isolation": result.isolation.value,
             "evidence": result.evidence,
-            "recipient": evidence.recipient_digest,
+            "reference_values": self.documents.reference_values_digest,
+        }
+
+    def _handed_over(
+        self, verdict: Verdict, request: Request, version: Version, use: int, recipient: Digest
+    ) -> dict[str, Fact]:
+        return {
+            "request": verdict.request_digest,
+            "use": use,
+            "model": request.model,
+            "version": version.version,
+            "manifest": version.manifest,
+            "data_key": version.data_key,
+            "recipient": recipient,
             "approvals": verdict.approvals,
             "roster": self.documents.roster_digest,
             "policy": self.documents.policy_digest,
-            "reference_values": self.documents.reference_values_digest,
             "requester": request.requester,
             "approvers": verdict.approvers,
+            "decision": self._keep_decision(verdict),
         }
 
-    def _record(self, event: EventName, facts: Mapping[str, Fact]) -> asyncio.Future[Recorded]:
+    def record(self, event: EventName, facts: Mapping[str, Fact]) -> asyncio.Future[Recorded]:
         """Queue a record now; the future ends when it is durable."""
-        return self.journal.record(event, facts, self.vault.signer)
+        recording = self.journal.record(event, facts, self.vault.signer)
+        if event not in TAKES_NOTHING:
+            self.changed()
+        return recording
 
     async def record_pinned(self, event: EventName, facts: Mapping[str, Fact]) -> Recorded:
         """Record a control act and pin it before anybody is told: it must not be rolled back unseen."""
-        return await self._pinned(self._record(event, facts))
+        return await self.pinned(self.record(event, facts))
 
-    async def _pinned(self, recording: asyncio.Future[Recorded]) -> Recorded:
+    async def pinned(self, recording: asyncio.Future[Recorded]) -> Recorded:
+        """Wait until a queued record is durable, and pin it."""
         recorded = await recording
         self.pin()
         return recorded

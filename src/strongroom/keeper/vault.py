@@ -9,11 +9,11 @@ from strongroom.core.canonical import decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.errors import LockedError, MalformedError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import ModelId
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Ed25519Signer
-from strongroom.keys.hierarchy import data_purpose, epoch_purpose, kek_purpose, signing_purpose
+from strongroom.keys.hierarchy import data_purpose, epoch_purpose, kek_purpose, record_purpose, signing_purpose
 from strongroom.keys.wrapping import RandomBytes, WrappedKey, new_key, unwrap, wrap
 from strongroom.release.dossier import WrappedDataKey
 
@@ -138,6 +138,23 @@ class Vault:
         """
         with self._kek(model, wrapped) as kek:
             return unwrap(kek, wrapped.data, data_purpose(self._genesis, model, version, data_key_id))
+
+    def new_record_key(self, person: PersonId, random_bytes: RandomBytes) -> tuple[SecretBytes, int, WrappedKey]:
+        """Make the key of a person's vetting records; returns it, the epoch that wraps it, and its wrapped form.
+
+        :raises LockedError: the keeper is locked.
+        """
+        epoch, key = self.epoch, new_key(random_bytes)
+        purpose = record_purpose(self._genesis, epoch, person)
+        return key, epoch, wrap(self._epoch_key(epoch), key, purpose, random_bytes)
+
+    def open_record_key(self, person: PersonId, epoch: int, wrapped: WrappedKey) -> SecretBytes:
+        """Unwrap the key of a person's vetting records.
+
+        :raises WrapError: it is another person's, or was changed.
+        :raises LockedError: the keeper is locked.
+        """
+        return unwrap(self._epoch_key(epoch), wrapped, record_purpose(self._genesis, epoch, person))
 
     def _kek(self, model: ModelId, wrapped: WrappedDataKey) -> SecretBytes:
         purpose = kek_purpose(self._genesis, wrapped.epoch, model)

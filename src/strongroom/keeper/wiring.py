@@ -27,8 +27,10 @@ from strongroom.core.signature import PublicKey
 from strongroom.ipc.adapters.process import harden, program_log, read_passphrase, say_ready
 from strongroom.ipc.adapters.server import UnixServer
 from strongroom.keeper.adapters.files import (
+    DecisionFile,
     DocumentFolder,
     PinFile,
+    RecordFolder,
     load_keyring,
     read_own,
     save_keyring,
@@ -37,12 +39,16 @@ from strongroom.keeper.adapters.files import (
 from strongroom.keeper.adapters.log import SocketLog
 from strongroom.keeper.founding import found
 from strongroom.keeper.journal import Journal
+from strongroom.keeper.leases import Leases
+from strongroom.keeper.people import People
+from strongroom.keeper.records import PersonRecords
 from strongroom.keeper.registry import PlatformRegistry
 from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.vault import Vault
 from strongroom.keys.adapters.local import Argon2Cost, unwrap_with_passphrase, wrap_with_passphrase
 from strongroom.keys.hierarchy import root_purpose
+from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
 
 PIN_SECONDS: Final = 1.0
 _log = structlog.get_logger("strongroom.keeper")
@@ -130,6 +136,7 @@ async def serve(
     *,
     callers: Collection[int],
     clock: Clock,
+    lease_seconds: int = LEASE_SECONDS,
     make_keeper: type[Keeper] = Keeper,
 ) -> None:
     """Serve until SIGTERM. ``callers`` are the user ids that may connect (the broker's)."""
@@ -137,17 +144,26 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with await LogClient.connect(home / "run" / "log.sock") as client:
+        decisions = DecisionFile(home / "keeper")
         keeper = make_keeper(
             genesis=genesis,
             vault=vault,
             journal=Journal(genesis, SocketLog(client), clock),
             pins=PinFile(home / "keeper"),
             documents=DocumentFolder(home / "keeper"),
+            decisions=decisions,
             clock=clock,
             random_bytes=os.urandom,
         )
+        records = PersonRecords(genesis.digest, vault, RecordFolder(home / "keeper"), os.urandom)
+        people = People(keeper, records, decisions, clock)
+        keeper.lease_seconds = lease_seconds
         await keeper.start()
-        routes = KeeperRoutes(keeper, PlatformRegistry(keeper, clock, os.urandom))
+        people.load()
+        leases = Leases(keeper, clock)
+        people.live_leases = lambda person: [lease.to_json() for lease in leases.live(person=person)]
+        platforms = PlatformRegistry(keeper, clock, os.urandom)
+        routes = KeeperRoutes(keeper, platforms, people, leases, decisions, clock)
         server = UnixServer(routes.serve, admits=callers)
         await server.start(home / "run" / "keeper.sock")
         pinning = asyncio.create_task(_pin_always(keeper))
@@ -160,14 +176,23 @@ async def serve(
 
 
 def run_keeper(
-    home: Path, passphrase_fd: int, *, callers: Collection[int] | None = None, make_keeper: type[Keeper] = Keeper
+    home: Path,
+    passphrase_fd: int,
+    *,
+    callers: Collection[int] | None = None,
+    lease_seconds: int = LEASE_SECONDS,
+    make_keeper: type[Keeper] = Keeper,
 ) -> None:
     """Run the keeper of the deployment at ``home`` until SIGTERM.
 
+    :param lease_seconds: how long an enclave may go on without a renewal.
+    :raises UsageError: ``lease_seconds`` is out of bounds.
     :raises StrongroomError: whatever keeps it from starting; nothing is served then.
     """
     harden()
     program_log()
+    if not LEAST_SECONDS <= lease_seconds <= MOST_SECONDS:
+        raise UsageError(f"a lease lasts {LEAST_SECONDS} to {MOST_SECONDS} seconds")
     genesis = load_genesis(home)
     with read_passphrase(passphrase_fd) as passphrase:
         vault = unlock(home, genesis, passphrase)
@@ -178,6 +203,7 @@ def run_keeper(
             genesis,
             callers=callers if callers is not None else (os.geteuid(),),
             clock=SystemClock(),
+            lease_seconds=lease_seconds,
             make_keeper=make_keeper,
         )
     )
@@ -189,9 +215,16 @@ def main(make_keeper: type[Keeper] = Keeper) -> None:
     parser.add_argument("--home", type=Path, required=True, help="the deployment's folder")
     parser.add_argument("--passphrase-fd", type=int, required=True, help="open descriptor to read the passphrase from")
     parser.add_argument("--caller", type=int, action="append", help="user id that may connect (default: this user)")
+    parser.add_argument("--lease-seconds", type=int, default=LEASE_SECONDS, help="how long a lease lasts")
     given = parser.parse_args()
     try:
-        run_keeper(given.home, given.passphrase_fd, callers=given.caller, make_keeper=make_keeper)
+        run_keeper(
+            given.home,
+            given.passphrase_fd,
+            callers=given.caller,
+            lease_seconds=given.lease_seconds,
+            make_keeper=make_keeper,
+        )
     except StrongroomError as error:
         sys.stderr.write(json.dumps({"level": "error", "event": "keeper refused to start", **error.problem()}) + "\n")
         sys.exit(int(error.exit_code))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strongroom.core.digest import Digest
-from strongroom.core.ids import ModelId
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.keys.wrapping import KeyKind, WrapPurpose
 
 
@@ -32,3 +32,8 @@ def data_purpose(genesis: Digest, model: ModelId, version: int, data_key_id: str
     return WrapPurpose(
         genesis=genesis, kind=KeyKind.DATA, name=data_key_id, parent=f"kek {model}", model=model, version=version
     )
+
+
+def record_purpose(genesis: Digest, epoch: int, person: PersonId) -> WrapPurpose:
+    """The key of one person's vetting records, wrapped under an epoch key; destroyed when the person is erased."""
+    return WrapPurpose(genesis=genesis, kind=KeyKind.PERSON_RECORD, name=person, parent=f"epoch {epoch}")

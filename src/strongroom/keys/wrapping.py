@@ -45,6 +45,7 @@ class KeyKind(StrEnum):
     DATA = "data"
     KEEPER_SIGNING = "keeper-signing"
     PERSON_SIGNING = "person-signing"
+    PERSON_RECORD = "person-record"
     RECIPIENT = "recipient"
 
 

@@ -1,25 +1,29 @@
-"""The roster: the people, their keys, their roles, and until when their vetting holds. Signed by the root quorum."""
+"""The roster: the people, their units, roles and keys, and which security keys are trusted. Signed by the root quorum.
+
+Whether somebody is cleared today is another document's to say (:mod:`strongroom.personnel.vetting`): root holders meet
+a few times a year, vetting lapses and changes by the day, and neither may stand in for the other.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from strongroom.core.canonical import Json, decode, encode
-from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import payload_type
 from strongroom.core.errors import MalformedError, NotFoundError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import KeyId, PersonId, person_id
 from strongroom.core.signature import MAX_KEY_TEXT, PublicKey
+from strongroom.personnel.authenticators import MAX_AUTHENTICATORS, Authenticator
 
 ROSTER_TYPE: Final = payload_type("roster.v1")
 MAX_PEOPLE: Final = 2000
 MAX_KEYS: Final = 4
 MAX_ROLES: Final = 16
-MAX_TIER: Final = 5
 _ROLE: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,46}[a-z0-9])?")
 
 
@@ -29,32 +33,30 @@ class UnknownPersonError(NotFoundError):
     code = "unknown-person"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vetting:
-    """The outcome of vetting, never its findings: a tier from 0 to 5, and when it lapses by itself."""
+class PersonKind(StrEnum):
+    """What a principal is."""
 
-    tier: int
-    valid_until: Instant
-
-    def current(self, at: Instant) -> bool:
-        """Tell whether the vetting still holds at ``at``."""
-        return at < self.valid_until
+    HUMAN = "human"
+    AGENT = "agent"
+    """An AI agent: vetted, capped and suspended like anybody else, on a human's account, and never an approver."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """One person: an id, the organisation unit, roles, signing keys, vetting, and whether they are with us.
+    """One person: an id, the organisation unit, roles, signing keys, and whether they are with us.
 
     Who publishes has a hybrid key beside the plain one. All keys of a person are that one person: a quorum counts
-    people, never keys.
+    people, never keys. The id is a pseudonym: it stands in the log for good, so it should be no name.
     """
 
     id: PersonId
+    kind: PersonKind = PersonKind.HUMAN
+    sponsor: PersonId | None = None
+    """The human on whose account an agent acts; falls with them."""
     org: str
     active: bool
     roles: frozenset[str]
     keys: tuple[PublicKey, ...]
-    vetting: Vetting
 
     @classmethod
     def read(cls, fields: Fields) -> Person:
@@ -64,25 +66,29 @@ class Person:
         """
         person = cls(
             id=fields.parsed("id", person_id),
+            kind=fields.parsed("kind", PersonKind),
+            sponsor=fields.parsed("sponsor", person_id) if fields.optional("sponsor") else None,
             org=fields.text("org", max_length=64),
             active=fields.boolean("active"),
             roles=frozenset(_role(text) for text in fields.texts("roles", most=MAX_ROLES)),
             keys=tuple(PublicKey.parse(text) for text in fields.texts("keys", most=MAX_KEYS, max_length=MAX_KEY_TEXT)),
-            vetting=_vetting(fields.child("vetting")),
         )
         if not person.keys:
             raise MalformedError(f"`{fields.where}.keys` must name at least one key")
+        if (person.kind is PersonKind.AGENT) is not (person.sponsor is not None):
+            raise MalformedError(f"`{fields.where}.sponsor` must be given for an agent, and for nobody else")
         return person
 
     def to_json(self) -> Json:
         """Return the JSON form."""
         return {
             "id": self.id,
+            "kind": self.kind.value,
+            "sponsor": self.sponsor,
             "org": self.org,
             "active": self.active,
             "roles": [*sorted(self.roles)],
             "keys": [str(key) for key in self.keys],
-            "vetting": {"tier": self.vetting.tier, "valid_until": format_instant(self.vetting.valid_until)},
         }
 
 
@@ -94,6 +100,8 @@ class Roster:
     epoch: int
     predecessor: Digest | None
     people: tuple[Person, ...]
+    authenticators: tuple[Authenticator, ...] = ()
+    """The models of security key that may be enrolled."""
 
     @classmethod
     def parse(cls, payload: bytes) -> Roster:
@@ -108,6 +116,7 @@ class Roster:
                 epoch=fields.integer("epoch", least=1),
                 predecessor=fields.digest("predecessor") if fields.optional("predecessor") else None,
                 people=fields.objects("people", Person.read, most=MAX_PEOPLE),
+                authenticators=fields.objects("authenticators", Authenticator.read, most=MAX_AUTHENTICATORS),
             )
         roster._check()
         return roster
@@ -120,6 +129,12 @@ class Roster:
         keys = [key for person in self.people for key in person.keys]
         if len(set(keys)) != len(keys):
             raise MalformedError("the roster lists one key twice; a key belongs to one person")
+        humans = {person.id for person in self.people if person.kind is PersonKind.HUMAN}
+        if any(person.sponsor not in humans for person in self.people if person.kind is PersonKind.AGENT):
+            raise MalformedError("the roster lists an agent whose sponsor isn't a human in it")
+        models = [authenticator.aaguid for authenticator in self.authenticators]
+        if len(set(models)) != len(models):
+            raise MalformedError("the roster lists a model of security key twice")
         if (self.epoch == 1) is not (self.predecessor is None):
             raise MalformedError("only the first roster, epoch 1, has no predecessor")
 
@@ -132,6 +147,7 @@ class Roster:
                 "epoch": self.epoch,
                 "predecessor": str(self.predecessor) if self.predecessor else None,
                 "people": [person.to_json() for person in self.people],
+                "authenticators": [authenticator.to_json() for authenticator in self.authenticators],
             }
         )
 
@@ -155,11 +171,6 @@ class Roster:
                 if public_key.key_id == key:
                     return person, public_key
         raise UnknownPersonError(f"nobody in the roster holds key `{key}`")
-
-
-def _vetting(fields: Fields) -> Vetting:
-    with fields:
-        return Vetting(tier=fields.integer("tier", most=MAX_TIER), valid_until=fields.instant("valid_until"))
 
 
 def _role(text: str) -> str:

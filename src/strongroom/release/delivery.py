@@ -23,7 +23,8 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, model_id
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import MAX_KEY_TEXT, PublicKey
-from strongroom.keys.recipient import RecipientKey, encrypt_to
+from strongroom.keys.recipient import RecipientIdentity, RecipientKey, encrypt_to
+from strongroom.release.lease import LEAST_SECONDS, MOST_SECONDS
 
 DELIVERY_TYPE: Final = payload_type("delivery.v1")
 CIPHERTEXT_LIMIT: Final = 2048
@@ -54,6 +55,8 @@ class Delivery:
     checkpoint: str
     """The signed checkpoint that covers the record."""
     issued: Instant
+    lease_seconds: int | None = None
+    """The first lease, from when the evidence was sent: an enclave renews before it ends. A person has none."""
     ciphertext: bytes = b""
 
     @classmethod
@@ -85,6 +88,11 @@ class Delivery:
                 log_index=fields.integer("log_index"),
                 checkpoint=checkpoint,
                 issued=fields.instant("issued"),
+                lease_seconds=(
+                    fields.integer("lease_seconds", least=LEAST_SECONDS, most=MOST_SECONDS)
+                    if fields.optional("lease_seconds")
+                    else None
+                ),
                 ciphertext=fields.binary("ciphertext", max_length=CIPHERTEXT_LIMIT),
             )
 
@@ -105,6 +113,7 @@ class Delivery:
             "log_index": self.log_index,
             "checkpoint": self.checkpoint,
             "issued": format_instant(self.issued),
+            "lease_seconds": self.lease_seconds,
             "ciphertext": to_base64(self.ciphertext),
         }
         return encode(body)
@@ -120,7 +129,13 @@ class Delivery:
 
 
 def accept(
-    envelope: Envelope, genesis: Genesis, recipient: RecipientKey, *, request: Digest, model: ModelId, version: int
+    envelope: Envelope,
+    genesis: Genesis,
+    recipient: RecipientKey | RecipientIdentity,
+    *,
+    request: Digest,
+    model: ModelId,
+    version: int,
 ) -> tuple[Delivery, SecretBytes]:
     """Step 7, first half: check a delivery against the measured genesis and open its data key.
 

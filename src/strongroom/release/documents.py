@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from strongroom.access.decision import may_change
 from strongroom.access.engine import CedarEngine
+from strongroom.access.governance import Change, ChangeFacts
 from strongroom.access.policy import POLICY_TYPE, Policy
+from strongroom.access.self_test import safe_engine
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceValues
+from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import ConflictError, MalformedError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PersonId
 from strongroom.personnel.roster import ROSTER_TYPE, Roster
+from strongroom.personnel.vetting import VettingRecord
 from strongroom.release.ledger import Adopted, Ledger
 
 
@@ -38,6 +45,19 @@ ADOPTED_EVENTS = {
 }
 
 
+CHANGES: Mapping[DocumentKind, Change] = {
+    DocumentKind.ROSTER: Change.ROSTER,
+    DocumentKind.POLICY: Change.POLICY,
+    DocumentKind.REFERENCE_VALUES: Change.MEASUREMENTS,
+}
+
+
+class KeyNotEnrolledError(ConflictError):
+    """The roster lists a security key that its person didn't enrol before two vetting officers."""
+
+    code = "key-not-enrolled"
+
+
 class StaleDocumentError(ConflictError):
     """A document whose epoch or predecessor doesn't follow the one in force: an older one, or a fork."""
 
@@ -46,7 +66,7 @@ class StaleDocumentError(ConflictError):
 
 @dataclass(slots=True)
 class Documents:
-    """The three documents in force and the policy engine made of one of them."""
+    """The three documents in force, the policy engine made of one of them, and each person's vetting record."""
 
     roster: Roster | None = None
     roster_digest: Digest | None = None
@@ -55,6 +75,7 @@ class Documents:
     engine: CedarEngine | None = None
     reference_values: ReferenceValues | None = None
     reference_values_digest: Digest | None = None
+    vetting: dict[PersonId, VettingRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +115,7 @@ def examine_document(
 
     :raises SignatureError: too few root keys signed.
     :raises MalformedError: another form, another deployment, or a policy that doesn't validate.
+    :raises PolicyUnsafeError: a policy that allows what every policy must deny, or the other way round.
     :raises StaleDocumentError: neither the one in force nor the next.
     """
     genesis.verify_root(envelope, PAYLOAD_TYPES[kind])
@@ -101,9 +123,10 @@ def examine_document(
     engine = None
     if kind is DocumentKind.ROSTER:
         document = Roster.parse(envelope.payload)
+        _require_enrolled(document, ledger)
     elif kind is DocumentKind.POLICY:
         document = Policy.parse(envelope.payload)
-        engine = CedarEngine(document)
+        engine = safe_engine(document)
         for terms in document.models:
             isolation_rank(terms.least_isolation)
     else:
@@ -121,6 +144,42 @@ def examine_document(
             remedy=f"make one of epoch {expected} that names the document in force as its predecessor",
         )
     return candidate, False
+
+
+def change_refused(
+    kind: DocumentKind, envelope: Envelope, genesis: Genesis, documents: Documents, ledger: Ledger, now: Instant
+) -> tuple[str, str] | None:
+    """Say why a document that :func:`examine_document` passed may not come into force now, or None.
+
+    It is judged by the policy in force, not by the one that it may bring: who proposes laxer rules waits by the old.
+    """
+    policy, engine = documents.policy, documents.engine
+    if policy is None or engine is None:
+        return None
+    proposal = ledger.proposals.get(envelope.digest)
+    roots = {key.key_id for key in genesis.root_keys}
+    facts = ChangeFacts(
+        now=now,
+        change=CHANGES[kind],
+        level=policy.level,
+        first=adopted(ledger, kind) is None,
+        signatures=len({signature.key_id for signature in envelope.signatures} & roots),
+        threshold=genesis.root_threshold,
+        proposed_at=proposal.at if proposal else now,
+        stopped=envelope.digest in ledger.stopped,
+    )
+    return may_change(facts, engine)
+
+
+def _require_enrolled(roster: Roster, ledger: Ledger) -> None:
+    for person in roster.people:
+        enrolled = ledger.enrolled.get(person.id, set())
+        for key in person.keys:
+            if key.hardware and key.key_id not in enrolled:
+                raise KeyNotEnrolledError(
+                    f"the roster lists a security key of `{person.id}` that wasn't enrolled",
+                    remedy="enrol it before two vetting officers: strongroom key enrol",
+                )
 
 
 def isolation_rank(name: str) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
 from strongroom.access.decision import decide
-from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
-from strongroom.access.invariants import Reason
+from strongroom.access.facts import AccessClass, EnclaveFacts, Facts, PersonFacts, access_class
+from strongroom.access.invariants import CAP_LEVEL, Reason
 from strongroom.access.policy import ModelTerms, Policy, Rule
-from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Action, Request
+from strongroom.access.request import APPROVAL_TYPE, OPENS, REQUEST_TYPE, Action, Request
+from strongroom.access.weighing import weighed
 from strongroom.attestation.appraisal import AttestationResult, Status, appraise
 from strongroom.attestation.evidence import Evidence
 from strongroom.attestation.measurement import expected_pcr
@@ -22,16 +23,19 @@ from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import StrongroomError
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import PersonId
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.signature import PublicKey
-from strongroom.personnel.roster import Person, UnknownPersonError
+from strongroom.personnel.roster import UnknownPersonError
 from strongroom.release.challenge import Challenge
 from strongroom.release.documents import Documents, isolation_rank
 from strongroom.release.dossier import Dossier, Testimony
 from strongroom.release.ledger import Ledger, Use, Version
+from strongroom.release.people import person_facts
 from strongroom.release.steps import ReleaseRefusedError, Step, Trace
 
 _KEPT: Final = 1024
+REVIEW_SECONDS: Final = 72 * 3600
+"""How long a break-glass opening may wait for its review before the model's rules tighten by themselves."""
 
 
 @dataclass(slots=True)
@@ -45,6 +49,8 @@ class Verdict:
     trace: Trace = field(default_factory=Trace)
     request: Request | None = None
     request_digest: Digest | None = None
+    facts: Facts | None = None
+    """What the decision was made on, once step 4.9 was reached."""
     approvals: tuple[Digest, ...] = ()
     approvers: tuple[PersonId, ...] = ()
     version: Version | None = None
@@ -109,21 +115,53 @@ def _steps(case: _Case, verdict: Verdict) -> None:
             measurement_current=_measurement(case.documents.reference_values, request) == request.measurement,
             platform_named=result.platform in request.platforms,
         )
-    used = case.ledger.times_used(case.dossier.request.digest)
-    facts = Facts(
+    name = case.dossier.request.digest
+    grant = case.ledger.grants.get(name)
+    verdict.facts = Facts(
         now=case.now,
         request=request,
         terms=terms,
         rule=rule,
-        requester=_person_facts(requester),
-        approvers=tuple(_person_facts(person) for person in approvers),
+        caps=policy.caps,
+        requester=requester,
+        approvers=approvers,
         repeated=repeated,
+        recorded_at=case.ledger.created[name].at,
+        granted_at=grant.at if grant else None,
         denied=denied,
         frozen=request.model in case.ledger.frozen,
-        uses_left=request.max_uses - used + (1 if verdict.earlier else 0),
+        uses_left=request.max_uses - case.ledger.times_used(name) + (1 if verdict.earlier else 0),
+        # Who holds a grant is counted already.
+        holders=0 if grant else len(_holders(case, policy, access_class(request)) | {requester.id}),
+        review_overdue=review_overdue(case.ledger, request.model, case.now),
         enclave=enclave,
     )
-    _decision(case, verdict, facts)
+    _decision(case, verdict, verdict.facts)
+
+
+def review_overdue(ledger: Ledger, model: ModelId, now: Instant) -> bool:
+    """Tell whether a break-glass opening of a model has waited too long for its review."""
+    return any(one.model == model and now - one.at > REVIEW_SECONDS for one in ledger.break_glass.values())
+
+
+def live_grants(ledger: Ledger, now: Instant) -> tuple[Digest, ...]:
+    """Return the grants that can still be used: not over, not revoked or denied, their holder not suspended since."""
+    return tuple(
+        request
+        for request, grant in ledger.grants.items()
+        if now < grant.expires
+        and request not in ledger.revoked
+        and request not in ledger.denied
+        and request not in ledger.fallen
+    )
+
+
+def _holders(case: _Case, policy: Policy, access: AccessClass) -> set[PersonId]:
+    counted = {terms.model for terms in policy.models if terms.level.rank >= CAP_LEVEL.rank}
+    if access is AccessClass.NONE:
+        return set()
+    grants = (case.ledger.grants[request] for request in live_grants(case.ledger, case.now))
+    return {grant.requester for grant in grants if grant.access == access.value and grant.model in counted}
 
 
 def _refuse(step: Step, error: StrongroomError) -> ReleaseRefusedError:
@@ -136,7 +174,7 @@ def _read_request(case: _Case, verdict: Verdict) -> Request:
     except StrongroomError as error:
         raise _refuse(Step.REQUEST_GENUINE, error) from None
     verdict.request, verdict.request_digest = request, case.dossier.request.digest
-    if request.action is Action.OPEN_IN_ENCLAVE and case.dossier.testimony is not None:
+    if request.action in OPENS and case.dossier.testimony is not None:
         try:
             verdict.evidence = Evidence.parse(case.dossier.testimony.evidence)
         except StrongroomError as error:
@@ -183,21 +221,24 @@ def _documents(case: _Case, verdict: Verdict, request: Request) -> Policy:
     return documents.policy
 
 
-def _request_genuine(case: _Case, verdict: Verdict, request: Request) -> Person:
+def _request_genuine(case: _Case, verdict: Verdict, request: Request) -> PersonFacts:
     assert case.documents.roster is not None  # noqa: S101 - step 4.1 established it
     try:
         person = case.documents.roster.person(request.requester)
         _signed(case.dossier.request, REQUEST_TYPE, person.keys)
     except StrongroomError as error:
         raise _refuse(Step.REQUEST_GENUINE, error) from None
-    verdict.trace.passed(Step.REQUEST_GENUINE, f"signed by `{person.id}`")
-    return person
+    signed = {signature.key_id for signature in case.dossier.request.signatures}
+    hardware = any(key.hardware and key.key_id in signed for key in person.keys)
+    verdict.trace.passed(Step.REQUEST_GENUINE, f"signed by `{person.id}`{' with a security key' if hardware else ''}")
+    return replace(person_facts(person, case.documents, case.ledger, case.now), hardware=hardware)
 
 
-def _approvals_genuine(case: _Case, verdict: Verdict) -> tuple[list[Person], frozenset[PersonId]]:
+def _approvals_genuine(case: _Case, verdict: Verdict) -> tuple[tuple[PersonFacts, ...], frozenset[PersonId]]:
     roster, step = case.documents.roster, Step.APPROVALS_GENUINE
     assert roster is not None  # noqa: S101 - step 4.1 established it
-    people: dict[PersonId, Person] = {}
+    recorded = case.ledger.approvals.get(case.dossier.request.digest, {})
+    people: dict[PersonId, PersonFacts] = {}
     repeated: set[PersonId] = set()
     digests = []
     for approval in case.dossier.approvals:
@@ -219,14 +260,21 @@ def _approvals_genuine(case: _Case, verdict: Verdict) -> tuple[list[Person], fro
             raise ReleaseRefusedError(
                 step, "approval-forged", error.message, remedy="the stored row isn't what the approver signed"
             ) from None
+        # Of one person's approvals the strongest counts: the spare key must not undo the good one.
+        hardware = key.hardware
         if person.id in people:
             repeated.add(person.id)
-        people[person.id] = person
+            hardware = hardware or people[person.id].hardware
+        people[person.id] = replace(
+            person_facts(person, case.documents, case.ledger, case.now),
+            hardware=hardware,
+            approved_at=recorded.get(person.id),
+        )
         digests.append(Digest.of(approval.to_bytes()))
     verdict.approvals = tuple(sorted(set(digests)))
     verdict.approvers = tuple(sorted(people))
     verdict.trace.passed(step, f"{len(people)} people: {', '.join(sorted(people)) or 'nobody'}")
-    return list(people.values()), frozenset(repeated)
+    return tuple(people.values()), frozenset(repeated)
 
 
 def _rule(policy: Policy, request: Request) -> tuple[ModelTerms, Rule]:
@@ -245,15 +293,15 @@ def _standing(case: _Case, verdict: Verdict, request: Request) -> bool:
         )
     if verdict.evidence is not None:
         verdict.earlier = ledger.served.get((name, verdict.evidence.recipient_digest))
-    denied = name in ledger.denied or name in ledger.revoked
+    denied = name in ledger.denied or name in ledger.revoked or name in ledger.fallen
     used = ledger.times_used(name)
-    found = f"{used} of {request.max_uses} uses recorded, {'denied or revoked' if denied else 'no denial'}"
+    found = f"{used} of {request.max_uses} uses recorded, {'denied, revoked or fallen' if denied else 'no denial'}"
     verdict.trace.passed(Step.STANDING, found)
     return denied
 
 
 def _version(case: _Case, verdict: Verdict, request: Request) -> None:
-    if request.action not in {Action.OPEN_IN_ENCLAVE, Action.SEAL}:
+    if request.action not in {*OPENS, Action.SEAL, Action.EXPORT_PLAINTEXT}:
         return
     current, step = case.ledger.current(request.model), Step.VERSION
     if request.action is Action.SEAL:
@@ -372,26 +420,16 @@ def measurement_of(image: ReferenceImage) -> Digest:
     return Digest(DigestAlgorithm.SHA256, expected_pcr(image.events))
 
 
-def _person_facts(person: Person) -> PersonFacts:
-    return PersonFacts(
-        id=person.id,
-        org=person.org,
-        active=person.active,
-        tier=person.vetting.tier,
-        vetted_until=person.vetting.valid_until,
-        roles=person.roles,
-    )
-
-
 def _decision(case: _Case, verdict: Verdict, facts: Facts) -> None:
     assert case.documents.engine is not None  # noqa: S101 - set together with the policy that step 4.1 found
     decision = decide(facts, case.documents.engine)
     if not decision.allowed:
         reason, remedy = decision.refusals[0]
         verdict.others = tuple((code.value, text) for code, text in decision.refusals[1:])
-        raise ReleaseRefusedError(Step.DECISION, reason.value, _says(reason), remedy=remedy)
+        raise ReleaseRefusedError(Step.DECISION, reason.value, _says(reason), remedy=remedy, weighed=weighed(facts))
     verdict.allowed = True
-    verdict.trace.passed(Step.DECISION, f"allowed by {', '.join(f'`{name}`' for name in decision.policies)}")
+    policies = ", ".join(f"`{name}`" for name in decision.policies)
+    verdict.trace.passed(Step.DECISION, f"allowed by {policies}: {weighed(facts)}")
 
 
 def _says(reason: Reason) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from strongroom.audit.entries import Entry
 from strongroom.audit.facts import Producer
-from strongroom.core.clock import Instant
+from strongroom.core.clock import Instant, parse_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import TamperedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.core.signature import PublicKey
+
+BREAK_GLASS: Final = "break-glass"
 
 
 class LedgerError(TamperedError):
@@ -50,6 +53,7 @@ class Use:
     number: int
     index: int
     recipient: Digest
+    at: Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,63 @@ class DataKey:
     version: int
     request: Digest
     requester: PersonId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """A recorded request: who asked for what, and when it was recorded."""
+
+    requester: PersonId
+    action: str
+    model: ModelId
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A permission that was issued once a quorum agreed. It is judged again at each use."""
+
+    requester: PersonId
+    model: ModelId
+    access: str
+    """The class of access: what RAND's caps on people count."""
+    at: Instant
+    expires: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlass:
+    """A break-glass opening that waits for its review."""
+
+    request: Digest
+    model: ModelId
+    at: Instant
+    people: frozenset[PersonId]
+    """Who asked and who approved: none of them may review it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A document that waits for its time."""
+
+    kind: str
+    epoch: int
+    at: Instant
+    effective: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """What one release to an enclave rested on, as it was logged: its lease stands and falls with these."""
+
+    request: Digest
+    use: int
+    recipient: Digest
+    model: ModelId
+    platform: PlatformId
+    isolation: str
+    requester: PersonId
+    approvers: tuple[PersonId, ...]
 
 
 @dataclass(slots=True)
@@ -78,13 +139,42 @@ class Ledger:
     platforms: dict[PlatformId, Digest] = field(default_factory=dict)
     ek_certificates: set[Digest] = field(default_factory=set)
     revoked_platforms: set[PlatformId] = field(default_factory=set)
-    created: dict[Digest, PersonId] = field(default_factory=dict)
-    """Every recorded request, and who made it."""
+    vetting: dict[PersonId, Adopted] = field(default_factory=dict)
+    """Each person's vetting record in force; ``epoch`` is its serial number."""
+    suspended: set[PersonId] = field(default_factory=set)
+    """Who lost everything, until two officers sign a newer vetting record."""
+    suspended_at: dict[PersonId, Instant] = field(default_factory=dict)
+    """When somebody was suspended last: what was adjudicated before doesn't bring them back."""
+    enrolled: dict[PersonId, set[str]] = field(default_factory=dict)
+    """The ids of each person's security keys that were enrolled before two officers."""
+    erased: set[PersonId] = field(default_factory=set)
+    said: set[Digest] = field(default_factory=set)
+    """Enrolments and access reviews: each is recorded once. The other statements end what they are about."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """Key id -> the highest signature counter that its authenticator showed."""
+    proposals: dict[Digest, Proposal] = field(default_factory=dict)
+    stopped: set[Digest] = field(default_factory=set)
+    """Proposed documents that an approver stopped."""
+    created: dict[Digest, Created] = field(default_factory=dict)
+    """Every recorded request."""
+    fallen: set[Digest] = field(default_factory=set)
+    """Requests whose maker was suspended since: coming back revives none of them."""
+    voices: dict[Digest, PersonId] = field(default_factory=dict)
+    """Approvals and denials, whole, and whose: each is recorded once."""
+    approvals: dict[Digest, dict[PersonId, Instant]] = field(default_factory=dict)
+    """Request -> person -> when the approval was recorded."""
+    grants: dict[Digest, Grant] = field(default_factory=dict)
+    break_glass: dict[Digest, BreakGlass] = field(default_factory=dict)
+    """Break-glass requests that were used and aren't reviewed."""
     denied: set[Digest] = field(default_factory=set)
     revoked: set[Digest] = field(default_factory=set)
     uses: dict[Digest, list[Use]] = field(default_factory=dict)
     served: dict[tuple[Digest, Digest], Use] = field(default_factory=dict)
     """(request, recipient) -> its first use: a grant may have thousands, and each release asks for one."""
+    released: dict[tuple[Digest, int], Released] = field(default_factory=dict)
+    """(request, use) -> what an enclave was released for."""
+    ended: dict[tuple[Digest, int], str] = field(default_factory=dict)
+    """(request, use) -> why its lease ended. An ended lease never lives again."""
     frozen: set[ModelId] = field(default_factory=set)
     versions: dict[ModelId, list[Version]] = field(default_factory=dict)
     roots: bytearray = field(default_factory=bytearray)
@@ -143,12 +233,138 @@ def _use(ledger: Ledger, index: int, entry: Entry) -> None:
     uses = ledger.uses.setdefault(request, [])
     if entry.integer("use") != len(uses) + 1:
         raise LedgerError(f"entry {index} records use {entry.integer('use')} after {len(uses)} uses")
-    uses.append(Use(number=len(uses) + 1, index=index, recipient=recipient))
+    uses.append(Use(number=len(uses) + 1, index=index, recipient=recipient, at=entry.at))
     ledger.served.setdefault((request, recipient), uses[-1])
 
 
 def _created(ledger: Ledger, _index: int, entry: Entry) -> None:
-    ledger.created[entry.digest("request")] = PersonId(entry.text("requester"))
+    ledger.created[entry.digest("request")] = Created(
+        requester=PersonId(entry.text("requester")),
+        action=entry.text("action"),
+        model=ModelId(entry.text("model")),
+        at=entry.at,
+    )
+
+
+def _voice(ledger: Ledger, entry: Entry, voice: Digest) -> None:
+    ledger.voices[voice] = PersonId(entry.text("person"))
+    key, counter = entry.text("key"), entry.integer("counter")
+    ledger.counters[key] = max(ledger.counters.get(key, 0), counter)
+
+
+def _approve(ledger: Ledger, _index: int, entry: Entry) -> None:
+    _voice(ledger, entry, entry.digest("approval"))
+    people = ledger.approvals.setdefault(entry.digest("request"), {})
+    people[PersonId(entry.text("person"))] = entry.at
+
+
+def _deny(ledger: Ledger, _index: int, entry: Entry) -> None:
+    _voice(ledger, entry, entry.digest("denial"))
+    ledger.denied.add(entry.digest("request"))
+
+
+def _grant(ledger: Ledger, index: int, entry: Entry) -> None:
+    request = entry.digest("request")
+    if request in ledger.grants or request not in ledger.created:
+        raise LedgerError(f"entry {index} issues a grant twice, or without a request")
+    ledger.grants[request] = Grant(
+        requester=PersonId(entry.text("requester")),
+        model=ModelId(entry.text("model")),
+        access=entry.text("access"),
+        at=entry.at,
+        expires=parse_instant(entry.text("expires")),
+    )
+
+
+def _vetting(ledger: Ledger, index: int, entry: Entry) -> None:
+    person, serial = PersonId(entry.text("person")), entry.integer("serial")
+    before = ledger.vetting.get(person)
+    # A serial that stands still or falls would bring an older, better record back.
+    if serial != (before.epoch + 1 if before else 1) or person in ledger.erased:
+        raise LedgerError(f"entry {index} records vetting {serial} of `{person}` out of order")
+    ledger.vetting[person] = Adopted(epoch=serial, document=entry.digest("statement"))
+    ledger.suspended.discard(person)
+
+
+def _suspend(ledger: Ledger, _index: int, entry: Entry) -> None:
+    _fall(ledger, PersonId(entry.text("person")), entry.at)
+
+
+def _fall(ledger: Ledger, person: PersonId, at: Instant) -> None:
+    ledger.suspended.add(person)
+    ledger.suspended_at[person] = at
+    # For good: who comes back asks and agrees anew. A key that was stolen may have signed what stands here.
+    ledger.fallen.update(name for name, created in ledger.created.items() if created.requester == person)
+    for people in ledger.approvals.values():
+        people.pop(person, None)
+    ledger.voices = {voice: whose for voice, whose in ledger.voices.items() if whose != person}
+
+
+def _erase(ledger: Ledger, _index: int, entry: Entry) -> None:
+    person = PersonId(entry.text("person"))
+    ledger.erased.add(person)
+    _fall(ledger, person, entry.at)
+
+
+def _enrol_keys(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.said.add(entry.digest("statement"))
+    ledger.enrolled.setdefault(PersonId(entry.text("person")), set()).update(entry.texts("keys"))
+
+
+def _propose(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.proposals[entry.digest("document")] = Proposal(
+        kind=entry.text("kind"),
+        epoch=entry.integer("epoch"),
+        at=entry.at,
+        effective=parse_instant(entry.text("effective")),
+    )
+
+
+def _stop(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.stopped.add(entry.digest("document"))
+
+
+def _reviewed(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.break_glass.pop(entry.digest("request"), None)
+
+
+def _access_reviewed(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.said.add(entry.digest("statement"))
+    ledger.revoked.update(entry.digests("removed"))
+
+
+def _hand_over(ledger: Ledger, index: int, entry: Entry) -> None:
+    _use(ledger, index, entry)
+    request = entry.digest("request")
+    created = ledger.created.get(request)
+    if created is not None and created.action == BREAK_GLASS and len(ledger.uses[request]) == 1:
+        people = {PersonId(entry.text("requester")), *(PersonId(one) for one in entry.texts("approvers"))}
+        ledger.break_glass[request] = BreakGlass(
+            request=request, model=created.model, at=entry.at, people=frozenset(people)
+        )
+
+
+def _release(ledger: Ledger, index: int, entry: Entry) -> None:
+    _hand_over(ledger, index, entry)
+    released = Released(
+        request=entry.digest("request"),
+        use=entry.integer("use"),
+        recipient=entry.digest("recipient"),
+        model=ModelId(entry.text("model")),
+        platform=PlatformId(entry.text("platform")),
+        isolation=entry.text("isolation"),
+        requester=PersonId(entry.text("requester")),
+        approvers=tuple(PersonId(name) for name in entry.texts("approvers")),
+    )
+    ledger.released[released.request, released.use] = released
+
+
+def _lease_ended(ledger: Ledger, index: int, entry: Entry) -> None:
+    name = entry.digest("request"), entry.integer("use")
+    released = ledger.released.get(name)
+    if released is None or released.recipient != entry.digest("recipient") or name in ledger.ended:
+        raise LedgerError(f"entry {index} ends a lease that isn't open")
+    ledger.ended[name] = entry.text("reason")
 
 
 def _key_created(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -160,7 +376,7 @@ def _key_created(ledger: Ledger, index: int, entry: Entry) -> None:
         model=ModelId(entry.text("model")),
         version=entry.integer("version"),
         request=request,
-        requester=ledger.created[request],
+        requester=ledger.created[request].requester,
     )
 
 
@@ -168,7 +384,7 @@ def _control(ledger: Ledger, index: int, entry: Entry) -> None:
     # A control request (freeze, resume, revoke) is spent by its own effect.
     request = entry.digest("request")
     uses = ledger.uses.setdefault(request, [])
-    uses.append(Use(number=len(uses) + 1, index=index, recipient=request))
+    uses.append(Use(number=len(uses) + 1, index=index, recipient=request, at=entry.at))
 
 
 def _freeze(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -221,11 +437,23 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.PLATFORM_ENROLLED: _enrol,
     EventName.PLATFORM_REVOKED: _revoke_platform,
     EventName.REQUEST_CREATED: _created,
-    EventName.REQUEST_DENIED: lambda ledger, _i, entry: ledger.denied.add(entry.digest("request")),
+    EventName.REQUEST_APPROVED: _approve,
+    EventName.REQUEST_DENIED: _deny,
+    EventName.GRANT_ISSUED: _grant,
+    EventName.VETTING_RECORDED: _vetting,
+    EventName.KEYS_ENROLLED: _enrol_keys,
+    EventName.PERSON_SUSPENDED: _suspend,
+    EventName.PERSON_ERASED: _erase,
+    EventName.ACCESS_REVIEWED: _access_reviewed,
+    EventName.BREAK_GLASS_REVIEWED: _reviewed,
+    EventName.CHANGE_PROPOSED: _propose,
+    EventName.CHANGE_STOPPED: _stop,
     EventName.GRANT_REVOKED: _revoke_grant,
     EventName.MODEL_FROZEN: _freeze,
     EventName.MODEL_RESUMED: _resume,
     EventName.DATA_KEY_CREATED: _key_created,
     EventName.VERSION_REGISTERED: _register,
-    EventName.RELEASED: _use,
+    EventName.RELEASED: _release,
+    EventName.LEASE_ENDED: _lease_ended,
+    EventName.EXPORTED: _hand_over,
 }

@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from strongroom.core.canonical import Json
-from strongroom.core.errors import DeniedError
+from strongroom.core.errors import DeniedError, MalformedError
+from strongroom.core.fields import Fields
 
 
 class Step(Enum):
@@ -58,13 +59,17 @@ class Step(Enum):
 
 
 class ReleaseRefusedError(DeniedError):
-    """A step of the release protocol refused. ``reason`` is the code, ``step`` the step."""
+    """A step of the release protocol refused. ``reason`` is the code, ``step`` the step.
+
+    ``weighed`` says what was looked at against what; it stands in the trace, and isn't told to who was refused.
+    """
 
     code = "refused"
 
-    def __init__(self, step: Step, reason: str, message: str, *, remedy: str = "") -> None:
+    def __init__(self, step: Step, reason: str, message: str, *, remedy: str = "", weighed: str = "") -> None:
         super().__init__(f"step {step.number} ({step.title}): {message}", remedy=remedy, reason=reason)
         self.step = step
+        self.weighed = weighed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,24 @@ class Check:
     found: str
     reason: str = ""
     remedy: str = ""
+
+    @classmethod
+    def read(cls, fields: Fields) -> Check:
+        """Read the JSON form.
+
+        :raises MalformedError: another form, or a step that doesn't exist.
+        """
+        number, title = fields.text("step", max_length=8), fields.text("name", max_length=64)
+        step = next((one for one in Step if (one.number, one.title) == (number, title)), None)
+        if step is None:
+            raise MalformedError(f"`{fields.where}` names no step of the release protocol")
+        return cls(
+            step=step,
+            passed=fields.boolean("passed"),
+            found=fields.text("found", max_length=4096),
+            reason=fields.text("reason"),
+            remedy=fields.text("remedy", max_length=4096),
+        )
 
     def to_json(self) -> Json:
         """Return the JSON form that ``explain`` prints."""
@@ -101,6 +124,5 @@ class Trace:
 
     def refused(self, error: ReleaseRefusedError) -> None:
         """Note the step that refused."""
-        self.checks.append(
-            Check(step=error.step, passed=False, found=error.message, reason=error.reason, remedy=error.remedy)
-        )
+        found = f"{error.message}: {error.weighed}" if error.weighed else error.message
+        self.checks.append(Check(step=error.step, passed=False, found=found, reason=error.reason, remedy=error.remedy))

@@ -8,10 +8,13 @@ from typing import Final
 
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
+from strongroom.core.ids import PersonId
 from strongroom.keeper.pins import Pins
 from strongroom.keeper.vault import Keyring
+from strongroom.release.decided import MAX_DECIDED
 
 MAX_FILE: Final = 4 << 20
+MAX_DECISIONS_FILE: Final = 32 << 20
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -34,11 +37,7 @@ def write_durably(path: Path, data: bytes) -> None:
             os.close(folder)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UnavailableError(
-            f"`{path.name}` can't be written: {os.strerror(error.errno or 0).lower()}",
-            remedy="free space on, or mend, the disk that holds the keeper's folder",
-            reason="keeper-disk",
-        ) from None
+        raise _unusable(path, error, "written") from None
 
 
 def read_own(path: Path) -> bytes | None:
@@ -93,6 +92,98 @@ class DocumentFolder:
 
     def _place(self, kind: str, digest: Digest) -> Path:
         return self._folder / f"{kind}-{digest.value.hex()}.json"
+
+
+class RecordFolder:
+    """Encrypted records about people; file names say nothing about whom."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "people"
+
+    def load(self, name: str) -> bytes | None:
+        """Return a file's bytes."""
+        return read_own(self._folder / name)
+
+    def save(self, name: str, data: bytes) -> None:
+        """Make a file durable."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        write_durably(self._folder / name, data)
+
+    def erase(self, name: str) -> None:
+        """Overwrite and remove a file. A disk that writes elsewhere may keep the old bytes until it reuses them."""
+        path = self._folder / name
+        if path.exists():
+            write_durably(path, b"")
+            path.unlink()
+
+
+class DecisionFile:
+    """Kept decisions, a line each, in two files of bounded size: the full one before and the one being written."""
+
+    def __init__(self, folder: Path, *, most: int = MAX_DECISIONS_FILE) -> None:
+        self._path = folder / "decisions.jsonl"
+        self._older = folder / "decisions.older.jsonl"
+        self._most = most
+
+    def append(self, record: bytes) -> None:
+        """Keep one decision. Not synchronised: a crash may lose the last ones, and the log says which."""
+        try:
+            if self._path.exists() and self._path.stat().st_size + len(record) > self._most:
+                self._path.replace(self._older)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(handle, "a+b") as file:
+                # A line that a crash cut short must not take the next decision along.
+                torn = file.tell() > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+                file.write((b"\n" if torn else b"") + record + b"\n")
+        except OSError as error:
+            raise _unusable(self._path, error, "written") from None
+
+    def newest(self, count: int) -> tuple[bytes, ...]:
+        """Return the newest decisions, oldest first; lines that a crash cut short are for the reader to refuse."""
+        lines: list[bytes] = []
+        for path in (self._path, self._older):
+            if len(lines) < count:
+                lines = [*self._lines(path), *lines]
+        return tuple(lines[-count:])
+
+    def find(self, digest: Digest) -> bytes | None:
+        """Return the decision with this digest, if it is kept."""
+        for path in (self._path, self._older):
+            for line in self._lines(path):
+                if Digest.of(line) == digest:
+                    return line
+        return None
+
+    def forget(self, person: PersonId) -> None:
+        """Remove every decision that a person was part of."""
+        named = b'"id":"' + person.encode() + b'"'
+        for path in (self._path, self._older):
+            if path.exists():
+                kept = [line for line in self._lines(path) if named not in line]
+                write_durably(path, b"".join(line + b"\n" for line in kept))
+
+    def _lines(self, path: Path) -> list[bytes]:
+        """Return a file's lines, without those that are longer than any decision; of a huge file, the newest."""
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            with os.fdopen(handle, "rb") as file:
+                begin = max(0, file.seek(0, os.SEEK_END) - self._most - MAX_DECIDED)
+                file.seek(begin)
+                lines = file.read(self._most + MAX_DECIDED).split(b"\n")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _unusable(path, error, "read") from None
+        whole = lines[1:] if begin else lines
+        return [line for line in whole if 0 < len(line) <= MAX_DECIDED]
+
+
+def _unusable(path: Path, error: OSError, what: str) -> UnavailableError:
+    return UnavailableError(
+        f"`{path.name}` can't be {what}: {os.strerror(error.errno or 0).lower()}",
+        remedy="free space on, or mend, the disk that holds the keeper's folder",
+        reason="keeper-disk",
+    )
 
 
 def load_keyring(folder: Path) -> Keyring:

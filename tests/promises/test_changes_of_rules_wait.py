@@ -1,0 +1,145 @@
+"""At SL4 and above a change of roster, policy or measurements waits a day, in sight, and any approver may stop it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from simulators.attester import NOW
+from strongroom.access.governance import CHANGE_DELAY
+from strongroom.access.policy import POLICY_TYPE, Policy
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope, sign
+from strongroom.core.events import EventName
+from strongroom.core.ids import PersonId
+from strongroom.framework.levels import SecurityLevel
+from strongroom.personnel.lifecycle import SuspensionCause
+from strongroom.personnel.roster import ROSTER_TYPE
+from strongroom.personnel.statements import OBJECTION_TYPE, Objection
+from strongroom.release.documents import DocumentKind
+from strongroom.release.statements import StatementKind
+from support.deployment import ROOTS, signer
+from support.room import Room
+from support.stories import refused, run
+
+# An event loop holds a socket pair of its own; nothing here talks to anything.
+pytestmark = pytest.mark.integration
+
+
+async def raised(room: Room) -> None:
+    """Put the model at SL4: from then on changes wait."""
+    level = SecurityLevel.SL4
+    await room.next_policy(
+        rules=tuple(replace(rule, level=level) for rule in room.policy.rules),
+        models=tuple(replace(terms, level=level) for terms in room.policy.models),
+    )
+
+
+def following(room: Room, **members: object) -> tuple[Policy, Envelope]:
+    """Return the next policy, signed by the root quorum."""
+    before = room.policy
+    policy: Policy = replace(
+        before,
+        epoch=before.epoch + 1,
+        predecessor=Digest.of(before.to_bytes()),
+        **members,  # type: ignore[arg-type]
+    )
+    return policy, sign(POLICY_TYPE, policy.to_bytes(), *ROOTS[:2])
+
+
+def objection(room: Room, document: Digest, by: str) -> Envelope:
+    """Return a signed objection."""
+    return sign(OBJECTION_TYPE, Objection(genesis=room.genesis.digest, document=document).to_bytes(), signer(by))
+
+
+def test_below_sl4_a_change_is_in_force_at_once() -> None:
+    async def story(room: Room) -> None:
+        _policy, envelope = following(room)
+        adoption = await room.keeper.adopt(DocumentKind.POLICY, envelope)
+        assert adoption.effective is None
+
+    run(story)
+
+
+def test_at_sl4_a_change_waits_a_day_and_comes_into_force_after_it() -> None:
+    async def story(room: Room) -> None:
+        await raised(room)
+        policy, envelope = following(room)
+        waiting = await room.keeper.adopt(DocumentKind.POLICY, envelope)
+        assert waiting.effective == NOW + CHANGE_DELAY
+        assert room.log.last(EventName.CHANGE_PROPOSED).digest("document") == envelope.digest
+        room.clock.at += CHANGE_DELAY - 1
+        again = await room.keeper.adopt(DocumentKind.POLICY, envelope)
+        # Handed in again, the time doesn't begin anew and doesn't end sooner.
+        assert (again.recorded, again.effective) == (None, NOW + CHANGE_DELAY)
+        assert room.keeper.documents.policy_digest == Digest.of(room.policy.to_bytes())
+        await room.restart()
+        room.clock.at += 1
+        assert (await room.keeper.adopt(DocumentKind.POLICY, envelope)).effective is None
+        assert room.keeper.documents.policy_digest == Digest.of(policy.to_bytes())
+
+    run(story)
+
+
+def test_lower_levels_come_into_force_by_the_rules_that_they_would_replace() -> None:
+    async def story(room: Room) -> None:
+        await raised(room)
+        level = SecurityLevel.SL1
+        _policy, envelope = following(
+            room,
+            rules=tuple(replace(rule, level=level) for rule in room.policy.rules),
+            models=tuple(replace(terms, level=level) for terms in room.policy.models),
+        )
+        assert (await room.keeper.adopt(DocumentKind.POLICY, envelope)).effective == NOW + CHANGE_DELAY
+
+    run(story)
+
+
+def test_any_one_approver_stops_a_change_for_good() -> None:
+    async def story(room: Room) -> None:
+        await raised(room)
+        _policy, envelope = following(room)
+        stop = room.people.state
+        early = objection(room, envelope.digest, "rina")
+        await refused(stop(StatementKind.OBJECTION, early), "change-not-waiting")
+        await room.keeper.adopt(DocumentKind.POLICY, envelope)
+        await refused(stop(StatementKind.OBJECTION, objection(room, envelope.digest, "dana")), "signer-may-not")
+        await stop(StatementKind.OBJECTION, early)
+        room.clock.at += CHANGE_DELAY
+        await refused(room.keeper.adopt(DocumentKind.POLICY, envelope), "change-stopped")
+        await room.restart()
+        await refused(room.keeper.adopt(DocumentKind.POLICY, envelope), "change-stopped")
+
+    run(story)
+
+
+def test_a_roster_waits_too_and_somebody_who_must_go_goes_at_once() -> None:
+    async def story(room: Room) -> None:
+        await raised(room)
+        roster = replace(
+            room.roster,
+            epoch=2,
+            predecessor=Digest.of(room.roster.to_bytes()),
+            people=tuple(one for one in room.roster.people if one.id != "both"),
+        )
+        envelope = sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2])
+        assert (await room.keeper.adopt(DocumentKind.ROSTER, envelope)).effective is not None
+        await room.people.suspend(PersonId("both"), SuspensionCause.LEFT)
+        await refused(room.voice(await room.ask(), "both"), "approver-inactive")
+        room.clock.at += CHANGE_DELAY
+        assert (await room.keeper.adopt(DocumentKind.ROSTER, envelope)).effective is None
+
+    run(story)
+
+
+def test_an_older_bundle_doesn_t_come_back_however_long_it_waits() -> None:
+    async def story(room: Room) -> None:
+        old = sign(POLICY_TYPE, room.policy.to_bytes(), *ROOTS[:2])
+        await room.next_policy()
+        await refused(room.keeper.adopt(DocumentKind.POLICY, old), "stale-document")
+        await raised(room)
+        room.clock.at += 2 * CHANGE_DELAY
+        await refused(room.keeper.adopt(DocumentKind.POLICY, old), "stale-document")
+
+    run(story)
