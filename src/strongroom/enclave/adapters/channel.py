@@ -26,12 +26,14 @@ def inherited_descriptor(name: str) -> int:
 
 
 class Channel:
-    """Bounded messages over ``sock``, one at a time in each direction. Not for several threads at once."""
+    """Bounded messages over ``sock``, one at a time in each direction. One thread may send while another receives."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_sending", "_socket")
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        # A socket object has one timeout for both directions, and each message brings its own.
+        self._sending = sock.dup()
 
     @classmethod
     def inherited(cls) -> Channel:
@@ -49,8 +51,8 @@ class Channel:
         """
         data = frames.frame(message)
         try:
-            self._socket.settimeout(timeout)
-            self._socket.sendall(data)
+            self._sending.settimeout(timeout)
+            self._sending.sendall(data)
         except OSError as error:
             raise _lost(error) from None
 
@@ -78,9 +80,14 @@ class Channel:
             data += part
         return bytes(data)
 
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when a message arrives."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Close this end."""
         self._socket.close()
+        self._sending.close()
 
 
 def _lost(error: OSError) -> UnavailableError:

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Final, Self
 
@@ -76,11 +77,25 @@ class Command:
             status = self.poll(timeout=60)
         return status
 
+    def fileno(self) -> int:
+        """Return the descriptor that is readable once the command has ended."""
+        return self._handle
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self.kill()
+
+
+def end_everything() -> None:
+    """End every process inside but the agent: the command, and whatever programs it started in sessions of their own.
+
+    Only for the first process of a pid namespace, which the agent is; anywhere else it does nothing.
+    """
+    if os.getpid() == 1:
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
 
 
 def start_command(profile: SandboxProfile, command: tuple[str, ...]) -> Command:

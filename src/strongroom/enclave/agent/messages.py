@@ -6,6 +6,13 @@ launcher -> agent   {challenge, nonce}                   from the keeper
 agent -> launcher   {evidence}                           step 3
 launcher -> agent   {delivery: envelope}                 step 6
 agent -> launcher   {opened: {...}}, then {ended: {...}} step 7
+
+From the delivery on, at any time:
+
+agent -> launcher   {renew: {use, recipient, serial, nonce}}   a lease, please
+launcher -> agent   {lease: envelope}                    from the keeper, for that asking
+launcher -> agent   {fell: reason}                       the lease ended, says the deployment
+
 either              {failed: {kinds, reason, message, remedy}}
 """
 

@@ -2,7 +2,8 @@
 
 3  make a recipient key, ask for a challenge, answer it with a quote that binds both
 7  check the delivery against the measured genesis, check manifest and version, open the weights in memory, wipe the
-   key, close the folder, and start the command, which sees neither key nor channel nor TPM
+   key, close the folder, and start the command, which sees neither key nor channel nor TPM; renew the lease all the
+   while, and end the command when it ends
 
 ``python -I -m strongroom.enclave.agent.wiring``, started by the runner.
 """
@@ -10,7 +11,11 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,21 +29,26 @@ from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import StrongroomError, TamperedError
+from strongroom.core.errors import StrongroomError, TamperedError, UnavailableError
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.enclave.adapters.channel import Channel, inherited_descriptor
-from strongroom.enclave.adapters.command import start_command
+from strongroom.enclave.adapters.command import Command, end_everything, start_command
 from strongroom.enclave.adapters.model_folder import ModelFolder
 from strongroom.enclave.adapters.secret_memory import secret_from
+from strongroom.enclave.agent.hold import Hold
 from strongroom.enclave.agent.messages import Order, failed, unless_failed
+from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.sandbox import SandboxProfile
 from strongroom.keys.recipient import RecipientKey
-from strongroom.release.delivery import Delivery, accept
+from strongroom.release.delivery import Delivery, DeliveryMismatchError, accept
+from strongroom.release.lease import NONCE_BYTES, LeaseLostError
 from strongroom.sealing.adapters.directory import open_directory
 from strongroom.sealing.manifest import ManifestExpectation, VerifiedManifest, verify_manifest
 
 RELAY_SECONDS: Final = 120.0
+REPORT_SECONDS: Final = 1.0
+"""How long a launcher that doesn't read may hold up the agent."""
 _MAX_PROFILE: Final = 1 << 20
 
 
@@ -48,10 +58,67 @@ class GenesisNotMeasuredError(TamperedError):
     code = "genesis-not-measured"
 
 
+class Watch:
+    """What the agent does beside its work: asks for leases, listens, and looks at its deadline.
+
+    Its clock runs on while the machine sleeps (CLOCK_BOOTTIME), and nobody can set it.
+    """
+
+    def __init__(self, channel: Channel, hold: Hold) -> None:
+        self._channel = channel
+        self._hold = hold
+
+    def turn(self, *, seconds: float, command: Command | None = None) -> None:
+        """Wait up to ``seconds`` for a message or for the command's end; ask for a lease when one is due.
+
+        :raises LeaseLostError: the deadline passed, or the launcher is gone.
+        :raises LeaseEndedError: the lease ended.
+        """
+        now = boot_seconds()
+        self._hold.check(now)
+        try:
+            if now >= self._hold.due():
+                self._channel.send(self._hold.ask(now, os.urandom(NONCE_BYTES)), timeout=REPORT_SECONDS)
+            waiting = select.poll()
+            waiting.register(self._channel, select.POLLIN)
+            if command is not None:
+                waiting.register(command, select.POLLIN)
+            least = max(0.0, min(seconds, self._hold.due() - now, self._hold.until - now))
+            if self._channel.fileno() in {descriptor for descriptor, _ in waiting.poll(least * 1000)}:
+                self._hold.hear(self._channel.receive(timeout=self._hold.until - now))
+        except UnavailableError as error:
+            raise LeaseLostError(f"no lease can come any more: {error.message}") from None
+
+    def between(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
+        """Yield the chunks, with a turn before each: opening takes minutes, and the lease must live through them."""
+        for chunk in chunks:
+            self.turn(seconds=0)
+            yield chunk
+
+    def until_ended(self, command: Command) -> ExitStatus:
+        """Return how the command ended by itself.
+
+        :raises LeaseLostError: as :meth:`turn`; everything inside was ended. :raises LeaseEndedError: the same.
+        """
+        try:
+            while (status := command.poll(timeout=0)) is None:
+                # Counted in wakeful seconds, unlike the deadline: short turns, so that waking up finds it.
+                self.turn(seconds=1, command=command)
+        except StrongroomError:
+            end_everything()
+            raise
+        return status
+
+
+def boot_seconds() -> float:
+    """Return the seconds since this machine was started, sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def attested_key(
     channel: Channel, order: Order, attester: TpmAttester, device: TpmDevice
-) -> tuple[Delivery, SecretBytes]:
-    """Steps 3 and 7, first half: prove what runs here, and receive the data key."""
+) -> tuple[Delivery, SecretBytes, Hold]:
+    """Steps 3 and 7, first half: prove what runs here, and receive the data key, on a lease from now on."""
     recipient = RecipientKey()
     with device.attestation_key() as key:
         platform = platform_of(key.public)
@@ -68,10 +135,29 @@ def attested_key(
             recipient_key=Digest.of(recipient.public),
         )
     evidence = attester.attest(binding=binding, measurements=order.measurements, recipient_key=recipient.public)
+    asked = boot_seconds()
     channel.send({"evidence": to_base64(evidence)}, timeout=RELAY_SECONDS)
-    with unless_failed(channel.receive(timeout=RELAY_SECONDS)) as answer, answer.child("delivery") as delivery:
-        envelope = Envelope.read(delivery)
-    return accept(envelope, order.genesis, recipient, request=order.request, model=order.model, version=order.version)
+    with unless_failed(channel.receive(timeout=RELAY_SECONDS)) as answer, answer.child("delivery") as told:
+        envelope = Envelope.read(told)
+    delivery, data_key = accept(
+        envelope, order.genesis, recipient, request=order.request, model=order.model, version=order.version
+    )
+    if delivery.lease_seconds is None:
+        data_key.wipe()
+        raise DeliveryMismatchError("the keeper's delivery names no lease")
+    return (
+        delivery,
+        data_key,
+        Hold(
+            genesis=order.genesis,
+            request=order.request,
+            platform=platform,
+            use=delivery.use,
+            recipient=delivery.recipient,
+            period=delivery.lease_seconds,
+            since=asked,
+        ),
+    )
 
 
 def checked_manifest(order: Order, delivery: Delivery) -> VerifiedManifest:
@@ -87,12 +173,14 @@ def checked_manifest(order: Order, delivery: Delivery) -> VerifiedManifest:
     return verify_manifest(order.manifest, delivery.publisher_key, expect=expected)
 
 
-def open_weights(order: Order, manifest: VerifiedManifest, data_key: SecretBytes, profile: SandboxProfile) -> Json:
+def open_weights(
+    order: Order, manifest: VerifiedManifest, data_key: SecretBytes, profile: SandboxProfile, watch: Watch
+) -> Json:
     """Step 7: decrypt every file into the memory-only folder, and close it for good."""
     folder, total = ModelFolder.of(profile), 0
     with open_directory(Path(order.sealed), data_key=data_key, manifest=manifest) as model:
         for file in model.files():
-            total += folder.write(file.name, model.chunks(file.name))
+            total += folder.write(file.name, watch.between(model.chunks(file.name)))
         count = len(model.files())
     folder.close()
     return {"files": count, "bytes": total}
@@ -106,11 +194,12 @@ def serve(channel: Channel, profile: SandboxProfile) -> int:
         raise GenesisNotMeasuredError("the genesis that was handed in isn't the measured one")
     descriptor = inherited_descriptor("tpm")
     with TpmDevice(DescriptorTransport(descriptor)) as device:
-        delivery, key = attested_key(channel, order, TpmAttester(device), device)
+        delivery, key, hold = attested_key(channel, order, TpmAttester(device), device)
+    watch = Watch(channel, hold)
     # The page is one that the kernel keeps even from root, where it offers that; OpenSSL's key schedule is not in it.
     with key, secret_from(bytearray(key.reveal(TOKEN))) as data_key:
         key.wipe()
-        opened = open_weights(order, checked_manifest(order, delivery), data_key, profile)
+        opened = open_weights(order, checked_manifest(order, delivery), data_key, profile, watch)
     with start_command(profile, order.command) as command:
         facts: Json = {
             "opened": opened,
@@ -118,10 +207,8 @@ def serve(channel: Channel, profile: SandboxProfile) -> int:
             "use": delivery.use,
             "checkpoint": delivery.checkpoint,
         }
-        channel.send(facts, timeout=RELAY_SECONDS)
-        status = None
-        while status is None:
-            status = command.poll(timeout=60)
+        channel.send(facts, timeout=REPORT_SECONDS)
+        status = watch.until_ended(command)
     ended: Json = {"code": status.code, "signal": status.signal}
     channel.send({"ended": ended}, timeout=RELAY_SECONDS)
     return status.code if status.code is not None else 1
@@ -134,7 +221,8 @@ def main() -> None:
     try:
         sys.exit(serve(channel, profile))
     except StrongroomError as error:
-        channel.send(failed(error), timeout=RELAY_SECONDS)
+        with suppress(UnavailableError):
+            channel.send(failed(error), timeout=REPORT_SECONDS)
         sys.exit(int(error.exit_code))
 
 

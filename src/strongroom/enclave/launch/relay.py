@@ -1,21 +1,37 @@
-"""The relay between an agent and the broker. It sees ciphertext and signed bytes, and can only withhold them."""
+"""The relay between an agent and the broker. It sees ciphertext and signed bytes, and can only withhold them.
+
+While the command runs, three things may happen at any time: the agent says something, the broker answers a renewal,
+and the broker says that the lease ended. Each has a thread that waits for it and puts it in one queue; one loop takes
+them out, and it alone sends to the agent. Nothing that waits holds up another, and the agent trusts none of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event, Thread, Timer
 from typing import Final, Protocol
 
+from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import StrongroomError
+from strongroom.core.errors import StrongroomError, UnavailableError
+from strongroom.core.fields import Fields
 from strongroom.core.ids import PlatformId, platform_id
 from strongroom.enclave.agent.messages import Order, failed, unless_failed
 from strongroom.enclave.runner import ExitStatus, Running
+from strongroom.release.delivery import Delivery
 from strongroom.release.dossier import MAX_EVIDENCE
+from strongroom.release.lease import LeaseAsk, LeaseEndedError
 
 AGENT_SECONDS: Final = 600.0
+WAIT_SECONDS: Final = 25
+"""How long one call waits for the word that the lease ended."""
+PAUSE_SECONDS: Final = 5.0
+"""After a call that failed: the broker has no room for one more that waits, or isn't there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,20 @@ class ReleasePort(Protocol):
         """
         ...
 
+    def renew(self, request: Digest, ask: LeaseAsk) -> Envelope:
+        """Have a release judged again and receive its next lease. Called from another thread than the rest.
+
+        :raises LeaseEndedError: it doesn't hold any more. :raises StrongroomError: no answer.
+        """
+        ...
+
+    def lease_end(self, request: Digest, use: int, *, wait: int) -> str:
+        """Wait up to ``wait`` seconds for a lease's end; returns why, or nothing. Called from a thread of its own.
+
+        :raises StrongroomError: no answer.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
@@ -60,7 +90,9 @@ def relay(
 ) -> ExitStatus:
     """Carry one agent from its order to the end of its command.
 
-    :param seconds: how long the command may run once the weights are open.
+    :param seconds: how long the command may run once the key is delivered.
+    :raises LeaseEndedError: the release doesn't hold any more, and the agent ended the command.
+    :raises LeaseLostError: no lease reached the agent in time, and it ended the command.
     :raises StrongroomError: the keeper refused, or the agent failed; the reason is the one that it gave.
     """
     running.send(order.to_json(), timeout=AGENT_SECONDS)
@@ -76,20 +108,127 @@ def relay(
         running.send(failed(error), timeout=AGENT_SECONDS)
         raise
     running.send({"delivery": delivery.to_json()}, timeout=AGENT_SECONDS)
-    with unless_failed(running.receive(timeout=AGENT_SECONDS)) as told:
-        with told.child("opened") as counts:
-            files, size = counts.integer("files"), counts.integer("bytes")
-        checkpoint = told.value("checkpoint")
-        opened(
-            Opened(
-                files=files,
-                bytes=size,
-                log_index=told.integer("log_index"),
-                use=told.integer("use"),
-                checkpoint=str(checkpoint),
-            )
-        )
-    with unless_failed(running.receive(timeout=seconds)) as told, told.child("ended") as ended:
-        code = ended.integer("code", most=255) if ended.optional("code") else None
-        signal = ended.integer("signal", most=64) if ended.optional("signal") else None
-    return ExitStatus(code, signal)
+    leased = _Leased(running, broker, order.request, use=Delivery.parse(delivery.payload).use, seconds=seconds)
+    try:
+        return leased.carry(opened)
+    finally:
+        leased.over.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Fell:
+    """The lease ended, said the deployment; or ``reason`` is empty, and time is up."""
+
+    reason: str
+
+
+class _Leased:
+    """What goes on between agent and broker while a lease is held."""
+
+    def __init__(self, running: Running, broker: ReleasePort, request: Digest, *, use: int, seconds: float) -> None:
+        self._running = running
+        self._broker = broker
+        self._request = request
+        self._use = use
+        self._seconds = seconds
+        self._happened: SimpleQueue[Json | Envelope | _Fell | StrongroomError] = SimpleQueue()
+        self._asking: Thread | None = None
+        self.over = Event()
+
+    def carry(self, opened: Callable[[Opened], None]) -> ExitStatus:
+        """Serve the agent until it says how its command ended."""
+        timer = Timer(self._seconds, lambda: self._happened.put(_Fell("")))
+        timer.daemon = True
+        timer.start()
+        _begin(self._listen)
+        _begin(self._watch)
+        try:
+            while True:
+                match self._happened.get():
+                    case StrongroomError() as error:
+                        raise error
+                    case Envelope() as lease:
+                        self._tell({"lease": lease.to_json()})
+                    case _Fell(reason=""):
+                        raise UnavailableError(
+                            "the command ran longer than it may and was ended", reason="enclave.timeout"
+                        )
+                    case _Fell(reason=reason):
+                        self._tell({"fell": reason})
+                    case message:
+                        status = self._heard(unless_failed(message), opened)
+                        if status is not None:
+                            return status
+        finally:
+            timer.cancel()
+
+    def _heard(self, told: Fields, opened: Callable[[Opened], None]) -> ExitStatus | None:
+        with told:
+            if told.optional("renew"):
+                with told.child("renew") as renew:
+                    self._renew(LeaseAsk.read(renew))
+                return None
+            if told.optional("opened"):
+                opened(_opened(told))
+                return None
+            with told.child("ended") as ended:
+                code = ended.integer("code", most=255) if ended.optional("code") else None
+                signal = ended.integer("signal", most=64) if ended.optional("signal") else None
+        return ExitStatus(code, signal)
+
+    def _tell(self, message: Json) -> None:
+        # An agent that is gone has said why, or its channel is closed: both come out of the queue next.
+        with suppress(UnavailableError):
+            self._running.send(message, timeout=AGENT_SECONDS)
+
+    def _renew(self, ask: LeaseAsk) -> None:
+        # An agent asks again when an answer is late. While one call hangs, no second one helps.
+        if self._asking is None or not self._asking.is_alive():
+            self._asking = _begin(lambda: self._fetch(ask))
+
+    def _fetch(self, ask: LeaseAsk) -> None:
+        try:
+            self._happened.put(self._broker.renew(self._request, ask))
+        except LeaseEndedError as error:
+            self._happened.put(_Fell(error.reason))
+        except StrongroomError:
+            # No answer is none: the agent asks again, until its deadline.
+            return
+
+    def _listen(self) -> None:
+        try:
+            while not self.over.is_set():
+                self._happened.put(self._running.receive(timeout=self._seconds + AGENT_SECONDS))
+        except StrongroomError as error:
+            self._happened.put(error)
+
+    def _watch(self) -> None:
+        while not self.over.is_set():
+            try:
+                reason = self._broker.lease_end(self._request, self._use, wait=WAIT_SECONDS)
+            except StrongroomError:
+                self.over.wait(PAUSE_SECONDS)
+                continue
+            if reason:
+                self._happened.put(_Fell(reason))
+                return
+
+
+def _begin(work: Callable[[], None]) -> Thread:
+    # Daemons: a call that hangs must not keep the launcher's process when its command has ended.
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _opened(told: Fields) -> Opened:
+    with told.child("opened") as counts:
+        files, size = counts.integer("files"), counts.integer("bytes")
+    checkpoint = told.value("checkpoint")
+    return Opened(
+        files=files,
+        bytes=size,
+        log_index=told.integer("log_index"),
+        use=told.integer("use"),
+        checkpoint=str(checkpoint),
+    )

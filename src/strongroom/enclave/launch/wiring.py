@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import sys
 import sysconfig
 import threading
@@ -170,8 +169,10 @@ def run(
 
 def _pump(source: IO[bytes], sink: IO[bytes]) -> threading.Thread:
     def copy() -> None:
-        shutil.copyfileobj(source, sink, 65536)
-        sink.flush()
+        # What there is, as soon as it is there: a command's output is served while it runs.
+        while part := os.read(source.fileno(), 65536):
+            sink.write(part)
+            sink.flush()
 
     thread = threading.Thread(target=copy, daemon=True)
     thread.start()
