@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.broker.buckets import Rate
 from strongroom.broker.gate import PEER, App, Catch, Gate, Limits, Receive, Scope, Send
-from strongroom.core.clock import FixedClock
+from strongroom.broker.identity import Identity, Party, Peer, identify, own_domain
 
 pytestmark = pytest.mark.integration  # an event loop needs a socket pair
 AT = 1_795_471_717
@@ -26,16 +26,22 @@ Message = MutableMapping[str, Any]
 
 
 @pytest.fixture
-def peer(tmp_path: Path) -> bytes:
-    issued = DevCa.create(tmp_path, "test", at=AT).issue_person("dana", at=AT, life=timedelta(hours=1))
-    return x509.load_pem_x509_certificate(issued.certificate).public_bytes(Encoding.DER)
+def peer(tmp_path: Path) -> Peer:
+    authority = DevCa.create(tmp_path, "test", at=AT)
+    issued = authority.issue_person("dana", at=AT, life=timedelta(hours=1))
+    der = x509.load_pem_x509_certificate(issued.certificate).public_bytes(Encoding.DER)
+    return Peer(der, authority.der)
 
 
-def gated(app: App, limits: Limits) -> App:
-    return Catch(Gate(app, domain="test", clock=FixedClock(AT), limits=limits))
+def who(peer: Peer | None) -> Identity:
+    return identify(peer, {"test": own_domain("test", peer.authority if peer else b"")}, AT)
 
 
-async def call(app: App, peer: bytes | None, *, body: list[bytes] | None = None) -> tuple[int, dict[bytes, bytes], Any]:
+def gated(app: App, limits: Limits, *, barred: frozenset[str] = frozenset()) -> App:
+    return Catch(Gate(app, who=who, barred=lambda identity: identity.name in barred, limits=limits))
+
+
+async def call(app: App, peer: Peer | None, *, body: list[bytes] | None = None) -> tuple[int, dict[bytes, bytes], Any]:
     """Call an application once; a body that isn't given never comes."""
     pieces, sent = list(body or []), list[Message]()
 
@@ -69,7 +75,7 @@ async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise ValueError(MARK)
 
 
-def test_the_identity_is_the_certificates_and_nothing_that_stood_there_before(peer: bytes) -> None:
+def test_the_identity_is_the_certificates_and_nothing_that_stood_there_before(peer: Peer) -> None:
     status, headers, told = asyncio.run(call(gated(fine, Limits()), peer, body=[b'{"a"', b":1}"]))
     assert (status, told) == (200, {"who": "person/dana", "length": 7})
     assert headers[b"cache-control"] == b"no-store"
@@ -80,7 +86,15 @@ def test_without_a_certificate_there_is_no_fallback() -> None:
     assert (status, told["code"]) == (403, "no-identity")
 
 
-def test_a_flood_is_told_to_wait(peer: bytes) -> None:
+def test_a_person_who_is_out_is_refused_with_a_certificate_that_still_holds(peer: Peer) -> None:
+    assert who(peer) == Identity(Party.PERSON, "dana")
+    status, _headers, told = asyncio.run(call(gated(fine, Limits(), barred=frozenset({"dana"})), peer, body=[b"{}"]))
+    assert (status, told["code"]) == (403, "barred")
+    status, _headers, _told = asyncio.run(call(gated(fine, Limits(), barred=frozenset({"sam"})), peer, body=[b"{}"]))
+    assert status == 200
+
+
+def test_a_flood_is_told_to_wait(peer: Peer) -> None:
     app = gated(fine, Limits(rate=Rate(per_second=0.01, burst=2)))
     answers = [asyncio.run(call(app, peer, body=[b"{}"])) for _ in range(3)]
     assert [status for status, _headers, _told in answers] == [200, 200, 429]
@@ -89,17 +103,17 @@ def test_a_flood_is_told_to_wait(peer: bytes) -> None:
 
 
 @pytest.mark.parametrize(("app", "body"), [(stuck, [b"{}"]), (fine, None)], ids=["slow-work", "slow-body"])
-def test_a_slow_request_ends(peer: bytes, app: App, body: list[bytes] | None) -> None:
+def test_a_slow_request_ends(peer: Peer, app: App, body: list[bytes] | None) -> None:
     status, _headers, told = asyncio.run(call(gated(app, Limits(seconds=0.05)), peer, body=body))
     assert (status, told["code"]) == (504, "too-slow")
 
 
-def test_a_body_is_cut_off_as_soon_as_it_is_too_long(peer: bytes) -> None:
+def test_a_body_is_cut_off_as_soon_as_it_is_too_long(peer: Peer) -> None:
     status, _headers, told = asyncio.run(call(gated(fine, Limits(body=10)), peer, body=[b'"12345', b'67890"', b"x"]))
     assert (status, told["code"]) == (413, "body-too-large")
 
 
-def test_a_fault_tells_its_place_to_the_log_and_nothing_to_anybody(peer: bytes) -> None:
+def test_a_fault_tells_its_place_to_the_log_and_nothing_to_anybody(peer: Peer) -> None:
     with structlog.testing.capture_logs() as lines:
         status, _headers, told = asyncio.run(call(gated(broken, Limits()), peer, body=[b"{}"]))
     assert (status, told["code"]) == (500, "broker-fault")

@@ -96,7 +96,7 @@ def test_a_document_is_stored_when_it_is_posted_again(running: RunningBroker) ->
     document: Json = {"payloadType": "t", "payload": to_base64(b'{"epoch":1}'), "signatures": []}
     body: Json = {"envelope": document}
     dies(running, "put_document", "/v1/documents/roster", body)
-    assert running.caller().post("/v1/documents/roster", body).json == {"index": None}
+    assert running.caller().post("/v1/documents/roster", body).json == {"index": None, "effective": None}
     documents = running.caller().get("/v1/state").json["documents"]
     assert documents == {"roster": document}
 

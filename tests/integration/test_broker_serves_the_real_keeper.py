@@ -24,8 +24,8 @@ from strongroom.core.ids import PersonId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.release.delivery import accept
-from support.brokers import RunningBroker
-from support.deployment import MODEL, ROOTS, Deployment, signer
+from support.brokers import Caller, RunningBroker
+from support.deployment import DAY, MODEL, ROOTS, Deployment, signer, vetted, vetting
 
 pytestmark = pytest.mark.integration
 
@@ -74,6 +74,16 @@ def ask(founded: Deployment, action: Action, **members: object) -> Envelope:
     return sign(REQUEST_TYPE, Request(**(given | members)).to_bytes(), signer("dana"))  # type: ignore[arg-type]
 
 
+def vet_everybody(founded: Deployment, caller: Caller) -> None:
+    """Hand in everybody's vetting record, which the root quorum signed, through the broker."""
+    now = int(time.time())
+    for one in founded.roster.people:
+        record = vetted(vetting(founded.genesis.digest, one.id, at=now, until=now + DAY))
+        assert caller.post("/v1/statements/vetting", {"envelope": record.to_json()}).status == 200
+        again = caller.post("/v1/statements/vetting", {"envelope": record.to_json()})
+        assert (again.status, again.json["code"]) == (409, "vetting-out-of-order")
+
+
 def test_documents_a_data_key_and_a_freeze(deployment: tuple[Deployment, RunningBroker]) -> None:
     founded, running = deployment
     caller = running.caller()
@@ -87,6 +97,18 @@ def test_documents_a_data_key_and_a_freeze(deployment: tuple[Deployment, Running
     assert shown["documents"] == {kind: document.to_json() for kind, document in documents.items()}
     assert shown["genesis"] == str(founded.genesis.digest)
 
+    for kind, document in documents.items():
+        kept = caller.get(f"/v1/documents/{kind}/{document.digest}").json
+        assert kept == {"envelope": document.to_json()}
+    assert caller.get(f"/v1/documents/roster/{documents['policy'].digest}").status == 404
+
+    vet_everybody(founded, caller)
+    told = caller.get("/v1/people").json["people"]
+    assert isinstance(told, list)
+    known = {one["person"]: one for one in told if isinstance(one, dict)}
+    assert set(known) == {one.id for one in founded.roster.people}
+    assert all(one["serial"] == 1 and one["active"] and not one["suspended"] for one in known.values())
+
     recipient = RecipientKey()
     asked = ask(founded, Action.SEAL, version=1, recipient=recipient.digest)
     recorded = caller.post("/v1/requests", {"request": asked.to_json()}).json
@@ -95,6 +117,13 @@ def test_documents_a_data_key_and_a_freeze(deployment: tuple[Deployment, Running
     assert isinstance(index, int)
     assert read_checkpoint(str(recorded["checkpoint"]).encode(), key).size == index + 1
     assert caller.get(f"/v1/requests/{asked.digest}/explanation").json["allowed"] is True
+    grants = caller.get("/v1/grants").json["grants"]
+    assert isinstance(grants, list)
+    assert [(one["grant"], one["access"], one["live"]) for one in grants if isinstance(one, dict)] == [
+        (str(asked.digest), "copy", True)
+    ]
+    # Decisions tell of people's vetting: for auditors, and nobody here is one.
+    assert caller.get("/v1/decisions").status == 403
     body: Json = {"recipient_key": to_base64(recipient.public)}
     sealed = caller.post(f"/v1/requests/{asked.digest}/seal", body)
     assert sealed.status == 200

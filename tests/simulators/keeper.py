@@ -49,6 +49,7 @@ class SimulatedKeeper:
     handed: list[tuple[str, Dossier | Envelope | None]] = field(default_factory=list)
     """Operations as they came, with what they carried."""
     locked: bool = False
+    suspended: set[str] = field(default_factory=set)
     created: set[Digest] = field(default_factory=set)
     documents: dict[str, tuple[int, Digest]] = field(default_factory=dict)
     registered: dict[str, tuple[int, Digest]] = field(default_factory=dict)
@@ -91,6 +92,7 @@ class SimulatedKeeper:
             "seal": self._act,
             "control": self._act,
             "explain": self._act,
+            "grant": self._grant,
             "register": self._register,
             "enrol-begin": self._begin,
             "enrol-finish": self._finish,
@@ -123,6 +125,8 @@ class SimulatedKeeper:
                 for model, (version, manifest) in self.registered.items()
             },
             "frozen": [],
+            "suspended": [*sorted(self.suspended)],
+            "waiting": [],
             "log": {"size": head.size, "root": to_base64(bytes(32))},
             "latest": format_instant(int(time.time())),
         }
@@ -131,10 +135,10 @@ class SimulatedKeeper:
         kind, envelope = fields.parsed("kind", DocumentKind), _envelope(fields, "envelope")
         self.handed.append((operation, envelope))
         if self.documents.get(kind.value, (0, None))[1] == envelope.digest:
-            return {"index": None}
+            return {"index": None, "effective": None}
         self.documents[kind.value] = (1, envelope.digest)
         recorded = await self._record(EventName.ROSTER_ADOPTED, {"epoch": 1, "document": envelope.digest})
-        return {"index": recorded["index"]}
+        return {"index": recorded["index"], "effective": None}
 
     async def _submit(self, operation: str, fields: Fields) -> dict[str, Json]:
         envelope = _envelope(fields, "request")
@@ -180,9 +184,15 @@ class SimulatedKeeper:
                 wrapped = WrappedDataKey(data_key=os.urandom(16).hex(), epoch=1, kek=kek, data=data)
                 return {"delivery": delivery, "wrapped": wrapped.to_json()}
             case "explain":
-                return {"allowed": False, "checks": [], "others": [{"reason": "quorum", "remedy": "ask more people"}]}
+                others: list[Json] = [{"reason": "quorum", "remedy": "ask more people"}]
+                return {"allowed": False, "checks": [], "others": others, "grant": None}
             case _:
                 return await self._record(EventName.MODEL_FROZEN, {"request": dossier.request.digest})
+
+    async def _grant(self, _operation: str, fields: Fields) -> dict[str, Json]:
+        with fields.child("dossier") as child:
+            Dossier.read(child)
+        return {"index": None}
 
     async def _register(self, operation: str, fields: Fields) -> dict[str, Json]:
         envelope, request = _envelope(fields, "manifest"), fields.digest("request")

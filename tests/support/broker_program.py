@@ -1,6 +1,7 @@
 """The broker's real process with two things changed: it may be called often, and it may kill itself in a write.
 
-Arguments: the store's method in which it dies by SIGKILL before anything is written (or nothing), and the home.
+Arguments: the store's method in which it dies by SIGKILL before anything is written (or nothing), the home, and
+`identity` for one with an identity listener.
 """
 
 from __future__ import annotations
@@ -32,4 +33,10 @@ def open_store(path: Path) -> Store:
     return store
 
 
-run_broker(Path(sys.argv[2]), port=0, limits=Limits(rate=Rate(per_second=1e6, burst=10**6)), open_store=open_store)
+run_broker(
+    Path(sys.argv[2]),
+    port=0,
+    identity_port=0 if "identity" in sys.argv[3:] else None,
+    limits=Limits(rate=Rate(per_second=1e6, burst=10**6)),
+    open_store=open_store,
+)

@@ -86,6 +86,7 @@ class RunningBroker:
     keeper: SimulatedKeeper
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
+    identity_port: int = 0
     callers: list[Caller] = field(default_factory=list)
 
     @property
@@ -95,15 +96,16 @@ class RunningBroker:
     def authority(self) -> DevCa:
         return DevCa.open_or_create(self.home / "broker" / "ca", self.genesis.deployment, at=int(time.time()))
 
-    def start(self, *, dies_in: str = "") -> None:
+    def start(self, *, dies_in: str = "", identity: bool = False) -> None:
         """Start the process; ``dies_in`` names the store's method in which it kills itself."""
-        command = [sys.executable, str(PROGRAM), dies_in, str(self.home)]
+        command = [sys.executable, str(PROGRAM), dies_in, str(self.home), *(["identity"] if identity else [])]
         with (self.home / "broker.err").open("ab") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, (self.home / "broker.err").read_text()[-3000:]
-        self.port = json.loads(line)["port"]
+        told = json.loads(line)
+        self.port, self.identity_port = told["port"], told.get("identity_port", 0)
 
     def stop(self) -> int:
         """Stop it by SIGTERM, or reap it; returns the exit code."""
@@ -144,7 +146,7 @@ class RunningBroker:
 
 
 @contextmanager
-def broker(home: Path, *, dies_in: str = "") -> Iterator[RunningBroker]:
+def broker(home: Path, *, dies_in: str = "", identity: bool = False) -> Iterator[RunningBroker]:
     """Run log writer, simulated keeper and broker at ``home``."""
     (home / "run").mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -152,7 +154,7 @@ def broker(home: Path, *, dies_in: str = "") -> Iterator[RunningBroker]:
         stack.enter_context(log_writer(home))
         keeper = stack.enter_context(SimulatedKeeper(home, genesis.digest))
         running = RunningBroker(home, genesis, keeper)
-        running.start(dies_in=dies_in)
+        running.start(dies_in=dies_in, identity=identity)
         try:
             yield running
         finally:

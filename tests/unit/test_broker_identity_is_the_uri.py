@@ -3,54 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from strongroom.broker.adapters.dev_ca import LOOPBACK, DevCa
 from strongroom.broker.errors import NoIdentityError, RemoteAddressError
-from strongroom.broker.identity import Identity, Party, identify, trust_domain
+from strongroom.broker.identity import Identity, Party, Peer, TrustDomain, identify, own_domain, trust_domain
 from strongroom.broker.wiring import require_loopback
 from strongroom.core.errors import ConflictError, MalformedError, UsageError
+from support.certificates import SERVER, Authority, Shape, uri, usage
 
 AT = 1_795_471_717
 DOMAIN = "vault.example"
+OURS = Authority.make("ours", AT)
+DANA = Shape(names=(uri("spiffe://vault.example/person/dana"),), at=AT)
+TRUST = {DOMAIN: own_domain(DOMAIN, OURS.der)}
 
 
-def certificate(*names: x509.GeneralName, common_name: str = "person/mallory") -> bytes:
-    """Return a self-signed certificate that is valid for an hour; TLS has checked signatures before."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    begins = datetime.fromtimestamp(AT, UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begins)
-        .not_valid_after(begins + timedelta(hours=1))
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+def shown(shape: Shape, *, authority: bytes = OURS.der) -> Peer:
+    """Return what TLS found of a certificate of ours."""
+    certificate, _key = OURS.leaf(shape)
+    return Peer(certificate.public_bytes(Encoding.DER), authority)
 
 
-def uri(text: str) -> x509.UniformResourceIdentifier:
-    return x509.UniformResourceIdentifier(text)
+def named(*names: x509.GeneralName) -> Peer:
+    return shown(replace(DANA, names=names))
 
 
 def test_the_uri_names_the_caller() -> None:
-    assert identify(certificate(uri("spiffe://vault.example/person/dana")), DOMAIN, AT) == Identity(
-        Party.PERSON, "dana"
-    )
-    enclave = identify(certificate(uri("spiffe://vault.example/enclave/gpu-1")), DOMAIN, AT)
+    assert identify(shown(DANA), TRUST, AT) == Identity(Party.PERSON, "dana")
+    enclave = identify(named(uri("spiffe://vault.example/enclave/gpu-1")), TRUST, AT)
     assert enclave == Identity(Party.ENCLAVE, "gpu-1")
 
 
@@ -77,29 +64,80 @@ def test_the_uri_names_the_caller() -> None:
 )  # fmt: skip
 def test_any_other_certificate_names_nobody(names: Sequence[x509.GeneralName]) -> None:
     with pytest.raises(NoIdentityError):
-        identify(certificate(*names), DOMAIN, AT)
+        identify(named(*names), TRUST, AT)
 
 
 def test_no_certificate_is_nobody() -> None:
     with pytest.raises(NoIdentityError, match="no client certificate"):
-        identify(None, DOMAIN, AT)
+        identify(None, TRUST, AT)
 
 
 @pytest.mark.parametrize("junk", [b"", b"junk", bytes(400)])
 def test_junk_is_nobody(junk: bytes) -> None:
     with pytest.raises(NoIdentityError):
-        identify(junk, DOMAIN, AT)
+        identify(Peer(junk, OURS.der), TRUST, AT)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"authority": True},
+        {"usage": None},
+        {"critical": False},
+        {"usage": usage(sign=False)},
+        {"usage": usage(certificates=True)},
+        {"usage": usage(lists=True)},
+        {"purposes": None},
+        {"purposes": SERVER},
+        {"purposes": (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)},
+    ],
+    ids=[
+        "authority", "no-usage", "usage-not-critical", "not-for-signing", "signs-certificates", "signs-lists",
+        "no-purpose", "server", "any-purpose",
+    ],
+)  # fmt: skip
+def test_only_a_leaf_for_client_authentication_is_somebody(wrong: dict[str, object]) -> None:
+    with pytest.raises(NoIdentityError):
+        identify(shown(replace(DANA, **wrong)), TRUST, AT)  # type: ignore[arg-type]  # a case's members
+
+
+def test_a_leaf_need_not_say_that_it_is_one() -> None:
+    assert identify(shown(replace(DANA, authority=None)), TRUST, AT).name == "dana"
+
+
+def test_the_common_name_counts_for_nothing() -> None:
+    assert identify(shown(replace(DANA, common_name="person/sam")), TRUST, AT).name == "dana"
+
+
+def test_a_certificate_of_another_authority_that_tls_trusts_is_nobody() -> None:
+    other = Authority.make("other", AT)
+    trust = TRUST | {
+        "prod.example": TrustDomain(
+            name="prod.example", authorities=frozenset({other.der}), longest=86400, paths=(("{name}",),)
+        )
+    }
+    with pytest.raises(NoIdentityError) as caught:
+        identify(shown(DANA, authority=other.der), trust, AT)
+    assert caught.value.reason == "authority-not-of-domain"
+
+
+def test_a_certificate_that_lives_too_long_is_refused() -> None:
+    week = replace(DANA, seconds=7 * 86400)
+    assert identify(shown(week), TRUST, AT).name == "dana"
+    with pytest.raises(NoIdentityError) as caught:
+        identify(shown(replace(DANA, seconds=30 * 86400)), TRUST, AT)
+    assert caught.value.reason == "certificate-life-too-long"
 
 
 @pytest.mark.parametrize(("at", "good"), [(AT - 1, False), (AT, True), (AT + 3599, True), (AT + 3600, False)])
 def test_the_time_is_looked_at_every_time(at: int, *, good: bool) -> None:
-    der = certificate(uri("spiffe://vault.example/person/dana"))
-    identify(der, DOMAIN, AT)
+    peer = shown(DANA)
+    identify(peer, TRUST, AT)
     if good:
-        identify(der, DOMAIN, at)
+        identify(peer, TRUST, at)
     else:
         with pytest.raises(NoIdentityError) as caught:
-            identify(der, DOMAIN, at)
+            identify(peer, TRUST, at)
         assert caught.value.reason == "certificate-expired"
 
 
@@ -118,7 +156,8 @@ def test_what_the_authority_issues_names_its_person(tmp_path: Path) -> None:
         (authority.issue_enclave("dana", at=AT), Party.ENCLAVE),
     ):
         der = x509.load_pem_x509_certificate(issued.certificate).public_bytes(Encoding.DER)
-        assert identify(der, "acme-lab", AT) == Identity(party, "dana")
+        trust = {"acme-lab": own_domain("Acme Lab", authority.der)}
+        assert identify(Peer(der, authority.der), trust, AT) == Identity(party, "dana")
         assert b"PRIVATE" not in repr(issued).encode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
@@ -9,14 +10,26 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from strongroom.broker import bodies, problems
-from strongroom.broker.gate import App, Catch, Gate, Limits
-from strongroom.broker.identity import trust_domain
-from strongroom.broker.routes import documents, health, log, manifests, platforms, releases, requests, state
+from strongroom.broker.gate import App, Catch, Gate, Limits, nobody
+from strongroom.broker.identity import Identity, Peer, Trust, identify
+from strongroom.broker.routes import (
+    documents,
+    health,
+    leases,
+    log,
+    manifests,
+    notices,
+    people,
+    platforms,
+    releases,
+    requests,
+    state,
+)
 from strongroom.broker.service import Broker
 
 PREFIX: Final = "/v1"
-GROUPS: Final = (state, documents, requests, releases, manifests, platforms, log, health)
-_PATH_MEMBERS: Final = ("body", "query", "path", "digest", "kind", "model", "session", "version")
+GROUPS: Final = (state, documents, requests, notices, people, releases, leases, manifests, platforms, log, health)
+_PATH_MEMBERS: Final = ("body", "query", "path", "digest", "kind", "model", "session", "use", "version")
 _PROBLEM: Final[dict[str, Any]] = {
     "description": "refused: an RFC 9457 problem",
     "content": {
@@ -50,12 +63,21 @@ def make_api() -> FastAPI:
     return api
 
 
-def make_app(broker: Broker, *, limits: Limits | None = None) -> App:
-    """Return the application that a server runs."""
+def make_app(
+    broker: Broker,
+    *,
+    trust: Callable[[], Trust],
+    barred: Callable[[Identity], bool] = nobody,
+    limits: Limits | None = None,
+) -> App:
+    """Return the application that a server runs. ``trust`` says whom to believe now, ``barred`` who is out."""
     api = make_api()
     api.state.broker = broker
-    domain = trust_domain(broker.genesis.deployment)
-    return Catch(Gate(api, domain=domain, clock=broker.clock, limits=limits or Limits()))
+
+    def who(peer: Peer | None) -> Identity:
+        return identify(peer, trust(), broker.clock.now())
+
+    return Catch(Gate(api, who=who, barred=barred, limits=limits or Limits()))
 
 
 def openapi() -> dict[str, Any]:

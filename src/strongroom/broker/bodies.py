@@ -96,6 +96,22 @@ class ReleaseIn(Body):
     evidence: Base64
 
 
+class LeaseIn(Body):
+    """What an agent asks to have renewed."""
+
+    use: int = Field(ge=1, le=1_000_000)
+    recipient: DigestText
+    serial: int = Field(ge=1, lt=2**53)
+    nonce: Base64
+
+
+class WaitQuery(BaseModel):
+    """How many seconds to wait for an end."""
+
+    model_config = ConfigDict(extra="forbid")
+    wait: int = Field(0, ge=0, le=25)
+
+
 class ListQuery(BaseModel):
     """Which requests, and how many."""
 
@@ -137,6 +153,23 @@ class ConsistencyQuery(BaseModel):
     new: int = Field(ge=1, lt=2**53)
 
 
+class NoticesQuery(BaseModel):
+    """Notices of entries after which one, how long to wait for the first, and about which request."""
+
+    model_config = ConfigDict(extra="forbid")
+    after: int | None = Field(None, ge=0, lt=2**53)
+    wait: int = Field(0, ge=0, le=25, description="seconds")
+    request: str = Field("", max_length=71)
+
+
+class DecisionsQuery(BaseModel):
+    """How many kept decisions, and how many of the newest to leave out: who has them already asks for older ones."""
+
+    model_config = ConfigDict(extra="forbid")
+    count: int = Field(100, ge=1, le=500)
+    skip: int = Field(0, ge=0, le=10_000)
+
+
 class Answer(BaseModel):
     """An answer's JSON."""
 
@@ -151,9 +184,75 @@ class Recorded(Answer):
 
 
 class AdoptedAnswer(Answer):
-    """Where the adoption stands in the log; null when the document was in force already."""
+    """Where the adoption, or the proposal, stands in the log; null when it was recorded before.
+
+    ``effective`` is when a document that must wait may come into force; null when it is in force.
+    """
 
     index: int | None
+    effective: InstantText | None
+
+
+class EnvelopeAnswer(Answer):
+    """A signed object."""
+
+    envelope: EnvelopeBody
+
+
+class PersonShown(Answer):
+    """Who somebody is today. Findings and references aren't shown to anybody."""
+
+    person: str
+    kind: str
+    unit: str
+    roles: list[str]
+    active: bool
+    suspended: bool
+    tier: int
+    vetted_until: InstantText | None
+    serial: int
+    hardware_keys: int
+
+
+class CapShown(Answer):
+    """A class of access: how many people hold live grants of it, and how many may at SL3 and above."""
+
+    access: str
+    people: int
+    cap: int
+
+
+class PeopleAnswer(Answer):
+    """Everybody of the roster in force, and the caps."""
+
+    people: list[PersonShown]
+    caps: list[CapShown]
+
+
+class GrantShown(Answer):
+    """A grant. It is judged again at each use, whatever stands here."""
+
+    grant: DigestText
+    requester: str
+    model: str
+    access: str
+    issued: InstantText
+    expires: InstantText
+    uses: int
+    last_used: InstantText | None
+    live: bool
+
+
+class GrantsAnswer(Answer):
+    """Grants, newest first."""
+
+    grants: list[GrantShown]
+
+
+class DecisionsAnswer(Answer):
+    """Kept decisions, canonical JSON in base64; the log holds the digest of each."""
+
+    decisions: list[str]
 
 
 class SubmittedAnswer(Recorded):
@@ -208,18 +307,52 @@ class OtherRefusal(Answer):
     remedy: str
 
 
+class HeldGrant(Answer):
+    """A grant: when it was issued, on whose approvals, and what is left of it."""
+
+    issued: InstantText
+    approvers: list[str]
+    access: str
+    expires: InstantText
+    uses: int
+    used: int
+    ended: bool
+
+
 class ExplanationAnswer(Answer):
-    """How the keeper would judge the request now."""
+    """How the keeper would judge the request now; ``grant`` is null before one was issued."""
 
     allowed: bool
     checks: list[CheckShown]
     others: list[OtherRefusal]
+    grant: HeldGrant | None
+
+
+class DecisionAnswer(Answer):
+    """A decision as it was recorded. ``record`` are the bytes whose digest the log entry names, in base64."""
+
+    allowed: bool
+    checks: list[CheckShown]
+    others: list[OtherRefusal]
+    record: str
 
 
 class DeliveryAnswer(Answer):
     """The signed delivery that carries a data key, encrypted to its recipient."""
 
     delivery: EnvelopeBody
+
+
+class LeaseAnswer(Answer):
+    """The signed lease, good for one asking."""
+
+    lease: EnvelopeBody
+
+
+class LeaseEndAnswer(Answer):
+    """Why a lease ended; null while it hasn't."""
+
+    ended: str | None
 
 
 class ManifestAnswer(Answer):
@@ -275,6 +408,15 @@ class AdoptedShown(Answer):
     frozen: bool
 
 
+class ChangeShown(Answer):
+    """A document that the root quorum signed and that waits; any approver may stop it."""
+
+    kind: str
+    epoch: int
+    document: DigestText
+    effective: InstantText
+
+
 class LogState(Answer):
     """Size and root of the log as far as the keeper knows it to be durable."""
 
@@ -288,6 +430,8 @@ class StateAnswer(Answer):
     locked: bool
     cause: str
     genesis: DigestText
+    suspended: list[str]
+    waiting: list[ChangeShown]
     models: dict[str, AdoptedShown]
     frozen: list[str]
     log: LogState
@@ -334,6 +478,27 @@ class ConsistencyAnswer(Answer):
     """A consistency proof."""
 
     proof: list[str]
+
+
+class NoticeShown(Answer):
+    """A notice: that an entry is in the log. What it says of a request is the log's, to choose from, not to sign by."""
+
+    kind: str
+    index: int
+    at: InstantText
+    priority: Literal["normal", "page"]
+    request: DigestText | None
+    action: str | None
+    model: str | None
+    requester: str | None
+    text: str
+
+
+class NoticesAnswer(Answer):
+    """Notices in the order of the log; ``after`` is what to ask with next."""
+
+    notices: list[NoticeShown]
+    after: int
 
 
 class HealthAnswer(Answer):

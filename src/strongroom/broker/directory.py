@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from strongroom.broker.bodies import EntriesQuery, ListQuery, PageQuery
+from strongroom.audit.entries import read_entry
+from strongroom.broker.bodies import DecisionsQuery, EntriesQuery, ListQuery, PageQuery
 from strongroom.broker.ports import PlatformRow, RequestSummary
 from strongroom.broker.rows import envelope_text, stored_envelope
 from strongroom.broker.service import Broker, Members
 from strongroom.core.canonical import Json, decode
 from strongroom.core.clock import Instant, format_instant
+from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
-from strongroom.core.errors import LockedError, MalformedError
+from strongroom.core.errors import LockedError, MalformedError, NotFoundError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import platform_id
+from strongroom.core.ids import PersonId, platform_id
+from strongroom.personnel.roster import ROSTER_TYPE, Roster
+from strongroom.release.decided import MAX_DECIDED, Decided
 from strongroom.release.documents import DocumentKind
+from strongroom.release.statements import StatementKind
 
 _CURSOR: Final = re.compile(r"([0-9]{1,16})\.(sha256:[0-9a-f]{64})", re.ASCII)
 
@@ -47,7 +52,7 @@ class Directory:
         return {**status, "documents": documents, "checkpoint": checkpoint}
 
     async def _status(self) -> Members:
-        names = ("locked", "cause", "genesis", "documents", "models", "frozen", "log", "latest")
+        names = ("locked", "cause", "genesis", "documents", "models", "frozen", "suspended", "waiting", "log", "latest")
         with await self._broker.keeper.call("status") as answer:
             return {name: answer.value(name) for name in names}
 
@@ -76,14 +81,92 @@ class Directory:
     async def _adopt(self, kind: DocumentKind, envelope: Envelope) -> Members:
         epoch = _epoch(envelope)
         with await self._broker.keeper.call("adopt", kind=kind.value, envelope=envelope.to_json()) as answer:
-            index = answer.value("index")
+            index, effective = answer.value("index"), answer.value("effective")
         await self._broker.store.put_document(
             kind=kind.value,
             epoch=epoch,
             digest=str(envelope.digest),
             envelope=envelope_text(envelope),
         )
-        return {"index": index}
+        return {"index": index, "effective": effective}
+
+    async def proposed(self, kind: DocumentKind, digest: Digest) -> Members:
+        """Return a document by its digest, in force or waiting: so that everybody sees what is coming."""
+        text = await self._broker.store.document(kind.value, str(digest))
+        if text is None:
+            raise NotFoundError("no such document is stored")
+        return {"envelope": stored_envelope(text, f"{kind.value} document").to_json()}
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    async def state_of(self, kind: StatementKind, envelope: Envelope) -> Members:
+        """Have the keeper judge and record a statement. The broker keeps nothing of it."""
+        return await self._broker.whole(self._state_of(kind, envelope))
+
+    async def _state_of(self, kind: StatementKind, envelope: Envelope) -> Members:
+        with await self._broker.keeper.call("state", kind=kind.value, envelope=envelope.to_json()) as answer:
+            return {name: answer.value(name) for name in ("index", "checkpoint")}
+
+    async def people(self) -> Members:
+        """Return who is who today, and how many hold access of each class."""
+        with await self._broker.keeper.call("people") as answer:
+            return {name: answer.value(name) for name in ("people", "caps")}
+
+    async def holds_role(self, person: PersonId, role: str) -> bool:
+        """Tell whether somebody active in the roster in force has a role.
+
+        :raises SignatureError: the stored roster isn't signed by the root quorum.
+        """
+        status = await self._status()
+        with Fields(status["documents"], "documents") as documents:
+            names = {kind: documents.value(kind.value) for kind in DocumentKind if documents.optional(kind.value)}
+        in_force = names.get(DocumentKind.ROSTER)
+        digest = in_force.get("digest") if isinstance(in_force, dict) else None
+        text = await self._broker.store.document(DocumentKind.ROSTER.value, str(digest))
+        if text is None:
+            return False
+        envelope = stored_envelope(text, "roster document")
+        self._broker.genesis.verify_root(envelope, ROSTER_TYPE)
+        roster = Roster.parse(envelope.payload)
+        gone = status["suspended"] if isinstance(status["suspended"], list) else []
+        return envelope.digest == Digest.parse(str(digest)) and any(
+            one.id == person and one.active and role in one.roles and one.id not in gone for one in roster.people
+        )
+
+    async def grants(self) -> Members:
+        """Return the newest grants."""
+        with await self._broker.keeper.call("grants") as answer:
+            return {"grants": answer.value("grants")}
+
+    async def fallen(self, digest: Digest) -> Members:
+        """Return the keeper's signed record of what fell with a suspension."""
+        with await self._broker.keeper.call("fallen", digest=str(digest)) as answer:
+            return {"envelope": answer.value("envelope")}
+
+    async def decisions(self, query: DecisionsQuery) -> Members:
+        """Return kept decisions, oldest first, without the newest ``skip``; fewer where it would be too much."""
+        with await self._broker.keeper.call("decisions", count=query.count, skip=query.skip) as answer:
+            return {"decisions": answer.value("decisions")}
+
+    async def decided(self, index: int) -> Members:
+        """Return the decision that a log entry names, in the words of a dry run, and its record.
+
+        :raises NotFoundError: the entry isn't there or names none, or the decision isn't kept any more.
+        """
+        entries = await self._broker.log.read(index, 1)
+        entry = read_entry(entries[0]) if entries else None
+        named = entry.facts.get("decision") if entry else None
+        if not isinstance(named, str):
+            raise NotFoundError(f"log entry {index} records no decision")
+        with await self._broker.keeper.call("decision", digest=named) as answer:
+            record = answer.binary("decision", max_length=MAX_DECIDED)
+        decided = Decided.parse(record)
+        return {
+            "allowed": decided.allowed,
+            "checks": [check.to_json() for check in decided.checks],
+            "others": [{"reason": reason, "remedy": remedy} for reason, remedy in decided.others],
+            "record": to_base64(record),
+        }
 
     # --- platforms ----------------------------------------------------------------------------------------------------
 

@@ -16,11 +16,10 @@ import structlog
 
 from strongroom.broker.buckets import Buckets, Rate
 from strongroom.broker.errors import BrokerFaultError, TooLargeError, TooManyCallsError, TooSlowError
-from strongroom.broker.identity import Identity, identify
+from strongroom.broker.identity import Identity, Peer
 from strongroom.broker.problems import problem
 from strongroom.core.canonical import parse
-from strongroom.core.clock import Clock
-from strongroom.core.errors import StrongroomError
+from strongroom.core.errors import DeniedError, StrongroomError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -28,8 +27,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PEER: Final = "peer_certificate"
-"""Where in ``scope["state"]`` the server puts the peer's certificate (DER)."""
+PEER: Final = "peer"
+"""Where in ``scope["state"]`` the server puts the :class:`Peer` that TLS verified, or None."""
 IDENTITY: Final = "identity"
 _HEALTH: Final = "/v1/health/"
 _SIGNED: Final = ("/v1/documents/", "/v1/manifests")
@@ -45,6 +44,17 @@ class Limits:
     """Documents and manifests: a signed payload may have 512 KiB, which base64 makes a third longer."""
     seconds: float = 30.0
     rate: Rate = field(default_factory=Rate)
+
+
+class BarredError(DeniedError):
+    """The certificate still holds, and the person whom it names has been suspended, or has left."""
+
+    code = "barred"
+
+
+def nobody(_identity: Identity) -> bool:
+    """Bar nobody."""
+    return False
 
 
 class Catch:
@@ -82,12 +92,23 @@ class Catch:
 
 
 class Gate:
-    """Refuses callers without an identity, too many calls, bodies too large or of an ambiguous form, slow requests."""
+    """Refuses callers without an identity, too many calls, bodies too large or of an ambiguous form, slow requests.
 
-    def __init__(self, app: App, *, domain: str, clock: Clock, limits: Limits) -> None:
+    ``who`` says whom a peer's certificate names now, and raises for nobody. ``barred`` is asked at every request: what
+    it says closes the door on certificates that still hold.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        who: Callable[[Peer | None], Identity],
+        limits: Limits,
+        barred: Callable[[Identity], bool] = nobody,
+    ) -> None:
         self._app = app
-        self._domain = domain
-        self._clock = clock
+        self._who = who
+        self._barred = barred
         self._limits = limits
         self._buckets = Buckets(limits.rate)
 
@@ -111,7 +132,12 @@ class Gate:
         state.pop(IDENTITY, None)
         caller = "health"
         if not scope["path"].startswith(_HEALTH):
-            identity: Identity = identify(state.get(PEER), self._domain, self._clock.now())
+            identity = self._who(state.get(PEER))
+            if self._barred(identity):
+                raise BarredError(
+                    "the person whom the certificate names is suspended, or has left",
+                    remedy="two vetting officers can reinstate who was suspended",
+                )
             state[IDENTITY], caller = identity, str(identity)
         wait = self._buckets.wait(caller, time.monotonic())
         if wait:
@@ -119,14 +145,18 @@ class Gate:
             await problem(error, retry_after=wait)(scope, receive, send)
             return
         most = self._limits.signed_object if scope["path"].startswith(_SIGNED) else self._limits.body
-        body = await _read(scope, receive, most)
+        body = await read_body(scope, receive, most)
         if body:
             # Duplicate names, floats and deep nesting end here: later readers of these bytes all see one object.
             parse(body, max_bytes=most)
-        await self._app(scope, _again(body, receive), send)
+        await self._app(scope, replayed(body, receive), send)
 
 
-async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
+    """Read a request's body; nothing, when its sender has gone.
+
+    :raises TooLargeError: it has more than ``most`` bytes, or says so.
+    """
     too_large = TooLargeError(f"the body may have at most {most} bytes")
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > most:
@@ -143,7 +173,8 @@ async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
             return bytes(body)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read already to an application, once."""
     given = False
 
     async def once() -> Message:

@@ -14,6 +14,7 @@ import structlog
 
 from strongroom.access.request import Request
 from strongroom.audit.entries import read_entry
+from strongroom.broker.noticeboard import Announcing, NoticeBoard
 from strongroom.broker.ports import (
     KeeperPort,
     LogPort,
@@ -40,6 +41,7 @@ from strongroom.core.errors import (
 from strongroom.core.events import EventName
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PersonId
 from strongroom.release.dossier import MAX_APPROVALS, Dossier, Testimony, WrappedDataKey
 from strongroom.sealing.manifest import Manifest, read_manifest
 
@@ -47,7 +49,13 @@ T = TypeVar("T")
 Members = dict[str, Json]
 FIND_ENTRIES: Final = 65_536
 """How far back the log is searched for a record that the store has lost."""
+MAX_LEASE_WAITS: Final = 256
+"""Enclaves that may wait for their lease's end at once; the keeper's socket and the server have room for more calls."""
 _READ: Final = 256
+_VOICES: Final = {
+    VoiceKind.APPROVE: (EventName.REQUEST_APPROVED, "approval"),
+    VoiceKind.DENY: (EventName.REQUEST_DENIED, "denial"),
+}
 _log = structlog.get_logger("strongroom.broker")
 
 
@@ -56,10 +64,12 @@ class Broker:
 
     def __init__(self, *, genesis: Genesis, keeper: KeeperPort, log: LogPort, store: StorePort, clock: Clock) -> None:
         self.genesis = genesis
-        self.keeper = keeper
+        self.notices = NoticeBoard(log=log, store=store, keeper_key=genesis.keeper_key, find=self._recorded_at)
+        self.keeper: KeeperPort = Announcing(keeper, self.notices.wake)
         self.log = log
         self.store = store
         self.clock = clock
+        self.lease_waits = asyncio.Semaphore(MAX_LEASE_WAITS)
         self._acts: set[asyncio.Task[Any]] = set()
 
     async def drain(self) -> None:
@@ -95,6 +105,7 @@ class Broker:
                 checkpoint=recorded[1],
             )
         )
+        await self._grant(name)
         return {"request": str(name), **_answer(recorded)}
 
     async def _recorded_before(self, request: Digest, error: ConflictError) -> tuple[int, str]:
@@ -119,7 +130,13 @@ class Broker:
         for row in await self.store.voices(str(request)):
             if row.envelope == text and row.kind is kind and row.log_index is not None and row.checkpoint is not None:
                 return _answer((row.log_index, row.checkpoint))
-        recorded = _recorded(await self.keeper.call(kind.value, envelope=envelope.to_json()))
+        try:
+            recorded = _recorded(await self.keeper.call(kind.value, envelope=envelope.to_json()))
+        except ConflictError as error:
+            if error.reason != "voice-known":
+                raise
+            event, fact = _VOICES[kind]
+            recorded = await self._find(event, fact, Digest.of(envelope.to_bytes()), error)
         await self.store.put_voice(
             VoiceRow(
                 request=str(request),
@@ -130,7 +147,16 @@ class Broker:
                 checkpoint=recorded[1],
             )
         )
+        if kind is VoiceKind.APPROVE:
+            await self._grant(request)
         return _answer(recorded)
+
+    async def _grant(self, request: Digest) -> None:
+        """Let the keeper issue the grant if the quorum agreed. If it can't now, it does so at the first use."""
+        try:
+            await self.keeper.call("grant", dossier=(await self._dossier(request)).to_json())
+        except StrongroomError as error:
+            _log.warning("a grant wasn't issued yet", code=error.reason)
 
     async def shown(self, request: Digest) -> Members:
         """Return a request with everything said about it."""
@@ -146,7 +172,15 @@ class Broker:
         """Have the keeper say how it would judge the request now, without any effect."""
         dossier = await self._dossier(request)
         with await self.keeper.call("explain", dossier=dossier.to_json()) as answer:
-            return {name: answer.value(name) for name in ("allowed", "checks", "others")}
+            return {name: answer.value(name) for name in ("allowed", "checks", "others", "grant")}
+
+    async def suspend(self, person: PersonId, cause: str) -> Members:
+        """Take everything from a person at once. Needs no signature: whoever is believed here can only lower."""
+        return await self.whole(self._suspend(person, cause))
+
+    async def _suspend(self, person: PersonId, cause: str) -> Members:
+        with await self.keeper.call("suspend", person=person, cause=cause) as answer:
+            return {name: answer.value(name) for name in ("index", "grants", "approvals", "leases")}
 
     # --- acts ---------------------------------------------------------------------------------------------------------
 
@@ -184,6 +218,20 @@ class Broker:
         await self.store.put_wrapped(
             WrappedRow(data_key=wrapped.data_key, model=asked.model, version=asked.version, body=wrapped_text(wrapped))
         )
+        await self.store.close_request(str(request), self.clock.now())
+        return {"delivery": delivery}
+
+    async def export(self, request: Digest, recipient_key: bytes) -> Members:
+        """Have the keeper deliver the data key to a person's recipient key. Deliveries are not stored."""
+        return await self.whole(self._export(request, recipient_key))
+
+    async def _export(self, request: Digest, recipient_key: bytes) -> Members:
+        row = await self._request(request)
+        asked = Request.parse(stored_envelope(row.envelope, "request").payload)
+        wrapped = await self._wrapped(asked.model, asked.version)
+        dossier = await self._dossier(request, wrapped=wrapped, recipient_key=recipient_key)
+        with await self.keeper.call("export", dossier=dossier.to_json()) as answer:
+            delivery = answer.value("delivery")
         await self.store.close_request(str(request), self.clock.now())
         return {"delivery": delivery}
 
@@ -311,6 +359,10 @@ class Broker:
                         return start + offset, checkpoint
             end = start
         raise error
+
+    async def _recorded_at(self, request: Digest) -> int:
+        none = NotFoundError("the log shows no such request")
+        return (await self._find(EventName.REQUEST_CREATED, "request", request, none))[0]
 
     async def _entries(self, start: int, end: int) -> list[bytes]:
         entries: list[bytes] = []

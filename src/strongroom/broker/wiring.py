@@ -1,6 +1,6 @@
 """The broker's process: database, certificates, sockets, server.
 
-``python -m strongroom.broker.wiring --home DIR [--host 127.0.0.1] [--port 8443]``
+``python -m strongroom.broker.wiring --home DIR [--host 127.0.0.1] [--port 8443] [--identity-port 8444]``
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import contextlib
 import ipaddress
 import json
 import logging
+import secrets
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -26,11 +28,16 @@ from strongroom.audit.note import VerifierKey
 from strongroom.broker.adapters.dev_ca import LOOPBACK, SERVER_LIFE, DevCa
 from strongroom.broker.adapters.log import SocketLog
 from strongroom.broker.adapters.store import Store
-from strongroom.broker.adapters.tls import PeerCertProtocol, server_context, use_certificate
+from strongroom.broker.adapters.tls import PeerCertProtocol, login_context, use_certificate
+from strongroom.broker.adapters.webhooks import WebhookFiles, check_webhooks
 from strongroom.broker.app import make_app
+from strongroom.broker.couriers import Couriers, Surroundings
 from strongroom.broker.errors import RemoteAddressError
 from strongroom.broker.gate import App, Limits
+from strongroom.broker.people.wiring import people_apps
 from strongroom.broker.service import Broker
+from strongroom.broker.sessions.wiring import Sessions
+from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, SystemClock
 from strongroom.core.errors import StrongroomError, UnavailableError, UsageError
 from strongroom.core.genesis import Genesis
@@ -62,7 +69,15 @@ def require_loopback(host: str, *, remote: bool) -> None:
 
 
 class Server(uvicorn.Server):
-    """A server that leaves signals to this module: SIGTERM ends it cleanly, with exit code 0."""
+    """A server that leaves signals to this module: SIGTERM ends it cleanly, with exit code 0.
+
+    ``listening`` is called with its port, once it listens.
+    """
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None] = lambda _port: None) -> None:
+        super().__init__(config)
+        self._listening = listening
+        self.up = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -75,7 +90,7 @@ class Server(uvicorn.Server):
         return int(self.servers[0].sockets[0].getsockname()[1])
 
     async def startup(self, sockets: object = None) -> None:
-        """Listen, then say so.
+        """Listen, then let it be known.
 
         :raises UnavailableError: the address can't be listened on.
         """
@@ -84,23 +99,15 @@ class Server(uvicorn.Server):
             await super().startup()
         except SystemExit:
             raise UnavailableError(
-                f"can't listen on port {self.config.port}", remedy="choose another with `--port`"
+                f"can't listen on port {self.config.port}", remedy="choose another with `--port` or `--identity-port`"
             ) from None
-        say_ready("broker", host=str(self.config.host), port=self.port)
+        self._listening(self.port)
+        self.up.set()
 
 
-def server_of(
-    app: App, authority: DevCa, *, home: Path, host: str, port: int, names: Sequence[str], clock: Clock
-) -> tuple[Server, Callable[[], None]]:
-    """Return the server, and what renews its certificate."""
-    context = server_context(authority.certificate)
-
-    def renew() -> None:
-        issued = authority.issue_server(names, at=clock.now())
-        use_certificate(context, issued, home / "broker" / "tls")
-
-    renew()
-    config = uvicorn.Config(
+def server_config(app: App, context: ssl.SSLContext, *, host: str, port: int) -> uvicorn.Config:
+    """Return how a listener serves an application over TLS."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -116,7 +123,27 @@ def server_of(
         timeout_graceful_shutdown=STOP_SECONDS,
         ssl_context_factory=lambda _config, _default: context,
     )
-    return Server(config), renew
+
+
+async def serve_together(server: Server, beside: Server | None) -> None:
+    """Serve until ``server`` is told to end. ``beside`` listens before it does, and ends with it; either ends both.
+
+    :raises UnavailableError: one of them can't listen.
+    """
+    if beside is None:
+        await server.serve()
+        return
+    other = asyncio.create_task(beside.serve(), name="identity")
+    up = asyncio.create_task(beside.up.wait())
+    await asyncio.wait({other, up}, return_when=asyncio.FIRST_COMPLETED)
+    up.cancel()
+    if not other.done():
+        other.add_done_callback(lambda _task: setattr(server, "should_exit", True))
+        try:
+            await server.serve()
+        finally:
+            beside.should_exit = True
+    await other
 
 
 async def serve(
@@ -125,35 +152,76 @@ async def serve(
     *,
     host: str,
     port: int,
+    identity_port: int | None,
     names: Sequence[str],
     clock: Clock,
     limits: Limits,
     open_store: Callable[[Path], Store],
 ) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Without an ``identity_port`` there is no identity listener."""
+    webhooks = WebhookFiles(home / "broker", clock)
+    check_webhooks(webhooks)
     authority = DevCa.open_or_create(home / "broker" / "ca", genesis.deployment, at=clock.now())
     store = open_store(home / "broker" / "broker.db")
     keeper = UnixClient(home / "run" / "keeper.sock", seconds=KEEPER_SECONDS)
     log = SocketLog(home / "run" / "log.sock", VerifierKey(genesis.log_origin, genesis.log_key))
     broker = Broker(genesis=genesis, keeper=keeper, log=log, store=store, clock=clock)
-    app = make_app(broker, limits=limits)
-    server, renew = server_of(app, authority, home=home, host=host, port=port, names=names, clock=clock)
+    sessions = Sessions.open(home, genesis, authority, keeper=keeper, store=store, clock=clock)
+    app = make_app(broker, trust=sessions.trust.current, barred=sessions.standing.barred, limits=limits)
+    contexts = [sessions.context(), login_context()]
+
+    def renew() -> None:
+        use_certificate(contexts, authority.issue_server(names, at=clock.now()), home / "broker" / "tls")
+
+    renew()
+    beside = people = None
+    if identity_port is not None:
+        people = people_apps(home, broker, sessions.standing, clock=clock)
+        identity_app = await sessions.identity_app(people.mounts)
+        beside = Server(server_config(identity_app, contexts[1], host=host, port=identity_port))
+
+    def ready(taken: int) -> None:
+        facts: dict[str, Json] = {} if beside is None else {"identity_port": beside.port}
+        say_ready("broker", host=host, port=taken, **facts)
+
+    server = Server(server_config(app, contexts[0], host=host, port=port), ready)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, server)
+        asyncio.get_running_loop().add_signal_handler(number, _stop, server, broker.notices.close)
     renewing = asyncio.create_task(_renew_always(renew), name="renew")
+    telling = asyncio.create_task(_tell(broker, webhooks), name="tell")
+    # Before anybody is heard: who was suspended while the broker was down mustn't come in first.
+    await sessions.standing.look()
+    watching = asyncio.create_task(sessions.watch(), name="watch")
     try:
-        await server.serve()
+        await serve_together(server, beside)
     finally:
         renewing.cancel()
+        telling.cancel()
+        watching.cancel()
+        await asyncio.gather(telling, watching, return_exceptions=True)
         await broker.drain()
+        if people is not None:
+            people.close()
         await keeper.close()
         await log.close()
         await asyncio.to_thread(store.close)
         _log.info("stopped")
 
 
-def _stop(server: Server) -> None:
+def _stop(server: Server, let_go: Callable[[], None]) -> None:
     server.should_exit = True
+    let_go()
+
+
+async def _tell(broker: Broker, webhooks: WebhookFiles) -> None:
+    around = Surroundings(
+        board=broker.notices,
+        files=webhooks,
+        genesis=broker.genesis.digest,
+        clock=broker.clock,
+        chance=secrets.SystemRandom().random,
+    )
+    await asyncio.gather(broker.notices.follow(), Couriers(around).run())
 
 
 async def _renew_always(renew: Callable[[], None]) -> None:
@@ -182,6 +250,7 @@ def run_broker(
     *,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
+    identity_port: int | None = None,
     remote: bool = False,
     names: Sequence[str] = (),
     limits: Limits | None = None,
@@ -190,7 +259,8 @@ def run_broker(
 ) -> None:
     """Run the broker of the deployment at ``home`` until SIGTERM; writes one JSON line to stdout when ready.
 
-    ``port`` 0 takes a free one, which the line names. ``names`` are further host names and addresses that the
+    ``port`` 0 takes a free one, which the line names; so does ``identity_port``, the port of the listener for who has
+    no certificate yet, which is off when not given. ``names`` are further host names and addresses that the
     server's certificate is for; ``remote`` allows a ``host`` that isn't loopback.
 
     :raises StrongroomError: whatever keeps it from starting; nothing is served then.
@@ -204,6 +274,7 @@ def run_broker(
         load_genesis(home),
         host=host,
         port=port,
+        identity_port=identity_port,
         names=(*LOOPBACK, *names),
         clock=clock or SystemClock(),
         limits=limits or Limits(),
@@ -230,12 +301,19 @@ def main(open_store: Callable[[Path], Store] = Store.open) -> None:
     parser.add_argument("--home", type=Path, required=True, help="the deployment's folder")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--identity-port", type=int, help="listen here too, for logins; 0 takes a free port")
     parser.add_argument("--remote", action="store_true", help="allow an address that other machines reach")
     parser.add_argument("--name", action="append", default=[], help="further host name of the server's certificate")
     given = parser.parse_args()
     try:
         run_broker(
-            given.home, host=given.host, port=given.port, remote=given.remote, names=given.name, open_store=open_store
+            given.home,
+            host=given.host,
+            port=given.port,
+            identity_port=given.identity_port,
+            remote=given.remote,
+            names=given.name,
+            open_store=open_store,
         )
     except StrongroomError as error:
         sys.stderr.write(json.dumps({"level": "error", "event": "broker refused to start", **error.problem()}) + "\n")

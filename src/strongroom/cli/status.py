@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from strongroom.cli.output import end, show
-from strongroom.cli.session import as_wallet, json_option, session
+from strongroom.cli.session import as_wallet, json_option, open_wallet, session
+from strongroom.client.adapters.session_files import session_until
 from strongroom.client.render import printable
 from strongroom.client.trust import Trust
 from strongroom.core.canonical import Json
+from strongroom.core.clock import format_instant
 from strongroom.core.errors import ExitCode
 from strongroom.release.documents import DocumentKind
 
@@ -26,7 +28,10 @@ def status(wallet: Path, *, as_json: bool) -> None:
     with session(wallet) as person:
         before = person.wallet.seen()
         trust = person.refresh()
+    ends = session_until(open_wallet(wallet))
+    until = None if ends is None else format_instant(ends)
     data: dict[str, Json] = {
+        "session": {"until": until},
         "deployment": trust.genesis.deployment,
         "genesis": str(trust.genesis.digest),
         "locked": trust.locked,
@@ -34,25 +39,43 @@ def status(wallet: Path, *, as_json: bool) -> None:
         "documents": {
             kind.value: {"epoch": seen.epoch, "digest": str(seen.digest)} for kind, seen in trust.seen.documents.items()
         },
+        "waiting": [
+            {
+                "kind": change.kind.value,
+                "epoch": change.epoch,
+                "document": str(change.document),
+                "effective": format_instant(change.effective),
+            }
+            for change in trust.waiting
+        ],
+        "suspended": [*trust.suspended],
         "models": {
             name: {"version": model.version, "manifest": str(model.manifest), "frozen": model.frozen}
             for name, model in sorted(trust.models.items())
         },
     }
-    show(data, _lines(trust, before.log.size), as_json=as_json)
+    show(data, _lines(trust, before.log.size, until), as_json=as_json)
     if trust.locked:
         end(ExitCode.LOCKED)
 
 
-def _lines(trust: Trust, before: int) -> list[str]:
+def _lines(trust: Trust, before: int, until: str | None) -> list[str]:
     lines = [
         f"deployment        {trust.genesis.deployment}, {trust.genesis.digest}",
         f"keeper            {f'LOCKED: {printable(trust.cause)}' if trust.locked else 'unlocked'}",
         f"log               {trust.head.size} entries, root {trust.head.root}; continues the {before} seen before",
     ]
+    if until is not None:
+        lines.insert(1, f"session           until {until}")
     for kind in DocumentKind:
         seen = trust.seen.documents.get(kind)
         lines.append(f"{kind.value:<16}  {f'epoch {seen.epoch}, {seen.digest}' if seen else 'none in force'}")
+    lines += [
+        f"WAITING           {change.kind.value} epoch {change.epoch}, {change.document}, until "
+        f"{format_instant(change.effective)}; to stop it: strongroom people object {change.document}"
+        for change in trust.waiting
+    ]
+    lines += [f"suspended         {person}" for person in trust.suspended]
     for name, model in sorted(trust.models.items()):
         lines.append(f"model             {name} version {model.version}{', FROZEN' if model.frozen else ''}")
     return lines

@@ -19,6 +19,7 @@ import click
 from strongroom.cli.passphrase import passphrase_pipe
 from strongroom.core.errors import ExitCode, StrongroomError, UnavailableError
 from strongroom.ipc.frames import told_error
+from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0
@@ -119,8 +120,18 @@ def _last_words(name: str, log: Path, code: int) -> StrongroomError:
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the broker listens on.")
 @click.option("--port", default=8443, show_default=True, help="Port that the broker listens on.")
+@click.option("--identity-port", type=int, help="Port for logins and identity providers; there is none without it.")
+@click.option(
+    "--lease-seconds",
+    type=click.IntRange(LEAST_SECONDS, MOST_SECONDS),
+    default=LEASE_SECONDS,
+    show_default=True,
+    help="How long an enclave may go on that nobody can reach.",
+)
 @click.option("--passphrase-fd", type=int, help="Read the passphrase from this open descriptor instead of asking.")
-def up(home: Path, host: str, port: int, passphrase_fd: int | None) -> None:
+def up(
+    home: Path, host: str, port: int, identity_port: int | None, lease_seconds: int, passphrase_fd: int | None
+) -> None:
     """Start the deployment: log writer, keeper and broker.
 
     Runs in the foreground until it is interrupted. When one of the three ends, the others are stopped: nothing is
@@ -132,9 +143,14 @@ def up(home: Path, host: str, port: int, passphrase_fd: int | None) -> None:
     try:
         with passphrase_pipe(passphrase_fd) as reading:
             deployment.start("log", "strongroom.audit.wiring", [])
-            deployment.start("keeper", "strongroom.keeper.wiring", ["--passphrase-fd", str(reading)], [reading])
-        deployment.start("broker", "strongroom.broker.wiring", ["--host", host, "--port", str(port)])
-        click.echo(json.dumps({"ready": "deployment", "url": f"https://{host}:{port}", "pid": os.getpid()}))
+            keeper = ["--passphrase-fd", str(reading), "--lease-seconds", str(lease_seconds)]
+            deployment.start("keeper", "strongroom.keeper.wiring", keeper, [reading])
+        beside = [] if identity_port is None else ["--identity-port", str(identity_port)]
+        deployment.start("broker", "strongroom.broker.wiring", ["--host", host, "--port", str(port), *beside])
+        told = {"ready": "deployment", "url": f"https://{host}:{port}", "pid": os.getpid()}
+        if identity_port is not None:
+            told["identity_url"] = f"https://{host}:{identity_port}"
+        click.echo(json.dumps(told))
         ended = deployment.watch()
     finally:
         deployment.stop()

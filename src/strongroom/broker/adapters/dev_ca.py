@@ -34,6 +34,8 @@ from strongroom.core.ids import person_id
 AUTHORITY_LIFE: Final = timedelta(days=365)
 SERVER_LIFE: Final = timedelta(days=7)
 PERSON_LIFE: Final = timedelta(days=7)
+SESSION_LIFE: Final = timedelta(hours=12)
+"""The longest life of a certificate that a login gives."""
 ENCLAVE_LIFE: Final = timedelta(days=1)
 SKEW: Final = timedelta(minutes=5)
 """Certificates begin this much earlier: two machines' clocks differ a little."""
@@ -124,6 +126,11 @@ class DevCa:
         """The authority's certificate (PEM): what clients and the server pin."""
         return self._certificate.public_bytes(Encoding.PEM)
 
+    @property
+    def der(self) -> bytes:
+        """The authority's certificate (DER)."""
+        return self._certificate.public_bytes(Encoding.DER)
+
     def issue_server(
         self, names: Sequence[str] = LOOPBACK, *, at: Instant, life: timedelta = SERVER_LIFE
     ) -> IssuedCertificate:
@@ -139,10 +146,23 @@ class DevCa:
         """Issue an enclave's certificate; ``name`` is any name of the form of a person's id."""
         return self._issue_party(Identity(Party.ENCLAVE, person_id(name)), at, life)
 
+    def certify_person(self, name: str, key: ec.EllipticCurvePublicKey, *, at: Instant, life: timedelta) -> bytes:
+        """Sign a key that a person's client made and keeps; returns the certificate (PEM).
+
+        Nothing but the key comes from outside: the one name in it is ``name``, whatever was asked for.
+
+        :raises UsageError: a life of more than :data:`SESSION_LIFE`.
+        """
+        if life > SESSION_LIFE:
+            raise UsageError(f"a session lasts at most {SESSION_LIFE.total_seconds() / 3600:.0f} hours")
+        identity = Identity(Party.PERSON, person_id(name))
+        return self._sign(str(identity), self._uri(identity), ExtendedKeyUsageOID.CLIENT_AUTH, key, at, life)
+
     def _issue_party(self, identity: Identity, at: Instant, life: timedelta) -> IssuedCertificate:
-        uri = party_uri(trust_domain(self._deployment), identity)
-        alternatives = [x509.UniformResourceIdentifier(uri)]
-        return self._issue(str(identity), alternatives, ExtendedKeyUsageOID.CLIENT_AUTH, at, life)
+        return self._issue(str(identity), self._uri(identity), ExtendedKeyUsageOID.CLIENT_AUTH, at, life)
+
+    def _uri(self, identity: Identity) -> list[x509.GeneralName]:
+        return [x509.UniformResourceIdentifier(party_uri(trust_domain(self._deployment), identity))]
 
     def _issue(
         self,
@@ -153,19 +173,30 @@ class DevCa:
         life: timedelta,
     ) -> IssuedCertificate:
         key = ec.generate_private_key(ec.SECP256R1())
+        return IssuedCertificate(self._sign(name, alternatives, purpose, key.public_key(), at, life), _private(key))
+
+    def _sign(
+        self,
+        name: str,
+        alternatives: Sequence[x509.GeneralName],
+        purpose: x509.ObjectIdentifier,
+        key: ec.EllipticCurvePublicKey,
+        at: Instant,
+        life: timedelta,
+    ) -> bytes:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         authority = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         certificate = (
-            _builder(subject, self._certificate.subject, key.public_key(), at, life)
+            _builder(subject, self._certificate.subject, key, at, life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        return IssuedCertificate(certificate.public_bytes(Encoding.PEM), _private(key))
+        return certificate.public_bytes(Encoding.PEM)
 
 
 def _builder(

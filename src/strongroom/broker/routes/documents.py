@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from strongroom.broker.bodies import AdoptedAnswer, EnvelopeIn
-from strongroom.broker.routes.shared import PEOPLE, TheDirectory
+from strongroom.broker.bodies import AdoptedAnswer, EnvelopeAnswer, EnvelopeIn
+from strongroom.broker.routes.shared import PEOPLE, DigestPath, TheDirectory
 from strongroom.broker.service import Members
+from strongroom.core.digest import Digest
 from strongroom.release.documents import DocumentKind
 
 router = APIRouter(tags=["documents"])
@@ -14,5 +15,11 @@ router = APIRouter(tags=["documents"])
 
 @router.post("/documents/{kind}", response_model=AdoptedAnswer, dependencies=[PEOPLE])
 async def adopt(kind: DocumentKind, body: EnvelopeIn, directory: TheDirectory) -> Members:
-    """Take a document into force. It is stored once the keeper has adopted it."""
+    """Take a document into force, or let its time of waiting begin. It is stored once the keeper has recorded it."""
     return await directory.adopt(kind, body.envelope.envelope())
+
+
+@router.get("/documents/{kind}/{digest}", response_model=EnvelopeAnswer)
+async def document(kind: DocumentKind, digest: DigestPath, directory: TheDirectory) -> Members:
+    """Return a document, in force or waiting."""
+    return await directory.proposed(kind, Digest.parse(digest))

@@ -75,3 +75,10 @@ async def seal(digest: DigestPath, body: SealIn, broker: TheBroker) -> Members:
     """Carry out a request to seal: a new data key, delivered to the recipient key that the request names."""
     key = binary(body.recipient_key, "recipient_key", max_length=RECIPIENT_KEY_BYTES)
     return await broker.seal(Digest.parse(digest), key)
+
+
+@router.post("/requests/{digest}/export", response_model=DeliveryAnswer, dependencies=[PEOPLE])
+async def export(digest: DigestPath, body: SealIn, broker: TheBroker) -> Members:
+    """Carry out a request to export: the data key, delivered to the recipient key that the request names."""
+    key = binary(body.recipient_key, "recipient_key", max_length=RECIPIENT_KEY_BYTES)
+    return await broker.export(Digest.parse(digest), key)

@@ -73,16 +73,33 @@ def mutual_tls(*, authority: Path, certificate: Path, key: Path) -> ssl.SSLConte
 
     :raises MalformedError: a file isn't what its name says.
     """
+    context = one_sided_tls(authority=authority)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError):
+        raise _unusable() from None
+    return context
+
+
+def one_sided_tls(*, authority: Path) -> ssl.SSLContext:
+    """Return a context that believes one authority and shows no certificate: for who is about to get one.
+
+    :raises MalformedError: the file isn't an authority's certificate.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         context.load_verify_locations(cafile=authority)
-        context.load_cert_chain(certificate, key)
     except (ssl.SSLError, OSError):
-        raise MalformedError(
-            "the wallet's TLS files can't be loaded", remedy="get new ones: strongroom people certify, on the server"
-        ) from None
+        raise _unusable() from None
     return context
+
+
+def _unusable() -> MalformedError:
+    return MalformedError(
+        "the wallet's TLS files can't be loaded",
+        remedy="log in again, or get new ones: strongroom people certify, on the server",
+    )
 
 
 def _bounded(answer: httpx2.Response) -> bytes:

@@ -27,6 +27,7 @@ from strongroom.client.wallet import (
     MAX_WALLET_FILE,
     Identity,
     PinnedGenesisError,
+    SecurityKeys,
     Seen,
     WalletError,
     publishing_signer,
@@ -43,6 +44,7 @@ from strongroom.keys.wrapping import KeyKind, RandomBytes, WrapPurpose, new_key
 
 IDENTITY: Final = "identity.json"
 SIGNING_KEY: Final = "signing.key"
+SECURITY_KEYS: Final = "security-keys.json"
 TLS_KEY: Final = "tls.key"
 TLS_CERTIFICATE: Final = "tls.crt"
 TLS_AUTHORITY: Final = "ca.crt"
@@ -73,7 +75,10 @@ class _Opened(NamedTuple):
 
 
 class WalletFolder:
-    """A wallet in a folder. ``passphrase`` is asked only when the signing key is protected by one, and only once."""
+    """A wallet in a folder. ``passphrase`` is asked only when the signing key is protected by one, and only once.
+
+    In a wallet of security keys it is asked for the PIN, at each signature that needs it.
+    """
 
     def __init__(self, path: Path, passphrase: AskPassphrase) -> None:
         self.path = path
@@ -97,10 +102,7 @@ class WalletFolder:
         :raises WalletError: there is one at ``path`` already.
         :raises UsageError: the passphrase is too short.
         """
-        if (path / SIGNING_KEY).exists() or (path / IDENTITY).exists():
-            raise WalletError(f"`{path}` holds a wallet already", remedy="choose another place; a key isn't replaced")
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_folder(path)
+        _make_folder(path)
         with new_key(random_bytes) as seed:
             private = Ed25519PrivateKey.from_private_bytes(bytes(seed.reveal(TOKEN)))
             public = Ed25519Signer(private).public_key
@@ -112,6 +114,18 @@ class WalletFolder:
                 stored = wrap_with_passphrase(seed, passphrase, _purpose(public), random_bytes, cost or Argon2Cost())
         _write(path, SIGNING_KEY, stored)
         identity = Identity(person=person, key=public, publishing_key=publishing)
+        _write(path, IDENTITY, identity.to_bytes())
+        return identity
+
+    @classmethod
+    def create_of_security_keys(cls, path: Path, person: PersonId, keys: SecurityKeys) -> Identity:
+        """Make a wallet of security keys: nothing in it signs without one of them.
+
+        :raises WalletError: there is one at ``path`` already.
+        """
+        _make_folder(path)
+        _write(path, SECURITY_KEYS, keys.to_bytes())
+        identity = Identity(person=person, key=keys.keys[0].key, publishing_key=None)
         _write(path, IDENTITY, identity.to_bytes())
         return identity
 
@@ -156,22 +170,31 @@ class WalletFolder:
         return genesis
 
     def signer(self) -> Signer:
-        """Return the signing key.
+        """Return the signing key, or whichever of the security keys is plugged in.
 
         :raises WrongWalletPassphraseError: the passphrase doesn't open it.
         :raises WalletError: it isn't the key that the identity names.
         """
+        if self.identity.key.hardware:
+            # Imported late: it loads what speaks with USB devices, which most wallets don't need.
+            from strongroom.client.adapters.security_key import SecurityKeySigner  # noqa: PLC0415
+
+            keys = SecurityKeys.parse(self.read(SECURITY_KEYS))
+            if keys.keys[0].key != self.identity.key:
+                raise WalletError(f"`{SECURITY_KEYS}` doesn't begin with the key that `{IDENTITY}` names")
+            return SecurityKeySigner(keys, self._passphrase)
         return self._opened().signer
 
     def publishing_signer(self) -> Signer:
         """Return the publishing key.
 
         :raises WrongWalletPassphraseError: the passphrase doesn't open the wallet's key.
-        :raises WalletError: it isn't the key that the identity names.
+        :raises WalletError: it isn't the key that the identity names, or the wallet is of security keys.
         """
         return self._opened().publishing
 
     def _opened(self) -> _Opened:
+        self.identity.require_publishing_key()
         if self._keys is None:
             with self._seed() as seed:
                 revealed = bytes(seed.reveal(TOKEN))
@@ -263,7 +286,9 @@ class WalletFolder:
             for name in (TLS_AUTHORITY, TLS_CERTIFICATE, TLS_KEY):
                 self.read(name)
         except FileMissingError as error:
-            raise WalletError(error.message, remedy="get one: strongroom people certify, on the server") from None
+            raise WalletError(
+                error.message, remedy="get one: strongroom login, or strongroom people certify on the server"
+            ) from None
         return self.path / TLS_AUTHORITY, self.path / TLS_CERTIFICATE, self.path / TLS_KEY
 
     def read(self, name: str) -> bytes:
@@ -304,6 +329,13 @@ def _bound(name: str, about: bytes) -> bytes:
 
 def _purpose(key: PublicKey) -> WrapPurpose:
     return WrapPurpose(genesis=_NO_DEPLOYMENT, kind=KeyKind.PERSON_SIGNING, name=key.key_id, parent="passphrase")
+
+
+def _make_folder(path: Path) -> None:
+    if any((path / name).exists() for name in (SIGNING_KEY, SECURITY_KEYS, IDENTITY)):
+        raise WalletError(f"`{path}` holds a wallet already", remedy="choose another place; a key isn't replaced")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_folder(path)
 
 
 def _check_folder(path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Broker, keeper and log writer as they are: a login by the roster in force, and its end by a suspension."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stage import free_port
+from strongroom.broker.identity_listener import TERMS
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.core.envelope import sign
+from strongroom.core.errors import DeniedError
+from strongroom.personnel.roster import ROSTER_TYPE
+from support.brokers import Caller, RunningBroker
+from support.deployment import ROOTS, Deployment
+from support.identity import body_of, log_in, session_caller, wallet
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, RunningBroker]]:
+    with Deployment.found(tmp_path_factory.mktemp("home")) as founded:
+        founded.start("log")
+        founded.start("keeper")
+        (founded.home / "broker").mkdir(mode=0o700, exist_ok=True)
+        (founded.home / "broker" / "oidc.toml").write_text("required = false\n")
+        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(founded.home), "--port", "0"]
+        with (founded.home / "broker.err").open("ab") as errors:
+            process = subprocess.Popen([*command, "--identity-port", "0"], stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        running = RunningBroker(founded.home, founded.genesis, None, process, ready["port"], ready["identity_port"])  # type: ignore[arg-type]  # the real one runs
+        yield founded, running
+        assert running.stop() == 0
+
+
+def roster_with(founded: Deployment, running: RunningBroker, holder: WalletFolder) -> None:
+    """Have a first roster adopted, in which dana signs with the wallet's key."""
+    people = tuple(
+        replace(one, keys=(holder.identity.key, *one.keys[1:])) if one.id == "dana" else one
+        for one in founded.roster.people
+    )
+    roster = replace(founded.roster, people=people)
+    envelope = sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2])
+    body_of(running.caller("root-0").post("/v1/documents/roster", {"envelope": envelope.to_json()}))
+
+
+def test_a_suspension_ends_the_session_and_the_next_login(
+    deployment: tuple[Deployment, RunningBroker], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    founded, running = deployment
+    holder = wallet(running, tmp_path / "dana")
+    with pytest.raises(DeniedError) as caught:
+        log_in(running, holder)
+    assert caught.value.reason == "login-denied"
+    roster_with(founded, running, holder)
+    opened = log_in(running, holder)
+    assert opened.until - time.time() > 7 * 3600
+    caller = session_caller(running, holder)
+    assert caller.get("/v1/state").status == 200
+    founded.call("suspend", person="dana", cause="left")
+    began = time.monotonic()
+    while caller.get("/v1/genesis").status == 200:
+        assert time.monotonic() - began < 5
+        time.sleep(0.01)
+    took = time.monotonic() - began
+    assert caller.get("/v1/genesis").json["code"] == "barred"
+    with pytest.raises(DeniedError) as caught:
+        log_in(running, holder)
+    assert caught.value.reason == "login-not-in-standing"
+    with capsys.disabled():
+        sys.stdout.write(f"\n  suspended at the keeper, refused at the door {took * 1000:.0f} ms later\n")
+    assert took < 1.0
+
+
+def test_up_passes_the_identity_port_on(tmp_path: Path) -> None:
+    home, words, run = tmp_path / "home", tmp_path / "words", [sys.executable, "-m", "strongroom.cli.main"]
+    words.write_text("only an example, choose your own words")
+    founding = ["init", "--home", str(home), "--kdf-memory", "8"]
+    for name in ("root-1", "root-2"):
+        make = [*run, "people", "keygen", "--id", name, "--out", str(tmp_path / name)]
+        (tmp_path / f"{name}.pub").write_bytes(subprocess.run(make, stdout=subprocess.PIPE, check=True).stdout)
+        founding += ["--root", str(tmp_path / f"{name}.pub")]
+    port, identity_port = str(free_port()), free_port()
+    rising = ["up", "--home", str(home), "--port", port, "--identity-port", str(identity_port)]
+    with words.open("rb") as given, words.open("rb") as again:
+        asked, asked_again = str(given.fileno()), str(again.fileno())
+        subprocess.run([*run, *founding, "--passphrase-fd", asked], pass_fds=[int(asked)], check=True)
+        process = subprocess.Popen(
+            [*run, *rising, "--passphrase-fd", asked_again],
+            pass_fds=[int(asked_again)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    assert process.stdout is not None
+    try:
+        ready = json.loads(process.stdout.readline())
+        assert ready["identity_url"] == f"https://127.0.0.1:{identity_port}"
+        context = ssl.create_default_context(cafile=str(home / "broker" / "ca" / "ca.pem"))
+        caller = Caller(identity_port, context)
+        answer = caller.get(TERMS)
+        caller.connection.close()
+        assert (answer.status, answer.json["code"]) == (403, "login-not-configured")
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+        process.stdout.close()
