@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from simulators.attester import attester
-from simulators.deployment_in_memory import DAY, InMemoryDeployment, publisher, signer
+from simulators.deployment_in_memory import DAY, PEOPLE, InMemoryDeployment, publisher, signer
 from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, LogHead, Request
 from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.cli.main import VERBS, main
@@ -35,54 +35,9 @@ from strongroom.keys.adapters.local import Argon2Cost
 from strongroom.loaders import open_sealed
 from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.sealing.errors import OlderVersionError
+from support.place import Place
 
 pytestmark = pytest.mark.integration
-
-
-class Place:
-    """A deployment, everybody's wallets, and a shell."""
-
-    def __init__(self, folder: Path, deployment: InMemoryDeployment) -> None:
-        self.folder = folder
-        self.deployment = deployment
-        self.wallets = {
-            name: deployment.wallet(folder, name) for name in ("dana", "sam", "rina", "olga", "root-0", "root-1")
-        }
-
-    def run(self, *arguments: str, by: str = "", text: str = "") -> Result:
-        """Type a command; ``by`` adds the person's wallet."""
-        extra = ["--as", str(self.wallets[by])] if by else []
-        return CliRunner().invoke(main, [*arguments, *extra], input=text)
-
-    def json(self, *arguments: str, by: str = "", code: int = 0) -> Any:
-        """Type a command with --json and return what it printed."""
-        result = self.run(*arguments, "--json", by=by)
-        assert result.exit_code == code, result.output
-        return json.loads(result.stdout)
-
-    def weights(self) -> Path:
-        """Return a small model directory."""
-        path = self.folder / "weights"
-        if not path.exists():
-            path.mkdir()
-            (path / "config.json").write_text("{}")
-            (path / "model.bin").write_bytes(bytes(range(256)) * 400)
-        return path
-
-    def seal(self, model: str = "minilm", name: str = "sealed", options: tuple[str, ...] = ()) -> Any:
-        """Seal a version."""
-        out = str(self.folder / name)
-        return self.json("seal", str(self.weights()), "--model", model, "--out", out, *options, by="dana")
-
-    def ask(self, *extra: str) -> str:
-        """Ask for a model to be opened; returns the request's digest."""
-        return str(
-            self.json(
-                *("request", "create", "--model", "minilm", "--image", "embedder"),
-                *("--purpose", "evaluate", "--ticket", "T-7", *extra),
-                by="dana",
-            )["request"]
-        )
 
 
 @pytest.fixture
@@ -110,12 +65,13 @@ def test_documents_are_drafted_signed_by_two_and_adopted(empty: Place) -> None:
     empty.json("people", "roster", "new", roster, by="root-0")
     for name, role, more in (
         ("dana", "requester", ("--publishing-key", str(publisher("dana").public_key))),
-        ("sam", "approver-security", ()),
+        ("vera", "vetting-officer", ()),
+        ("otto", "vetting-officer", ()),
     ):
         key = str(signer(name).public_key)
         empty.json(
             *("people", "roster", "add", roster, "--id", name, "--org", "research", "--role", role),
-            *("--tier", "2", "--vetted-until", until, "--key", key, *more),
+            *("--key", key, *more),
         )
     empty.json("people", "roster", "set", roster, "--id", "dana", "--role", "requester", "--role", "publisher")
     empty.json("policy", "new", policy, by="root-0")
@@ -123,7 +79,7 @@ def test_documents_are_drafted_signed_by_two_and_adopted(empty: Place) -> None:
 
     shown = empty.run("sign", "roster", roster, by="root-0", text="y\n")
     assert shown.exit_code == 0
-    assert "dana of research: publisher, requester; vetting tier 2" in shown.output
+    assert "dana of research: publisher, requester" in shown.output
     both = f"keys ed25519 {signer('dana').public_key.key_id}, ed25519-ml-dsa-65 {publisher('dana').public_key.key_id}"
     assert both in shown.output
     assert max(len(line) for line in shown.output.splitlines()) < 300
@@ -138,9 +94,31 @@ def test_documents_are_drafted_signed_by_two_and_adopted(empty: Place) -> None:
     empty.json("adopt", "policy", policy, by="root-1")
 
     people = empty.json("people", "ls", by="root-0")["people"]
-    assert [(one["person"]["id"], one["standing"], one["days_left"]) for one in people] == [
+    assert [(one["person"], one["standing"]) for one in people] == [
+        ("dana", "not vetted"),
+        ("vera", "not vetted"),
+        ("otto", "not vetted"),
+    ]
+    # The root quorum vets the first officers; from then on two officers vet everybody else.
+    vetting = (
+        (("vera", "otto"), ("root-0", "root-1"), (6, "bad-signature")),
+        (("dana",), ("vera", "otto"), (3, "officers-missing")),
+    )
+    for names, by, (code, alone) in vetting:
+        files = [str(empty.folder / f"{name}.vetting") for name in names]
+        for name, file in zip(names, files, strict=True):
+            empty.json("people", "vet", name, file, "--tier", "2", "--until", until, by=by[0])
+        empty.json("people", "sign", *files, "--yes", by=by[0])
+        assert empty.json("people", "hand-in", *files, by=by[0], code=code)["code"] == alone
+        assert [one["signatures"] for one in empty.json("people", "sign", *files, "--yes", by=by[1])["statements"]] == [
+            2 for _name in names
+        ]
+        assert len(empty.json("people", "hand-in", *files, by=by[1])["statements"]) == len(names)
+    people = empty.json("people", "ls", by="root-0")["people"]
+    assert [(one["person"], one["standing"], one["days_left"]) for one in people] == [
         ("dana", "ok", 30),
-        ("sam", "ok", 30),
+        ("vera", "ok", 30),
+        ("otto", "ok", 30),
     ]
     assert "SL2 open-in-enclave: asked by requester" in empty.run("policy", "show", by="root-0").output
 
@@ -188,7 +166,7 @@ def test_keys_are_named_by_their_text_or_by_a_file_of_them(empty: Place) -> None
     for name, file in files.items():
         file.write_text(f"{signer(name).public_key}\n{publisher(name).public_key}\n")
     empty.json("people", "roster", "new", roster, by="root-0")
-    about = ("--org", "research", "--tier", "2", "--vetted-until", "2099-01-01T00:00:00Z")
+    about = ("--org", "research")
     dana, sam = str(files["dana"]), str(files["sam"])
     empty.json("people", "roster", "add", roster, "--id", "dana", *about, "--key", dana, "--publishing-key", dana)
 
@@ -320,7 +298,7 @@ def test_the_keyring_refuses_what_it_does_not_know_and_what_is_older(
 
 
 def test_sealing_does_not_begin_without_a_publishing_key_in_the_roster(place: Place) -> None:
-    plain = {name: (signer(name).public_key,) for name in ("dana", "sam", "rina", "olga")}
+    plain = {name: (signer(name).public_key,) for name in PEOPLE}
     place.deployment.change_roster(lambda one: replace(one, keys=plain[one.id]))
     arguments = ("seal", str(place.weights()), "--model", "minilm", "--out", str(place.folder / "sealed"))
     told = place.json(*arguments, by="dana", code=3)
@@ -329,31 +307,52 @@ def test_sealing_does_not_begin_without_a_publishing_key_in_the_roster(place: Pl
     assert not (place.folder / "sealed").exists()
 
 
-def test_sealing_waits_for_approvals_or_does_not_begin(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def approve_what_waits(place: Place, name: str) -> None:
+    """Approve the only request, past the command."""
+    digest, stored = next(iter(place.deployment.requests.items()))
+    body: Json = {"envelope": sign(APPROVAL_TYPE, stored.envelope.payload, signer(name)).to_json()}
+    place.deployment.call("POST", f"/v1/requests/{digest}/approvals", body=body)
+
+
+def test_sealing_waits_for_approvals_or_does_not_begin(place: Place) -> None:
     arguments = ("seal", str(place.weights()), "--model", "atlas", "--out", str(place.folder / "atlas"))
     assert place.json(*arguments, by="dana", code=4)["code"] == "approvals-needed"
     assert place.deployment.requests == {}
     waits = iter(["sam", "rina"])
-
-    def approve(_seconds: float) -> None:
-        digest = next(iter(place.deployment.requests))
-        stored = place.deployment.requests[digest]
-        body: Json = {"envelope": sign(APPROVAL_TYPE, stored.envelope.payload, signer(next(waits))).to_json()}
-        place.deployment.call("POST", f"/v1/requests/{digest}/approvals", body=body)
-
-    monkeypatch.setattr("strongroom.cli.seal.sleep", approve)
+    place.deployment.while_waiting = lambda: approve_what_waits(place, next(waits))
     result = place.run(*arguments, "--wait", by="dana")
     assert result.exit_code == 0, result.output
     assert "waiting: still needed" in result.stderr
     assert "sealed `atlas` version 1" in result.stdout
 
 
-def test_sealing_ends_when_somebody_denies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(_seconds: float) -> None:
+@pytest.mark.parametrize("members", [{"training": ()}, {"nda": None}, {"tier": 0}, {"conflict": "HR-17"}])
+def test_sealing_goes_on_waiting_when_an_approval_does_not_count(place: Place, members: dict[str, object]) -> None:
+    place.deployment.vet("sam", **members)
+    steps: Iterator[Callable[[], None]] = iter(
+        [
+            lambda: approve_what_waits(place, "sam"),
+            lambda: approve_what_waits(place, "rina"),
+            lambda: place.deployment.vet("sam"),
+        ]
+    )
+
+    def next_step() -> None:
+        next(steps)()
+
+    place.deployment.while_waiting = next_step
+    out = str(place.folder / "atlas")
+    result = place.run("seal", str(place.weights()), "--model", "atlas", "--out", out, "--wait", by="dana")
+    assert result.exit_code == 0, result.output
+    assert next(steps, None) is None
+
+
+def test_sealing_ends_when_somebody_denies(place: Place) -> None:
+    def deny() -> None:
         digest = next(iter(place.deployment.requests))
         assert place.run("deny", digest, "--yes", by="sam").exit_code == 0
 
-    monkeypatch.setattr("strongroom.cli.seal.sleep", deny)
+    place.deployment.while_waiting = deny
     arguments = ("seal", str(place.weights()), "--model", "atlas", "--out", str(place.folder / "atlas"), "--wait")
     assert place.json(*arguments, by="dana", code=3)["code"] == "request-denied"
     assert not (place.folder / "atlas").exists()
@@ -381,7 +380,7 @@ def test_a_delivery_that_the_keeper_did_not_sign_is_refused(place: Place) -> Non
 
 def test_a_request_goes_from_asking_to_ready(place: Place) -> None:
     place.seal()
-    digest = place.ask("--uses", "5", "--window", "8h")
+    digest = place.ask("--uses", "5", "--for", "8h")
     shown = place.run("request", "show", digest[7:19], by="sam")
     for said in ("dana of research", "evaluate, ticket T-7", "up to 5 times", "approved by nobody"):
         assert said in shown.output
@@ -419,11 +418,7 @@ def test_the_highest_levels_take_the_models_name(place: Place) -> None:
         replace(one, level=SecurityLevel.SL4) if one.model == "minilm" else one
         for one in place.deployment.policy.models
     )
-    rules = tuple(
-        replace(rule, level=SecurityLevel.SL4) if rule.level is SecurityLevel.SL3 else rule
-        for rule in place.deployment.policy.rules
-    )
-    place.deployment.next_policy(replace(place.deployment.policy, models=terms, rules=rules))
+    place.deployment.next_policy(replace(place.deployment.policy, models=terms))
     digest = place.ask()
     assert place.run("approve", digest, "--yes", by="sam", text="y\n").exit_code == 2
     assert place.run("approve", digest, by="sam", text="minilm\n").exit_code == 0
@@ -481,13 +476,13 @@ def test_what_the_rule_does_not_allow_is_not_even_asked(place: Place) -> None:
     create = ("request", "create", "--model", "minilm", "--image", "embedder", "--purpose", "serve")
     assert place.json(*create, by="dana", code=8)["message"].startswith("no version")
     place.seal()
-    assert place.json(*create, "--window", "9d", by="dana", code=2)["code"] == "usage"
+    assert place.json(*create, "--for", "9d", by="dana", code=2)["code"] == "usage"
     assert place.json(*create, "--uses", "5000", by="dana", code=2)["code"] == "usage"
-    assert place.json(*create, "--platform", "ffff", by="dana", code=8)["code"] == "not-found"
+    assert place.json(*create, "--on", "ffff", by="dana", code=8)["code"] == "not-found"
     unknown = ("request", "create", "--model", "minilm", "--image", "other", "--purpose", "serve")
     assert place.json(*unknown, by="dana", code=8)["code"] == "not-found"
     assert place.run(*create[:-1], "fun", by="dana").exit_code == 2
-    named = place.json(*create, "--platform", attester().record().platform[:12], by="dana")
+    named = place.json(*create, "--on", attester().record().platform[:12], by="dana")
     assert named["approvals_needed"] == 2
 
 
@@ -521,15 +516,16 @@ def test_a_grant_and_a_platform_are_revoked(place: Place) -> None:
     digest = place.ask()
     for name in ("sam", "rina"):
         place.json("approve", digest, "--yes", by=name)
-    place.json("revoke", "--grant", digest, by="sam")
+    place.json("grant", "revoke", digest, by="sam")
     refused = place.json("explain", digest, by="dana")
     assert "request-denied" in {check["reason"] for check in refused["checks"]} | {
         other["reason"] for other in refused["others"]
     }
-    place.json("revoke", "--platform", attester().record().platform, "--model", "minilm", by="sam")
+    place.json("enclave", "revoke", attester().record().platform, "--model", "minilm", by="sam")
     assert attester().record().platform in place.deployment.keeper.journal.ledger.revoked_platforms
-    assert place.run("revoke", by="sam").exit_code == 2
-    assert place.run("revoke", "--grant", digest, "--model", "minilm", by="sam").exit_code == 2
+    assert place.run("grant", "revoke", by="sam").exit_code == 2
+    assert place.run("grant", "revoke", digest, "--request", digest, by="sam").exit_code == 2
+    assert place.run("enclave", "revoke", attester().record().platform, by="sam").exit_code == 2
 
 
 def test_the_wrong_verb_does_not_carry_out_a_request(place: Place) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -18,7 +19,7 @@ from strongroom.attestation.measurement import launch_measurements
 from strongroom.attestation.platform_record import PLATFORM_TYPE
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
 from strongroom.audit.checkpoint import Checkpoint
-from strongroom.audit.entries import make_entry
+from strongroom.audit.entries import make_entry, read_entry
 from strongroom.audit.facts import Fact, Producer
 from strongroom.audit.merkle import Frontier, leaf_hash, make_consistency, node_hash
 from strongroom.client.adapters.wallet_folder import WalletFolder
@@ -27,7 +28,7 @@ from strongroom.client.wallet import publishing_signer
 from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import Clock, Instant, SystemClock
 from strongroom.core.digest import Digest
-from strongroom.core.encoding import to_base64
+from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import NotFoundError, StrongroomError
 from strongroom.core.events import EventName
@@ -41,13 +42,19 @@ from strongroom.framework.levels import SecurityLevel
 from strongroom.ipc.frames import Call
 from strongroom.keeper.founding import found
 from strongroom.keeper.journal import Appended, Journal
+from strongroom.keeper.leases import Leases
+from strongroom.keeper.people import People
 from strongroom.keeper.pins import Pins
+from strongroom.keeper.records import PersonRecords
 from strongroom.keeper.registry import PlatformRegistry
 from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.vault import Vault
-from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster, Vetting
+from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
+from strongroom.release.decided import Decided
 from strongroom.release.dossier import Dossier, WrappedDataKey
+from support.deployment import vetted, vetting
+from support.room import MemoryDecisions, MemoryRecords
 
 DAY = 86400
 IMAGE = ImageId("embedder")
@@ -61,6 +68,8 @@ PEOPLE = {
     "sam": ("security", ("approver-security", "responder")),
     "rina": ("research", ("approver-research",)),
     "olga": ("security", ("auditor",)),
+    "vera": ("people", ("vetting-officer",)),
+    "otto": ("people", ("vetting-officer", "access-reviewer")),
 }
 ROOTS = ("root-0", "root-1", "root-2")
 
@@ -165,31 +174,44 @@ class InMemoryDeployment:
         self.log = MemoryLog(signer("log"))
         self.loop = asyncio.new_event_loop()
         self.documents: dict[str, Envelope] = {}
+        self.proposed: dict[str, Envelope] = {}
         self.requests: dict[str, Stored] = {}
         self.manifests: dict[tuple[str, str], Envelope] = {}
         self.wrapped: dict[str, WrappedDataKey] = {}
         self.platforms: list[Envelope] = []
         self.calls: list[tuple[str, str]] = []
         self.forge: Callable[[str, Json], Json] = lambda _path, answer: answer
+        self.while_waiting: Callable[[], object] = lambda: None
+        """What happens while a client waits for notices."""
         self.genesis, vault = self._found()
         self.log.open(self.genesis.log_origin, self.genesis.digest, self.clock.now())
+        decisions = MemoryDecisions()
         self.keeper = Keeper(
             genesis=self.genesis,
             vault=vault,
             journal=Journal(self.genesis, self.log, self.clock),
             pins=_Pins(),
             documents=_Documents(),
+            decisions=decisions,
             clock=self.clock,
             random_bytes=os.urandom,
         )
+        records = PersonRecords(self.genesis.digest, vault, MemoryRecords(), os.urandom)
+        people = People(self.keeper, records, decisions, self.clock)
         self._run(self.keeper.start())
-        self.routes = KeeperRoutes(self.keeper, PlatformRegistry(self.keeper, self.clock, os.urandom))
+        platforms = PlatformRegistry(self.keeper, self.clock, os.urandom)
+        self.routes = KeeperRoutes(
+            self.keeper, platforms, people, Leases(self.keeper, self.clock), decisions, self.clock
+        )
         self.roster = Roster(genesis=self.genesis.digest, epoch=1, predecessor=None, people=self._people())
         terms = tuple(
             ModelTerms(model=ModelId(name), level=level, least_isolation="vm-simulated")
             for name, level in MODELS.items()
         )
-        self.policy = replace(default_policy(self.genesis.digest), models=terms)
+        default = default_policy(self.genesis.digest)
+        # Everybody here signs with a key in a file; what security keys change has tests of its own.
+        rules = tuple(replace(rule, hardware=False) for rule in default.rules)
+        self.policy = replace(default, rules=rules, models=terms)
 
     def _found(self) -> tuple[Genesis, Vault]:
         roots: list[SecretBytes] = []
@@ -210,7 +232,6 @@ class InMemoryDeployment:
         return founded.genesis, Vault(founded.genesis.digest, founded.keyring, roots[0])
 
     def _people(self) -> tuple[Person, ...]:
-        until = self.clock.now() + 30 * DAY
         return tuple(
             Person(
                 id=PersonId(name),
@@ -218,7 +239,6 @@ class InMemoryDeployment:
                 active=True,
                 roles=frozenset(roles),
                 keys=(signer(name).public_key, *([publisher(name).public_key] if "publisher" in roles else [])),
-                vetting=Vetting(tier=3, valid_until=until),
             )
             for name, (org, roles) in PEOPLE.items()
         )
@@ -226,13 +246,15 @@ class InMemoryDeployment:
     # --- preparing ----------------------------------------------------------------------------------------------------
 
     def adopt_first(self) -> None:
-        """Take roster, policy and reference values into force, and enrol one platform."""
+        """Take roster, policy and reference values into force, vet everybody, and enrol one platform."""
         for kind, payload_type, payload in (
             ("roster", ROSTER_TYPE, self.roster.to_bytes()),
             ("policy", POLICY_TYPE, self.policy.to_bytes()),
             ("reference-values", REFERENCE_VALUES_TYPE, self.reference_values().to_bytes()),
         ):
             self.adopt(kind, sign(payload_type, payload, signer("root-0"), signer("root-1")))
+        for name in PEOPLE:
+            self.vet(name)
         record = sign(PLATFORM_TYPE, attester().record().to_bytes(), self.keeper.vault.signer)
         facts: dict[str, Fact] = {
             "platform": attester().record().platform,
@@ -245,8 +267,17 @@ class InMemoryDeployment:
 
     def adopt(self, kind: str, envelope: Envelope) -> None:
         """Take a document into force."""
-        self._ask("adopt", kind=kind, envelope=envelope.to_json())
-        self.documents[kind] = envelope
+        answer = self._ask("adopt", kind=kind, envelope=envelope.to_json())
+        self.proposed[str(envelope.digest)] = envelope
+        if answer["effective"] is None:
+            self.documents[kind] = envelope
+
+    def vet(self, name: str, **members: object) -> None:
+        """Have a person's next vetting record recorded, signed by the root quorum."""
+        before = self.keeper.journal.ledger.vetting.get(PersonId(name))
+        serial, now = before.epoch + 1 if before else 1, self.clock.now()
+        record = vetting(self.genesis.digest, name, at=now, until=now + 30 * DAY, serial=serial, **members)
+        self._ask("state", kind="vetting", envelope=vetted(record).to_json())
 
     def change_roster(self, change: Callable[[Person], Person]) -> None:
         """Take the next roster into force, with every person changed as told."""
@@ -304,7 +335,7 @@ class InMemoryDeployment:
         """End the loop."""
         self.loop.close()
 
-    def _answer(  # noqa: PLR0911 - one return for each route
+    def _answer(  # noqa: C901, PLR0911, PLR0912 - one case and return for each route
         self, method: str, parts: list[str], body: dict[str, Json], query: dict[str, str | int]
     ) -> Json:
         match method, *parts:
@@ -315,16 +346,35 @@ class InMemoryDeployment:
             case "POST", "documents", kind:
                 envelope = _envelope(body["envelope"])
                 answer = self._ask("adopt", kind=kind, envelope=body["envelope"])
-                self.documents[kind] = envelope
+                self.proposed[str(envelope.digest)] = envelope
+                if answer["effective"] is None:
+                    self.documents[kind] = envelope
                 return answer
+            case "GET", "documents", _kind, digest if digest in self.proposed:
+                return {"envelope": self.proposed[digest].to_json()}
+            case "POST", "statements", kind:
+                return self._ask("state", kind=kind, envelope=body["envelope"])
+            case "GET", ("people" | "grants") as what:
+                return self._ask(what)
+            case "GET", "people", "fallen", digest:
+                return self._ask("fallen", digest=digest)
+            case "GET", "decisions":
+                return self._ask("decisions", **query)
+            case "GET", "releases", index, "explanation":
+                return self._decided(int(index))
             case "POST", "requests":
                 answer = self._ask("submit", request=body["request"])
                 self.requests[str(answer["request"])] = Stored(_envelope(body["request"]))
+                self._grant(self.requests[str(answer["request"])])
                 return answer
             case "GET", "requests":
                 return {"requests": [self._listed(digest) for digest in self.requests], "next": None}
             case _, "requests", digest, *rest:
                 return self._about(digest, rest[0] if rest else "", body)
+            case "GET", "notices":
+                if "after" in query:
+                    self.while_waiting()
+                return {"notices": [], "after": len(self.log.entries) - 1}
             case "POST", "manifests":
                 envelope = _envelope(body["manifest"])
                 answer = self._ask("register", manifest=body["manifest"], request=body["request"])
@@ -364,13 +414,22 @@ class InMemoryDeployment:
             "denials": len(stored.denials),
         }
 
-    def _about(self, digest: str, what: str, body: dict[str, Json]) -> Json:
+    def _decided(self, index: int) -> Json:
+        named = read_entry(self.log.entries[index]).facts.get("decision")
+        record = self._ask("decision", digest=str(named))["decision"]
+        decided = Decided.parse(from_base64(str(record)))
+        return {
+            "allowed": decided.allowed,
+            "checks": [check.to_json() for check in decided.checks],
+            "others": [{"reason": reason, "remedy": remedy} for reason, remedy in decided.others],
+            "record": record,
+        }
+
+    def _about(self, digest: str, what: str, body: dict[str, Json]) -> Json:  # noqa: PLR0911 - one return for each route
         stored = self.requests.get(digest)
         if stored is None:
             raise NotFoundError("no such request")
-        dossier = Dossier(
-            request=stored.envelope, approvals=tuple(stored.approvals), wrapped=self._wrapped(stored.envelope)
-        )
+        dossier = self._dossier(stored)
         match what:
             case "":
                 return {
@@ -381,6 +440,7 @@ class InMemoryDeployment:
             case "approvals":
                 answer = self._ask("approve", envelope=body["envelope"])
                 stored.approvals.append(_envelope(body["envelope"]))
+                self._grant(stored)
                 return answer
             case "denials":
                 answer = self._ask("deny", envelope=body["envelope"])
@@ -390,6 +450,10 @@ class InMemoryDeployment:
                 return self._ask("explain", dossier=dossier.to_json())
             case "control":
                 return self._ask("control", dossier=dossier.to_json())
+            case "export":
+                shown = dossier.to_json()
+                assert isinstance(shown, dict)
+                return self._ask("export", dossier={**shown, "recipient_key": body["recipient_key"]})
             case "seal":
                 recipient = {"recipient_key": body["recipient_key"]}
                 shown = dossier.to_json()
@@ -400,6 +464,15 @@ class InMemoryDeployment:
                 return {"delivery": answer["delivery"]}
             case _:
                 raise NotFoundError("there is nothing at this address")
+
+    def _dossier(self, stored: Stored) -> Dossier:
+        approvals = tuple(stored.approvals)
+        return Dossier(request=stored.envelope, approvals=approvals, wrapped=self._wrapped(stored.envelope))
+
+    def _grant(self, stored: Stored) -> None:
+        """Let the keeper issue the grant if the quorum agreed, as the broker does."""
+        with suppress(StrongroomError):
+            self._ask("grant", dossier=self._dossier(stored).to_json())
 
     def _wrapped(self, envelope: Envelope) -> WrappedDataKey | None:
         body = parse(envelope.payload)

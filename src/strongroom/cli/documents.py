@@ -7,10 +7,11 @@ from typing import Final
 
 import click
 
-from strongroom.access.engine import CedarEngine
 from strongroom.access.policy import Policy
+from strongroom.access.self_test import safe_engine
 from strongroom.attestation.reference_values import ReferenceValues
-from strongroom.cli.output import show
+from strongroom.cli import comparing
+from strongroom.cli.output import end, show
 from strongroom.cli.session import (
     as_wallet,
     json_option,
@@ -22,9 +23,10 @@ from strongroom.cli.session import (
     yes_option,
 )
 from strongroom.client.documents import Document, check_signable, parse_document, summary
-from strongroom.core.canonical import encode, parse
+from strongroom.core.canonical import Json, encode, parse
+from strongroom.core.clock import format_instant
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
-from strongroom.core.errors import UsageError
+from strongroom.core.errors import ExitCode, UnavailableError, UsageError
 from strongroom.release.documents import PAYLOAD_TYPES, DocumentKind
 
 MAX_FILE: Final = 2 * MAX_PAYLOAD
@@ -36,13 +38,26 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 @click.argument("kind", type=KINDS)
 @click.argument("file", type=_FILE)
 @as_wallet
+@click.option("--decisions", type=_FILE, help="Decisions that an auditor wrote to a file, to try a policy on.")
+@click.option("--against", type=_FILE, help="The policy in force, where the deployment is out of reach.")
 @passphrase_option
 @yes_option
 @json_option
-def sign(kind: str, file: Path, wallet: Path, passphrase_fd: int | None, *, yes: bool, as_json: bool) -> None:
+def sign(
+    kind: str,
+    file: Path,
+    wallet: Path,
+    decisions: Path | None,
+    against: Path | None,
+    passphrase_fd: int | None,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Add your root signature to a document. FILE is a draft, or carries other signatures already; it is rewritten.
 
-    KIND is roster, policy or reference-values. What you sign is shown before.
+    KIND is roster, policy or reference-values. What you sign is shown before; a policy also beside the one in force,
+    with what it would have done to recorded decisions.
     """
     wanted = DocumentKind(kind)
     holder = open_wallet(wallet, passphrase_fd)
@@ -53,6 +68,8 @@ def sign(kind: str, file: Path, wallet: Path, passphrase_fd: int | None, *, yes:
     check_signable(wanted, document, envelope, genesis, holder.identity.key, holder.seen())
     if not as_json or not yes:
         click.echo("\n".join(summary(wanted, document)), err=as_json)
+        if isinstance(document, Policy):
+            click.echo("\n".join(_beside(document, envelope, wallet, decisions, against)), err=as_json)
     if not yes:
         click.confirm(f"Sign this {wanted.value} as root holder `{holder.identity.person}`?", abort=True, err=True)
     envelope = envelope.signed_by(holder.signer())
@@ -81,10 +98,24 @@ def adopt(kind: str, file: Path, wallet: Path, *, as_json: bool) -> None:
     envelope = read_envelope(file, wanted)
     document = parse_document(wanted, envelope.payload)
     with session(wallet) as person:
-        index = person.adopt(wanted, envelope)
-    data = {"kind": wanted.value, "epoch": document.epoch, "digest": str(envelope.digest), "log_index": index}
-    text = f"the {wanted.value} of epoch {document.epoch} is in force"
-    show(dict(data), f"{text} already" if index is None else f"{text}: log entry {index}", as_json=as_json)
+        adopted = person.adopt(wanted, envelope)
+    data: Json = {
+        "kind": wanted.value,
+        "epoch": document.epoch,
+        "digest": str(envelope.digest),
+        "log_index": adopted.index,
+        "effective": None if adopted.effective is None else format_instant(adopted.effective),
+    }
+    where = "already" if adopted.index is None else f"log entry {adopted.index}"
+    if adopted.effective is not None:
+        text = (
+            f"the {wanted.value} of epoch {document.epoch} waits until {format_instant(adopted.effective)}: {where}",
+            f"any approver may stop it: strongroom people object {envelope.digest}",
+            f"then: strongroom adopt {wanted.value} {file}",
+        )
+        show(data, text, as_json=as_json)
+        end(ExitCode.PENDING)
+    show(data, f"the {wanted.value} of epoch {document.epoch} is in force: {where}", as_json=as_json)
 
 
 def read_envelope(file: Path, kind: DocumentKind) -> Envelope:
@@ -102,9 +133,30 @@ def read_envelope(file: Path, kind: DocumentKind) -> Envelope:
     return envelope
 
 
+def _beside(
+    draft: Policy, envelope: Envelope, wallet: Path, decisions: Path | None, against: Path | None
+) -> tuple[str, ...]:
+    if draft.predecessor is None:
+        return ("the first policy: there is none to compare it with",)
+    if against is not None:
+        return tuple(comparing.lines(comparing.compare_offline(draft, against)))
+    try:
+        with session(wallet) as person:
+            trust = person.refresh()
+            # What is in force may be newer than what this wallet saw when the draft was checked first.
+            key = person.wallet.identity.key
+            check_signable(DocumentKind.POLICY, draft, envelope, trust.genesis, key, trust.seen)
+            return tuple(comparing.lines(comparing.compare(person, trust, draft, decisions, comparing.LAST)))
+    except UnavailableError as error:
+        raise UnavailableError(
+            f"the policy in force isn't to be had: {error.message}",
+            remedy="name a copy of it: --against (strongroom policy show --json, where the deployment can be reached)",
+        ) from None
+
+
 def _check_content(document: Document) -> None:
     # The keeper would refuse it only after everybody signed.
     if isinstance(document, Policy):
-        CedarEngine(document)
+        safe_engine(document)
     elif isinstance(document, ReferenceValues) and not document.images:
         click.echo("note: these reference values list no image; no enclave will be served", err=True)

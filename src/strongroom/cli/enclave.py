@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.tpm.credential import Credential
+from strongroom.cli.grant import revoke_platforms
 from strongroom.cli.session import as_wallet, json_option, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
@@ -25,6 +26,7 @@ from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.image import reference_entry
 from strongroom.enclave.launch.relay import Challenged, Opened
 from strongroom.enclave.launch.wiring import Launch, measure_image, python_image, run, tpm_transport
+from strongroom.release.lease import LeaseAsk
 from strongroom.sealing.adapters.directory import read_envelope
 from strongroom.sealing.manifest import read_manifest
 
@@ -112,7 +114,8 @@ def run_command(
 
     The command sees the opened model at STRONGROOM_MODEL, has no network and writes to memory only. Its output comes
     out here; what Strongroom says goes to standard error. The exit code is the command's own, or Strongroom's when the
-    release is refused.
+    release is refused. The release is a lease: when it stops to hold, or no renewal comes in time, the command is ended
+    and the exit code is 3.
     """
     folder = WalletFolder(wallet, no_passphrase)
     genesis = folder.genesis()
@@ -164,6 +167,14 @@ class _Broker:
                 raise PendingError(error.message, remedy=error.remedy, reason=error.reason) from None
             raise
 
+    def renew(self, request: Digest, ask: LeaseAsk) -> Envelope:
+        """Have the release judged again."""
+        return self._api.renew_lease(request, ask)
+
+    def lease_end(self, request: Digest, use: int, *, wait: int) -> str:
+        """Wait for the lease's end."""
+        return self._api.lease_end(request, use, wait=wait)
+
 
 def _tell(facts: Opened, *, as_json: bool) -> None:
     if as_json:
@@ -191,3 +202,6 @@ def _certificate(path: Path) -> bytes:
     except ValueError:
         raise UsageError(f"`{path}` isn't a certificate") from None
     return loaded.public_bytes(Encoding.DER)
+
+
+enclave.add_command(revoke_platforms)

@@ -1,4 +1,4 @@
-"""``strongroom people``: keys, wallets, certificates, and drafts of the roster."""
+"""``strongroom people``: wallets, certificates, who is who today, and drafts of the roster."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ from pathlib import Path
 from typing import Final
 
 import click
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificates
 
 from strongroom.broker.adapters.dev_ca import DevCa
+from strongroom.cli.later import DIRECTORY
 from strongroom.cli.output import show, table
 from strongroom.cli.passphrase import new_passphrase
 from strongroom.cli.public_keys import public_keys
+from strongroom.cli.review import review
 from strongroom.cli.session import as_wallet, json_option, open_wallet, read_file, session, write_file
+from strongroom.cli.statements import erase, hand_in, object_to, sign_statement, vet
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.documents import person_line, summary
+from strongroom.client.state import PersonStanding
 from strongroom.client.wallet import MAX_WALLET_FILE
 from strongroom.core.canonical import Json, encode, parse
-from strongroom.core.clock import SystemClock, parse_instant
+from strongroom.core.clock import Instant, SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
 from strongroom.core.errors import ConflictError, MalformedError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId, person_id
-from strongroom.core.signature import PublicKey, SignatureAlgorithm
-from strongroom.personnel.roster import MAX_TIER, Person, Roster, Vetting
+from strongroom.core.signature import SIGNING_ALGORITHMS, PublicKey, SignatureAlgorithm
+from strongroom.personnel.authenticators import Authenticator
+from strongroom.personnel.roster import Person, PersonKind, Roster
 from strongroom.release.documents import DocumentKind
 
 DAY: Final = 86400
 _PATH: Final = click.Path(path_type=Path)
 _DRAFT: Final = click.Path(path_type=Path, dir_okay=False)
-_tier = click.option("--tier", type=click.IntRange(0, MAX_TIER), help="Vetting tier, 0 to 5.")
-_until = click.option("--vetted-until", metavar="INSTANT", help="When the vetting lapses, e.g. 2027-01-01T00:00:00Z.")
 _roles = click.option("--role", "roles", multiple=True, help="A role; give it again for more.")
 _publishing = click.option(
     "--publishing-key", "publishing", multiple=True, help="For who publishes: the hybrid key, or a file with it."
@@ -63,15 +68,16 @@ def keygen(out: Path, name: str, passphrase_fd: int | None, *, protect: bool, as
             made = WalletFolder.create(out, person, os.urandom, passphrase=passphrase)
     else:
         made = WalletFolder.create(out, person, os.urandom, passphrase=None)
+    publishing = made.require_publishing_key()
     data: Json = {
         "person": person,
         "key": str(made.key),
         "key_id": made.key.key_id,
-        "publishing_key": str(made.publishing_key),
-        "publishing_key_id": made.publishing_key.key_id,
+        "publishing_key": str(publishing),
+        "publishing_key_id": publishing.key_id,
         "wallet": str(out),
     }
-    show(data, (str(made.key), str(made.publishing_key)), as_json=as_json)
+    show(data, (str(made.key), str(publishing)), as_json=as_json)
 
 
 @people.command("certify")
@@ -137,20 +143,33 @@ def pin(
 @as_wallet
 @json_option
 def ls(wallet: Path, *, as_json: bool) -> None:
-    """List the people in force: roles, vetting, and how many days it still holds."""
+    """List the people in force: unit, standing, vetting and how many days it still holds, and the caps on access."""
     with session(wallet) as person:
-        roster, _policy = person.refresh().require_documents()
+        person.refresh()
+        known, caps = person.api.people()
         now = person.clock.now()
-    rows, data = [], []
-    for listed in roster.people:
-        left = (listed.vetting.valid_until - now) // DAY
-        standing = "left" if not listed.active else "ok" if listed.vetting.current(now) else "vetting lapsed"
-        rows.append(
-            (listed.id, listed.org, standing, str(listed.vetting.tier), str(left), ", ".join(sorted(listed.roles)))
-        )
-        data.append({"person": listed.to_json(), "standing": standing, "days_left": left})
+    rows: list[tuple[str, ...]] = []
+    data: list[Json] = []
+    for one in known:
+        left = None if one.vetted_until is None else (one.vetted_until - now) // DAY
+        standing = _standing(one, now)
+        days = "-" if left is None else str(left)
+        rows.append((one.person, one.unit, standing, str(one.tier), days, ", ".join(one.roles)))
+        data.append({"person": one.person, "unit": one.unit, "standing": standing, "tier": one.tier, "days_left": left})
+    held: list[Json] = [{"access": cap.access, "people": cap.people, "cap": cap.cap} for cap in caps]
     text = table(rows, ("PERSON", "UNIT", "STANDING", "TIER", "DAYS", "ROLES"))
-    show({"epoch": roster.epoch, "people": list[Json](data)}, text, as_json=as_json)
+    said = ", ".join(f"{cap.people} of {cap.cap} {cap.access}" for cap in caps)
+    show({"people": data, "caps": held}, (text, f"\naccess held: {said}"), as_json=as_json)
+
+
+def _standing(one: PersonStanding, now: Instant) -> str:
+    if one.suspended:
+        return "suspended"
+    if one.vetted_until is None:
+        return "not vetted" if one.active else "left"
+    if not one.active:
+        return "left"
+    return "ok" if one.cleared(now) else "vetting lapsed"
 
 
 @people.group("roster")
@@ -182,13 +201,12 @@ def roster_new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> N
 
 @roster_group.command("add")
 @click.argument("file", type=_DRAFT)
-@click.option("--id", "name", required=True, help="The person's id.")
+@click.option("--id", "name", required=True, help="The person's id: a pseudonym, for it stays in the log for good.")
+@click.option("--agent-of", "sponsor", help="It's an AI agent, on this person's account.")
 @click.option("--key", "keys", multiple=True, required=True, help="Public signing key, or a file with it.")
 @_publishing
 @_org
 @_roles
-@_tier
-@_until
 @json_option
 def roster_add(
     file: Path,
@@ -197,24 +215,24 @@ def roster_add(
     publishing: tuple[str, ...],
     org: str | None,
     roles: tuple[str, ...],
-    tier: int | None,
-    vetted_until: str | None,
+    sponsor: str | None,
     *,
     as_json: bool,
 ) -> None:
-    """Add a person to the draft."""
-    if org is None or tier is None or vetted_until is None:
-        raise UsageError("a new person needs --org, --tier and --vetted-until")
+    """Add a person, or an AI agent, to the draft. Nobody is cleared by it: see `people vet`."""
+    if org is None:
+        raise UsageError("a new person needs --org")
     draft, person = _load(file), person_id(name)
     if any(listed.id == person for listed in draft.people):
         raise ConflictError(f"the draft lists `{person}` already", remedy="change them: people roster set")
     added = Person(
         id=person,
+        kind=PersonKind.HUMAN if sponsor is None else PersonKind.AGENT,
+        sponsor=None if sponsor is None else person_id(sponsor),
         org=org,
         active=True,
         roles=frozenset(roles),
         keys=_keys((), keys, publishing),
-        vetting=Vetting(tier=tier, valid_until=parse_instant(vetted_until)),
     )
     _save(file, replace(draft, people=(*draft.people, added)), as_json=as_json)
 
@@ -227,8 +245,6 @@ def roster_add(
 @_publishing
 @_org
 @_roles
-@_tier
-@_until
 @json_option
 def roster_set(
     file: Path,
@@ -237,8 +253,6 @@ def roster_set(
     publishing: tuple[str, ...],
     org: str | None,
     roles: tuple[str, ...],
-    tier: int | None,
-    vetted_until: str | None,
     *,
     active: bool | None,
     as_json: bool,
@@ -252,13 +266,34 @@ def roster_set(
         active=before.active if active is None else active,
         roles=frozenset(roles) if roles else before.roles,
         keys=_keys(before.keys, keys, publishing),
-        vetting=Vetting(
-            tier=before.vetting.tier if tier is None else tier,
-            valid_until=before.vetting.valid_until if vetted_until is None else parse_instant(vetted_until),
-        ),
     )
     rest = tuple(changed if listed.id == wanted else listed for listed in draft.people)
     _save(file, replace(draft, people=rest), as_json=as_json, shown=wanted)
+
+
+@roster_group.command("authenticator")
+@click.argument("file", type=_DRAFT)
+@click.option("--add", "aaguid", required=True, help="The AAGUID of a model of security key: 32 hex digits.")
+@click.option("--name", required=True, help="What people call it.")
+@click.option("--root", "roots", type=_DRAFT, multiple=True, required=True, help="Its maker's root certificate, PEM.")
+@json_option
+def roster_authenticator(file: Path, aaguid: str, name: str, roots: tuple[Path, ...], *, as_json: bool) -> None:
+    """Allow a model of security key to be enrolled, under its maker's attestation roots."""
+    draft = _load(file)
+    certificates = tuple(_certificate(root) for root in roots)
+    added = Authenticator(aaguid=aaguid.replace("-", "").lower(), name=name, roots=certificates)
+    kept = tuple(one for one in draft.authenticators if one.aaguid != added.aaguid)
+    _save(file, replace(draft, authenticators=(*kept, added)), as_json=as_json)
+
+
+def _certificate(file: Path) -> bytes:
+    try:
+        found = load_pem_x509_certificates(read_file(file, most=MAX_WALLET_FILE))
+    except ValueError:
+        found = []
+    if len(found) != 1:
+        raise UsageError(f"`{file.name}` must hold one certificate (PEM)")
+    return found[0].public_bytes(Encoding.DER)
 
 
 @roster_group.command("show")
@@ -271,7 +306,7 @@ def roster_show(file: Path, *, as_json: bool) -> None:
 
 
 def _keys(before: tuple[PublicKey, ...], keys: Sequence[str], publishing: Sequence[str]) -> tuple[PublicKey, ...]:
-    signing = public_keys(keys, SignatureAlgorithm.ED25519)
+    signing = public_keys(keys, *SIGNING_ALGORITHMS)
     hybrid = public_keys(publishing, SignatureAlgorithm.ED25519_ML_DSA_65)
     # Both keys of a wallet follow from one seed: who replaces the signing key, because it was lost or stolen, must not
     # leave the publishing key of the same seed in force.
@@ -299,3 +334,13 @@ def _save(file: Path, draft: Roster, *, as_json: bool, shown: PersonId | None = 
     listed = [person_line(person) for person in checked.people if shown in {None, person.id}]
     data: Json = {"file": str(file), "epoch": checked.epoch, "digest": str(Digest.of(checked.to_bytes()))}
     show(data, (f"{file}: epoch {checked.epoch}, {len(checked.people)} people", *listed), as_json=as_json)
+
+
+people.add_command(vet)
+people.add_command(erase)
+people.add_command(sign_statement, "sign")
+people.add_command(hand_in, "hand-in")
+people.add_command(review)
+people.add_command(object_to)
+for verb in DIRECTORY:
+    people.add_command(verb)

@@ -1,34 +1,46 @@
-"""``strongroom policy``: drafts of the release policy, for the root quorum to sign."""
+"""``strongroom policy``: drafts of the release policy: written, tested, explained and compared before anybody signs."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import click
 
+from strongroom.access.cases import CaseResult, read_cases, run_case
 from strongroom.access.engine import CedarEngine
 from strongroom.access.policy import ModelTerms, Policy
+from strongroom.access.request import Action
+from strongroom.access.self_test import Vector, failures, safe_engine, vectors
 from strongroom.attestation.isolation import IsolationClass
-from strongroom.cli.output import show
+from strongroom.cli import comparing
+from strongroom.cli.output import end, show, table
 from strongroom.cli.session import as_wallet, json_option, open_wallet, read_file, session, write_file
+from strongroom.client.decisions import MOST, to_file
 from strongroom.client.default_policy import default_policy
 from strongroom.client.documents import summary
+from strongroom.client.policy_words import explained
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
-from strongroom.core.errors import ConflictError, MalformedError, UsageError
+from strongroom.core.errors import ConflictError, ExitCode, MalformedError, UsageError
 from strongroom.core.ids import model_id
 from strongroom.framework.levels import SecurityLevel
-from strongroom.release.documents import DocumentKind
+from strongroom.release.documents import DocumentKind, isolation_rank
 
 _DRAFT: Final = click.Path(path_type=Path, dir_okay=False)
+_LEVEL: Final = click.Choice([level.value for level in SecurityLevel])
+_COUNT: Final = click.IntRange(1, MOST)
 
 
 @click.group("policy")
 def policy() -> None:
-    """Draft and read the release policy; the root quorum signs it."""
+    """Draft, test, explain and compare the release policy; the root quorum signs it."""
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 @policy.command("new")
@@ -55,15 +67,27 @@ def new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> None:
 @click.argument("file", type=_DRAFT)
 @click.option("--add", "name", help="The model that is added or changed.")
 @click.option("--remove", "removed", help="The model that is taken out; nothing of it is released then.")
-@click.option("--level", type=click.Choice([level.value for level in SecurityLevel]), help="Its security level.")
+@click.option("--level", type=_LEVEL, help="Its security level.")
 @click.option(
     "--least-isolation",
     type=click.Choice([one.value for one in IsolationClass]),
     help="The weakest isolation that may hold it.",
 )
+@click.option("--owner", default="", help="The organisation unit that owns it.")
+@click.option("--collection", default="", help="A set of models that Cedar policies can speak of.")
+@click.option("--export", "exported", is_flag=True, help="Its data key may be handed to a person, by the export rule.")
 @json_option
 def model(
-    file: Path, name: str | None, removed: str | None, level: str | None, least_isolation: str | None, *, as_json: bool
+    file: Path,
+    name: str | None,
+    removed: str | None,
+    level: str | None,
+    least_isolation: str | None,
+    owner: str,
+    collection: str,
+    *,
+    exported: bool,
+    as_json: bool,
 ) -> None:
     """Say what a model demands."""
     draft = _load(file)
@@ -76,8 +100,18 @@ def model(
         return
     if level is None or least_isolation is None:
         raise UsageError("a model needs --level and --least-isolation")
-    terms = ModelTerms(model=gone, level=SecurityLevel(level), least_isolation=least_isolation)
+    terms = ModelTerms(
+        model=gone,
+        level=SecurityLevel(level),
+        least_isolation=least_isolation,
+        owner=owner,
+        collection=collection,
+        export=exported,
+    )
     _save(file, replace(draft, models=(*kept, terms)), as_json=as_json)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 @policy.command("show")
@@ -86,12 +120,143 @@ def model(
 @json_option
 def show_policy(file: Path | None, wallet: Path, *, as_json: bool) -> None:
     """Show a draft or a signed policy, or without FILE the one in force."""
-    if file is not None:
-        shown = _load(file, signed=True)
-    else:
-        with session(wallet) as person:
-            _roster, shown = person.refresh().require_documents()
+    shown = _named(file, wallet)
     show(parse(shown.to_bytes()), summary(DocumentKind.POLICY, shown), as_json=as_json)
+
+
+@policy.command("explain")
+@click.argument("file", type=_DRAFT, required=False)
+@click.option("--action", type=click.Choice([action.value for action in Action]), help="Only this action.")
+@click.option("--level", type=_LEVEL, help="Only this level.")
+@as_wallet
+@json_option
+def explain(file: Path | None, action: str | None, level: str | None, wallet: Path, *, as_json: bool) -> None:
+    """Say in words who may do what: by FILE, or without it by the policy in force."""
+    shown = _named(file, wallet)
+    engine = CedarEngine(shown)
+    actions = [Action(action)] if action else list(Action)
+    levels = [SecurityLevel(level)] if level else list(SecurityLevel)
+    told = {(one, at): explained(shown, engine, one, at) for one in actions for at in levels}
+    data: list[Json] = [{"action": one.value, "level": at.value, "text": [*text]} for (one, at), text in told.items()]
+    show({"epoch": shown.epoch, "explained": data}, [line for text in told.values() for line in text], as_json=as_json)
+
+
+# --- trying -----------------------------------------------------------------------------------------------------------
+
+
+@policy.command("test")
+@click.argument("file", type=_DRAFT)
+@click.option("--cases", type=_DRAFT, help="Your own cases, in JSON.")
+@json_option
+def test(file: Path, cases: Path | None, *, as_json: bool) -> None:
+    """Check FILE against what every policy must allow and deny, and against your own cases.
+
+    Ends with code 3 when something came out otherwise than it must.
+    """
+    draft = _load(file, signed=True)
+    engine = CedarEngine(draft)
+    asked = len(tuple(vectors(draft)))
+    failed = tuple(failures(draft, engine))
+    read = () if cases is None else read_cases(parse(read_file(cases, most=MAX_PAYLOAD), max_bytes=MAX_PAYLOAD))
+    results = tuple(run_case(case, draft, engine) for case in read)
+    bad = [result for result in results if not result.passed]
+    data: Json = {
+        "vectors": asked,
+        "failed": [{"name": one.name, "must": "allow" if one.allow else "deny"} for one in failed],
+        "cases": [_case_json(result) for result in results],
+        "ok": not failed and not bad,
+    }
+    text = [
+        f"{asked - len(failed)} of {asked} vectors that every policy must pass",
+        *(_vector_text(one) for one in failed),
+        *_cases_text(results),
+    ]
+    show(data, text, as_json=as_json)
+    if failed or bad:
+        end(ExitCode.DENIED)
+
+
+@policy.command("diff")
+@click.argument("file", type=_DRAFT)
+@click.option("--decisions", type=_DRAFT, help="Decisions that an auditor wrote to a file, where you may see none.")
+@click.option("--last", type=_COUNT, default=comparing.LAST, show_default=True, help="How many decisions to try.")
+@click.option("--fail-on-looser", is_flag=True, help="End with code 3 unless nothing can be looser.")
+@as_wallet
+@json_option
+def diff(file: Path, decisions: Path | None, last: int, wallet: Path, *, fail_on_looser: bool, as_json: bool) -> None:
+    """Compare FILE with the policy in force, and say what it would have done to the last recorded decisions.
+
+    Decisions are made again on the facts of their day, and only those count whose digest the log holds.
+    """
+    draft = _load(file, signed=True)
+    with session(wallet) as person:
+        compared = comparing.compare(person, person.refresh(), draft, decisions, last)
+    show(comparing.to_json(compared), comparing.lines(compared), as_json=as_json)
+    if fail_on_looser and compared.looser:
+        end(ExitCode.DENIED)
+
+
+@policy.command("decisions")
+@click.option("--out", "file", type=_DRAFT, required=True, help="The file to write; others can't read it.")
+@click.option("--last", type=_COUNT, default=comparing.LAST, show_default=True, help="How many.")
+@as_wallet
+@json_option
+def decisions(file: Path, last: int, wallet: Path, *, as_json: bool) -> None:
+    """Write the last recorded decisions to a file, for a root holder to try a draft on. For auditors.
+
+    They say how people are vetted: hand the file to root holders alone. It can't be altered unseen.
+    """
+    with session(wallet) as person:
+        records = person.api.decisions(last)
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConflictError(f"`{file}` is there already", remedy="choose another name") from None
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(to_file(records))
+    show({"file": str(file), "decisions": len(records)}, f"{file}: {len(records)} decisions", as_json=as_json)
+
+
+def _vector_text(one: Vector) -> str:
+    return f"  FAIL  must {'be possible, and is not' if one.allow else 'be denied, and is allowed'}: {one.name}"
+
+
+def _cases_text(results: tuple[CaseResult, ...]) -> tuple[str, ...]:
+    if not results:
+        return ()
+    rows = [
+        (
+            "pass" if result.passed else "FAIL",
+            result.case.name,
+            f"{result.case.expect.value} {result.case.reason}".strip(),
+            " ".join(("allow" if result.allowed else "deny", ", ".join(result.reasons))).strip(),
+        )
+        for result in results
+    ]
+    good = sum(result.passed for result in results)
+    return (f"{good} of {len(results)} cases", table(rows, ("", "CASE", "EXPECTED", "CAME OUT")))
+
+
+def _case_json(result: CaseResult) -> Json:
+    return {
+        "name": result.case.name,
+        "passed": result.passed,
+        "expected": result.case.expect.value,
+        "expected_reason": result.case.reason or None,
+        "allowed": result.allowed,
+        "reasons": [*result.reasons],
+    }
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _named(file: Path | None, wallet: Path) -> Policy:
+    if file is not None:
+        return _load(file, signed=True)
+    with session(wallet) as person:
+        _roster, in_force = person.refresh().require_documents()
+    return in_force
 
 
 def _load(file: Path, *, signed: bool = False) -> Policy:
@@ -103,13 +268,19 @@ def _load(file: Path, *, signed: bool = False) -> Policy:
                 f"`{file.name}` is signed already; a change would make the signatures worthless",
                 remedy="begin the next one: strongroom policy new --next",
             )
-        return Policy.parse(Envelope.parse(data).payload)
-    return Policy.parse(encode(value))
+        return _checked(Policy.parse(Envelope.parse(data).payload))
+    return _checked(Policy.parse(encode(value)))
+
+
+def _checked(read: Policy) -> Policy:
+    for terms in read.models:
+        isolation_rank(terms.least_isolation)
+    return read
 
 
 def _save(file: Path, draft: Policy, *, as_json: bool) -> None:
     checked = Policy.parse(draft.to_bytes())
-    CedarEngine(checked)
+    safe_engine(checked)
     write_file(file, checked.to_bytes())
     data: Json = {"file": str(file), "epoch": checked.epoch, "digest": str(Digest.of(checked.to_bytes()))}
     text = f"{file}: epoch {checked.epoch}, {len(checked.rules)} rules, {len(checked.models)} models"

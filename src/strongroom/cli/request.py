@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, Action
 from strongroom.cli.asking import asking, why_options
 from strongroom.cli.output import show, table
+from strongroom.cli.review import review_break_glass
+from strongroom.cli.sealed import read_recipient
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
+from strongroom.client.api import NOTICE_SECONDS, NoticeTold
 from strongroom.client.render import as_text, printable, render
-from strongroom.client.requests import ask_to_open, voices
+from strongroom.client.requests import ask_to_export, ask_to_open, voices
 from strongroom.client.service import Review
 from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import format_instant
+from strongroom.core.digest import Digest
+from strongroom.core.errors import UsageError
 from strongroom.core.ids import image_id, model_id
 
 
@@ -25,9 +31,22 @@ def request() -> None:
 
 @request.command("create")
 @click.option("--model", required=True, help="The model.")
-@click.option("--image", required=True, help="The enclave image that may open it, as the reference values name it.")
-@click.option("--platform", "platforms", multiple=True, help="An enrolled platform, or how its id begins; may repeat.")
-@click.option("--window", help="For how long, e.g. 8h; as long as the rule allows, up to a day, if left out.")
+@click.option(
+    "--action",
+    type=click.Choice([Action.OPEN_IN_ENCLAVE.value, Action.BREAK_GLASS.value, Action.EXPORT_PLAINTEXT.value]),
+    default=Action.OPEN_IN_ENCLAVE.value,
+    show_default=True,
+    help="What for: in an emergency, or for a copy in clear.",
+)
+@click.option("--image", help="The enclave image that may open it, as the reference values name it.")
+@click.option("--on", "platforms", multiple=True, help="An enrolled platform, or how its id begins; may repeat.")
+@click.option(
+    "--to",
+    "recipient",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With export-plaintext: the public key of the identity that gets the data key.",
+)
+@click.option("--for", "window", help="For how long, e.g. 4h; as long as the rule allows, up to a day, if left out.")
 @click.option("--uses", type=click.IntRange(min=1), default=1, show_default=True, help="How often it may be opened.")
 @why_options(None)
 @as_wallet
@@ -36,8 +55,10 @@ def request() -> None:
 def create(
     *,
     model: str,
-    image: str,
+    action: str,
+    image: str | None,
     platforms: tuple[str, ...],
+    recipient: Path | None,
     window: str | None,
     uses: int,
     purpose: str,
@@ -47,20 +68,29 @@ def create(
     passphrase_fd: int | None,
     as_json: bool,
 ) -> None:
-    """Ask for a model's current version to be opened in an enclave, and have the request recorded."""
+    """Ask for access to a model's current version, and have the request recorded."""
+    exports = Action(action) is Action.EXPORT_PLAINTEXT
+    if exports is not (recipient is not None) or exports is not (image is None) or (exports and platforms):
+        raise UsageError("an enclave needs --image, and perhaps --on; export-plaintext needs --to alone")
     with session(wallet, passphrase_fd) as person:
         trust = person.refresh()
-        made = ask_to_open(
-            trust,
-            asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
-            model=model_id(model),
-            image=image_id(image),
-            platforms=person.platform(platforms),
-            uses=uses,
-        )
+        why = asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window)
+        if recipient is not None:
+            named = Digest.of(read_recipient(recipient))
+            made = ask_to_export(trust, why, model=model_id(model), recipient=named)
+        else:
+            made = ask_to_open(
+                trust,
+                why,
+                model=model_id(model),
+                image=image_id(image or ""),
+                platforms=person.platform(platforms),
+                uses=uses,
+                action=Action(action),
+            )
         needed = person.approvals_needed(made, trust)
         envelope, recorded = person.submit(made, trust)
-        lines = render(envelope.payload, trust, now=person.clock.now())
+        lines = render(envelope.payload, trust, person.standings(), now=person.clock.now())
     data: Json = {"request": str(envelope.digest), "log_index": recorded.index, "approvals_needed": needed}
     text = (as_text(lines), f"\nrecorded: log entry {recorded.index}; {needed} people must approve it")
     show(data, text, as_json=as_json)
@@ -113,6 +143,44 @@ def show_request(digest: str, wallet: Path, *, as_json: bool) -> None:
     show(review_json(review), (as_text(review.lines), *_said(review)), as_json=as_json)
 
 
+@request.command("watch")
+@click.option("--after", type=click.IntRange(min=0), help="Begin behind this log entry; at the log's end if left out.")
+@as_wallet
+@json_option
+def watch(wallet: Path, *, after: int | None, as_json: bool) -> None:
+    """Print what is recorded of requests, grants, models and people, a line each, until interrupted.
+
+    A line is a reason to look, not something to decide by: `approve` shows the signed bytes. With --json, JSON lines.
+    """
+    with session(wallet) as person:
+        place = person.api.notices().after if after is None else after
+        while True:
+            page = person.api.notices(place, wait=NOTICE_SECONDS)
+            for notice in page.notices:
+                click.echo(json.dumps(notice_json(notice)) if as_json else notice_line(notice))
+            place = page.after
+
+
+def notice_line(notice: NoticeTold) -> str:
+    """Return a notice as one line for a terminal."""
+    loud = "PAGE  " if notice.priority == "page" else ""
+    return f"{format_instant(notice.at)}  {loud}{printable(notice.text)}"
+
+
+def notice_json(notice: NoticeTold) -> dict[str, Json]:
+    """Return a notice as JSON."""
+    return {
+        "kind": notice.kind,
+        "index": notice.index,
+        "at": format_instant(notice.at),
+        "priority": notice.priority,
+        "request": None if notice.request is None else str(notice.request),
+        "action": notice.action or None,
+        "model": notice.model or None,
+        "requester": notice.requester or None,
+    }
+
+
 def review_json(review: Review) -> dict[str, Json]:
     """Return a reviewed request as JSON: its own members, and who spoke about it."""
     approved, bad_approvals = voices(review.file, APPROVAL_TYPE, review.trust)
@@ -133,3 +201,6 @@ def _said(review: Review) -> list[str]:
     if bad_approvals + bad_denials:
         lines.append(f"{bad_approvals + bad_denials} stored signatures don't verify against the roster in force")
     return lines
+
+
+request.add_command(review_break_glass)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import sleep
 from typing import Final
 
 import click
@@ -89,7 +88,7 @@ def seal(
             model=name,
             place=str(place),
             asking=asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
-            waiting=Waiting(sleep=sleep, submitted=_submitted, missing=_missing) if wait else None,
+            waiting=Waiting(submitted=_submitted, missing=_missing) if wait else None,
         )
     data: Json = {
         "model": made.model,

@@ -44,7 +44,7 @@ def json_option(function: F) -> F:
 def passphrase_option(function: F) -> F:
     """Add ``--passphrase-fd``; passed as ``passphrase_fd``."""
     return click.option(
-        "--passphrase-fd", type=int, help="Read the wallet's passphrase from this open descriptor instead of asking."
+        "--passphrase-fd", type=int, help="Read the wallet's passphrase, or PIN, from this descriptor, don't ask."
     )(function)
 
 
@@ -62,12 +62,13 @@ def no_passphrase() -> SecretBytes:
 
 
 def ask_passphrase(descriptor: int | None) -> Callable[[], SecretBytes]:
-    """Return how the wallet's passphrase is had, when it is needed: from a descriptor, or from a prompt."""
+    """Return how the wallet's passphrase, or its security key's PIN, is had when needed: a descriptor, or a prompt."""
 
     def ask() -> SecretBytes:
         if descriptor is not None:
             return read_passphrase(descriptor)
-        return SecretBytes(bytearray(click.prompt("Wallet passphrase", hide_input=True, err=True).encode()))
+        text = click.prompt("Wallet passphrase, or security key PIN", hide_input=True, err=True)
+        return SecretBytes(bytearray(text.encode()))
 
     return ask
 

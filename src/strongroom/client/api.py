@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from strongroom.client.state import State, checkpoint_text
+from strongroom.client.state import CapUse, PersonStanding, State, checkpoint_text
 from strongroom.core.canonical import Json, encode
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
@@ -14,12 +14,19 @@ from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope
 from strongroom.core.fields import Fields, reading
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import ModelId, PlatformId, platform_id
+from strongroom.core.ids import ModelId, PersonId, PlatformId, model_id, person_id, platform_id
+from strongroom.release.decided import MAX_DECIDED, MAX_REFUSALS
 from strongroom.release.documents import DocumentKind
+from strongroom.release.lease import LeaseAsk
+from strongroom.release.statements import StatementKind
 
 PAGE: Final = 200
 MAX_PAGES: Final = 50
 MAX_PROOF: Final = 64
+MAX_PEOPLE: Final = 2000
+MAX_GRANTS: Final = 1000
+NOTICE_SECONDS: Final = 25
+"""The longest that a call may wait for notices."""
 
 
 class Transport(Protocol):
@@ -39,6 +46,44 @@ class Recorded:
 
     index: int
     checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """What became of a document: recorded where (None if before), and until when it waits (None if in force)."""
+
+    index: int | None
+    effective: Instant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantShown:
+    """A grant, as the keeper says."""
+
+    grant: Digest
+    requester: PersonId
+    model: ModelId
+    access: str
+    issued: Instant
+    expires: Instant
+    uses: int
+    last_used: Instant | None
+    live: bool
+
+    @classmethod
+    def read(cls, fields: Fields) -> GrantShown:
+        """Read the JSON form."""
+        return cls(
+            grant=fields.digest("grant"),
+            requester=fields.parsed("requester", person_id),
+            model=fields.parsed("model", model_id),
+            access=fields.text("access", max_length=16),
+            issued=fields.instant("issued"),
+            expires=fields.instant("expires"),
+            uses=fields.integer("uses"),
+            last_used=fields.instant("last_used") if fields.optional("last_used") else None,
+            live=fields.boolean("live"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +122,19 @@ class CheckShown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantTold:
+    """A grant as the keeper says it through a server that isn't believed: good to know, never to sign by."""
+
+    issued: Instant
+    approvers: tuple[str, ...]
+    access: str
+    expires: Instant
+    uses: int
+    used: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """How the keeper judges a request now."""
 
@@ -84,6 +142,7 @@ class Explanation:
     checks: tuple[CheckShown, ...]
     others: tuple[tuple[str, str], ...]
     """Further reasons of a refusal: code, and what would pass."""
+    grant: GrantTold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +165,30 @@ class EnrolmentTold:
     isolation: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeTold:
+    """That an entry is in the log, as the server tells it: a reason to look, never something to sign by."""
+
+    kind: str
+    index: int
+    at: Instant
+    priority: str
+    request: Digest | None
+    action: str
+    model: str
+    requester: str
+    """These three are empty where there is no request."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticePage:
+    """Notices in the order of the log, and the place to ask from next."""
+
+    notices: tuple[NoticeTold, ...]
+    after: int
+
+
 class BrokerApi:
     """Every route, one method each. All raise what the transport raises, and MalformedError for another form."""
 
@@ -120,10 +203,52 @@ class BrokerApi:
         """Return the genesis that the server shows; compare its digest with one from elsewhere."""
         return Genesis.parse(encode(self._get("/v1/genesis")))
 
-    def adopt(self, kind: DocumentKind, envelope: Envelope) -> int | None:
-        """Hand in a document signed by the root quorum; returns its log index, None if it was in force."""
+    def adopt(self, kind: DocumentKind, envelope: Envelope) -> Adopted:
+        """Hand in a document signed by the root quorum."""
         with self._post(f"/v1/documents/{kind.value}", {"envelope": envelope.to_json()}) as fields:
-            return fields.integer("index") if fields.optional("index") else None
+            return Adopted(
+                index=fields.integer("index") if fields.optional("index") else None,
+                effective=fields.instant("effective") if fields.optional("effective") else None,
+            )
+
+    def document(self, kind: DocumentKind, digest: Digest) -> Envelope:
+        """Return a document, in force or waiting."""
+        with reading(self._get(f"/v1/documents/{kind.value}/{digest}"), "document") as fields:
+            return _envelope(fields, "envelope")
+
+    def hand_in(self, kind: StatementKind, envelope: Envelope) -> Recorded:
+        """Hand in a signed statement about people or access."""
+        return self._act(f"/v1/statements/{kind.value}", {"envelope": envelope.to_json()})
+
+    def people(self) -> tuple[tuple[PersonStanding, ...], tuple[CapUse, ...]]:
+        """Return who is who today, and how many hold access of each class."""
+        with reading(self._get("/v1/people"), "people") as fields:
+            return (
+                fields.objects("people", PersonStanding.read, most=MAX_PEOPLE),
+                fields.objects("caps", CapUse.read, most=8),
+            )
+
+    def grants(self) -> tuple[GrantShown, ...]:
+        """Return the newest grants, newest first."""
+        with reading(self._get("/v1/grants"), "grants") as fields:
+            return fields.objects("grants", GrantShown.read, most=MAX_GRANTS)
+
+    def fallen(self, digest: Digest) -> Envelope:
+        """Return the keeper's signed record of what fell with a suspension."""
+        with reading(self._get(f"/v1/people/fallen/{digest}"), "fallen") as fields:
+            return _envelope(fields, "envelope")
+
+    def decisions(self, count: int) -> tuple[bytes, ...]:
+        """Return the newest kept decisions, oldest first; for auditors."""
+        found: list[bytes] = []
+        while len(found) < count:
+            query: dict[str, str | int] = {"count": count - len(found), "skip": len(found)}
+            with reading(self._get("/v1/decisions", query), "decisions") as fields:
+                page = fields.texts("decisions", most=count - len(found), max_length=1 << 20)
+            if not page:
+                break
+            found[:0] = [from_base64(text) for text in page]
+        return tuple(dict.fromkeys(found))
 
     def submit(self, request: Envelope) -> Recorded:
         """Submit a signed request."""
@@ -165,16 +290,39 @@ class BrokerApi:
         """Hand in a signed denial."""
         return self._act(f"/v1/requests/{denial.digest}/denials", {"envelope": denial.to_json()})
 
+    def notices(self, after: int | None = None, *, wait: int = 0, request: Digest | None = None) -> NoticePage:
+        """Return notices of log entries after ``after``; without any, the server waits up to ``wait`` seconds.
+
+        With no place given, the page is empty and tells the log's end. A page may be empty before the time is over.
+
+        :param request: only notices about this request.
+        """
+        query: dict[str, str | int] = {"wait": wait}
+        if after is not None:
+            query["after"] = after
+        if request is not None:
+            query["request"] = str(request)
+        with reading(self._get("/v1/notices", query), "notices answer") as fields:
+            notices = fields.objects("notices", _notice, most=2 * PAGE)
+            return NoticePage(notices=notices, after=fields.integer("after", least=after or 0))
+
     def explain(self, digest: Digest) -> Explanation:
         """Return how the keeper would judge a request now."""
         with reading(self._get(f"/v1/requests/{digest}/explanation"), "explanation") as fields:
             return Explanation(
                 allowed=fields.boolean("allowed"),
                 checks=fields.objects("checks", _check, most=64),
-                others=fields.objects(
-                    "others", lambda f: (f.text("reason"), f.text("remedy", max_length=4096)), most=64
-                ),
+                others=_others(fields),
+                grant=_grant(fields),
             )
+
+    def decided(self, index: int) -> bytes:
+        """Return the record of the decision that a log entry names; its digest is to be compared with the entry's."""
+        with reading(self._get(f"/v1/releases/{index}/explanation"), "decision") as fields:
+            fields.boolean("allowed")
+            fields.objects("checks", _check, most=64)
+            _others(fields)
+            return fields.binary("record", max_length=MAX_DECIDED)
 
     def control(self, digest: Digest) -> Recorded:
         """Carry out a freeze, resume or revocation."""
@@ -184,6 +332,12 @@ class BrokerApi:
         """Ask for the data key of a ``seal`` request; returns the signed delivery."""
         body: Json = {"recipient_key": to_base64(recipient_key)}
         with self._post(f"/v1/requests/{digest}/seal", body) as fields:
+            return _envelope(fields, "delivery")
+
+    def export(self, digest: Digest, recipient_key: bytes) -> Envelope:
+        """Ask for the data key of an ``export-plaintext`` request; returns the signed delivery."""
+        body: Json = {"recipient_key": to_base64(recipient_key)}
+        with self._post(f"/v1/requests/{digest}/export", body) as fields:
             return _envelope(fields, "delivery")
 
     def register(self, manifest: Envelope, request: Digest) -> Recorded:
@@ -240,6 +394,16 @@ class BrokerApi:
         body: Json = {"challenge": challenge, "platform": platform, "evidence": to_base64(evidence)}
         with self._post(f"/v1/requests/{digest}/release", body) as fields:
             return _envelope(fields, "delivery")
+
+    def renew_lease(self, digest: Digest, ask: LeaseAsk) -> Envelope:
+        """Step 7: have a release judged again; returns the signed lease for this asking."""
+        with self._post(f"/v1/requests/{digest}/leases", dict(ask.to_json())) as fields:
+            return _envelope(fields, "lease")
+
+    def lease_end(self, digest: Digest, use: int, *, wait: int) -> str:
+        """Return why a lease ended; empty when it hasn't within ``wait`` seconds, or when there was no room to wait."""
+        with reading(self._get(f"/v1/requests/{digest}/leases/{use}", {"wait": wait}), "lease answer") as fields:
+            return fields.text("ended", max_length=96) if fields.optional("ended") else ""
 
     def checkpoint(self) -> bytes:
         """Return the newest signed checkpoint."""
@@ -306,6 +470,42 @@ def _listed(fields: Fields) -> ListedRequest:
         approvals=fields.integer("approvals"),
         denials=fields.integer("denials"),
     )
+
+
+def _notice(fields: Fields) -> NoticeTold:
+    def about(name: str) -> str:
+        return fields.text(name, max_length=96) if fields.optional(name) else ""
+
+    return NoticeTold(
+        kind=fields.text("kind", max_length=64),
+        index=fields.integer("index"),
+        at=fields.instant("at"),
+        priority=fields.text("priority", max_length=16),
+        request=fields.digest("request") if fields.optional("request") else None,
+        action=about("action"),
+        model=about("model"),
+        requester=about("requester"),
+        text=fields.text("text", max_length=512),
+    )
+
+
+def _others(fields: Fields) -> tuple[tuple[str, str], ...]:
+    return fields.objects("others", lambda f: (f.text("reason"), f.text("remedy", max_length=4096)), most=MAX_REFUSALS)
+
+
+def _grant(fields: Fields) -> GrantTold | None:
+    if not fields.optional("grant"):
+        return None
+    with fields.child("grant") as grant:
+        return GrantTold(
+            issued=grant.instant("issued"),
+            approvers=grant.texts("approvers", most=64, max_length=64),
+            access=grant.text("access", max_length=16),
+            expires=grant.instant("expires"),
+            uses=grant.integer("uses"),
+            used=grant.integer("used"),
+            ended=grant.boolean("ended"),
+        )
 
 
 def _check(fields: Fields) -> CheckShown:

@@ -1,7 +1,15 @@
-"""A policy to begin with: rules for SL1 to SL3, none of which the invariants forbid. The root quorum signs what it is.
+"""A policy to begin with: rules for every action and level, none of which the invariants forbid.
 
-Sealing and stopping are cheap, opening and starting again are dear. SL4 and SL5 have no rule, so nothing is allowed
-there until the quorum writes its own.
+Sealing and stopping are cheap, opening is dear, exporting and starting again are dearer. The numbers are ours to
+propose and the root quorum's to sign; where RAND names one (RRA2849-1), it is the caps in :mod:`strongroom.access`.
+
+                       SL1           SL2                SL3                  SL4                       SL5
+seal                   publisher     publisher          + 2                  + 2                       + 2
+open-in-enclave        + 1, 7 days   + 2, 7 days        + 2, 1 day           + 2, 1 day, other unit    + 3, 8 hours
+break-glass            + 2, 1 hour at every level
+export-plaintext       + 2           + 2                + 2, 4 h, once       + 3, 4 h, once            never
+resume, revoke         + 2           + 2                + 2                  + 2                       + 2
+freeze                 one responder alone, at every level
 """
 
 from __future__ import annotations
@@ -9,20 +17,33 @@ from __future__ import annotations
 from typing import Final
 
 from strongroom.access.engine import DEFAULT_CEDAR
-from strongroom.access.invariants import QUORUM_FLOOR_LEVEL
-from strongroom.access.policy import Factor, Policy, Rule
+from strongroom.access.policy import Factor, Policy, Rule, Unit
 from strongroom.access.request import Action
 from strongroom.core.digest import Digest
 from strongroom.framework.levels import SecurityLevel
 
 PUBLISHER: Final = "publisher"
 REQUESTER: Final = "requester"
+EXPORTER: Final = "exporter"
 RESPONDER: Final = "responder"
-APPROVERS: Final = ("approver-security", "approver-research")
+SECURITY: Final = "approver-security"
+RESEARCH: Final = "approver-research"
+COURSE: Final = "weights-handling"
+HOUR: Final = 3600
 DAY: Final = 86400
-LEVELS: Final = (SecurityLevel.SL1, SecurityLevel.SL2, SecurityLevel.SL3)
-_TWO: Final = tuple(Factor(role=role, count=1) for role in APPROVERS)
-_ONE: Final = _TWO[:1]
+LEVELS: Final = tuple(SecurityLevel)
+_SECURITY: Final = Factor(role=SECURITY, count=1)
+_TWO: Final = (_SECURITY, Factor(role=RESEARCH, count=1))
+_OTHER_UNIT: Final = (Factor(role=SECURITY, count=1, unit=Unit.OTHER), Factor(role=RESEARCH, count=1))
+_THREE: Final = (*_OTHER_UNIT, Factor(role=RESPONDER, count=1))
+_TIERS: Final = {"SL1": (0, 0), "SL2": (1, 1), "SL3": (2, 2), "SL4": (3, 3), "SL5": (4, 4)}
+_OPENING: Final = {
+    "SL1": ((_SECURITY,), 7 * DAY, 1000),
+    "SL2": (_TWO, 7 * DAY, 1000),
+    "SL3": (_TWO, DAY, 1000),
+    "SL4": (_OTHER_UNIT, DAY, 100),
+    "SL5": (_THREE, 8 * HOUR, 10),
+}
 
 
 def default_policy(genesis: Digest) -> Policy:
@@ -32,28 +53,38 @@ def default_policy(genesis: Digest) -> Policy:
 
 
 def default_rules(level: SecurityLevel) -> tuple[Rule, ...]:
-    """Return the rules of one level, SL1 to SL3."""
-    # From SL3 on the invariants ask for two approvers of everything but a freeze.
-    floor = _TWO if level.rank >= QUORUM_FLOOR_LEVEL.rank else ()
-    opening = _TWO if level.rank >= SecurityLevel.SL2.rank else _ONE
+    """Return the rules of one level."""
+    floor = _TWO if level.rank >= SecurityLevel.SL3.rank else ()
+    opening, window, uses = _OPENING[level.value]
+    exporting = _THREE if level.rank >= SecurityLevel.SL4.rank else _TWO
 
     def rule(action: Action, role: str, factors: tuple[Factor, ...], *, window: int = DAY, uses: int = 1) -> Rule:
+        asks, agrees = _TIERS[level.value]
+        copies = action is Action.EXPORT_PLAINTEXT
         return Rule(
             action=action,
             level=level,
             requester_role=role,
             factors=factors,
-            requester_tier=level.rank - 1,
-            approver_tier=level.rank - 1,
+            requester_tier=min(5, asks + copies),
+            approver_tier=agrees,
             max_window=window,
             max_uses=uses,
+            approval_life=min(window, DAY),
+            hardware=level.rank >= SecurityLevel.SL3.rank,
+            nda=level.rank >= SecurityLevel.SL2.rank and action is not Action.FREEZE,
+            courses=(COURSE,) if level.rank >= SecurityLevel.SL3.rank and action is not Action.FREEZE else (),
         )
 
-    return (
+    rules = (
         rule(Action.SEAL, PUBLISHER, floor),
-        rule(Action.OPEN_IN_ENCLAVE, REQUESTER, opening, window=7 * DAY, uses=1000),
+        rule(Action.OPEN_IN_ENCLAVE, REQUESTER, opening, window=window, uses=uses),
+        rule(Action.BREAK_GLASS, RESPONDER, _TWO, window=HOUR),
         rule(Action.FREEZE, RESPONDER, ()),
         rule(Action.RESUME, RESPONDER, _TWO),
         rule(Action.REVOKE_GRANT, RESPONDER, floor),
         rule(Action.REVOKE_PLATFORM, RESPONDER, floor),
     )
+    if level is SecurityLevel.SL5:
+        return rules
+    return (*rules, rule(Action.EXPORT_PLAINTEXT, EXPORTER, exporting, window=4 * HOUR))

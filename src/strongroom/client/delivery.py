@@ -1,15 +1,15 @@
-"""Taking a publisher's data key out of the keeper's delivery: step 7 for ``seal``."""
+"""Taking a data key out of the keeper's delivery to a person: step 7 for ``seal`` and ``export-plaintext``."""
 
 from __future__ import annotations
 
-from strongroom.access.request import Action, Request
+from strongroom.access.request import Request
 from strongroom.audit.checkpoint import read_checkpoint
 from strongroom.audit.note import VerifierKey
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError
 from strongroom.core.genesis import Genesis
 from strongroom.core.secret import SecretBytes
-from strongroom.keys.recipient import RecipientKey
+from strongroom.keys.recipient import RecipientIdentity, RecipientKey
 from strongroom.release.delivery import Delivery, DeliveryMismatchError, accept
 
 
@@ -23,11 +23,38 @@ def accept_for_sealing(
     :raises DeliveryError: the ciphertext doesn't open.
     :raises LogError: the checkpoint isn't the log's.
     """
+    delivery, data_key = _accept(envelope, genesis, recipient, request)
+    if delivery.manifest is not None:
+        data_key.wipe()
+        raise DeliveryMismatchError("the keeper's delivery is of a key that is in use already")
+    return delivery, data_key
+
+
+def accept_for_export(
+    envelope: Envelope, genesis: Genesis, recipient: RecipientIdentity, request: Request
+) -> tuple[Delivery, SecretBytes]:
+    """Check a delivery and open the data key that it exports. On any refusal the key is wiped.
+
+    :raises SignatureError: not signed by this deployment's keeper.
+    :raises DeliveryMismatchError: for another request, action, model, version or recipient, or recorded nowhere.
+    :raises DeliveryError: the ciphertext doesn't open.
+    :raises LogError: the checkpoint isn't the log's.
+    """
+    delivery, data_key = _accept(envelope, genesis, recipient, request)
+    if delivery.manifest != request.manifest:
+        data_key.wipe()
+        raise DeliveryMismatchError("the keeper's delivery is for another manifest")
+    return delivery, data_key
+
+
+def _accept(
+    envelope: Envelope, genesis: Genesis, recipient: RecipientKey | RecipientIdentity, request: Request
+) -> tuple[Delivery, SecretBytes]:
     delivery, data_key = accept(
         envelope, genesis, recipient, request=request.digest, model=request.model, version=request.version
     )
     try:
-        if delivery.action is not Action.SEAL or delivery.manifest is not None:
+        if delivery.action is not request.action:
             raise DeliveryMismatchError("the keeper's delivery is for another action")
         checkpoint = read_checkpoint(delivery.checkpoint.encode(), VerifierKey(genesis.log_origin, genesis.log_key))
         if delivery.log_index >= checkpoint.size:

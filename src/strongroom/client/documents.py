@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from strongroom.access.invariants import describe
 from strongroom.access.policy import Policy
 from strongroom.attestation.reference_values import ReferenceValues
 from strongroom.client.trust import DocumentForkError, DocumentRolledBackError, StateMismatchError
@@ -88,7 +89,7 @@ def summary(kind: DocumentKind, document: Document) -> tuple[str, ...]:
     )
     match document:
         case Roster():
-            body: Iterator[str] = (person_line(person) for person in document.people)
+            body = _roster(document)
         case Policy():
             body = _policy(document)
         case ReferenceValues():
@@ -99,22 +100,37 @@ def summary(kind: DocumentKind, document: Document) -> tuple[str, ...]:
 def person_line(person: Person) -> str:
     """Return a person of a roster on one line."""
     standing = "" if person.active else " NOT ACTIVE"
+    agent = "" if person.sponsor is None else f" (AI agent on the account of {person.sponsor})"
     keys = ", ".join(f"{key.algorithm.value} {key.key_id}" for key in person.keys)
     return (
-        f"  {person.id} of {person.org}{standing}: {', '.join(sorted(person.roles)) or 'no role'};"
-        f" vetting tier {person.vetting.tier} until {format_instant(person.vetting.valid_until)}; keys {keys}"
+        f"  {person.id} of {person.org}{agent}{standing}: {', '.join(sorted(person.roles)) or 'no role'}; keys {keys}"
     )
 
 
+def _roster(roster: Roster) -> Iterator[str]:
+    yield from (person_line(person) for person in roster.people)
+    for model in roster.authenticators:
+        roots = ", ".join(str(Digest.of(root)) for root in model.roots)
+        yield f"  security keys {model.name}, AAGUID {model.aaguid}, under {roots}"
+
+
 def _policy(policy: Policy) -> Iterator[str]:
+    caps = policy.caps
+    yield f"  at most {caps.output} people with output, {caps.isolated} with isolated, {caps.copy} with copy access"
     for terms in policy.models:
-        yield f"  model {terms.model}: {terms.level.value}, isolation at least {terms.least_isolation}"
+        more = [text for text in (terms.owner and f"owned by {terms.owner}", terms.collection) if text]
+        export = "; MAY BE EXPORTED" if terms.export else ""
+        told = f" ({', '.join(more)})" if more else ""
+        yield f"  model {terms.model}{told}: {terms.level.value}, isolation at least {terms.least_isolation}{export}"
     for rule in policy.rules:
-        people = " and ".join(f"{factor.count} x {factor.role}" for factor in rule.factors) or "nobody else"
+        people = " and ".join(f"{factor.count} x {describe(factor)}" for factor in rule.factors) or "nobody else"
+        wants = [text for text in ("security keys" if rule.hardware else "", "NDA" if rule.nda else "") if text]
+        wants += [f"course {course}" for course in rule.courses]
         yield (
             f"  {rule.level.value} {rule.action.value}: asked by {rule.requester_role} (tier {rule.requester_tier}),"
-            f" approved by {people} (tier {rule.approver_tier});"
-            f" at most {rule.max_window} s and {rule.max_uses} uses"
+            f" approved by {people} (tier {rule.approver_tier}, at most {rule.approval_life} s before);"
+            f" after {rule.delay} s; at most {rule.max_window} s and {rule.max_uses} uses"
+            f"{'; wants ' + ', '.join(wants) if wants else ''}"
         )
     yield f"  Cedar policies: {len(policy.cedar)} characters, {Digest.of(policy.cedar.encode())}"
 

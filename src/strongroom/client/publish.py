@@ -37,9 +37,8 @@ with the same facts and key after an interruption, it may go on where it was, or
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """How to wait for approvals: ``sleep`` in seconds, and whom to tell what is missing."""
+    """Whom to tell that a request waits for approvals, and what is missing."""
 
-    sleep: Callable[[float], None]
     submitted: Callable[[Digest, int], None]
     missing: Callable[[str], None]
 
@@ -72,7 +71,7 @@ def publish(
     trust = session.refresh()
     # Asked before anything is submitted or sealed: the keeper would refuse the manifest when all the work is done.
     identity = session.wallet.identity
-    require_own_key(trust, identity.person, identity.publishing_key, called="publishing key")
+    require_own_key(trust, identity.person, identity.require_publishing_key(), called="publishing key")
     name = unfinished_name(model, place)
     unfinished, data_key = _kept(session, trust, name) or _begin(session, trust, name, model, asking, waiting)
     with data_key:
@@ -123,7 +122,7 @@ def _begin(
     session.submit(request, trust)
     if needed and waiting is not None:
         waiting.submitted(request.digest, needed)
-        session.wait_for_approvals(request, sleep=waiting.sleep, told=waiting.missing)
+        session.wait_for_approvals(request, told=waiting.missing)
     envelope = session.api.seal(request.digest, recipient.public)
     delivery, data_key = accept_for_sealing(envelope, trust.genesis, recipient, request)
     current = trust.models.get(model)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from strongroom.access.policy import Factor, NoRuleError, Policy, Rule
-from strongroom.access.request import Action, Request
+from strongroom.access.invariants import describe
+from strongroom.access.policy import Factor, NoRuleError, Policy, Rule, Unit
+from strongroom.access.request import OPENS, Action, Request
+from strongroom.client.state import PersonStanding
 from strongroom.client.trust import Trust
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
-from strongroom.personnel.roster import Person, Roster
+from strongroom.core.ids import PersonId
+from strongroom.personnel.roster import PersonKind, Roster
 from strongroom.release.documents import DocumentKind
 
+Standings = Mapping[PersonId, PersonStanding]
+"""Who is vetted how today, as the keeper says it through a server that isn't believed."""
 Line = tuple[str, str]
 """A label, and what is said under it. Equal labels follow each other."""
 
 _DOES = {
     Action.SEAL: "make a data key and hand it to the publisher",
     Action.OPEN_IN_ENCLAVE: "open the weights inside an enclave",
+    Action.BREAK_GLASS: "open the weights inside an enclave NOW, in an emergency; it is reviewed afterwards",
+    Action.EXPORT_PLAINTEXT: "HAND THE DATA KEY TO A PERSON, who can then copy the weights",
     Action.FREEZE: "stop every release of the model",
     Action.RESUME: "allow releases of the frozen model again",
     Action.REVOKE_GRANT: "end another request's grant for good",
@@ -25,7 +32,7 @@ _DOES = {
 }
 
 
-def render(payload: bytes, trust: Trust, *, now: Instant) -> tuple[Line, ...]:
+def render(payload: bytes, trust: Trust, standing: Standings, *, now: Instant) -> tuple[Line, ...]:
     """Return what a person must see before signing ``payload``.
 
     :raises MalformedError: the bytes aren't a request.
@@ -35,11 +42,11 @@ def render(payload: bytes, trust: Trust, *, now: Instant) -> tuple[Line, ...]:
     roster, policy = trust.require_documents()
     lines = (
         ("request", str(Digest.of(payload))),
-        *_who(request, roster, now),
+        *_who(request, roster, standing, now),
         *_what(request, policy),
         *_where(request, policy),
         *_limits(request, now),
-        *_asked(request, roster, policy, now),
+        *_asked(request, roster, policy, standing, now),
         *_context(request, trust),
     )
     return tuple((label, printable(value)) for label, value in lines)
@@ -73,23 +80,28 @@ def duration(seconds: int) -> str:
     return sign + (" ".join(parts[:2]) or "0 s")
 
 
-def vetting_text(person: Person, now: Instant) -> str:
-    """Say what a person's vetting is worth now."""
-    until = format_instant(person.vetting.valid_until)
-    if not person.active:
-        return f"NOT ACTIVE, vetting tier {person.vetting.tier}"
-    if not person.vetting.current(now):
-        return f"vetting tier {person.vetting.tier}, LAPSED on {until}"
-    return f"vetting tier {person.vetting.tier}, until {until} ({duration(person.vetting.valid_until - now)} left)"
+def vetting_text(known: PersonStanding | None, now: Instant) -> str:
+    """Say what a person's vetting is worth now, as the keeper says it."""
+    if known is None or known.vetted_until is None:
+        return "NO VETTING RECORD"
+    until = format_instant(known.vetted_until)
+    if known.suspended:
+        return f"SUSPENDED, vetting tier {known.tier}"
+    if not known.active:
+        return f"NOT ACTIVE, vetting tier {known.tier}"
+    if now >= known.vetted_until:
+        return f"vetting tier {known.tier}, LAPSED on {until}"
+    return f"vetting tier {known.tier}, until {until} ({duration(known.vetted_until - now)} left)"
 
 
-def _who(request: Request, roster: Roster, now: Instant) -> Iterator[Line]:
+def _who(request: Request, roster: Roster, standing: Standings, now: Instant) -> Iterator[Line]:
     person = next((listed for listed in roster.people if listed.id == request.requester), None)
     if person is None:
         yield "who", f"{request.requester}, NOT IN THE ROSTER"
         return
-    yield "who", f"{person.id} of {person.org}, roles {', '.join(sorted(person.roles)) or 'none'}"
-    yield "who", vetting_text(person, now)
+    kind = "" if person.kind is PersonKind.HUMAN else f", AN AI AGENT on the account of {person.sponsor}"
+    yield "who", f"{person.id} of {person.org}, roles {', '.join(sorted(person.roles)) or 'none'}{kind}"
+    yield "who", vetting_text(standing.get(person.id), now) if person.active else "NOT ACTIVE"
 
 
 def _what(request: Request, policy: Policy) -> Iterator[Line]:
@@ -114,7 +126,7 @@ def _where(request: Request, policy: Policy) -> Iterator[Line]:
         yield "where", f"measurement {request.measurement}"
     for platform in request.platforms:
         yield "where", f"platform {platform}"
-    if request.action is Action.OPEN_IN_ENCLAVE:
+    if request.action in OPENS:
         terms = next((terms for terms in policy.models if terms.model == request.model), None)
         yield "where", f"isolation at least {terms.least_isolation if terms else 'UNKNOWN'}"
 
@@ -127,29 +139,37 @@ def _limits(request: Request, now: Instant) -> Iterator[Line]:
     yield "how often", "once" if request.max_uses == 1 else f"up to {request.max_uses} times"
 
 
-def _asked(request: Request, roster: Roster, policy: Policy, now: Instant) -> Iterator[Line]:
+def _asked(request: Request, roster: Roster, policy: Policy, standing: Standings, now: Instant) -> Iterator[Line]:
     try:
-        rule = policy.rule(request.action, policy.terms(request.model).level)
+        terms = policy.terms(request.model)
+        rule = policy.rule(request.action, terms.level)
     except NoRuleError as error:
         yield "who decides", f"NOBODY CAN: {error.message}"
         return
     if not rule.factors:
         yield "who decides", "nobody else: the rule asks for no approval"
     for factor in rule.factors:
-        people = ", ".join(_eligible(factor, rule, request, roster, now)) or "NOBODY IN THE ROSTER"
-        yield "who decides", f"{factor.count} with role {factor.role}: {people}"
+        people = ", ".join(_eligible(factor, rule, request, roster, terms.owner, standing, now))
+        yield "who decides", f"{factor.count} x {describe(factor)}: {people or 'NOBODY IN THE ROSTER'}"
+    if rule.delay:
+        yield "who decides", f"at the earliest {duration(rule.delay)} after it was recorded"
 
 
-def _eligible(factor: Factor, rule: Rule, request: Request, roster: Roster, now: Instant) -> list[str]:
-    return [
-        person.id
-        for person in roster.people
-        if factor.role in person.roles
-        and person.active
-        and person.vetting.current(now)
-        and person.vetting.tier >= rule.approver_tier
-        and person.id != request.requester
-    ]
+def _eligible(
+    factor: Factor, rule: Rule, request: Request, roster: Roster, owner: str, standing: Standings, now: Instant
+) -> Iterator[str]:
+    units = {person.id: person.org for person in roster.people}
+    for person in roster.people:
+        known = standing.get(person.id)
+        if person.id == request.requester or factor.role not in person.roles or person.kind is not PersonKind.HUMAN:
+            continue
+        unit_fits = {
+            Unit.ANY: True,
+            Unit.OWNER: bool(owner) and person.org == owner,
+            Unit.OTHER: person.org != units.get(request.requester),
+        }[factor.unit]
+        if unit_fits and person.active and known and known.cleared(now) and known.tier >= rule.approver_tier:
+            yield person.id
 
 
 def _context(request: Request, trust: Trust) -> Iterator[Line]:

@@ -14,6 +14,7 @@ from strongroom.access.policy import Rule
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, NONCE_BYTES, REQUEST_TYPE, Action, Purpose, Request
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
 from strongroom.client.api import RequestFile
+from strongroom.client.state import ModelStatus
 from strongroom.client.trust import Prove, Trust, check_witnessed
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
@@ -59,22 +60,25 @@ class Asking:
 
 
 def ask_to_open(
-    trust: Trust, asking: Asking, *, model: ModelId, image: ImageId, platforms: Sequence[PlatformId], uses: int
+    trust: Trust,
+    asking: Asking,
+    *,
+    model: ModelId,
+    image: ImageId,
+    platforms: Sequence[PlatformId],
+    uses: int,
+    action: Action = Action.OPEN_IN_ENCLAVE,
 ) -> Request:
-    """Ask for a model's current version to be opened in one enclave image on named platforms.
+    """Ask for a model's current version to be opened in one enclave image on named platforms, or by break-glass.
 
     :raises NotFoundError: no version is registered, or the reference values don't list the image.
     :raises UsageError: beyond what the rule allows.
     """
-    current = trust.models.get(model)
-    if current is None:
-        raise NotFoundError(
-            f"no version of `{model}` is registered", remedy=f"seal one: strongroom seal --model {model}"
-        )
+    current = _current(trust, model)
     return _request(
         trust,
         asking,
-        Action.OPEN_IN_ENCLAVE,
+        action,
         model,
         version=current.version,
         manifest=current.manifest,
@@ -83,6 +87,29 @@ def ask_to_open(
         platforms=tuple(platforms),
         max_uses=uses,
     )
+
+
+def ask_to_export(trust: Trust, asking: Asking, *, model: ModelId, recipient: Digest) -> Request:
+    """Ask for the data key of a model's current version, delivered to one recipient identity: for a copy in clear."""
+    current = _current(trust, model)
+    return _request(
+        trust,
+        asking,
+        Action.EXPORT_PLAINTEXT,
+        model,
+        version=current.version,
+        manifest=current.manifest,
+        recipient=recipient,
+    )
+
+
+def _current(trust: Trust, model: ModelId) -> ModelStatus:
+    current = trust.models.get(model)
+    if current is None:
+        raise NotFoundError(
+            f"no version of `{model}` is registered", remedy=f"seal one: strongroom seal --model {model}"
+        )
+    return current
 
 
 def ask_to_seal(trust: Trust, asking: Asking, *, model: ModelId, recipient: Digest) -> Request:

@@ -14,8 +14,8 @@ from strongroom.access.request import Action, Request
 from strongroom.audit.checkpoint import read_checkpoint
 from strongroom.audit.note import VerifierKey
 from strongroom.client import requests
-from strongroom.client.api import BrokerApi, Explanation, Recorded, RequestFile
-from strongroom.client.render import Line, render
+from strongroom.client.api import NOTICE_SECONDS, Adopted, BrokerApi, Explanation, Recorded, RequestFile
+from strongroom.client.render import Line, Standings, render
 from strongroom.client.trust import StateMismatchError, Trust, verify_state
 from strongroom.client.wallet import Wallet
 from strongroom.core.clock import Clock
@@ -25,19 +25,19 @@ from strongroom.core.errors import DeniedError, NotFoundError, PendingError, Usa
 from strongroom.core.ids import PlatformId
 from strongroom.release.documents import PAYLOAD_TYPES, DocumentKind
 
-POLL_SECONDS: Final = 2.0
 MIN_PREFIX: Final = 6
 WAITABLE: Final = frozenset(
     {
         Reason.QUORUM_NOT_MET,
         Reason.ONE_PERSON_TWICE,
-        Reason.APPROVER_INACTIVE,
-        Reason.APPROVER_VETTING_LAPSED,
-        Reason.APPROVER_TIER_TOO_LOW,
         Reason.POLICY_REFUSES,
+        # Whatever keeps one person's approval from counting, somebody else's may be in order.
+        *(reason for reason in Reason if reason.value.startswith("approver-")),
+        Reason.COOLING_OFF,
+        Reason.NOT_YET_VALID,
     }
 )
-"""Refusals that further approvals can mend. Cedar refuses whatever the invariants refuse, so it says nothing new."""
+"""Refusals that approvals or time can mend. Cedar refuses whatever the invariants refuse, so it says nothing new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +99,13 @@ class Session:
         trust = self.refresh()
         file = self.api.request(digest)
         request = requests.read_request(file.request, trust, wanted=digest)
-        lines = render(file.request.payload, trust, now=self.clock.now())
+        lines = render(file.request.payload, trust, self.standings(), now=self.clock.now())
         return Review(trust=trust, envelope=file.request, request=request, file=file, lines=lines)
+
+    def standings(self) -> Standings:
+        """Return who is vetted how today, as the keeper says."""
+        people, _caps = self.api.people()
+        return {one.person: one for one in people}
 
     def check_approvable(self, review: Review) -> None:
         """Check an approval before anybody is asked for it; raises as :func:`requests.check_approvable` does."""
@@ -158,8 +163,8 @@ class Session:
                 raise
             raise PendingError(error.message, reason=Reason.QUORUM_NOT_MET.value, remedy=error.remedy) from None
 
-    def adopt(self, kind: DocumentKind, envelope: Envelope) -> int | None:
-        """Hand in a document that the root quorum signed; returns its log index, None if it is in force already.
+    def adopt(self, kind: DocumentKind, envelope: Envelope) -> Adopted:
+        """Hand in a document that the root quorum signed; says whether it is in force or waits.
 
         :raises SignatureError: too few root keys signed; nothing is sent then.
         """
@@ -191,22 +196,22 @@ class Session:
             chosen.append(fitting[0])
         return tuple(dict.fromkeys(chosen))
 
-    def wait_for_approvals(
-        self, request: Request, *, sleep: Callable[[float], None], told: Callable[[str], None]
-    ) -> None:
-        """Ask the keeper again and again until the request would be allowed.
+    def wait_for_approvals(self, request: Request, *, told: Callable[[str], None]) -> None:
+        """Ask the keeper whenever something is recorded about the request, until it would be allowed.
 
         :param told: what is still missing, each time it changes.
         :raises DeniedError: refused for another reason than missing approvals.
         :raises PendingError: the request expired before enough people agreed.
         """
-        before = ""
+        before, news = "", False
+        place = self.api.notices().after
         while True:
             explanation = self.api.explain(request.digest)
             if explanation.allowed:
                 return
             refusals = dict(refusals_of(explanation))
-            remedy = refusals.get(Reason.QUORUM_NOT_MET, "")
+            awaited = (Reason.QUORUM_NOT_MET, Reason.COOLING_OFF, Reason.NOT_YET_VALID)
+            remedy = next((refusals[reason] for reason in awaited if reason in refusals), "")
             final = next((reason for reason in refusals if reason not in WAITABLE), None)
             if final == Reason.EXPIRED:
                 raise PendingError("the request expired before enough people agreed", remedy="make a new request")
@@ -216,7 +221,11 @@ class Session:
             if remedy != before:
                 told(remedy)
                 before = remedy
-            sleep(POLL_SECONDS)
+            # A new roster or policy gives no notice, so this doesn't wait for one alone. And the log has an approval a
+            # moment before the broker has it stored: what was missed by that much is asked for again soon.
+            wait = 1 if news else max(1, min(NOTICE_SECONDS, request.expires - self.clock.now()))
+            page = self.api.notices(place, wait=wait, request=request.digest)
+            news, place = bool(page.notices), page.after
 
     def _witnessed(self, recorded: Recorded) -> Recorded:
         genesis = self.wallet.genesis()

@@ -13,11 +13,13 @@ from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields, reading
-from strongroom.core.ids import ModelId, model_id
+from strongroom.core.ids import ModelId, PersonId, model_id, person_id
 from strongroom.release.documents import DocumentKind
 
 MAX_CHECKPOINT: Final = 65536
 MAX_MODELS: Final = 4096
+MAX_PEOPLE: Final = 4096
+MAX_WAITING: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,81 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingChange:
+    """A document that the root quorum signed and that isn't in force yet."""
+
+    kind: DocumentKind
+    epoch: int
+    document: Digest
+    effective: Instant
+
+    @classmethod
+    def read(cls, fields: Fields) -> WaitingChange:
+        """Read the JSON form."""
+        return cls(
+            kind=fields.parsed("kind", DocumentKind),
+            epoch=fields.integer("epoch", least=1),
+            document=fields.digest("document"),
+            effective=fields.instant("effective"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonStanding:
+    """Who somebody is today, as the keeper says. It helps to choose; the keeper judges everybody again at each use."""
+
+    person: PersonId
+    kind: str
+    unit: str
+    roles: tuple[str, ...]
+    active: bool
+    suspended: bool
+    tier: int
+    vetted_until: Instant | None
+    serial: int
+    hardware_keys: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> PersonStanding:
+        """Read the JSON form.
+
+        :raises MalformedError: another form.
+        """
+        return cls(
+            person=fields.parsed("person", person_id),
+            kind=fields.text("kind", max_length=16),
+            unit=fields.text("unit", max_length=64),
+            roles=fields.texts("roles", most=16, max_length=48),
+            active=fields.boolean("active"),
+            suspended=fields.boolean("suspended"),
+            tier=fields.integer("tier", most=5),
+            vetted_until=fields.instant("vetted_until") if fields.optional("vetted_until") else None,
+            serial=fields.integer("serial"),
+            hardware_keys=fields.integer("hardware_keys", most=16),
+        )
+
+    def cleared(self, at: Instant) -> bool:
+        """Tell whether the vetting holds at ``at``."""
+        return self.active and self.vetted_until is not None and at < self.vetted_until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapUse:
+    """A class of access, how many people hold it, and how many may."""
+
+    access: str
+    people: int
+    cap: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> CapUse:
+        """Read the JSON form."""
+        return cls(
+            access=fields.text("access", max_length=16), people=fields.integer("people"), cap=fields.integer("cap")
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """The answer to "what is in force?"."""
 
@@ -40,6 +117,8 @@ class State:
     documents: Mapping[DocumentKind, Envelope]
     models: Mapping[ModelId, ModelStatus]
     frozen: tuple[ModelId, ...]
+    suspended: tuple[PersonId, ...]
+    waiting: tuple[WaitingChange, ...]
     log: LogHead
     """As far as the keeper knows the log to be durable; unsigned."""
     latest: Instant
@@ -65,6 +144,8 @@ class State:
                 documents=_documents(fields.child("documents")),
                 models=_models(fields.value("models")),
                 frozen=tuple(model_id(text) for text in fields.texts("frozen", most=MAX_MODELS)),
+                suspended=tuple(person_id(text) for text in fields.texts("suspended", most=MAX_PEOPLE)),
+                waiting=fields.objects("waiting", WaitingChange.read, most=MAX_WAITING),
                 log=head,
                 latest=fields.instant("latest"),
                 checkpoint=checkpoint_text(fields),

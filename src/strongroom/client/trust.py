@@ -18,13 +18,13 @@ from strongroom.audit.checkpoint import read_checkpoint
 from strongroom.audit.errors import ForkError, ProofError
 from strongroom.audit.merkle import verify_consistency
 from strongroom.audit.note import VerifierKey
-from strongroom.client.state import ModelStatus, State
+from strongroom.client.state import ModelStatus, State, WaitingChange
 from strongroom.client.wallet import Seen, SeenDocument
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import DeniedError, TamperedError
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import ModelId
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.personnel.roster import Roster
 from strongroom.release.documents import PAYLOAD_TYPES, DocumentKind
 
@@ -80,6 +80,10 @@ class Trust:
     locked: bool
     """The broker's word too, as is ``cause``."""
     cause: str
+    suspended: tuple[PersonId, ...] = ()
+    """The broker's word: who lost everything until vetted anew."""
+    waiting: tuple[WaitingChange, ...] = ()
+    """The broker's word: what the root quorum signed and any approver may still stop."""
     seen: Seen
 
     def require_documents(self) -> tuple[Roster, Policy]:
@@ -124,6 +128,8 @@ def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Tr
         models=state.models,
         locked=state.locked,
         cause=state.cause,
+        suspended=state.suspended,
+        waiting=state.waiting,
         seen=Seen(
             documents={
                 kind: SeenDocument(epoch=document.epoch, digest=digests[kind])

@@ -1,4 +1,8 @@
-"""What a person keeps: who they are, which deployment they trust, and what they saw of it last."""
+"""What a person keeps: who they are, which deployment they trust, and what they saw of it last.
+
+A wallet is of a seed, from which a signing key and a publishing key follow; or of security keys, which sign and never
+let their private halves out. The second kind publishes nothing and keeps no secrets: it has none.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,20 @@ from strongroom.access.request import LogHead
 from strongroom.audit.merkle import EMPTY_ROOT
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.digest import Digest, DigestAlgorithm
-from strongroom.core.errors import TamperedError, UsageError
+from strongroom.core.encoding import to_base64
+from strongroom.core.errors import MalformedError, TamperedError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId, person_id
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import MAX_KEY_TEXT, HybridSigner, PublicKey, Signer, derived_seed
+from strongroom.core.webauthn import MAX_CREDENTIAL_ID
 from strongroom.release.documents import DocumentKind
 
 MAX_WALLET_FILE: Final = 65536
+MAX_SECURITY_KEYS: Final = 4
+MAX_DEVICE: Final = 256
+_SEED_WALLET: Final = "publish with a wallet of a seed: strongroom people keygen"
 _PUBLISHING_SEED: Final = b"strongroom publishing key v1"
 EMPTY_LOG: Final = LogHead(size=0, root=Digest(DigestAlgorithm.SHA256, EMPTY_ROOT))
 
@@ -52,9 +61,9 @@ class Identity:
 
     person: PersonId
     key: PublicKey
-    """Signs requests and approvals."""
-    publishing_key: PublicKey
-    """Signs manifests: hybrid, because a manifest is believed for years."""
+    """Signs requests and approvals; of several security keys, the first."""
+    publishing_key: PublicKey | None
+    """Signs manifests: hybrid, because a manifest is believed for years. None in a wallet of security keys."""
     url: str = ""
     genesis: Digest | None = None
 
@@ -68,8 +77,10 @@ class Identity:
             fields.constant("v", 1)
             return cls(
                 person=fields.parsed("person", person_id),
-                key=fields.parsed("key", PublicKey.parse),
-                publishing_key=fields.parsed("publishing_key", PublicKey.parse, max_length=MAX_KEY_TEXT),
+                key=fields.parsed("key", PublicKey.parse, max_length=MAX_KEY_TEXT),
+                publishing_key=fields.parsed("publishing_key", PublicKey.parse, max_length=MAX_KEY_TEXT)
+                if fields.optional("publishing_key")
+                else None,
                 url=fields.text("url"),
                 genesis=fields.digest("genesis") if fields.optional("genesis") else None,
             )
@@ -81,11 +92,72 @@ class Identity:
                 "v": 1,
                 "person": self.person,
                 "key": str(self.key),
-                "publishing_key": str(self.publishing_key),
+                "publishing_key": str(self.publishing_key) if self.publishing_key else None,
                 "url": self.url,
                 "genesis": str(self.genesis) if self.genesis else None,
             }
         )
+
+    def require_publishing_key(self) -> PublicKey:
+        """Return the publishing key.
+
+        :raises WalletError: the wallet is of security keys.
+        """
+        if self.publishing_key is None:
+            raise WalletError("a wallet of security keys publishes nothing", remedy=_SEED_WALLET)
+        return self.publishing_key
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityKey:
+    """One security key's public key, and the name by which the device finds the private half."""
+
+    key: PublicKey
+    credential_id: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityKeys:
+    """A person's security keys, any of which signs, and where they are looked for. Nothing in it is secret.
+
+    :raises MalformedError: none or too many, a key that isn't a security key's, or keys of two relying parties.
+    """
+
+    keys: tuple[SecurityKey, ...]
+    devices: tuple[str, ...]
+    """``hid`` for what is plugged in, or ``unix:PATH`` for a simulator."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.keys) <= MAX_SECURITY_KEYS or not self.devices:
+            raise MalformedError(f"a wallet of security keys has 1 to {MAX_SECURITY_KEYS} of them, and a device")
+        # Asking for the relying party refuses every other kind of key.
+        if len({one.key.credential.rp_id for one in self.keys}) != 1:
+            raise MalformedError("the security keys of a wallet are for one relying party")
+
+    @classmethod
+    def parse(cls, data: bytes) -> SecurityKeys:
+        """Read canonical bytes.
+
+        :raises MalformedError: another form.
+        """
+        with Fields(decode(data, max_bytes=MAX_WALLET_FILE), "security keys") as fields:
+            fields.constant("v", 1)
+            return cls(
+                keys=fields.objects("keys", _security_key, most=MAX_SECURITY_KEYS),
+                devices=fields.texts("devices", most=MAX_SECURITY_KEYS, max_length=MAX_DEVICE),
+            )
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes."""
+        keys: list[Json] = [{"key": str(one.key), "credential": to_base64(one.credential_id)} for one in self.keys]
+        return encode({"v": 1, "keys": keys, "devices": [*self.devices]})
+
+
+def _security_key(fields: Fields) -> SecurityKey:
+    return SecurityKey(
+        key=fields.parsed("key", PublicKey.parse, max_length=MAX_KEY_TEXT),
+        credential_id=fields.binary("credential", max_length=MAX_CREDENTIAL_ID),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +220,14 @@ class Wallet(Protocol):
         ...
 
     def signer(self) -> Signer:
-        """Return the person's signing key, for requests and approvals; may ask for a passphrase."""
+        """Return the person's signing key, for requests and approvals; may ask for a passphrase, or for a PIN."""
         ...
 
     def publishing_signer(self) -> Signer:
-        """Return the person's hybrid key, for manifests; may ask for a passphrase."""
+        """Return the person's hybrid key, for manifests; may ask for a passphrase.
+
+        :raises WalletError: the wallet is of security keys.
+        """
         ...
 
     def seen(self) -> Seen:
@@ -164,7 +239,10 @@ class Wallet(Protocol):
         ...
 
     def keep(self, name: str, secret: SecretBytes, about: bytes) -> None:
-        """Make a secret durable, encrypted under the person's key; ``about`` is bound to it, in clear."""
+        """Make a secret durable, encrypted under the person's key; ``about`` is bound to it, in clear.
+
+        :raises WalletError: the wallet is of security keys.
+        """
         ...
 
     def kept(self, name: str) -> tuple[bytes, SecretBytes] | None:
