@@ -53,6 +53,7 @@ PARTS = {
     "verify": "steps 4.1-4.8: signatures, roster, standing, evidence",
     "invariants": "step 4.9: the plain-Python invariants",
     "cedar": "step 4.9: Cedar",
+    "keep": "step 4.9: keep what was decided on",
     "record": "step 5: make, sign and fold the entry; check the checkpoint",
     "unwrap": "AES-GCM, twice: before the record and after it",
     "hpke": "step 6: ML-KEM-768 + X25519",
@@ -84,6 +85,8 @@ class ThroughBroker(Deployment):
         match operation, members:
             case "adopt", {"kind": kind, "envelope": envelope}:
                 return self._post(f"documents/{kind}", envelope=envelope)
+            case "state", {"kind": kind, "envelope": envelope}:
+                return self._post(f"statements/{kind}", envelope=envelope)
             case "submit", {"request": request}:
                 return self._post("requests", request=request)
             case "approve", {"envelope": dict() as envelope}:
