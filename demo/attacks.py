@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from preparing import CLEARED, vet
 from simulators.swtpm import SoftwareTPM
 from stage import Outcome, Stage, UnexpectedError
 from strongroom.access.request import APPROVAL_TYPE
@@ -64,7 +65,7 @@ class Attacks:
             "DEMO-1",
             "--uses",
             str(uses),
-            "--window",
+            "--for",
             window,
             "--json",
             who="dana",
@@ -114,17 +115,34 @@ class Attacks:
             )
         stage.refused("one person twice, with two roles", self.enclave(request), DENIED, "one-person-twice")
 
-    def rosters(self, adopt: Callable[[str, Path], None]) -> None:
-        """An approver's vetting lapses after the approval."""
+    def vetting(self) -> None:
+        """One officer alone clears somebody; an approver's vetting lapses after the approval."""
         stage = self._stage
-        for until, check in (("2020-01-01T00:00:00Z", True), ("2099-01-01T00:00:00Z", False)):
+        file = stage.scratch / "alone.vetting"
+        stage.ok("people", "vet", "dana", file, *CLEARED, who="vera", quiet=True)
+        stage.ok("people", "sign", file, "--yes", who="vera", quiet=True)
+        stage.refused(
+            "vetting by one officer", stage.run("people", "hand-in", file, who="vera"), DENIED, "officers-missing"
+        )
+        lapsed = ("--screened-on", "2020-01-01T00:00:00Z", "--until", "2020-06-01T00:00:00Z")
+        vet(stage, ("rina",), (*CLEARED, *lapsed))
+        stage.refused("lapsed vetting", self.enclave(self.approved), DENIED, "approver-vetting-lapsed")
+        vet(stage, ("rina",), CLEARED)
+
+    def leaver(self, adopt: Callable[[str, Path], None]) -> None:
+        """An approver leaves, is listed as active again, and comes back by two officers' word: and agrees anew."""
+        stage = self._stage
+        for standing, what in (("--inactive", "an approver who left"), ("--active", "one listed as active again")):
             draft = stage.scratch / "roster-next.json"
             draft.unlink(missing_ok=True)
             stage.ok("people", "roster", "new", draft, "--next", who="root-1", quiet=True)
-            stage.ok("people", "roster", "set", draft, "--id", "rina", "--vetted-until", until, quiet=True)
+            stage.ok("people", "roster", "set", draft, "--id", "rina", standing)
             adopt("roster", draft)
-            if check:
-                stage.refused("lapsed vetting", self.enclave(self.approved), DENIED, "approver-vetting-lapsed")
+            stage.refused(what, self.enclave(self.approved), DENIED, "approver-inactive")
+        vet(stage, ("rina",), CLEARED)
+        stage.refused("an approval from before", self.enclave(self.approved), DENIED, "approver-approval-not-recorded")
+        self.approved = self.request(uses=50)
+        self.approve(self.approved, "sam", "rina")
 
     # --- the enclave -----------------------------------------------------------------------------------------
 

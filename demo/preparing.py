@@ -16,8 +16,11 @@ PEOPLE = {
     "sam": ("security", ("approver-security",)),
     "rina": ("research", ("approver-research",)),
     "noor": ("security", ("approver-security", "approver-research")),
+    "vera": ("people", ("vetting-officer",)),
+    "otto": ("people", ("vetting-officer",)),
 }
-VETTED_UNTIL = "2099-01-01T00:00:00Z"
+OFFICERS = ("vera", "otto")
+CLEARED = ("--tier", "3", "--until", "2099-01-01T00:00:00Z", "--nda", "1=2026-01-05T00:00:00Z")
 
 
 def genuine_model() -> Path:
@@ -56,7 +59,7 @@ def found_deployment(stage: Stage) -> None:
             quiet=True,
         )
 
-    stage.say("People and their vetting; the policy, with the model at SL2")
+    stage.say("The roster, and the policy with the model at SL2")
     roster = stage.scratch / "roster.json"
     stage.ok("people", "roster", "new", roster, who="root-1")
     for name, (org, roles) in PEOPLE.items():
@@ -74,10 +77,6 @@ def found_deployment(stage: Stage) -> None:
             "--org",
             org,
             *given,
-            "--tier",
-            "3",
-            "--vetted-until",
-            VETTED_UNTIL,
             quiet=True,
         )
     sign_and_adopt(stage, "roster", roster)
@@ -86,7 +85,26 @@ def found_deployment(stage: Stage) -> None:
     for model in (MODEL, "other"):
         stage.ok("policy", "model", policy, "--add", model, "--level", "SL2", "--least-isolation", "vm-simulated")
     sign_and_adopt(stage, "policy", policy)
+
+    stage.say(
+        "Vetting: the root holders vet the first two officers, who vet everybody else; nobody vouches for themselves"
+    )
+    vet(stage, OFFICERS, CLEARED, by=ROOT_HOLDERS[:2])
+    vet(stage, tuple(name for name in PEOPLE if name not in OFFICERS), CLEARED)
     print(stage.ok("people", "ls", who="sam").out)
+
+
+def vet(stage: Stage, people: tuple[str, ...], outcome: tuple[str, ...], *, by: tuple[str, ...] = OFFICERS) -> None:
+    """Draft people's next vetting records, have two sign each, and hand them in."""
+    files = []
+    for name in people:
+        file = stage.scratch / f"{name}.vetting"
+        file.unlink(missing_ok=True)
+        stage.ok("people", "vet", name, file, *outcome, who=by[0], quiet=name != people[0])
+        files.append(file)
+    for signer in by:
+        stage.ok("people", "sign", *files, "--yes", who=signer, quiet=len(people) == 1)
+    stage.ok("people", "hand-in", *files, who=by[1])
 
 
 def sign_and_adopt(stage: Stage, kind: str, file: Path) -> None:

@@ -14,7 +14,7 @@ from stage import Stage
 from support.plaintext import Plaintext, files_below
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "demo.py"
-REFUSALS = 15
+REFUSALS = 19
 
 
 @pytest.mark.heavy

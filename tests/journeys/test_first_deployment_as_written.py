@@ -1,4 +1,4 @@
-"""The commands of docs/operate/first-deployment.md, run as they are written, in one shell, in an empty folder."""
+"""The commands of two pages, run as they are written, one after the other in one shell, in an empty folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ import pytest
 from simulators.swtpm import SoftwareTPM
 from stage import free_port
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "operate" / "first-deployment.md"
+OPERATE = Path(__file__).resolve().parents[2] / "docs" / "operate"
+PAGES = ("first-deployment.md", "people-and-access.md")
+# Between the pages the machine is started anew: a launch is measured into a register that only a reset empties.
+BOOT = "touch boot; while [ -e boot ]; do sleep 0.1; done"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 WORK = """
 import os
@@ -22,8 +26,16 @@ print("opened", open(os.path.join(folder, "weights.bin")).read())
 """
 
 
+def boot_when_asked(folder: Path, tpm: SoftwareTPM, over: threading.Event) -> None:
+    """Turn the platform off and on when the script asks for it."""
+    while not over.wait(0.1):
+        if (folder / "boot").exists():
+            tpm.power_cycle()
+            (folder / "boot").unlink()
+
+
 @pytest.mark.integration
-def test_the_page_s_commands_lead_from_nothing_to_an_answer(tmp_path: Path) -> None:
+def test_the_pages_commands_lead_from_nothing_to_an_answer_and_to_the_end_of_a_grant(tmp_path: Path) -> None:
     if not SoftwareTPM.available():
         pytest.skip("no software TPM: install swtpm and swtpm-tools")
     (tmp_path / "ckpt").mkdir()
@@ -35,13 +47,24 @@ def test_the_page_s_commands_lead_from_nothing_to_an_answer(tmp_path: Path) -> N
         (tmp_path / "tpm-root.der").write_bytes(tpm.root_certificate)
         (tmp_path / "tpm-intermediate.der").write_bytes(tpm.intermediates[0])
         # The page's TPM is a device and its port the usual one; here both are a test's own.
-        commands = "\n".join(BLOCK.findall(PAGE.read_text("utf-8")))
+        pages = ("\n".join(BLOCK.findall((OPERATE / page).read_text("utf-8"))) for page in PAGES)
+        commands = f"\n{BOOT}\n".join(pages)
         commands = commands.replace("device:/dev/tpmrm0", f"unix:{tpm.socket_path}").replace("8443", port)
         script = f"set -euo pipefail\ntrap 'kill $(jobs -p)' EXIT\n{commands}"
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            ["bash", "-c", script], check=False, cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+        over = threading.Event()
+        booting = threading.Thread(target=boot_when_asked, args=(tmp_path, tpm, over))
+        booting.start()
+        try:
+            done = subprocess.run(
+                ["bash", "-c", script], check=False, cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
+        finally:
+            over.set()
+            booting.join()
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "opened the weights of atlas" in done.stdout
+    assert done.stdout.count("opened the weights of atlas") == 2
     assert "ok: " in done.stdout
+    # Dana's grant still holds; Ada's is over.
+    assert re.search(r"^\w{12} +dana +atlas +output", done.stdout, re.MULTILINE)
+    assert not re.search(r"^\w{12} +ada +atlas +output", done.stdout, re.MULTILINE)

@@ -96,8 +96,12 @@ def test_too_few_the_wrong_ones_and_one_person_twice(scene: Scene) -> None:
     scene.attacks.people()
 
 
-def test_lapsed_vetting(scene: Scene) -> None:
-    scene.attacks.rosters(lambda kind, file: sign_and_adopt(scene.stage, kind, file))
+def test_one_officer_alone_and_lapsed_vetting(scene: Scene) -> None:
+    scene.attacks.vetting()
+
+
+def test_an_approver_who_left_and_one_who_is_only_listed_again(scene: Scene) -> None:
+    scene.attacks.leaver(lambda kind, file: sign_and_adopt(scene.stage, kind, file))
 
 
 def test_another_program_and_replayed_evidence(scene: Scene) -> None:
