@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from support.specs import TESTS, check_kept, check_musts
 
-TESTS = Path(__file__).resolve().parents[1]
 SPEC = TESTS.parent / "docs" / "spec" / "sealed-weights.md"
 
 HOLES = "promises/test_sealed_holes_of_peers_closed.py"
@@ -101,24 +99,9 @@ KEPT_BY: dict[int, list[tuple[str, str]]] = {
 }
 
 
-def _numbered() -> dict[int, str]:
-    lines = SPEC.read_text(encoding="utf-8").splitlines()
-    found = [(int(match[1]), line) for line in lines if (match := re.match(r"\*\*SW-(\d+)\*\* ", line))]
-    assert [number for number, _line in found] == list(range(1, len(found) + 1)), "numbers rise by one"
-    return dict(found)
-
-
 def test_each_must_has_a_number_and_each_number_a_must() -> None:
-    text = SPEC.read_text(encoding="utf-8").partition("## An example")[2]
-    numbered = _numbered()
-    assert all("MUST" in line for line in numbered.values())
-    assert len([line for line in text.splitlines() if "MUST" in line]) == len(numbered)
-    assert f"SW-1 to SW-{len(numbered)}" in SPEC.read_text(encoding="utf-8")
+    check_musts(SPEC, "SW")
 
 
 def test_each_number_is_kept_by_tests_that_exist() -> None:
-    assert sorted(KEPT_BY) == sorted(_numbered())
-    for number, tests in KEPT_BY.items():
-        assert tests, number
-        for file, name in tests:
-            assert f"def {name}(" in (TESTS / file).read_text(encoding="utf-8"), (number, file, name)
+    check_kept(SPEC, "SW", KEPT_BY)

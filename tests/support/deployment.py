@@ -130,6 +130,44 @@ def person(name: str, *, active: bool = True) -> Person:
     )
 
 
+def bare_request(
+    genesis: Digest,
+    roster: Roster,
+    policy: Policy,
+    log: LogHead,
+    action: Action,
+    *,
+    by: str,
+    at: int | None = None,
+    nonce: bytes | None = None,
+) -> Request:
+    """Return a request with the members that every action has; what one action needs more is for the caller to add."""
+    now = int(time.time()) if at is None else at
+    return Request(
+        genesis=genesis,
+        action=action,
+        requester=PersonId(by),
+        model=MODEL,
+        version=0,
+        manifest=None,
+        purpose=Purpose.EVALUATE,
+        ticket="T-1",
+        justification=None,
+        image=None,
+        measurement=None,
+        platforms=(),
+        recipient=None,
+        target=None,
+        not_before=now - 1,
+        expires=now + DAY,
+        max_uses=1,
+        nonce=os.urandom(16) if nonce is None else nonce,
+        roster=Digest.of(roster.to_bytes()),
+        policy=Digest.of(policy.to_bytes()),
+        log=log,
+    )
+
+
 @dataclass
 class Deployment:
     """A deployment in a folder, its processes, and a connection to the keeper."""
@@ -279,30 +317,7 @@ class Deployment:
 
     def request(self, action: Action, *, by: str = "dana", **members: object) -> Envelope:
         """Make, sign and submit a request."""
-        now = int(time.time())
-        base = Request(
-            genesis=self.genesis.digest,
-            action=action,
-            requester=PersonId(by),
-            model=MODEL,
-            version=0,
-            manifest=None,
-            purpose=Purpose.EVALUATE,
-            ticket="T-1",
-            justification=None,
-            image=None,
-            measurement=None,
-            platforms=(),
-            recipient=None,
-            target=None,
-            not_before=now - 1,
-            expires=now + DAY,
-            max_uses=1,
-            nonce=os.urandom(16),
-            roster=Digest.of(self.roster.to_bytes()),
-            policy=Digest.of(self.policy.to_bytes()),
-            log=self.head(),
-        )
+        base = bare_request(self.genesis.digest, self.roster, self.policy, self.head(), action, by=by)
         envelope = sign(REQUEST_TYPE, replace(base, **members).to_bytes(), signer(by))  # type: ignore[arg-type]
         self.call("submit", request=envelope.to_json())
         return envelope

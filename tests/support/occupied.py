@@ -17,7 +17,7 @@ from pathlib import Path
 
 from simulators.swtpm import SoftwareTPM
 from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms
-from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
@@ -42,7 +42,7 @@ from strongroom.release.delivery import Delivery, accept
 from strongroom.release.lease import NONCE_BYTES
 from strongroom.sealing.manifest import Manifest, ManifestObject, manifest_envelope
 from support.brokers import Answer, Caller, RunningBroker
-from support.deployment import DAY, LEVEL, MODEL, ROOTS, Deployment, publisher, signer, vetted, vetting
+from support.deployment import DAY, LEVEL, MODEL, ROOTS, Deployment, bare_request, publisher, signer, vetted, vetting
 
 OTHER = ModelId("other")
 IMAGE = ImageId("embedder")
@@ -97,30 +97,8 @@ class Occupied:
 
     def unsubmitted(self, action: Action, *, by: str = "dana", **members: object) -> Envelope:
         """Make and sign a request, and hand it in to nobody."""
-        now, deployment = int(time.time()), self.deployment
-        base = Request(
-            genesis=deployment.genesis.digest,
-            action=action,
-            requester=PersonId(by),
-            model=MODEL,
-            version=0,
-            manifest=None,
-            purpose=Purpose.EVALUATE,
-            ticket="T-1",
-            justification=None,
-            image=None,
-            measurement=None,
-            platforms=(),
-            recipient=None,
-            target=None,
-            not_before=now - 1,
-            expires=now + DAY,
-            max_uses=1,
-            nonce=os.urandom(16),
-            roster=Digest.of(deployment.roster.to_bytes()),
-            policy=Digest.of(deployment.policy.to_bytes()),
-            log=self.head(),
-        )
+        deployment = self.deployment
+        base = bare_request(deployment.genesis.digest, deployment.roster, deployment.policy, self.head(), action, by=by)
         return sign(REQUEST_TYPE, replace(base, **members).to_bytes(), signer(by))  # type: ignore[arg-type]
 
     def ask_export(self, key: RecipientKey, *, by: str = "dana", **members: object) -> Envelope:

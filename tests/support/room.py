@@ -55,6 +55,7 @@ from support.deployment import (
     PASSPHRASE,
     PEOPLE,
     ROOTS,
+    bare_request,
     person,
     publisher,
     rules,
@@ -334,28 +335,9 @@ class Room:
     def request(self, action: Action, *, by: str = "dana", **members: object) -> Request:
         """Make a request."""
         size, root = self.keeper.journal.durable
-        base = Request(
-            genesis=self.genesis.digest,
-            action=action,
-            requester=PersonId(by),
-            model=MODEL,
-            version=0,
-            manifest=None,
-            purpose=Purpose.EVALUATE,
-            ticket="T-1",
-            justification=None,
-            image=None,
-            measurement=None,
-            platforms=(),
-            recipient=None,
-            target=None,
-            not_before=NOW - 1,
-            expires=NOW + DAY,
-            max_uses=1,
-            nonce=counted_bytes(16),
-            roster=Digest.of(self.roster.to_bytes()),
-            policy=Digest.of(self.policy.to_bytes()),
-            log=LogHead(size=size, root=Digest(DigestAlgorithm.SHA256, root)),
+        log = LogHead(size=size, root=Digest(DigestAlgorithm.SHA256, root))
+        base = bare_request(
+            self.genesis.digest, self.roster, self.policy, log, action, by=by, at=NOW, nonce=counted_bytes(16)
         )
         return replace(base, **members)  # type: ignore[arg-type]
 

@@ -161,7 +161,6 @@ class People:
         }
         # Queued before anything is waited for: from here on no release counts this person.
         recording = keeper.record(EventName.PERSON_SUSPENDED, facts)
-        keeper.changed()
         keeper.keep(FALLEN, envelope)
         recorded = await keeper.pinned(recording)
         return Fallen(record=recorded, grants=len(grants), approvals=len(approvals), leases=len(leases))

@@ -364,9 +364,7 @@ class Keeper:
             return await self.pinned(self.record(event, {"platform": request.platforms[-1], "request": name}))
         if request.action is Action.REVOKE_GRANT:
             return await self.pinned(self.record(event, {"grant": request.target, "request": name}))
-        recording = self.record(event, {"model": request.model, "request": name})
-        self.changed()
-        return await self.pinned(recording)
+        return await self.pinned(self.record(event, {"model": request.model, "request": name}))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

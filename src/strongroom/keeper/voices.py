@@ -77,9 +77,7 @@ async def deny(keeper: Keeper, envelope: Envelope) -> Recorded:
     :raises DeniedError: who signed isn't active.
     """
     person, key, signature = _speaker(keeper, envelope, DENIAL_TYPE)
-    recorded = await _record(keeper, EventName.REQUEST_DENIED, "denial", envelope, person, key, signature)
-    keeper.changed()
-    return recorded
+    return await _record(keeper, EventName.REQUEST_DENIED, "denial", envelope, person, key, signature)
 
 
 def _speaker(keeper: Keeper, envelope: Envelope, kind: str) -> tuple[Person, PublicKey, Signature]:
