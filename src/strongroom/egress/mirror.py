@@ -1,0 +1,154 @@
+"""The log's side of an odometer: which entry answers a governor, and what all entries together say. Pure.
+
+Whoever appends to the log keeps one :class:`Mirror` for each model, replayed from its entries, and appends nothing that
+:meth:`Mirror.open` or :meth:`Mirror.advance` didn't give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+from strongroom.core.canonical import MAX_INTEGER
+from strongroom.core.clock import Instant
+from strongroom.core.errors import UsageError
+from strongroom.core.ids import ModelId
+from strongroom.egress.buckets import DAY
+from strongroom.egress.errors import (
+    Limit,
+    LimitReachedError,
+    MeterSupersededError,
+    OdometerRegressedError,
+)
+from strongroom.egress.odometer import BLOCK_SECONDS, Block, LocalRecord, OdometerEntry
+
+HOLD_SECONDS: Final = 3600
+"""How long an answer may take. After that and :data:`~strongroom.egress.odometer.BLOCK_SECONDS` a run without an entry
+has nothing that it could still let out."""
+_DEAD: Final = DAY + BLOCK_SECONDS + HOLD_SECONDS
+_MAX_POINTS: Final = 512
+_MAX_RUNS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one run said, as far back as the last day needs."""
+
+    number: int
+    through: int
+    at: Instant
+    points: tuple[tuple[Instant, int], ...]
+    """(when, bits settled until then), oldest first."""
+
+    def after(self, entry: OdometerEntry) -> _Run:
+        points = (*self.points, (entry.at, entry.settled))
+        while len(points) > 1 and points[1][0] <= entry.at - DAY:
+            points = points[1:]
+        if len(points) > _MAX_POINTS:
+            # Whatever is dropped, more counts as recent, which is safe. Without the oldest the whole run would.
+            points = (points[0], *points[2:])
+        return _Run(self.number, entry.through, entry.at, points)
+
+    def recent(self, now: Instant) -> int:
+        before = [settled for at, settled in self.points if at <= now - DAY]
+        return self.through - (before[-1] if before else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """What the log's entries say of one model. Begin with ``Mirror(model)`` and fold :meth:`after` over them."""
+
+    model: ModelId
+    total: int = 0
+    """Bits that may have left, over all runs and key epochs."""
+    run: int = 0
+    """The newest run; 0 before the first."""
+    epoch: int = 0
+    _runs: tuple[_Run, ...] = ()
+
+    def open(self, *, epoch: int, seen: LocalRecord | None, now: Instant) -> OdometerEntry:
+        """Return the entry that begins a new run (step 1).
+
+        ``seen`` is the opening governor's local record. If it says more than the log, the log was rolled back, and what
+        the record says is the truth from now on; an entry whose total exceeds the one before it tells everybody.
+
+        :raises UsageError: the record is another model's.
+        """
+        if seen is not None and seen.model != self.model:
+            raise UsageError(f"the local record is of another model than `{self.model}`")
+        return OdometerEntry(
+            model=self.model,
+            epoch=epoch,
+            run=max(self.run, seen.run if seen else 0) + 1,
+            through=0,
+            settled=0,
+            total=max(self.total, seen.total if seen else 0),
+            at=self._time(now),
+        )
+
+    def advance(self, block: Block, *, limit: int, now: Instant) -> OdometerEntry:
+        """Return the entry that answers a block (step 3). Where the limit is near, it gives less than was asked.
+
+        :raises MeterSupersededError: a newer run was opened.
+        :raises OdometerRegressedError: the log lost entries that this governor saw, or its readings go back.
+        :raises LimitReachedError: there is nothing left of the model's life.
+        """
+        if block.model != self.model or block.run < self.run:
+            raise MeterSupersededError(f"the odometer of `{self.model}` was opened again after run {block.run}")
+        if block.run > self.run or not self._runs:
+            raise OdometerRegressedError(f"the log doesn't know run {block.run} of `{self.model}`")
+        run = self._runs[-1]
+        if not run.points[-1][1] <= block.settled <= run.through or block.through < 0:
+            raise OdometerRegressedError(f"the readings of run {block.run} of `{self.model}` don't go forwards")
+        asked = max(0, block.through - run.through)
+        given = min(asked, max(0, limit - self.total), MAX_INTEGER - self.total)
+        if asked and not given:
+            raise LimitReachedError(Limit.LIFETIME, seen=0, wanted=asked, passes_at=None)
+        return OdometerEntry(
+            model=self.model,
+            epoch=block.epoch,
+            run=block.run,
+            through=run.through + given,
+            settled=block.settled,
+            total=self.total + given,
+            at=self._time(now),
+        )
+
+    def after(self, entry: OdometerEntry) -> Self:
+        """Return what the log says with one entry more.
+
+        :raises OdometerRegressedError: the entry doesn't follow: the log's writer didn't ask this module.
+        """
+        run = self._runs[-1] if self._runs else None
+        begins = entry.run > self.run and entry.through == entry.settled == 0 and entry.total >= self.total
+        goes_on = (
+            run is not None
+            and entry.run == run.number
+            and entry.through >= run.through
+            and run.points[-1][1] <= entry.settled <= run.through
+            and entry.total - self.total == entry.through - run.through
+        )
+        if entry.model != self.model or entry.at < self._time(entry.at) or not (begins or goes_on):
+            raise OdometerRegressedError(f"an odometer entry of `{self.model}` doesn't follow the one before it")
+        newest = run.after(entry) if run and goes_on else _Run(entry.run, 0, entry.at, ((entry.at, 0),))
+        older = self._runs[:-1] if goes_on else self._runs
+        alive = tuple(one for one in older if one.at > entry.at - _DEAD)
+        return replace(self, total=entry.total, run=entry.run, epoch=entry.epoch, _runs=(*_bounded(alive), newest))
+
+    def recent(self, now: Instant) -> int:
+        """Return at most how many bits left within the last day, and are held and may leave: what buckets begin with.
+
+        A restart refills no bucket: it starts with what a day's budget has left after this.
+        """
+        return sum(one.recent(now) for one in self._runs if one.at > now - _DEAD)
+
+    def _time(self, now: Instant) -> Instant:
+        return max(now, self._runs[-1].at) if self._runs else now
+
+
+def _bounded(runs: tuple[_Run, ...]) -> tuple[_Run, ...]:
+    """Merge the two oldest while there are too many: all of their bits stay counted, for the longer of their times."""
+    while len(runs) >= _MAX_RUNS:
+        one, other = runs[0], runs[1]
+        runs = (_Run(other.number, one.through + other.through, other.at, ((other.at, 0),)), *runs[2:])
+    return runs

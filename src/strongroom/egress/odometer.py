@@ -1,0 +1,222 @@
+"""The odometer of one model: bits that left in its whole life. The log always says at least as much as left.
+
+The block protocol; step numbers as in docs/spec/egress-budget.md:
+
+1. Open. At its start a governor shows the log its local record; the log answers with an entry that begins a new run,
+   whose total is the larger of both. The run before may not go on.
+2. Ask. Before anything may leave, the governor asks for a block: a new, higher reading ``through`` of this run.
+3. Mirror. The log appends an entry with that reading and the model's new total (:mod:`strongroom.egress.mirror`).
+4. Keep. The governor's process stores the entry's record over its local one, durably; after step 1 too.
+5. Take. Only now may bits up to ``through`` be held for answers, within :data:`BLOCK_SECONDS` of the entry.
+6. Settle. What an answer didn't use goes back to the run's headroom; never to the log.
+
+Killed at any moment, a governor loses nothing that it spent: the log had counted it before. What is left of its last
+block is lost with it. A restored database holds an older local record, and the larger of the two counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from strongroom.core.canonical import MAX_INTEGER, Json
+from strongroom.core.clock import Instant, format_instant
+from strongroom.core.fields import Fields
+from strongroom.core.ids import ModelId, model_id
+from strongroom.egress.errors import (
+    Limit,
+    LimitReachedError,
+    MeterSupersededError,
+    MirrorBehindError,
+    OdometerRegressedError,
+)
+
+BLOCK_SECONDS: Final = 3600
+"""How long after its entry a block may be held for answers. It makes the reading in the log an hourly one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRecord:
+    """What a governor's process keeps durably beside it, outside the log: the highest reading it knows of."""
+
+    model: ModelId
+    run: int
+    total: int
+    """Bits."""
+
+    def over(self, stored: LocalRecord | None) -> LocalRecord:
+        """Return what to store where ``stored`` lies: a record never gets lower."""
+        if stored is None:
+            return self
+        return LocalRecord(model=self.model, run=max(self.run, stored.run), total=max(self.total, stored.total))
+
+    @classmethod
+    def read(cls, fields: Fields) -> LocalRecord:
+        """Read the object.
+
+        :raises MalformedError: another form.
+        """
+        fields.constant("v", 1)
+        return cls(
+            model=fields.parsed("model", model_id), run=fields.integer("run", least=1), total=fields.integer("total")
+        )
+
+    def to_json(self) -> Json:
+        """Return what :meth:`read` reads."""
+        return {"v": 1, "model": self.model, "run": self.run, "total": self.total}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OdometerEntry:
+    """What the log holds. One whose ``through`` is 0 opened its run."""
+
+    model: ModelId
+    epoch: int
+    """The key epoch at the time. The total goes over all of them: new keys make no new weights."""
+    run: int
+    """Counts the governors that were opened, from 1."""
+    through: int
+    """Bits that this run may have let out."""
+    settled: int
+    """Bits that this run had charged when it asked."""
+    total: int
+    """Bits that all runs may have let out."""
+    at: Instant
+
+    @property
+    def record(self) -> LocalRecord:
+        """What to store locally before the entry is taken."""
+        return LocalRecord(model=self.model, run=self.run, total=self.total)
+
+    @classmethod
+    def read(cls, fields: Fields) -> OdometerEntry:
+        """Read the object.
+
+        :raises MalformedError: another form.
+        """
+        return cls(
+            model=fields.parsed("model", model_id),
+            epoch=fields.integer("epoch"),
+            run=fields.integer("run", least=1),
+            through=fields.integer("through"),
+            settled=fields.integer("settled"),
+            total=fields.integer("total"),
+            at=fields.instant("at"),
+        )
+
+    def to_json(self) -> Json:
+        """Return what :meth:`read` reads."""
+        return {
+            "model": self.model,
+            "epoch": self.epoch,
+            "run": self.run,
+            "through": self.through,
+            "settled": self.settled,
+            "total": self.total,
+            "at": format_instant(self.at),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What a governor asks the log to mirror. Asking twice changes nothing: the readings are absolute."""
+
+    model: ModelId
+    epoch: int
+    run: int
+    through: int
+    settled: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Block:
+        """Read the object.
+
+        :raises MalformedError: another form.
+        """
+        return cls(
+            model=fields.parsed("model", model_id),
+            epoch=fields.integer("epoch"),
+            run=fields.integer("run", least=1),
+            through=fields.integer("through"),
+            settled=fields.integer("settled"),
+        )
+
+    def to_json(self) -> Json:
+        """Return what :meth:`read` reads."""
+        return {
+            "model": self.model,
+            "epoch": self.epoch,
+            "run": self.run,
+            "through": self.through,
+            "settled": self.settled,
+        }
+
+
+class Odometer:
+    """The governor's side of one run: what the log vouches for, what is held for answers, and what they used."""
+
+    def __init__(self, opening: OdometerEntry, *, limit: int, block_bits: int) -> None:
+        """``limit`` is the policy's ``lifetime_bits``, or what it was raised to; ``block_bits`` is at least 1."""
+        self.model, self.epoch, self.run = opening.model, opening.epoch, opening.run
+        self.limit, self._block = limit, block_bits
+        self.total = opening.total
+        """Bits that all runs may have let out, as far as this one knows."""
+        self._through, self._fresh_until = 0, opening.at
+        self._held, self._need = 0, 0
+        self.settled = 0
+        """Bits that this run charged for answers that ended."""
+
+    @property
+    def headroom(self) -> int:
+        """Bits that may be held, as long as the last entry is fresh."""
+        return self._through - self.settled - self._held
+
+    def hold(self, bits: int, now: Instant) -> None:
+        """Hold bits for an answer.
+
+        :raises LimitReachedError: the model's life doesn't have them; people may raise it.
+        :raises MirrorBehindError: the log doesn't vouch for them yet: steps 2 to 5, then again.
+        """
+        life = self.headroom + max(0, self.limit - self.total)
+        if bits > life:
+            raise LimitReachedError(Limit.LIFETIME, seen=max(0, life), wanted=bits, passes_at=None)
+        if bits > self.headroom or now >= self._fresh_until:
+            self._need = max(self._need, bits)
+            raise MirrorBehindError(
+                f"the log vouches for {max(0, self.headroom)} bits more, and {bits} are asked for",
+                remedy="mirror the block that is wanted, then ask again",
+            )
+        self._held += bits
+
+    def settle(self, held: int, charged: int) -> None:
+        """End an answer: of ``held`` bits ``charged`` were used, and the rest may be held again."""
+        if not 0 <= charged <= held <= self._held:
+            raise ValueError("settled more than was held")
+        self._held -= held
+        self.settled += charged
+
+    def wanted(self, now: Instant) -> Block | None:
+        """Return the block to mirror now (step 2), or None while the last one will do for a while."""
+        low = self.headroom < max(self._need, self._block // 2 + 1) and self.total < self.limit
+        old = now >= self._fresh_until - BLOCK_SECONDS // 2
+        if not low and not old:
+            return None
+        more = max(self._block, self._need - self.headroom) if low else 0
+        more = min(more, max(0, self.limit - self.total), MAX_INTEGER - self.total)
+        return Block(
+            model=self.model, epoch=self.epoch, run=self.run, through=self._through + more, settled=self.settled
+        )
+
+    def take(self, entry: OdometerEntry) -> None:
+        """Take a block that the log holds and whose record is stored: steps 3 and 4 came before.
+
+        :raises MeterSupersededError: another run's entry.
+        :raises OdometerRegressedError: it says less than an entry before it.
+        """
+        if (entry.model, entry.run) != (self.model, self.run):
+            raise MeterSupersededError(f"the odometer of `{self.model}` was opened again; this governor's run is over")
+        if entry.through < self._through or entry.total - self.total < entry.through - self._through:
+            raise OdometerRegressedError(f"the log's odometer of `{self.model}` says less than it said before")
+        self._through, self.total = entry.through, entry.total
+        self._fresh_until = max(self._fresh_until, entry.at + BLOCK_SECONDS)
+        self._need = 0

@@ -1,0 +1,53 @@
+"""Small egress policies, and an odometer that a log mirrors at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from strongroom.core.clock import Instant
+from strongroom.core.ids import ModelId
+from strongroom.egress.governor import Governor, Served
+from strongroom.egress.mirror import Mirror
+from strongroom.egress.odometer import Block, Odometer
+from strongroom.egress.policy import EgressPolicy
+from support.logs import AT
+
+ATLAS, BOREAS = ModelId("atlas"), ModelId("boreas")
+
+
+def policy(model: ModelId = ATLAS, **changes: Any) -> EgressPolicy:
+    """Return a policy whose numbers are easy to count: 10 bits a token, 400,000 bits in all, 1,000 a day."""
+    made = EgressPolicy.template(model, parameters=1_000_000, vocabulary=1024)
+    small = replace(made, model_day_bits=1000, fleet_day_bits=1000, principal_day_bits=1000)
+    return replace(small, **changes)
+
+
+class Log:
+    """One model's odometer entries."""
+
+    def __init__(self, model: ModelId = ATLAS) -> None:
+        self.mirror = Mirror(model)
+
+    def served(self, rules: EgressPolicy, now: Instant = AT, *, block: int = 100) -> Served:
+        """Open a run for a new governor."""
+        entry = self.mirror.open(epoch=1, seen=None, now=now)
+        self.mirror = self.mirror.after(entry)
+        odometer = Odometer(entry, limit=rules.lifetime_bits, block_bits=block)
+        return Served(policy=rules, odometer=odometer, recent=self.mirror.recent(now))
+
+    def answer(self, governor: Governor, block: Block, *, limit: int, now: Instant) -> None:
+        """Mirror a block, and hand it over."""
+        entry = self.mirror.advance(block, limit=limit, now=now)
+        self.mirror = self.mirror.after(entry)
+        governor.mirrored(entry, now)
+
+
+def governor(rules: EgressPolicy | None = None, now: Instant = AT, *, vouched: int = 100_000) -> Governor:
+    """Return a governor of one model that a log vouches for at once."""
+    rules = rules or policy()
+    log = Log(rules.model)
+    made = Governor([log.served(rules, now, block=vouched)], now)
+    for block in made.wanted(now):
+        log.answer(made, block, limit=rules.lifetime_bits, now=now)
+    return made
