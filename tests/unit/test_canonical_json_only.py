@@ -114,3 +114,12 @@ def test_length_is_bounded() -> None:
     with pytest.raises(MalformedError, match="at most 4"):
         decode(b"[1,2]", max_bytes=4)
     assert decode(b"[1,2]", max_bytes=5) == [1, 2]
+
+
+@pytest.mark.parametrize("text", [b'["\\ud800"]', b'{"\\uDFFF":1}', b'{"a":[{"b":"\\ud83d\\ud83d\\ude00"}]}'])
+def test_half_a_surrogate_pair_is_refused_where_it_is_read(text: bytes) -> None:
+    with pytest.raises(MalformedError, match="surrogate"):
+        parse(text)
+    with pytest.raises(MalformedError):
+        decode(text)
+    assert parse(b'["\\ud83d\\ude00"]') == ["\U0001f600"]

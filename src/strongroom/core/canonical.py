@@ -57,7 +57,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Json:
 def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> Json:
     """Parse JSON text under the same limits as :func:`decode`, in any spelling.
 
-    :raises MalformedError: too long, not JSON, a duplicate name, a float, or too deep.
+    :raises MalformedError: too long, not JSON, a duplicate name, a float, half of a surrogate pair, or too deep.
     """
     return _parse(data, max_bytes)[0]
 
@@ -74,7 +74,18 @@ def _parse(data: bytes, max_bytes: int) -> tuple[Json, bool]:
         )
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError):
         raise MalformedError("the bytes aren't JSON text") from None
-    return value, _check(value)
+    plain = _check(value)
+    if b"\\u" in data:
+        _require_unicode(value)
+    return value, plain
+
+
+def _require_unicode(value: Json) -> None:
+    # An escape can write half of a surrogate pair: text without an encoding, on which whoever encodes it would fail.
+    try:
+        _PLAIN.encode(value).encode()
+    except UnicodeEncodeError:
+        raise MalformedError("the JSON text holds half of a surrogate pair") from None
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

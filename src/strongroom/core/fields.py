@@ -116,6 +116,13 @@ class Fields:
             result.append(item)
         return tuple(result)
 
+    def names(self, *, most: int) -> tuple[str, ...]:
+        """Return the names of the members that weren't read yet, at most ``most``, each of 1 to 64 characters."""
+        found = tuple(self._left)
+        if len(found) > most or any(not 1 <= len(name) <= 64 or _CONTROL.search(name) for name in found):
+            raise MalformedError(f"`{self.where}` must have at most {most} members with names of 1 to 64 characters")
+        return found
+
     def child(self, name: str) -> Fields:
         """Take a member that is itself an object."""
         return Fields(self._take(name), f"{self.where}.{name}")

@@ -10,11 +10,12 @@ from strongroom.core.errors import MalformedError
 ModelId = NewType("ModelId", str)
 PersonId = NewType("PersonId", str)
 PlatformId = NewType("PlatformId", str)
-"""An enrolled platform: ``tpm-`` and the hex of its attestation key's TPM name."""
+"""An enrolled platform: ``tpm-`` and the hex of its attestation key's TPM name, or a chip's kind and digest."""
 KeyId = NewType("KeyId", str)
 ImageId = NewType("ImageId", str)
 """An enclave image: what reference values describe."""
 
+_PLATFORM: Final = re.compile(r"(?:tpm|sev-snp|tdx|sgx|nitro|azure-snp-vtpm|azure-tdx-vtpm)-[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -43,7 +44,7 @@ def image_id(text: str) -> ImageId:
 
 
 def platform_id(text: str) -> PlatformId:
-    """Check and return an enrolled platform's id: ``tpm-`` and 64 hex characters."""
-    if not re.fullmatch(r"tpm-[0-9a-f]{64}", text):
-        raise MalformedError("a platform id is `tpm-` and 64 hex characters")
+    """Check and return an enrolled platform's id: its kind and 64 hex characters."""
+    if not _PLATFORM.fullmatch(text):
+        raise MalformedError("a platform id is `tpm-` (or a chip's kind, say `sev-snp-`) and 64 hex characters")
     return PlatformId(text)
