@@ -1,26 +1,47 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from simulators.attester import GENESIS, MEASUREMENTS, NOW, attester, binding, vendor_root
-from strongroom.attestation.appraisal import AttestationResult, ClaimName, Status, appraise
-from strongroom.attestation.chain import EkRoot
+from simulators.attester import (
+    APPRAISAL,
+    GENESIS,
+    MEASUREMENTS,
+    NOW,
+    SimulatedAttester,
+    attester,
+    binding,
+    tpm_root,
+    vendor_root,
+)
+from strongroom.attestation.appraisal import appraise, appraise_item
+from strongroom.attestation.appraisal_policy import AppraisalPolicy
+from strongroom.attestation.bindings import RecordedBinding
+from strongroom.attestation.endorsements import Endorsements
 from strongroom.attestation.errors import AttestationRefusedError
+from strongroom.attestation.evidence import Evidence, EvidenceItem
 from strongroom.attestation.isolation import IsolationClass
+from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import MeasuredName, Measurement
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
+from strongroom.attestation.registry import VERIFIERS
+from strongroom.attestation.results import AttestationResult, Status, SubmoduleResult
+from strongroom.attestation.tpm.statement import TpmStatement
+from strongroom.attestation.trust_anchors import TrustAnchors
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ImageId
 
 BOUND = binding()
-IMAGE = ReferenceImage(image=ImageId("embedder"), events=MEASUREMENTS)
+IMAGE = ReferenceImage.launched(ImageId("embedder"), MEASUREMENTS)
 VALUES = ReferenceValues(
     genesis=GENESIS,
     epoch=1,
     images=(IMAGE,),
-    ek_roots=(EkRoot(vendor_root(), IsolationClass.VM_SIMULATED),),
+    anchors=(tpm_root(vendor_root()),),
+    appraisal=APPRAISAL,
     not_after=NOW + 10,
 )
 
@@ -59,6 +80,8 @@ def test_a_result_that_no_step_improved_allows_nothing() -> None:
 def test_a_status_alone_allows_nothing() -> None:
     born = AttestationResult(platform=attester().record().platform, evidence=Digest.of(b""), at=NOW)
     refused(replace(born, status=Status.GENUINE))
+    statement = SubmoduleResult(name="tpm0", kind=EvidenceKind.TPM2, evidence=Digest.of(b""))
+    assert (statement.status, statement.reason, statement.fresh) == (Status.ERROR, "not-appraised", False)
     with pytest.raises(AttestationRefusedError):
         replace(born, status=Status.WANTED).require_wanted()
 
@@ -68,16 +91,25 @@ def test_genuine_and_wanted_evidence_names_its_image_and_class() -> None:
     assert result.require_wanted() == "embedder"
     assert (result.status, result.reason, result.failed) == (Status.WANTED, "", ())
     assert result.isolation is IsolationClass.VM_SIMULATED
-    assert {claim.name for claim in result.claims} == {*ClaimName, *MeasuredName}
+    (statement,) = result.submodules
+    assert (statement.name, statement.status, statement.fresh) == ("tpm0", Status.WANTED, True)
+    assert {claim.name for claim in result.claims} >= {*MeasuredName, "reference-period", "endorsement-root", "image"}
+    assert (result.policy, result.reference_values) == (APPRAISAL.digest, VALUES.digest)
 
 
 def test_evidence_that_is_not_genuine_stays_an_error() -> None:
-    evidence = replace(attester().evidence(BOUND), signature=attester("b").evidence(BOUND).signature)
+    evidence = resigned(TpmStatement.parse(attester("b").evidence(BOUND).main.body).signature)
     result = appraise(evidence, binding=BOUND, record=attester().record(), reference_values=VALUES, at=NOW)
     assert (result.status, refused(result)) == (Status.ERROR, "evidence-bad-signature")
-    unreadable = replace(evidence, signature=b"")
+    unreadable = resigned(b"")
     result = appraise(unreadable, binding=BOUND, record=attester().record(), reference_values=VALUES, at=NOW)
     assert (result.status, refused(result)) == (Status.ERROR, "malformed")
+
+
+def resigned(signature: bytes) -> Evidence:
+    honest = attester().evidence(BOUND)
+    statement = replace(TpmStatement.parse(honest.main.body), signature=signature)
+    return replace(honest, main=EvidenceItem(EvidenceKind.TPM2, statement.to_bytes()))
 
 
 @pytest.mark.parametrize("place", range(5), ids=[name.value for name in MeasuredName])
@@ -107,9 +139,44 @@ def test_reference_values_that_ended_or_are_foreign_are_refused() -> None:
     assert refused(result_of(at=VALUES.not_after)) == "unwanted-reference-period"
     other = Digest.of(b"other deployment")
     events = (*MEASUREMENTS[:-1], Measurement(MeasuredName.GENESIS, other))
-    foreign = replace(VALUES, genesis=other, images=(replace(IMAGE, events=events),))
+    foreign = replace(VALUES, genesis=other, images=(ReferenceImage.launched(ImageId("embedder"), events),))
     assert refused(result_of(foreign)) == "unwanted-reference-genesis"
 
 
 def test_a_root_that_is_no_longer_listed_takes_its_platforms_with_it() -> None:
-    assert refused(result_of(replace(VALUES, ek_roots=()))) == "unwanted-endorsement-root"
+    assert refused(result_of(replace(VALUES, anchors=()))) == "unwanted-endorsement-root"
+
+
+def test_a_kind_that_the_policy_does_not_take_is_refused() -> None:
+    policy = AppraisalPolicy(
+        kinds={EvidenceKind.SEV_SNP: VERIFIERS[EvidenceKind.SEV_SNP].policy.strictest()},
+        devices=None,
+        reattest_seconds=600,
+    )
+    assert refused(result_of(replace(VALUES, appraisal=policy))) == "unwanted-kind"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"recipient_key": bytes(1216)}, "evidence-other-recipient"),
+        ({"devices": (EvidenceItem(EvidenceKind.NVIDIA_GPU, b"{}"),)}, "evidence-other-devices"),
+    ],
+)
+def test_what_came_is_what_the_binding_was_made_for(changes: dict[str, Any], reason: str) -> None:
+    evidence = replace(attester().evidence(BOUND), **changes)
+    result = appraise(evidence, binding=BOUND, record=attester().record(), reference_values=VALUES, at=NOW)
+    assert (result.status, refused(result)) == (Status.ERROR, reason)
+
+
+def test_the_record_of_another_platform_judges_nothing() -> None:
+    other = SimulatedAttester(ec.generate_private_key(ec.SECP256R1())).record()
+    result = appraise(attester().evidence(BOUND), binding=BOUND, record=other, reference_values=VALUES, at=NOW)
+    assert (result.status, refused(result)) == (Status.ERROR, "evidence-other-platform")
+
+
+def test_recorded_evidence_is_genuine_and_never_wanted() -> None:
+    endorsements = Endorsements(anchors=TrustAnchors(VALUES.anchors), platform=attester().record())
+    item = attester().evidence(BOUND).main
+    result = appraise_item("tpm0", item, binding=RecordedBinding(), endorsements=endorsements, policy=APPRAISAL, at=NOW)
+    assert (result.status, result.reason) == (Status.GENUINE, "unwanted-fresh")

@@ -10,27 +10,22 @@ What comes out is a record for the keeper to sign. Everything is pure: the keepe
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from strongroom.attestation.chain import (
-    MAX_CERTIFICATE,
-    MAX_DEPTH,
-    EkRoot,
-    TpmIdentity,
-    load_certificate,
-    public_key_bytes,
-    tpm_identity,
-    walk,
-)
-from strongroom.attestation.errors import EnrolmentConflictError, EnrolmentRefusedError
+from strongroom.attestation.chain import MAX_DEPTH, walk
+from strongroom.attestation.errors import EnrolmentRefusedError
 from strongroom.attestation.isolation import IsolationClass
-from strongroom.attestation.platform_record import PlatformRecord, platform_of
+from strongroom.attestation.kinds import EvidenceKind
+from strongroom.attestation.platform_record import EnrolledTpm, PlatformRecord, platform_of
+from strongroom.attestation.revocation import NO_LISTS, RevocationLists
 from strongroom.attestation.tpm.credential import MAX_SECRET, Credential, make_credential
+from strongroom.attestation.tpm.endorsement_certificate import TpmIdentity, tpm_identity
 from strongroom.attestation.tpm.public_area import MAX_PUBLIC, PublicArea
+from strongroom.attestation.trust_anchors import MAX_CERTIFICATE, TrustAnchor, Vendor, public_key_bytes
 from strongroom.core.canonical import decode, encode
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
@@ -85,8 +80,8 @@ class EnrolmentFacts:
 
     platform: PlatformId
     attestation_key: PublicArea
-    ek_certificate: Digest
-    ek_root: Digest
+    endorsement_key: Digest
+    anchor: Digest
     isolation: IsolationClass
     tpm: TpmIdentity
 
@@ -102,18 +97,24 @@ class PendingEnrolment:
 
 
 def begin(
-    request: EnrolmentRequest, *, roots: Sequence[EkRoot], at: Instant, random_bytes: Callable[[int], bytes]
+    request: EnrolmentRequest,
+    *,
+    roots: Sequence[TrustAnchor],
+    at: Instant,
+    random_bytes: Callable[[int], bytes],
+    lists: RevocationLists = NO_LISTS,
 ) -> PendingEnrolment:
     """Check what the platform hands in and make the credential that only its TPM can open.
 
     :raises MalformedError: a structure can't be parsed.
     :raises ChainRefusedError: no chain to a pinned root, or not an endorsement certificate.
+    :raises CertificateRevokedError: a current list of its issuer names a certificate.
     :raises KeyAttributesError: a key isn't of the kind that its role needs.
     :raises EnrolmentRefusedError: the certificate belongs to another key.
     """
     # 1. and 2. A certificate that says "simulated" is simulated, whichever root vouched for it.
-    root = walk(request.ek_chain, roots, at)
-    certificate = load_certificate(request.ek_chain[0])
+    path = walk(request.ek_chain, [root for root in roots if root.vendor is Vendor.TPM], at, lists=lists)
+    certificate, root = path.leaf, path.anchor
     tpm = tpm_identity(certificate)
     isolation = root.isolation.weaker(IsolationClass.VM_SIMULATED) if tpm.simulated else root.isolation
     # 3.
@@ -131,8 +132,8 @@ def begin(
     facts = EnrolmentFacts(
         platform=platform_of(attestation_key),
         attestation_key=attestation_key,
-        ek_certificate=Digest.of(request.ek_chain[0]),
-        ek_root=root.digest,
+        endorsement_key=Digest.of(certified),
+        anchor=root.digest,
         isolation=isolation,
         tpm=tpm,
     )
@@ -148,7 +149,7 @@ def finish(pending: PendingEnrolment, answer: bytes, *, at: Instant) -> Platform
     with pending.secret as secret:
         right = hmac.compare_digest(secret.reveal(TOKEN), answer)
     # 6.
-    if at > pending.expires:
+    if at >= pending.expires:
         raise EnrolmentRefusedError("the enrolment's answer came too late", reason="enrolment-expired")
     # 7.
     if not right:
@@ -159,29 +160,9 @@ def finish(pending: PendingEnrolment, answer: bytes, *, at: Instant) -> Platform
     facts = pending.facts
     return PlatformRecord(
         platform=facts.platform,
-        attestation_key=facts.attestation_key,
-        ek_certificate=facts.ek_certificate,
-        ek_root=facts.ek_root,
+        kind=EvidenceKind.TPM2,
+        identity=EnrolledTpm(attestation_key=facts.attestation_key, endorsement_key=facts.endorsement_key),
+        anchor=facts.anchor,
         isolation=facts.isolation,
         enrolled=at,
     )
-
-
-def admit(record: PlatformRecord, enrolled: Iterable[PlatformRecord]) -> None:
-    """Check that a new record changes no enrolled identity: each platform, and each TPM, is enrolled once.
-
-    A second record for a known platform could raise its class; a second key of a known TPM would let one machine
-    count as two.
-
-    :raises EnrolmentConflictError: the platform or its endorsement certificate is enrolled already.
-    """
-    for known in enrolled:
-        if known.platform == record.platform:
-            raise EnrolmentConflictError(
-                f"the platform `{record.platform}` is enrolled already", remedy="an enrolled identity never changes"
-            )
-        if known.ek_certificate == record.ek_certificate:
-            raise EnrolmentConflictError(
-                f"the TPM is enrolled already as `{known.platform}`",
-                remedy="revoke that platform first if its attestation key was replaced on purpose",
-            )

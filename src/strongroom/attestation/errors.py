@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.core.errors import ConflictError, DeniedError, UnavailableError
+from strongroom.core.errors import DeniedError, UnavailableError
 
 
 class NotGenuineError(DeniedError):
@@ -28,14 +28,8 @@ class NotYetEnrolledError(NotGenuineError):
     code = "evidence-before-enrolment"
 
 
-class OtherRecipientError(NotGenuineError):
-    """The evidence carries another recipient key than the binding names."""
-
-    code = "evidence-other-recipient"
-
-
-class BadQuoteSignatureError(NotGenuineError):
-    """The enrolled attestation key didn't sign these bytes."""
+class BadSignatureError(NotGenuineError):
+    """The key that should have signed these bytes didn't."""
 
     code = "evidence-bad-signature"
 
@@ -82,19 +76,91 @@ class EnrolmentRefusedError(DeniedError):
     code = "enrolment-refused"
 
 
-class ChainRefusedError(EnrolmentRefusedError):
+class ChainRefusedError(NotGenuineError):
     """A certificate chain doesn't lead to a pinned root."""
 
     code = "chain-refused"
 
 
-class EnrolmentConflictError(ConflictError):
-    """The platform is enrolled already, and not as this."""
+class CertificateRevokedError(NotGenuineError):
+    """The issuer took a certificate of the chain back."""
 
-    code = "enrolment-conflict"
+    code = "certificate-revoked"
+
+
+class DebugModeError(NotGenuineError):
+    """Really signed, by something that its host can look into. Nothing that it says about itself holds."""
+
+    code = "evidence-debug"
+
+
+class UnsafeAttributesError(NotGenuineError):
+    """Really signed, with attributes that no policy accepts: others may enter, or nobody knows what they mean."""
+
+    code = "evidence-unsafe-attributes"
+
+
+class CollateralMissingError(NotGenuineError):
+    """What the maker publishes about this platform isn't there, so its state can't be judged."""
+
+    code = "collateral-missing"
+
+
+class CollateralExpiredError(NotGenuineError):
+    """What the maker published about this platform isn't current at the instant."""
+
+    code = "collateral-expired"
+
+
+class TcbRefusedError(NotGenuineError):
+    """The maker's collateral doesn't vouch for this platform: forged, revoked, of another platform, or no TCB level."""
+
+    code = "tcb-refused"
+
+
+class EvidenceAmbiguousError(NotGenuineError):
+    """Two parsers read the same evidence differently."""
+
+    code = "evidence-ambiguous"
 
 
 class TpmError(UnavailableError):
     """A TPM refused a command, or its answer makes no sense. The message names the command and the TPM's code."""
 
     code = "tpm"
+
+
+class EndorsementMismatchError(NotGenuineError):
+    """The certificate that vouches for the evidence is another product's, chip's or TCB version's."""
+
+    code = "endorsement-mismatch"
+
+
+class OtherFirmwareError(NotGenuineError):
+    """The evidence states another firmware than the certificate of the key that signed it was made for."""
+
+    code = "evidence-other-firmware"
+
+
+class ManifestRefusedError(NotGenuineError):
+    """A maker's reference manifest isn't signed by the maker, or speaks of something else than it is named for."""
+
+    code = "reference-manifest-refused"
+
+
+class PcrMismatchError(NotGenuineError):
+    """The PCR values that came along aren't the ones that were quoted."""
+
+    code = "evidence-pcr-mismatch"
+
+
+class RuntimeDataMismatchError(NotGenuineError):
+    """The hardware's report commits to another virtual TPM than the one that quoted."""
+
+    code = "evidence-other-runtime-data"
+
+
+class CollectionError(UnavailableError):
+    """Evidence can't be had from this machine. The message names the interface and what it answered."""
+
+    code = "evidence-not-collected"

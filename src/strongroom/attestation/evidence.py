@@ -1,14 +1,15 @@
-"""The evidence envelope: what an attester hands in. Bounded before it is parsed; parsing it proves nothing."""
+"""The evidence envelope: what an attester hands in. Bounded before it is parsed; parsing it proves nothing.
+
+Evidence is composite (RFC 9334, section 3.3): one statement of the platform, and one of each device attached to it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from strongroom.attestation.measurement import MAX_EVENTS, Measurement
-from strongroom.attestation.tpm.quote import MAX_ATTEST
-from strongroom.attestation.tpm.signature import MAX_SIGNATURE
+from strongroom.attestation.kinds import EvidenceKind
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
@@ -16,80 +17,89 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import PlatformId, platform_id
 
-MAX_EVIDENCE: Final = 16 * 1024
+MAX_DEVICES: Final = 24
+"""Sixteen accelerators and eight switches: twice what is sold in one machine."""
+MAX_BODY: Final = 384 * 1024
+MAX_EVIDENCE: Final = 1024 * 1024
 RECIPIENT_KEY_BYTES: Final = 1216
 """ML-KEM-768 public key (1,184 bytes), then X25519 public key (32)."""
-_MAX_PCR: Final = 23
-
-
-class EvidenceKind(StrEnum):
-    """Kinds of evidence that a verifier exists for."""
-
-    TPM2 = "tpm2"
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedEvent:
-    """A line of the event log: which PCR was extended, and with what."""
+class EvidenceItem:
+    """One statement: its kind, and its body in the kind's own encoding (see the kind's verifier)."""
 
-    pcr: int
-    measurement: Measurement
+    kind: EvidenceKind
+    body: bytes
 
     @classmethod
-    def read(cls, fields: Fields) -> LoggedEvent:
-        """Read ``{pcr, name, digest}``."""
-        return cls(fields.integer("pcr", most=_MAX_PCR), Measurement.read(fields))
+    def read(cls, fields: Fields) -> EvidenceItem:
+        """Read ``{kind, body}``."""
+        return cls(fields.parsed("kind", EvidenceKind), fields.binary("body", max_length=MAX_BODY))
 
-    def to_json(self) -> dict[str, Json]:
-        """Return ``{pcr, name, digest}``."""
-        return {"pcr": self.pcr, **self.measurement.to_json()}
+    def to_json(self) -> Json:
+        """Return ``{kind, body}``."""
+        return {"kind": self.kind.value, "body": to_base64(self.body)}
+
+
+def devices_digest(devices: tuple[EvidenceItem, ...]) -> Digest:
+    """Return what the platform's statement commits to: SHA-256 over the canonical JSON of the devices' statements."""
+    return Digest.of(encode([device.to_json() for device in devices]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """A TPM quote, its signature, the event log behind it, and the recipient key that it binds."""
+    """A platform's statement, its devices' statements, and the recipient key that they bind.
+
+    :raises MalformedError: a device where the platform should speak, or the other way round; too many devices; a
+        recipient key of the wrong length.
+    """
 
     platform: PlatformId
-    quote: bytes
-    """TPMS_ATTEST."""
-    signature: bytes
-    """TPMT_SIGNATURE."""
-    events: tuple[LoggedEvent, ...]
+    main: EvidenceItem
+    devices: tuple[EvidenceItem, ...] = ()
     recipient_key: bytes
+
+    def __post_init__(self) -> None:
+        if self.main.kind.is_device or not all(device.kind.is_device for device in self.devices):
+            raise MalformedError("evidence is one statement of a platform, and then those of its devices")
+        if len(self.devices) > MAX_DEVICES:
+            raise MalformedError(f"evidence has at most {MAX_DEVICES} devices, not {len(self.devices)}")
+        if len(self.recipient_key) != RECIPIENT_KEY_BYTES:
+            raise MalformedError(f"`evidence.recipient_key` must hold {RECIPIENT_KEY_BYTES} bytes")
 
     @classmethod
     def parse(cls, data: bytes) -> Evidence:
         """Read canonical bytes.
 
-        :raises MalformedError: too long, not canonical, another kind, or a recipient key of the wrong length.
+        :raises MalformedError: too long, not canonical, an unknown kind, or a recipient key of the wrong length.
         """
         with Fields(decode(data, max_bytes=MAX_EVIDENCE), "evidence") as fields:
             fields.constant("v", 1)
-            fields.constant("kind", EvidenceKind.TPM2.value)
-            evidence = cls(
+            with fields.child("main") as main:
+                item = EvidenceItem.read(main)
+            return cls(
                 platform=fields.parsed("platform", platform_id),
-                quote=fields.binary("quote", max_length=MAX_ATTEST),
-                signature=fields.binary("signature", max_length=MAX_SIGNATURE),
-                events=fields.objects("events", LoggedEvent.read, most=MAX_EVENTS),
+                main=item,
+                devices=fields.objects("devices", EvidenceItem.read, most=MAX_DEVICES),
                 recipient_key=fields.binary("recipient_key", max_length=RECIPIENT_KEY_BYTES),
             )
-        if len(evidence.recipient_key) != RECIPIENT_KEY_BYTES:
-            raise MalformedError(f"`evidence.recipient_key` must hold {RECIPIENT_KEY_BYTES} bytes")
-        return evidence
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
         return encode(
             {
                 "v": 1,
-                "kind": EvidenceKind.TPM2.value,
                 "platform": self.platform,
-                "quote": to_base64(self.quote),
-                "signature": to_base64(self.signature),
-                "events": [event.to_json() for event in self.events],
+                "main": self.main.to_json(),
+                "devices": [device.to_json() for device in self.devices],
                 "recipient_key": to_base64(self.recipient_key),
             }
         )
+
+    def submodules(self) -> Iterator[tuple[str, EvidenceItem]]:
+        """Name each statement as results do: ``cpu0`` or ``tpm0``, then ``gpu0``, ``gpu1``, ``switch0``, ..."""
+        return named_items((self.main, *self.devices))
 
     @property
     def digest(self) -> Digest:
@@ -97,6 +107,20 @@ class Evidence:
         return Digest.of(self.to_bytes())
 
     @property
+    def devices_digest(self) -> Digest:
+        """What the platform's statement must commit to."""
+        return devices_digest(self.devices)
+
+    @property
     def recipient_digest(self) -> Digest:
         """SHA-256 of the recipient key, for the binding."""
         return Digest.of(self.recipient_key)
+
+
+def named_items(items: tuple[EvidenceItem, ...]) -> Iterator[tuple[str, EvidenceItem]]:
+    """Name statements by family and number: ``cpu0``, ``gpu0``, ``gpu1``, ``switch0``."""
+    counted: dict[str, int] = {}
+    for item in items:
+        number = counted.get(item.kind.family, 0)
+        counted[item.kind.family] = number + 1
+        yield f"{item.kind.family}{number}", item

@@ -7,7 +7,7 @@ Order and names are fixed: interpreter, files, command, sandbox, genesis. What i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -60,12 +60,40 @@ class Measurement:
         return {"name": self.name.value, "digest": str(self.digest)}
 
 
+def measured_set(measurements: Iterable[Measurement]) -> dict[str, str]:
+    """Return a launch's measurements as reference values list them: name to digest."""
+    return {measurement.name.value: str(measurement.digest) for measurement in measurements}
+
+
 def expected_pcr(measurements: Iterable[Measurement]) -> bytes:
     """Return the PCR's value (32 bytes) after a reset and then each measurement in turn."""
     value = bytes(32)
     for measurement in measurements:
         value = hashlib.sha256(value + measurement.extension).digest()
     return value
+
+
+BOOT_PCRS: Final = frozenset({4, 8, 9, 11})
+"""Where what is booted is measured: the loader's or unified image's code, GRUB's texts and files, the unified image."""
+
+
+def require_enough(names: Collection[str]) -> None:
+    """Check that what an image lists for a TPM says what runs: a launch, or a whole machine.
+
+    A launch is all five measurements of its launcher, with or without PCR values beside them. A machine is the value of
+    a PCR that depends on what was booted, and of PCR 14: without that, anything could have been launched on it.
+
+    :raises MalformedError: neither. PCR 0 and 7 alone, say, are the same for every system on that firmware.
+    """
+    launch = {name.value for name in MeasuredName}
+    machine = {f"pcr{number}" for number in BOOT_PCRS}
+    listed = launch.intersection(names)
+    if listed == launch or (not listed and f"pcr{MEASURED_PCR}" in names and machine.intersection(names)):
+        return
+    raise MalformedError(
+        f"an image on a TPM lists {', '.join(MeasuredName)}; or `pcr{MEASURED_PCR}` and one of "
+        f"{', '.join(sorted(machine))}"
+    )
 
 
 def launch_measurements(
