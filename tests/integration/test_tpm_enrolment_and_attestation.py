@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from simulators.attester import APPRAISAL, tpm_root
 from simulators.swtpm import SoftwareTPM
 from strongroom.attestation.adapters.measure_files import measure_file, measure_tree
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_commands import RefusedCommandError
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
-from strongroom.attestation.appraisal import AttestationResult, Status, appraise
-from strongroom.attestation.chain import EkRoot
-from strongroom.attestation.enrolment import admit, begin, finish
-from strongroom.attestation.errors import ChainRefusedError, EnrolmentConflictError, EnrolmentRefusedError, TpmError
-from strongroom.attestation.evidence import Evidence
+from strongroom.attestation.appraisal import appraise
+from strongroom.attestation.enrolment import begin, finish
+from strongroom.attestation.errors import ChainRefusedError, EnrolmentRefusedError, TpmError
+from strongroom.attestation.evidence import Evidence, EvidenceItem, devices_digest
 from strongroom.attestation.isolation import IsolationClass
+from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import (
     MeasuredName,
     Measurement,
@@ -32,9 +33,12 @@ from strongroom.attestation.measurement import (
 )
 from strongroom.attestation.platform_record import PlatformRecord, platform_of
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
+from strongroom.attestation.results import AttestationResult, Status
 from strongroom.attestation.tpm.credential import make_credential
 from strongroom.attestation.tpm.public_area import PublicArea
+from strongroom.attestation.tpm.statement import TpmStatement
 from strongroom.attestation.transcript import Binding
+from strongroom.attestation.trust_anchors import TrustAnchor
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import ImageId, ModelId
@@ -66,8 +70,8 @@ def opened(tpm: SoftwareTPM) -> TpmDevice:
     return device
 
 
-def roots(*tpms: SoftwareTPM) -> tuple[EkRoot, ...]:
-    return tuple(EkRoot(tpm.root_certificate, IsolationClass.VM_SIMULATED) for tpm in tpms)
+def roots(*tpms: SoftwareTPM) -> tuple[TrustAnchor, ...]:
+    return tuple(tpm_root(tpm.root_certificate) for tpm in tpms)
 
 
 def enrol(tpm: SoftwareTPM) -> PlatformRecord:
@@ -117,6 +121,7 @@ def bound(nonce: bytes = bytes(32), recipient_key: bytes = RECIPIENT_KEY) -> Bin
         version=1,
         manifest=Digest.of(b"manifest"),
         recipient_key=Digest.of(recipient_key),
+        devices=devices_digest(()),
     )
 
 
@@ -130,14 +135,21 @@ def launch_and_attest(tpm: SoftwareTPM, program: Program, binding: Binding) -> b
 
 
 def judge(
-    tpm: SoftwareTPM, evidence: bytes, wanted: Program, binding: Binding, record: PlatformRecord
+    tpm: SoftwareTPM,
+    evidence: bytes,
+    wanted: Program,
+    binding: Binding,
+    record: PlatformRecord,
+    *,
+    image: ReferenceImage | None = None,
 ) -> AttestationResult:
     now = int(time.time())
     values = ReferenceValues(
         genesis=GENESIS,
         epoch=1,
-        images=(ReferenceImage(image=ImageId("agent"), events=wanted.measure()),),
-        ek_roots=roots(tpm),
+        images=(image or ReferenceImage.launched(ImageId("agent"), wanted.measure()),),
+        anchors=roots(tpm),
+        appraisal=APPRAISAL,
         not_after=now + 3600,
     )
     parsed = Evidence.parse(evidence)
@@ -150,12 +162,10 @@ def test_enrolment_gives_the_same_identity_each_time_and_calls_it_simulated(tpm:
     second = enrol(tpm)
     assert replace(second, enrolled=first.enrolled) == first
     assert first.isolation is IsolationClass.VM_SIMULATED
-    with pytest.raises(EnrolmentConflictError):
-        admit(second, [first])
 
 
 def test_even_a_root_listed_as_hardware_does_not_make_this_tpm_hardware(tpm: SoftwareTPM) -> None:
-    lying = EkRoot(tpm.root_certificate, IsolationClass.MEASURED_HOST)
+    lying = tpm_root(tpm.root_certificate, IsolationClass.MEASURED_HOST)
     with opened(tpm) as device:
         request = TpmAttester(device).enrolment_request(tpm.intermediates)
     pending = begin(request, roots=[lying], at=int(time.time()), random_bytes=os.urandom)
@@ -231,11 +241,21 @@ def test_each_change_of_what_runs_is_refused_by_name(
     assert result.reason == f"unwanted-{changed}"
 
 
+def statement_of(evidence: bytes) -> TpmStatement:
+    return TpmStatement.parse(Evidence.parse(evidence).main.body)
+
+
+def with_statement(evidence: bytes, statement: TpmStatement) -> bytes:
+    item = EvidenceItem(EvidenceKind.TPM2, statement.to_bytes())
+    return replace(Evidence.parse(evidence), main=item).to_bytes()
+
+
 def test_a_log_that_lies_about_what_ran_is_refused(tpm: SoftwareTPM, program: Program) -> None:
     run = replace(program, command=("python", "-m", "thief"))
-    honest = Evidence.parse(launch_and_attest(tpm, program, bound()))
-    lying = replace(Evidence.parse(launch_and_attest(tpm, run, bound())), events=honest.events)
-    result = judge(tpm, lying.to_bytes(), program, bound(), enrol(tpm))
+    honest = statement_of(launch_and_attest(tpm, program, bound()))
+    evidence = launch_and_attest(tpm, run, bound())
+    lying = with_statement(evidence, replace(statement_of(evidence), events=honest.events))
+    result = judge(tpm, lying, program, bound(), enrol(tpm))
     assert (result.status, result.reason) == (Status.ERROR, "evidence-log-mismatch")
 
 
@@ -248,6 +268,35 @@ def test_replayed_or_diverted_evidence_is_refused(tpm: SoftwareTPM, program: Pro
     diverted = replace(Evidence.parse(evidence), recipient_key=thief).to_bytes()
     assert judge(tpm, diverted, program, bound(), record).reason == "evidence-other-recipient"
     assert judge(tpm, diverted, program, bound(recipient_key=thief), record).reason == "evidence-replayed"
+
+
+def test_a_whole_machine_is_wanted_by_its_registers_and_refused_by_one(tpm: SoftwareTPM, program: Program) -> None:
+    record, measured = enrol(tpm), (0, 4, 7, 14)
+    tpm.power_cycle()
+    with opened(tpm) as device:
+        device.pcr_extend(4, Digest.of(b"the loader's code").value)
+        with device.attestation_key() as key:
+            quote, signature = device.quote(key, bound().tpm2_qualifying_data, measured)
+        pcrs = {number: device.pcr_read(number) for number in measured}
+    statement = TpmStatement(quote=quote, signature=signature, pcrs=pcrs)
+    evidence = Evidence(
+        platform=record.platform,
+        main=EvidenceItem(EvidenceKind.TPM2, statement.to_bytes()),
+        recipient_key=RECIPIENT_KEY,
+    ).to_bytes()
+    names = {f"pcr{number}": value.hex() for number, value in pcrs.items()}
+    image = ReferenceImage(image=ImageId("machine"), measured={EvidenceKind.TPM2: (names,)})
+    result = judge(tpm, evidence, program, bound(), record, image=image)
+    # Nothing but the attester's word stands behind these values' meaning: the tightest policy wants a log too.
+    assert [claim.name for claim in result.submodules[0].failed] == ["event-log"]
+    assert result.submodules[0].measurements == names
+    assert [claim.name for claim in result.claims if claim.name in names and not claim.ok] == []
+    other = ReferenceImage(
+        image=ImageId("machine"),
+        measured={EvidenceKind.TPM2: ({**names, "pcr14": expected_pcr(program.measure()).hex()},)},
+    )
+    refused = judge(tpm, evidence, program, bound(), record, image=other)
+    assert [claim.name for claim in refused.claims if claim.name in names and not claim.ok] == ["pcr14"]
 
 
 def test_an_unenrolled_platform_is_refused(tpm: SoftwareTPM, other_tpm: SoftwareTPM, program: Program) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -15,15 +15,20 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from strongroom.attestation.appraisal_policy import AppraisalPolicy
 from strongroom.attestation.enrolment import EnrolmentRequest
-from strongroom.attestation.evidence import Evidence, LoggedEvent
+from strongroom.attestation.evidence import Evidence, EvidenceItem, devices_digest
 from strongroom.attestation.isolation import IsolationClass
+from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import MEASURED_PCR, Measurement, expected_pcr, launch_measurements
-from strongroom.attestation.platform_record import PlatformRecord, platform_of
+from strongroom.attestation.platform_record import EnrolledTpm, PlatformRecord, platform_of
+from strongroom.attestation.policies.tpm2 import Tpm2Policy
 from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.public_area import AK_ATTRIBUTES, EK_ATTRIBUTES, EK_POLICY, PublicArea
+from strongroom.attestation.tpm.statement import LoggedEvent, TpmStatement
 from strongroom.attestation.tpm.wire import tpm2b, u16, u32
 from strongroom.attestation.transcript import Binding
+from strongroom.attestation.trust_anchors import TrustAnchor, Vendor
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ModelId
@@ -38,6 +43,9 @@ MEASUREMENTS = launch_measurements(
     sandbox=Digest.of(b"sandbox"),
     genesis=GENESIS,
 )
+# A TPM played by a program never shut down in order: its clock isn't safe.
+TPM_RULES = replace(Tpm2Policy.strictest(), clock_must_be_safe=False)
+APPRAISAL = AppraisalPolicy(kinds={EvidenceKind.TPM2: TPM_RULES}, devices=None, reattest_seconds=3600)
 HARDWARE = ("id:49465800", "SLB9670", "id:000D0000")
 SIMULATOR = ("id:00001014", "swtpm", "id:20191023")
 _TPM_OIDS = ("2.23.133.2.1", "2.23.133.2.2", "2.23.133.2.3")
@@ -54,6 +62,7 @@ def binding(*, nonce: bytes = bytes(32), recipient_key: bytes = RECIPIENT_KEY, c
         version=1,
         manifest=Digest.of(b"manifest"),
         recipient_key=Digest.of(recipient_key),
+        devices=devices_digest(()),
     )
 
 
@@ -86,10 +95,11 @@ def attest_bytes(
     selection: bytes = wire.pcr_selection((MEASURED_PCR,)),
     magic: int = 0xFF544347,
     kind: int = 0x8018,
+    resets: int = 3,
 ) -> bytes:
     """Write a TPMS_ATTEST; every field that a verifier judges can be set wrong."""
     head = u32(magic) + u16(kind) + tpm2b(u16(wire.ALG_SHA256) + bytes(32)) + tpm2b(qualifying_data)
-    clock = (12_345).to_bytes(8, "big") + u32(3) + u32(0) + b"\x01" + (7).to_bytes(8, "big")
+    clock = (12_345).to_bytes(8, "big") + u32(resets) + u32(0) + b"\x01" + (7).to_bytes(8, "big")
     return head + clock + selection + tpm2b(pcr_digest)
 
 
@@ -107,9 +117,9 @@ class SimulatedAttester:
         """The record that an enrolment would have made."""
         return PlatformRecord(
             platform=platform_of(self.public),
-            attestation_key=self.public,
-            ek_certificate=Digest.of(b"ek"),
-            ek_root=Digest.of(vendor_root()),
+            kind=EvidenceKind.TPM2,
+            identity=EnrolledTpm(attestation_key=self.public, endorsement_key=Digest.of(b"ek")),
+            anchor=Digest.of(vendor_root()),
             isolation=isolation,
             enrolled=NOW - 1000,
         )
@@ -125,11 +135,14 @@ class SimulatedAttester:
         """Sign an honest quote over ``measurements``, or the bytes given as ``quote``."""
         pcr = hashlib.sha256(expected_pcr(measurements)).digest()
         signed = quote or attest_bytes(qualifying_data=bound.tpm2_qualifying_data, pcr_digest=pcr)
-        return Evidence(
-            platform=platform_of(self.public),
+        statement = TpmStatement(
             quote=signed,
             signature=sign_tpm(self.key, signed),
             events=tuple(LoggedEvent(MEASURED_PCR, measurement) for measurement in measurements),
+        )
+        return Evidence(
+            platform=platform_of(self.public),
+            main=EvidenceItem(EvidenceKind.TPM2, statement.to_bytes()),
             recipient_key=recipient_key,
         )
 
@@ -174,6 +187,11 @@ def authority_certificate(
 def vendor_root() -> bytes:
     """A made-up TPM vendor's root (DER)."""
     return authority_certificate("vendor root", "vendor root")
+
+
+def tpm_root(certificate: bytes, isolation: IsolationClass = IsolationClass.VM_SIMULATED) -> TrustAnchor:
+    """A TPM maker's root as reference values list it."""
+    return TrustAnchor(Vendor.TPM, certificate, isolation)
 
 
 def ek_certificate(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from strongroom.attestation.reader import Reader
 from strongroom.attestation.tpm import wire
-from strongroom.attestation.tpm.wire import Reader
 from strongroom.core.errors import DeniedError, MalformedError
 
 MAX_PUBLIC: Final = 1024
 RSA_BITS: Final = (2048, 3072, 4096)
 DEFAULT_EXPONENT: Final = 65537
+
+_CURVES: Final[dict[int, ec.EllipticCurve]] = {wire.ECC_NIST_P256: ec.SECP256R1(), wire.ECC_NIST_P384: ec.SECP384R1()}
 
 VerifyingKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
@@ -53,7 +54,7 @@ class KeyAttributesError(DeniedError):
 
 @dataclass(frozen=True, slots=True)
 class PublicArea:
-    """A parsed TPMT_PUBLIC whose name algorithm is SHA-256: RSA, or ECC on P-256."""
+    """A parsed TPMT_PUBLIC whose name algorithm is SHA-256 or longer: RSA, or ECC on P-256 or P-384."""
 
     raw: bytes
     attributes: Attribute
@@ -61,7 +62,10 @@ class PublicArea:
     symmetric: tuple[int, int, int] | None
     """Algorithm, key bits and mode, or None for TPM_ALG_NULL."""
     scheme: int
+    scheme_hash: int
+    """The signing scheme's hash; TPM_ALG_NULL without a scheme."""
     key: VerifyingKey
+    name_algorithm: int = wire.ALG_SHA256
 
     @classmethod
     def parse(cls, data: bytes) -> PublicArea:
@@ -71,12 +75,13 @@ class PublicArea:
         """
         reader = Reader(data, "TPMT_PUBLIC", max_bytes=MAX_PUBLIC)
         kind = reader.integer(2)
-        if reader.integer(2) != wire.ALG_SHA256:
-            raise MalformedError("a TPM key's name algorithm must be SHA-256")
+        name_algorithm = reader.integer(2)
+        if name_algorithm not in wire.STRONG_HASHES:
+            raise MalformedError("a TPM key's name algorithm must be SHA-256 or longer")
         attributes = Attribute(reader.integer(4))
-        policy = reader.sized(32)
+        policy = reader.sized(64)
         symmetric = _symmetric(reader)
-        scheme = _scheme(reader)
+        scheme, scheme_hash = _scheme(reader)
         match kind:
             case wire.ALG_RSA:
                 key: VerifyingKey = _rsa(reader)
@@ -85,12 +90,12 @@ class PublicArea:
             case _:
                 raise MalformedError("a TPM key must be RSA or ECC")
         reader.end()
-        return cls(data, attributes, policy, symmetric, scheme, key)
+        return cls(data, attributes, policy, symmetric, scheme, scheme_hash, key, name_algorithm)
 
     @property
     def name(self) -> bytes:
-        """The TPM's name for the key: 0x000B and SHA-256 over the public area (Part 1, section 16)."""
-        return wire.u16(wire.ALG_SHA256) + hashlib.sha256(self.raw).digest()
+        """The TPM's name for the key: its name algorithm and that hash of the public area (Part 1, section 16)."""
+        return wire.u16(self.name_algorithm) + wire.hashed(self.name_algorithm, self.raw)
 
     def require_attestation_key(self) -> None:
         """Check that the key was born in a TPM, stays there, and signs only what the TPM itself states.
@@ -105,8 +110,9 @@ class PublicArea:
             raise KeyAttributesError(f"the attestation key lacks `{'`, `'.join(missing)}`")
         if self.attributes & (Attribute.DECRYPT | Attribute.X509_SIGN):
             raise KeyAttributesError("an attestation key must only sign what its TPM generated")
-        if self.scheme != (wire.ALG_ECDSA if isinstance(self.key, ec.EllipticCurvePublicKey) else wire.ALG_RSASSA):
-            raise KeyAttributesError("an attestation key signs with ECDSA or RSASSA over SHA-256")
+        elliptic = isinstance(self.key, ec.EllipticCurvePublicKey)
+        if self.scheme not in ({wire.ALG_ECDSA} if elliptic else {wire.ALG_RSASSA, wire.ALG_RSAPSS}):
+            raise KeyAttributesError("an attestation key signs with ECDSA, RSASSA or RSAPSS over SHA-256 or longer")
 
     def require_endorsement_key(self) -> None:
         """Check that the key follows the TCG EK template L-1: RSA-2048, restricted decryption, AES-128-CFB.
@@ -130,13 +136,16 @@ def _symmetric(reader: Reader) -> tuple[int, int, int] | None:
     return algorithm, reader.integer(2), reader.integer(2)
 
 
-def _scheme(reader: Reader) -> int:
+def _scheme(reader: Reader) -> tuple[int, int]:
     scheme = reader.integer(2)
     if scheme == wire.ALG_NULL:
-        return scheme
-    if scheme not in {wire.ALG_RSASSA, wire.ALG_ECDSA} or reader.integer(2) != wire.ALG_SHA256:
-        raise MalformedError("a TPM key's scheme must be RSASSA or ECDSA over SHA-256, or none")
-    return scheme
+        return scheme, wire.ALG_NULL
+    if scheme not in {wire.ALG_RSASSA, wire.ALG_RSAPSS, wire.ALG_ECDSA}:
+        raise MalformedError("a TPM key's scheme must be RSASSA, RSAPSS, ECDSA or none")
+    hashed = reader.integer(2)
+    if hashed not in wire.STRONG_HASHES:
+        raise MalformedError("a TPM key must sign over SHA-256 or longer")
+    return scheme, hashed
 
 
 def _rsa(reader: Reader) -> rsa.RSAPublicKey:
@@ -154,10 +163,12 @@ def _rsa(reader: Reader) -> rsa.RSAPublicKey:
 
 
 def _ecc(reader: Reader) -> ec.EllipticCurvePublicKey:
-    if reader.integer(2) != wire.ECC_NIST_P256 or reader.integer(2) != wire.ALG_NULL:
-        raise MalformedError("an ECC TPM key must lie on P-256 and derive nothing")
-    x, y = (int.from_bytes(reader.sized(32), "big") for _ in range(2))
+    curve = _CURVES.get(reader.integer(2))
+    if curve is None or reader.integer(2) != wire.ALG_NULL:
+        raise MalformedError("an ECC TPM key must lie on P-256 or P-384 and derive nothing")
+    most = (curve.key_size + 7) // 8
+    x, y = (int.from_bytes(reader.sized(most), "big") for _ in range(2))
     try:
-        return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+        return ec.EllipticCurvePublicNumbers(x, y, curve).public_key()
     except ValueError:
-        raise MalformedError("the bytes aren't a point on P-256") from None
+        raise MalformedError(f"the bytes aren't a point on {curve.name}") from None

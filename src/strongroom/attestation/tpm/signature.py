@@ -1,4 +1,4 @@
-"""TPMT_SIGNATURE (TPM 2.0 Part 2, 11.3.4): ECDSA on P-256, or RSASSA PKCS #1 v1.5, both over SHA-256."""
+"""TPMT_SIGNATURE (TPM 2.0 Part 2, 11.3.4): ECDSA on P-256 or P-384, RSASSA or RSAPSS, over SHA-256 or longer."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 
-from strongroom.attestation.errors import BadQuoteSignatureError
+from strongroom.attestation.errors import BadSignatureError
+from strongroom.attestation.reader import Reader
 from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.public_area import VerifyingKey
-from strongroom.attestation.tpm.wire import Reader
 from strongroom.core.errors import MalformedError
 
 MAX_SIGNATURE: Final = 6 + 512
+_RSA: Final = frozenset({wire.ALG_RSASSA, wire.ALG_RSAPSS})
+_MAX_COORDINATE: Final = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class TpmSignature:
 
     algorithm: int
     value: bytes
+    hash: int = wire.ALG_SHA256
 
     @classmethod
     def parse(cls, data: bytes) -> TpmSignature:
@@ -33,32 +36,46 @@ class TpmSignature:
         :raises MalformedError: cut, too long, or another algorithm.
         """
         reader = Reader(data, "TPMT_SIGNATURE", max_bytes=MAX_SIGNATURE)
-        algorithm = reader.integer(2)
-        if algorithm not in {wire.ALG_RSASSA, wire.ALG_ECDSA} or reader.integer(2) != wire.ALG_SHA256:
-            raise MalformedError("a quote is signed with RSASSA or ECDSA over SHA-256")
-        if algorithm == wire.ALG_RSASSA:
+        algorithm, hashed = reader.integer(2), reader.integer(2)
+        if algorithm not in _RSA | {wire.ALG_ECDSA} or hashed not in wire.STRONG_HASHES:
+            raise MalformedError("a quote is signed with RSASSA, RSAPSS or ECDSA over SHA-256 or longer")
+        if algorithm in _RSA:
             value = reader.sized(512)
         else:
-            value = encode_dss_signature(*(int.from_bytes(reader.sized(32), "big") for _ in range(2)))
+            value = encode_dss_signature(*(int.from_bytes(reader.sized(_MAX_COORDINATE), "big") for _ in range(2)))
         reader.end()
-        return cls(algorithm, value)
+        return cls(algorithm, value, hashed)
 
     def verify(self, key: VerifyingKey, message: bytes) -> None:
         """Check the signature. The key decides the algorithm; a signature that claims another one is refused.
 
-        :raises BadQuoteSignatureError: it doesn't verify.
+        :raises BadSignatureError: it doesn't verify.
         """
-        refusal = BadQuoteSignatureError(
-            "the quote isn't signed by the enrolled attestation key",
+        refusal = BadSignatureError(
+            "the quote isn't signed by the attestation key",
             remedy="the evidence was changed, or another platform made it; enrol that platform if it is wanted",
         )
-        elliptic = isinstance(key, ec.EllipticCurvePublicKey)
-        if self.algorithm != (wire.ALG_ECDSA if elliptic else wire.ALG_RSASSA):
+        algorithms = {wire.ALG_ECDSA} if isinstance(key, ec.EllipticCurvePublicKey) else _RSA
+        if self.algorithm not in algorithms:
             raise refusal
+        hashed = _hash(self.hash)
         try:
             if isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(self.value, message, ec.ECDSA(SHA256()))
+                key.verify(self.value, message, ec.ECDSA(hashed))
+            elif self.algorithm == wire.ALG_RSASSA:
+                key.verify(self.value, message, padding.PKCS1v15(), hashed)
             else:
-                key.verify(self.value, message, padding.PKCS1v15(), SHA256())
+                # TPMs differ in the salt's length (Part 1, B.7): the digest's, or the longest that fits.
+                key.verify(self.value, message, padding.PSS(padding.MGF1(hashed), padding.PSS.AUTO), hashed)
         except InvalidSignature:
             raise refusal from None
+
+
+def _hash(algorithm: int) -> HashAlgorithm:
+    match algorithm:
+        case wire.ALG_SHA256:
+            return SHA256()
+        case wire.ALG_SHA384:
+            return SHA384()
+        case _:
+            return SHA512()

@@ -1,61 +1,45 @@
-"""Big-endian TPM structures (TPM 2.0 Part 2): a bounded reader, and the few writers that commands need."""
+"""Big-endian TPM structures (TPM 2.0 Part 2): algorithm numbers, and the few writers that commands need."""
 
 from __future__ import annotations
 
-from strongroom.core.errors import MalformedError
+import hashlib
+from typing import Final
 
 ALG_RSA = 0x0001
+ALG_SHA1 = 0x0004
 ALG_AES = 0x0006
 ALG_SHA256 = 0x000B
+ALG_SHA384 = 0x000C
+ALG_SHA512 = 0x000D
 ALG_NULL = 0x0010
+ALG_SM3_256 = 0x0012
 ALG_RSASSA = 0x0014
+ALG_RSAPSS = 0x0016
 ALG_ECDSA = 0x0018
 ALG_ECC = 0x0023
 ALG_CFB = 0x0043
 ECC_NIST_P256 = 0x0003
+ECC_NIST_P384 = 0x0004
+
+HASH_NAMES: Final = {ALG_SHA1: "sha1", ALG_SHA256: "sha256", ALG_SHA384: "sha384", ALG_SHA512: "sha512"}
+"""The hashes that a PCR bank, an event log or a signature may name, by their number (TCG Algorithm Registry)."""
+STRONG_HASHES: Final = frozenset({ALG_SHA256, ALG_SHA384, ALG_SHA512})
+"""SHA-1 is read and never believed: two event logs with the same digest can be made."""
 
 
-class Reader:
-    """Reads a structure field by field; what is missing, too long or left over is refused.
+def hashed(algorithm: int, data: bytes) -> bytes:
+    """Hash ``data`` with one of :data:`HASH_NAMES`."""
+    return hashlib.new(HASH_NAMES[algorithm], data, usedforsecurity=algorithm in STRONG_HASHES).digest()
 
-    :raises MalformedError: (every method) the bytes end early or a size is above its bound.
-    """
 
-    def __init__(self, data: bytes, where: str, *, max_bytes: int) -> None:
-        if len(data) > max_bytes:
-            raise MalformedError(f"`{where}` has {len(data)} bytes; at most {max_bytes} are read")
-        self._data = data
-        self._at = 0
-        self.where = where
+def hash_bytes(algorithm: int) -> int:
+    """Return the length of a digest of one of :data:`HASH_NAMES`."""
+    return hashlib.new(HASH_NAMES[algorithm], usedforsecurity=False).digest_size
 
-    def take(self, size: int) -> bytes:
-        """Take exactly ``size`` bytes."""
-        end = self._at + size
-        if end > len(self._data):
-            raise MalformedError(f"`{self.where}` ends after {len(self._data)} bytes, inside a field")
-        taken = self._data[self._at : end]
-        self._at = end
-        return taken
 
-    def integer(self, size: int) -> int:
-        """Take an unsigned integer of ``size`` bytes."""
-        return int.from_bytes(self.take(size), "big")
-
-    def sized(self, most: int) -> bytes:
-        """Take a TPM2B: a 16-bit size of at most ``most``, then that many bytes."""
-        size = self.integer(2)
-        if size > most:
-            raise MalformedError(f"`{self.where}` holds a field of {size} bytes; at most {most} are read")
-        return self.take(size)
-
-    def rest(self) -> bytes:
-        """Take what is left."""
-        return self.take(len(self._data) - self._at)
-
-    def end(self) -> None:
-        """Refuse bytes after the structure: two readers must not see two structures in the same bytes."""
-        if self._at != len(self._data):
-            raise MalformedError(f"`{self.where}` has {len(self._data) - self._at} bytes after its end")
+def algorithm_name(algorithm: int) -> str:
+    """Name a hash for people: ``sha256``, or its number where it has no name here."""
+    return HASH_NAMES.get(algorithm, f"0x{algorithm:04x}")
 
 
 def u16(value: int) -> bytes:
