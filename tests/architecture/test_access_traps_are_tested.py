@@ -13,7 +13,7 @@ ELSEWHERE = "Not in this code base: "
 ABSENT: dict[int, str] = {
     11: r"shamir|slip-?39",
     12: r"\bboto3\b|botocore|google\.cloud|\bmoto\b",
-    14: r"azure",
+    14: r"azure[.-](?:keyvault|identity|core)",
     15: r"pkcs11|PyKCS11",
     16: r"softhsm",
 }
