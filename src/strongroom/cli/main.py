@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import click
 
 from strongroom import __version__
+from strongroom.cli.lazy import LazyGroup
 from strongroom.cli.output import refuse, system_error
 from strongroom.core.errors import StrongroomError
 
@@ -17,9 +17,11 @@ from strongroom.core.errors import StrongroomError
 VERBS: Final[dict[str, tuple[str, str, str]]] = {
     "adopt": ("documents", "adopt", "Take a signed document into force."),
     "approve": ("approve", "approve", "Show a request and sign an approval of it."),
+    "attestation": ("attestation", "attestation", "Judge evidence, and carry what makers publish for that."),
     "audit": ("audit", "audit", "Read and verify the transparency log, offline."),
     "deny": ("deny", "deny", "Show a request and sign a denial of it."),
     "doctor": ("doctor", "doctor", "Say which protections this host gives."),
+    "egress": ("egress", "egress", "See what may leave a model, and how long its theft takes."),
     "enclave": ("enclave", "enclave", "Enrol a platform, measure an image, run a model."),
     "explain": ("explain", "explain", "Say step by step how a request, grant or release is judged."),
     "export": ("export", "export", "Write a model in clear, under a grant to export."),
@@ -48,29 +50,10 @@ VERBS: Final[dict[str, tuple[str, str, str]]] = {
 }
 
 
-class Verbs(click.Group):
-    """A group whose commands are imported when they are used."""
+class Verbs(LazyGroup):
+    """The verbs, and the one place where an error becomes words and an exit code."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs' names."""
-        del ctx
-        return sorted(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a verb, or None."""
-        del ctx
-        if cmd_name not in VERBS:
-            return None
-        module, name, _said = VERBS[cmd_name]
-        command = getattr(importlib.import_module(f"strongroom.cli.{module}"), name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"strongroom.cli.{module}.{name} is no command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, VERBS[name][2]) for name in self.list_commands(ctx)])
+    commands_of = VERBS
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
         """Run; every refusal ends here, as a paragraph (or JSON) and a stable exit code."""

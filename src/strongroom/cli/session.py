@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from strongroom.cli import files
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.service import Session
 from strongroom.client.wiring import open_session
@@ -18,6 +19,9 @@ from strongroom.core.secret import SecretBytes
 from strongroom.ipc.adapters.process import read_passphrase
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = files.json_option
+read_file = files.read_file
 
 WALLET_VARIABLE: Final = "STRONGROOM_WALLET"
 WALLET_DEFAULT: Final = "~/.config/strongroom"
@@ -34,11 +38,6 @@ def as_wallet(function: F) -> F:
         show_default=WALLET_DEFAULT,
         help=f"Your wallet (or {WALLET_VARIABLE}).",
     )(function)
-
-
-def json_option(function: F) -> F:
-    """Add ``--json``; passed as ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
 def passphrase_option(function: F) -> F:
@@ -93,18 +92,3 @@ def write_file(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def read_file(path: Path, *, most: int) -> bytes:
-    """Read a file of at most ``most`` bytes.
-
-    :raises UsageError: it isn't there, or is larger.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except FileNotFoundError:
-        raise UsageError(f"there is no file `{path}`") from None
-    if len(data) > most:
-        raise UsageError(f"`{path.name}` is larger than {most} bytes")
-    return data
