@@ -9,10 +9,12 @@ import pytest
 from simulators.attester import NOW
 from strongroom.access.governance import CHANGE_DELAY
 from strongroom.access.policy import POLICY_TYPE, Policy
+from strongroom.attestation.kinds import EvidenceKind
+from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, CustodyRecord, ReferenceValues
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.events import EventName
-from strongroom.core.ids import PersonId
+from strongroom.core.ids import ImageId, PersonId
 from strongroom.framework.levels import SecurityLevel
 from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.personnel.roster import ROSTER_TYPE
@@ -141,5 +143,58 @@ def test_an_older_bundle_doesn_t_come_back_however_long_it_waits() -> None:
         await raised(room)
         room.clock.at += 2 * CHANGE_DELAY
         await refused(room.keeper.adopt(DocumentKind.POLICY, old), "stale-document")
+
+    run(story)
+
+
+def measured_next(room: Room, **members: object) -> Envelope:
+    """Return the next reference values, signed by the root quorum."""
+    before = room.keeper.documents.reference_values
+    assert before is not None
+    values: ReferenceValues = replace(
+        before,
+        epoch=before.epoch + 1,
+        predecessor=before.digest,
+        **members,  # type: ignore[arg-type]
+    )
+    return sign(REFERENCE_VALUES_TYPE, values.to_bytes(), *ROOTS[:2])
+
+
+def test_what_takes_a_measurement_or_a_root_away_does_not_wait() -> None:
+    async def story(room: Room) -> None:
+        await raised(room)
+        values = room.keeper.documents.reference_values
+        assert values is not None
+        revoked = measured_next(room, images=tuple(replace(image, revoked=True) for image in values.images))
+        assert (await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, revoked)).effective is None
+        fewer = measured_next(room, anchors=(), images=())
+        assert (await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, fewer)).effective is None
+
+    run(story)
+
+
+def test_what_adds_to_the_measurements_or_brings_one_back_waits() -> None:
+    async def story(room: Room) -> None:
+        await raised(room)
+        values = room.keeper.documents.reference_values
+        assert values is not None
+        (image,) = values.images
+        other = {name: str(Digest.of(b"another " + name.encode())) for name in image.measured[EvidenceKind.TPM2][0]}
+        other["genesis"] = str(values.genesis)
+        alternatives = (*image.measured[EvidenceKind.TPM2], other)
+        looser: list[dict[str, object]] = [
+            {"images": (replace(image, image=ImageId("second"), measured={EvidenceKind.TPM2: (other,)}), image)},
+            {"images": (replace(image, measured={EvidenceKind.TPM2: alternatives}),)},
+            {"not_after": values.not_after + 1},
+            {"appraisal": replace(values.appraisal, reattest_seconds=60)},
+            {"custody": (CustodyRecord(platform=room.platform.record().platform, record=Digest.of(b""), until=NOW),)},
+        ]
+        for members in looser:
+            envelope = measured_next(room, **members)
+            assert (await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, envelope)).effective is not None
+        revoked = measured_next(room, images=(replace(image, revoked=True),))
+        await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, revoked)
+        again = measured_next(room, images=(image,))
+        assert (await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, again)).effective is not None
 
     run(story)

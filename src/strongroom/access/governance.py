@@ -55,8 +55,9 @@ class ChangeFacts:
     change: Change
     level: SecurityLevel
     """The highest level of any model under the policy in force."""
-    first: bool
-    """No document of this kind is in force yet, so there is nothing to protect by waiting."""
+    loosens: bool
+    """It could allow more than what is in force. A first document has nothing to protect by waiting, and to take a
+    measurement or a root away must not wait."""
     signatures: int
     threshold: int
     proposed_at: Instant
@@ -81,6 +82,6 @@ def change_broken(facts: ChangeFacts) -> Iterator[tuple[str, str]]:
     if facts.stopped:
         yield "change-stopped", "an approver stopped this document; draft another"
     waited = facts.now - facts.proposed_at
-    if facts.level.rank >= CHANGE_DELAY_LEVEL.rank and not facts.first and waited < CHANGE_DELAY:
+    if facts.level.rank >= CHANGE_DELAY_LEVEL.rank and facts.loosens and waited < CHANGE_DELAY:
         left = CHANGE_DELAY - waited
         yield "change-waits", f"it comes into force {left} seconds from now, unless an approver stops it"

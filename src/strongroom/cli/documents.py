@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -31,11 +32,12 @@ from strongroom.release.documents import PAYLOAD_TYPES, DocumentKind
 
 MAX_FILE: Final = 2 * MAX_PAYLOAD
 KINDS: Final = click.Choice([kind.value for kind in DocumentKind])
+_SIGNED_HERE: Final = click.Choice([DocumentKind.ROSTER.value, DocumentKind.POLICY.value])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("sign")
-@click.argument("kind", type=KINDS)
+@click.argument("kind", type=_SIGNED_HERE)
 @click.argument("file", type=_FILE)
 @as_wallet
 @click.option("--decisions", type=_FILE, help="Decisions that an auditor wrote to a file, to try a policy on.")
@@ -56,10 +58,34 @@ def sign(
 ) -> None:
     """Add your root signature to a document. FILE is a draft, or carries other signatures already; it is rewritten.
 
-    KIND is roster, policy or reference-values. What you sign is shown before; a policy also beside the one in force,
-    with what it would have done to recorded decisions.
+    KIND is roster or policy (`strongroom measurements sign` takes reference values). What you sign is shown before; a
+    policy also beside the one in force, with what it would have done to recorded decisions.
     """
-    wanted = DocumentKind(kind)
+    sign_document(
+        DocumentKind(kind),
+        file,
+        wallet,
+        passphrase_fd,
+        lambda draft, envelope: _beside(draft, envelope, wallet, decisions, against),
+        yes=yes,
+        as_json=as_json,
+    )
+
+
+def sign_document(
+    wanted: DocumentKind,
+    file: Path,
+    wallet: Path,
+    passphrase_fd: int | None,
+    beside: Callable[[Policy, Envelope], tuple[str, ...]] = lambda _draft, _envelope: (),
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Show a document, ask, and add the wallet's root signature to its file.
+
+    ``beside`` says how a policy differs from the one in force.
+    """
     holder = open_wallet(wallet, passphrase_fd)
     genesis = holder.genesis()
     envelope = read_envelope(file, wanted)
@@ -69,7 +95,7 @@ def sign(
     if not as_json or not yes:
         click.echo("\n".join(summary(wanted, document)), err=as_json)
         if isinstance(document, Policy):
-            click.echo("\n".join(_beside(document, envelope, wallet, decisions, against)), err=as_json)
+            click.echo("\n".join(beside(document, envelope)), err=as_json)
     if not yes:
         click.confirm(f"Sign this {wanted.value} as root holder `{holder.identity.person}`?", abort=True, err=True)
     envelope = envelope.signed_by(holder.signer())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.access.invariants import describe
-from strongroom.access.policy import Policy
+from strongroom.access.policy import Policy, Weights
+from strongroom.attestation.claims import said
 from strongroom.attestation.reference_values import ReferenceValues
 from strongroom.client.trust import DocumentForkError, DocumentRolledBackError, StateMismatchError
 from strongroom.client.wallet import Seen
@@ -17,7 +18,6 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.signature import PublicKey, SignatureError
 from strongroom.personnel.roster import Person, Roster
 from strongroom.release.documents import DocumentKind, isolation_rank
-from strongroom.release.judge import measurement_of
 
 Document = Roster | Policy | ReferenceValues
 
@@ -120,8 +120,10 @@ def _policy(policy: Policy) -> Iterator[str]:
     for terms in policy.models:
         more = [text for text in (terms.owner and f"owned by {terms.owner}", terms.collection) if text]
         export = "; MAY BE EXPORTED" if terms.export else ""
+        test = "; TEST WEIGHTS, served to simulated evidence" if terms.weights is Weights.TEST else ""
         told = f" ({', '.join(more)})" if more else ""
-        yield f"  model {terms.model}{told}: {terms.level.value}, isolation at least {terms.least_isolation}{export}"
+        head = f"  model {terms.model}{told}: {terms.level.value}"
+        yield f"{head}, isolation at least {terms.least_isolation}{test}{export}"
     for rule in policy.rules:
         people = " and ".join(f"{factor.count} x {describe(factor)}" for factor in rule.factors) or "nobody else"
         wants = [text for text in ("security keys" if rule.hardware else "", "NDA" if rule.nda else "") if text]
@@ -138,8 +140,16 @@ def _policy(policy: Policy) -> Iterator[str]:
 def _values(values: ReferenceValues) -> Iterator[str]:
     yield f"  good until {format_instant(values.not_after)}"
     for image in values.images:
-        yield f"  image {image.image}{' REVOKED' if image.revoked else ''}: measurement {measurement_of(image)}"
-        for event in image.events:
-            yield f"    {event.name.value} {event.digest}"
-    for root in values.ek_roots:
-        yield f"  believes TPMs under {root.digest} up to class {root.isolation.value}"
+        yield f"  image {image.image}{' REVOKED' if image.revoked else ''}: measurement {image.measurement}"
+        for kind, alternatives in image.measured.items():
+            for number, one in enumerate(alternatives, 1):
+                yield f"    on {kind}, alternative {number} of {len(alternatives)}"
+                yield from (f"      {name} {value}" for name, value in one.items())
+    for root in values.anchors:
+        yield f"  believes {root.vendor} under {root.digest} up to class {root.isolation.value}"
+    for custody in values.custody:
+        yield f"  {custody.platform} in custody until {format_instant(custody.until)}, record {custody.record}"
+    policy = values.appraisal
+    yield f"  appraisal policy {policy.digest}: new evidence at least every {policy.reattest_seconds} s"
+    for kind, rules in policy.kinds.items():
+        yield f"  takes {kind}: " + "; ".join(f"{name} {said(wanted)}" for name, wanted in rules.to_json().items())
