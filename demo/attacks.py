@@ -17,6 +17,7 @@ from strongroom.access.request import APPROVAL_TYPE
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
+from strongroom.attestation.evidence import devices_digest
 from strongroom.attestation.measurement import Measurement
 from strongroom.attestation.transcript import Binding
 from strongroom.cli.session import no_passphrase
@@ -181,6 +182,7 @@ class Attacks:
                 version=manifest.version,
                 manifest=manifest.digest,
                 recipient_key=key.digest,
+                devices=devices_digest(()),
             )
             evidence = attester.attest(binding=binding, measurements=measurements, recipient_key=key.public)
             second = api.challenge(request, platform)

@@ -12,11 +12,13 @@ from strongroom.access.cases import read_cases, run_case
 from strongroom.access.policy import Caps, ModelTerms, NoRuleError, Policy
 from strongroom.access.request import Action
 from strongroom.access.self_test import safe_engine
+from strongroom.attestation.isolation import IsolationClass
 from strongroom.client.default_policy import default_policy
 from strongroom.client.render import duration
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ModelId
 from strongroom.framework.levels import SecurityLevel
+from strongroom.release.documents import level_cap
 from strongroom.release.policy_diff import Mark
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "operate" / "policy.md").read_text(encoding="utf-8")
@@ -71,6 +73,11 @@ def test_what_the_page_says_beside_the_table_is_so() -> None:
 def test_every_brake_stands_on_the_page() -> None:
     listed = re.findall(r"^- although (.*)$", PAGE, re.MULTILINE)
     assert listed == [brake.although for brake in BRAKES]
+
+
+def test_the_caps_of_the_page_are_those_of_the_isolation_classes() -> None:
+    rows = [f"| `{one.value}` | {f'SL{cap}' if (cap := level_cap(one)) else 'never'} |" for one in IsolationClass]
+    assert "\n".join(rows) + "\n<!-- caps: end -->" in PAGE
 
 
 def test_every_mark_is_explained() -> None:

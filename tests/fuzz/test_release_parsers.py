@@ -37,9 +37,11 @@ from strongroom.personnel.statements import (
     Outcome,
 )
 from strongroom.personnel.vetting import VettingRecord
+from strongroom.release.attested import Attested
 from strongroom.release.decided import Decided
 from strongroom.release.delivery import Delivery
 from strongroom.release.dossier import Dossier
+from strongroom.release.lease import LeaseProof
 from support.deployment import PEOPLE, person, rules, vetting
 from support.facts import NOW, good
 from support.room import found_room
@@ -61,6 +63,8 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "pins": Pins.parse,
     "keyring": Keyring.parse,
     "evidence": Evidence.parse,
+    "attested": Attested.parse,
+    "lease-proof": lambda data: LeaseProof.read(Fields(parse(data), "proof")),
     "envelope": Envelope.parse,
     "call": frames.read_call,
     "answer": frames.read_answer,
@@ -132,6 +136,7 @@ def samples() -> list[dict[str, Json]]:
         Erasure(genesis=genesis, person=dana).to_bytes(),
         Objection(genesis=genesis, document=digest).to_bytes(),
         BreakGlassReview(genesis=genesis, request=digest, outcome=Outcome.JUSTIFIED, report=digest).to_bytes(),
+        Attested(evidence=b"evidence", binding=b"{}", result="e30.e30.e30").to_bytes(),
         AccessReview(genesis=genesis, at=NOW, decisions=(AccessDecision(grant=digest, keep=True),)).to_bytes(),
     )
     made = [json.loads(data) for data in payloads]

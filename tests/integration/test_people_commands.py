@@ -75,7 +75,19 @@ def test_documents_are_drafted_signed_by_two_and_adopted(empty: Place) -> None:
         )
     empty.json("people", "roster", "set", roster, "--id", "dana", "--role", "requester", "--role", "publisher")
     empty.json("policy", "new", policy, by="root-0")
-    empty.json("policy", "model", policy, "--add", "minilm", "--level", "SL2", "--least-isolation", "vm-simulated")
+    empty.json(
+        "policy",
+        "model",
+        policy,
+        "--add",
+        "minilm",
+        "--level",
+        "SL2",
+        "--least-isolation",
+        "vm-simulated",
+        "--weights",
+        "test",
+    )
 
     shown = empty.run("sign", "roster", roster, by="root-0", text="y\n")
     assert shown.exit_code == 0

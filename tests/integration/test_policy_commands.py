@@ -417,6 +417,14 @@ def test_a_release_is_explained_as_it_was_recorded_and_checked_against_the_log(d
     assert "`approver-research` by nobody" in decision["found"]
     said = desk.run("explain", f"#{desk.released}", by="dana").output
     assert f"log entry {desk.released}, release:data-key:released" in said
+    # What it was proved by: class, worth, each statement, and the digests to ask for.
+    assert "TEST WEIGHTS, no level vouched for, served to evidence of the class `vm-simulated`" in said
+    assert "tpm0 by `tpm2`" in said
+    proved = told["proved"]
+    assert (proved["isolation"], proved["weights"]) == ("vm-simulated", "test")
+    for name in ("evidence", "result", "reference_values", "appraisal_policy", "collateral"):
+        assert proved[name] in said
+    assert "proved" not in desk.json("explain", f"#{desk.refused}", by="dana")
     assert "pass  4.9" in said
 
 

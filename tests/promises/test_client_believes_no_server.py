@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from simulators.attester import APPRAISAL
 from strongroom.access.policy import POLICY_TYPE
 from strongroom.access.request import LogHead
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceValues
@@ -93,7 +94,13 @@ def policy(epoch: int, before: Digest | None = None) -> Envelope:
 
 def values(epoch: int, before: Digest | None = None) -> Envelope:
     document = ReferenceValues(
-        genesis=GENESIS.digest, epoch=epoch, images=(), ek_roots=(), not_after=AT, predecessor=before
+        genesis=GENESIS.digest,
+        epoch=epoch,
+        images=(),
+        anchors=(),
+        appraisal=APPRAISAL,
+        not_after=AT,
+        predecessor=before,
     )
     return sign(REFERENCE_VALUES_TYPE, document.to_bytes(), *ROOTS[:2])
 
@@ -229,7 +236,9 @@ def test_a_document_that_does_not_follow_is_a_fork(kind: DocumentKind) -> None:
 def test_two_documents_of_one_epoch_are_a_fork() -> None:
     other = sign(
         REFERENCE_VALUES_TYPE,
-        ReferenceValues(genesis=GENESIS.digest, epoch=1, images=(), ek_roots=(), not_after=AT + 1).to_bytes(),
+        ReferenceValues(
+            genesis=GENESIS.digest, epoch=1, images=(), anchors=(), appraisal=APPRAISAL, not_after=AT + 1
+        ).to_bytes(),
         *ROOTS[1:],
     )
     shown = state(documents={**state().documents, DocumentKind.REFERENCE_VALUES: other})

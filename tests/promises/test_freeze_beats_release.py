@@ -8,8 +8,8 @@ import random
 import pytest
 
 from strongroom.access.request import Action
-from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError
+from strongroom.keeper.service import HandedOver
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.dossier import Dossier
 from strongroom.release.steps import ReleaseRefusedError, Step
@@ -23,10 +23,10 @@ async def freeze(room: Room) -> None:
     await room.keeper.control(Dossier(request=await room.submit(Action.FREEZE)))
 
 
-def outcome(result: Envelope | BaseException) -> str:
+def outcome(result: HandedOver | BaseException) -> str:
     if isinstance(result, StrongroomError):
         return result.reason
-    assert isinstance(result, Envelope), result
+    assert isinstance(result, HandedOver), result
     return "delivered"
 
 
@@ -112,10 +112,10 @@ def test_no_delivery_is_returned_after_the_freeze_was(seed: int) -> None:
             await asyncio.sleep(chance.random() / 50)
             try:
                 dossier = await room.dossier(request, RecipientKey())
-                envelope: Envelope | BaseException = await room.keeper.release(dossier)
+                result: HandedOver | BaseException = await room.keeper.release(dossier)
             except StrongroomError as error:
-                envelope = error
-            (late if frozen else done).append(outcome(envelope))
+                result = error
+            (late if frozen else done).append(outcome(result))
 
         async def slow_log() -> None:
             while True:

@@ -18,6 +18,7 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.framework.levels import SecurityLevel
+from strongroom.keeper.service import HandedOver
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.personnel.statements import (
@@ -168,7 +169,7 @@ def test_caps_hold_when_many_ask_at_once() -> None:
         await room.next_policy(caps=Caps(output=2, isolated=2, copy=2))
         dossiers = [await room.dossier(await room.ask(by=person.id), RecipientKey()) for person in people]
         outcomes = await asyncio.gather(*(room.keeper.release(one) for one in dossiers), return_exceptions=True)
-        assert sum(isinstance(one, Envelope) for one in outcomes) == 2
+        assert sum(isinstance(one, HandedOver) for one in outcomes) == 2
         assert {one.reason for one in outcomes if isinstance(one, StrongroomError)} == {"cap-reached"}
 
     run(story)

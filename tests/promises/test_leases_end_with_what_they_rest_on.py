@@ -24,7 +24,7 @@ from strongroom.personnel.roster import Person
 from strongroom.release.delivery import accept
 from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier
-from strongroom.release.lease import LEASE_SECONDS, Lease, LeaseAsk, LeaseEndedError, accept_lease
+from strongroom.release.lease import LEASE_SECONDS, Lease, LeaseAsk, LeaseEndedError, LeaseProof, accept_lease
 from support.deployment import DAY, MODEL, ROOTS
 from support.room import Room
 
@@ -44,9 +44,9 @@ class Scene:
         """Release to one enclave, with approvals by ``people``."""
         self.request = await self.room.ask(**members)  # type: ignore[arg-type]  # none is `action`
         self.key = RecipientKey()
-        envelope = await self.room.keeper.release(await self.room.dossier(self.request, self.key, *people))
+        released = await self.room.keeper.release(await self.room.dossier(self.request, self.key, *people))
         self.delivery, data_key = accept(
-            envelope, self.room.genesis, self.key, request=self.request.digest, model=MODEL, version=1
+            released.delivery, self.room.genesis, self.key, request=self.request.digest, model=MODEL, version=1
         )
         data_key.wipe()
         return self
@@ -62,11 +62,16 @@ class Scene:
         nonce = self.serial.to_bytes(32, "big")
         return LeaseAsk(use=self.delivery.use, recipient=self.delivery.recipient, serial=self.serial, nonce=nonce)
 
-    def renew(self) -> Lease:
+    def prove(self) -> LeaseProof:
+        """Return new evidence of the machine that was released to."""
+        told = self.room.testimony(self.request, self.key)
+        return LeaseProof(challenge=told.challenge, evidence=told.evidence)
+
+    def renew(self, proof: LeaseProof | None = None) -> Lease:
         """Renew, and check what comes as an agent does."""
         ask = self.ask()
         return accept_lease(
-            self.leases.renew(self.request, ask),
+            self.leases.renew(self.request, ask, proof),
             self.room.genesis,
             request=self.request.digest,
             platform=self.room.platform.record().platform,
@@ -76,7 +81,7 @@ class Scene:
     def refused(self) -> str:
         """Return why a renewal is refused."""
         with pytest.raises(LeaseEndedError) as caught:
-            self.leases.renew(self.request, self.ask())
+            self.leases.renew(self.request, self.ask(), None)
         return caught.value.reason
 
     async def ends(self) -> list[tuple[str, str]]:
@@ -322,7 +327,7 @@ def test_only_the_recipient_of_a_recorded_release_is_renewed() -> None:
             (unreleased, made.ask()),
         ):
             with pytest.raises(DeniedError) as caught:
-                made.leases.renew(request, ask)
+                made.leases.renew(request, ask, None)
             assert caught.value.reason == "lease-unknown"
         assert await made.ends() == []
 
@@ -335,7 +340,7 @@ def test_a_request_that_was_changed_on_its_way_is_another_request() -> None:
         payload = made.request.payload.replace(b'"max_uses":1,', b'"max_uses":2,')
         assert payload != made.request.payload
         with pytest.raises(DeniedError) as caught:
-            made.leases.renew(Envelope(made.request.kind, payload, made.request.signatures), made.ask())
+            made.leases.renew(Envelope(made.request.kind, payload, made.request.signatures), made.ask(), None)
         assert caught.value.reason == "lease-unknown"
 
     play(scene)
@@ -346,7 +351,7 @@ def test_a_locked_keeper_renews_nothing() -> None:
         made = await Scene.made()
         made.room.keeper.lock("asked")
         with pytest.raises(LockedError):
-            made.leases.renew(made.request, made.ask())
+            made.leases.renew(made.request, made.ask(), None)
 
     play(scene)
 
@@ -363,7 +368,7 @@ def test_what_lives_can_be_listed_by_person_model_and_platform() -> None:
         assert made.leases.live(person=PersonId("both")) == ()
         made.room.clock.at = live.until
         assert made.leases.live() == ()
-        made.renew()
+        made.renew(made.prove())
         assert len(made.leases.live()) == 1
 
     play(scene)

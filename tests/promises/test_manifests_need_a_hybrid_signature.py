@@ -83,7 +83,7 @@ def test_the_hybrid_key_is_the_one_that_is_recorded_and_delivered(order: int) ->
         key = RecipientKey()
         asked = await room.ask(version=2, manifest=manifest.digest)
         answered = await room.keeper.release(await room.dossier(asked, key))
-        delivered, data_key = accept(answered, room.genesis, key, request=asked.digest, model=MODEL, version=2)
+        delivered, data_key = accept(answered.delivery, room.genesis, key, request=asked.digest, model=MODEL, version=2)
         data_key.wipe()
         assert delivered.publisher_key == publisher("dana").public_key
         expected = ManifestExpectation(genesis=room.genesis.digest, model=MODEL, version=2, digest=manifest.digest)

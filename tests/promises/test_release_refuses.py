@@ -200,7 +200,7 @@ def test_step_4_8_an_unknown_measurement(attested: Attested, sealed: Sealed, pla
 
 def test_step_4_8_a_revoked_image(attested: Attested, sealed: Sealed) -> None:
     request, approvals = attested.approved(sealed)
-    attested.adopt_reference_values(ReferenceImage(image=IMAGE, events=attested.measurements, revoked=True))
+    attested.adopt_reference_values(ReferenceImage.launched(IMAGE, attested.measurements, revoked=True))
     try:
         refused(lambda: attested.release(request, approvals, sealed), "unwanted-image")
     finally:

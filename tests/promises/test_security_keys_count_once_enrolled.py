@@ -104,8 +104,8 @@ def test_either_enrolled_key_approves_and_the_weights_key_is_released() -> None:
             approval = office.voice(APPROVAL_TYPE, request)
             await voices.approve(office.room.keeper, office.room.clock, approval)
             dossier = await office.room.dossier(request, RecipientKey(), "rina")
-            delivery = await office.room.keeper.release(replace(dossier, approvals=(*dossier.approvals, approval)))
-            assert delivery.signatures
+            released = await office.room.keeper.release(replace(dossier, approvals=(*dossier.approvals, approval)))
+            assert released.delivery.signatures
             # The first key is lost; the other one serves.
             office.ports.devices.pop("first", None)
 

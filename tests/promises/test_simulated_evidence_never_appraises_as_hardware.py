@@ -5,6 +5,7 @@ import os
 import pytest
 
 from simulators.attester import (
+    APPRAISAL,
     GENESIS,
     HARDWARE,
     MEASUREMENTS,
@@ -15,35 +16,38 @@ from simulators.attester import (
     binding,
     ek_certificate,
     enrolment_request,
+    tpm_root,
     vendor_root,
 )
 from strongroom.attestation.appraisal import appraise
-from strongroom.attestation.chain import EkRoot
 from strongroom.attestation.enrolment import begin, finish
 from strongroom.attestation.isolation import IsolationClass
-from strongroom.attestation.platform_record import ENROLLABLE, PlatformRecord
+from strongroom.attestation.platform_record import TPM_CLASSES as ENROLLABLE
+from strongroom.attestation.platform_record import PlatformRecord
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
+from strongroom.attestation.trust_anchors import TrustAnchor
 from strongroom.core.errors import MalformedError
 from strongroom.core.ids import ImageId
 from strongroom.core.insecure_secret_access import TOKEN
 
-HARDWARE_ROOT = EkRoot(vendor_root(), IsolationClass.MEASURED_HOST)
-SIMULATED_ROOT = EkRoot(vendor_root(), IsolationClass.VM_SIMULATED)
+HARDWARE_ROOT = tpm_root(vendor_root(), IsolationClass.MEASURED_HOST)
+SIMULATED_ROOT = tpm_root(vendor_root(), IsolationClass.VM_SIMULATED)
 
 
-def enrolled(tpm: tuple[str, str, str], root: EkRoot) -> PlatformRecord:
+def enrolled(tpm: tuple[str, str, str], root: TrustAnchor) -> PlatformRecord:
     request = enrolment_request(ek_certificate(tpm=tpm))
     pending = begin(request, roots=[root], at=NOW, random_bytes=os.urandom)
     return finish(pending, bytes(pending.secret.reveal(TOKEN)), at=NOW)
 
 
-def appraised(record: PlatformRecord, root: EkRoot) -> IsolationClass:
+def appraised(record: PlatformRecord, root: TrustAnchor) -> IsolationClass:
     bound = binding()
     values = ReferenceValues(
         genesis=GENESIS,
         epoch=1,
-        images=(ReferenceImage(image=ImageId("embedder"), events=MEASUREMENTS),),
-        ek_roots=(root,),
+        images=(ReferenceImage.launched(ImageId("embedder"), MEASUREMENTS),),
+        anchors=(root,),
+        appraisal=APPRAISAL,
         not_after=NOW + 10,
     )
     result = appraise(attester().evidence(bound), binding=bound, record=record, reference_values=values, at=NOW)
@@ -82,18 +86,18 @@ def test_a_root_can_not_stand_in_both_sets() -> None:
     twin = authority_certificate("vendor root", "vendor root", days=300)
     assert twin != vendor_root()
     for other in (vendor_root(), twin):
-        roots = (HARDWARE_ROOT, EkRoot(other, IsolationClass.VM_SIMULATED))
+        roots = (HARDWARE_ROOT, tpm_root(other, IsolationClass.VM_SIMULATED))
         with pytest.raises(MalformedError, match="twice"):
-            ReferenceValues(genesis=GENESIS, epoch=1, images=(), ek_roots=roots, not_after=NOW)
+            ReferenceValues(genesis=GENESIS, epoch=1, images=(), anchors=roots, appraisal=APPRAISAL, not_after=NOW)
 
 
 @pytest.mark.parametrize("isolation", sorted(set(IsolationClass) - ENROLLABLE))
 def test_no_tpm_is_enrolled_into_a_class_that_needs_other_evidence(isolation: IsolationClass) -> None:
     with pytest.raises(MalformedError):
         attester().record(isolation)
-    roots = (EkRoot(vendor_root(), isolation),)
+    roots = (tpm_root(vendor_root(), isolation),)
     with pytest.raises(MalformedError):
-        ReferenceValues(genesis=GENESIS, epoch=1, images=(), ek_roots=roots, not_after=NOW)
+        ReferenceValues(genesis=GENESIS, epoch=1, images=(), anchors=roots, appraisal=APPRAISAL, not_after=NOW)
 
 
 def test_classes_are_ordered_by_strength_not_by_spelling() -> None:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulators.attester import APPRAISAL
 from strongroom.access.policy import ModelTerms
 from strongroom.access.request import Action, LogHead, Purpose, Request
 from strongroom.attestation.measurement import launch_measurements
@@ -91,9 +92,9 @@ TERMS = (
 )
 ROSTER = Roster(genesis=GENESIS.digest, epoch=1, predecessor=None, people=PEOPLE)
 POLICY = replace(default_policy(GENESIS.digest), models=TERMS)
-IMAGE = ReferenceImage(
-    image=ImageId("embedder"),
-    events=launch_measurements(
+IMAGE = ReferenceImage.launched(
+    ImageId("embedder"),
+    launch_measurements(
         interpreter=Digest.of(b"i"),
         files=Digest.of(b"f"),
         command=Digest.of(b"c"),
@@ -101,7 +102,9 @@ IMAGE = ReferenceImage(
         genesis=GENESIS.digest,
     ),
 )
-VALUES = ReferenceValues(genesis=GENESIS.digest, epoch=1, images=(IMAGE,), ek_roots=(), not_after=NOW + DAY)
+VALUES = ReferenceValues(
+    genesis=GENESIS.digest, epoch=1, images=(IMAGE,), anchors=(), appraisal=APPRAISAL, not_after=NOW + DAY
+)
 TRUST = Trust(
     genesis=GENESIS,
     head=LogHead(size=9, root=Digest.of(b"root")),

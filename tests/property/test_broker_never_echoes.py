@@ -33,6 +33,9 @@ POSTS: Final[dict[str, list[str]]] = {
     "/v1/manifests": ["manifest", "request"],
     "/v1/enrolments": ["enrolment"],
     "/v1/enrolments/{}": ["answer"],
+    "/v1/chips": ["kind"],
+    "/v1/chips/{}": ["evidence"],
+    "/v1/requests/{}/leases": ["use", "recipient", "serial", "nonce", "proof"],
 }
 GETS: Final = (
     "/v1/{}",
@@ -44,6 +47,7 @@ GETS: Final = (
     "/v1/manifests/{}/1",
     "/v1/manifests/atlas/{}",
     "/v1/platforms?cursor={}",
+    "/v1/attested/{}",
     "/v1/log/entries?start={}",
     "/v1/log/proof/inclusion?index={}&size=1",
 )

@@ -14,6 +14,7 @@ from strongroom.access.decision import Decision, decide
 from strongroom.access.engine import CedarEngine
 from strongroom.access.facts import Facts, PersonFacts
 from strongroom.access.invariants import Reason, broken
+from strongroom.access.policy import Weights
 from strongroom.access.request import Action
 from support.facts import NOW, any_facts, good, policy
 
@@ -115,12 +116,14 @@ def with_less(facts: Facts) -> Iterator[Facts]:
     yield replace(facts, holders=facts.holders + 100)
     yield replace(facts, review_overdue=True)
     yield replace(facts, terms=replace(facts.terms, export=False))
+    yield replace(facts, terms=replace(facts.terms, weights=Weights.PRODUCTION))
     yield replace(facts, denied=True)
     yield replace(facts, frozen=True)
     yield replace(facts, uses_left=facts.uses_left - 1)
     if facts.enclave is not None:
         yield replace(facts, enclave=None)
         yield replace(facts, enclave=replace(facts.enclave, isolation=facts.enclave.isolation - 1))
+        yield replace(facts, enclave=replace(facts.enclave, level_cap=max(0, facts.enclave.level_cap - 1)))
         yield replace(facts, enclave=replace(facts.enclave, measurement_current=False))
         yield replace(facts, enclave=replace(facts.enclave, platform_named=False))
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulators.attester import APPRAISAL
 from strongroom.access.decision import decide
 from strongroom.access.engine import CedarEngine
 from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
@@ -42,7 +43,6 @@ from strongroom.core.signature import Ed25519Signer, SignatureError
 from strongroom.framework.levels import SecurityLevel
 from strongroom.personnel.roster import Person, Roster
 from strongroom.release.documents import DocumentKind
-from strongroom.release.judge import measurement_of
 
 NOW = 1_795_471_717
 DAY = 86400
@@ -93,14 +93,16 @@ def image(revoked: bool = False) -> ReferenceImage:  # noqa: FBT001, FBT002 - a 
         sandbox=Digest.of(b"s"),
         genesis=GENESIS.digest,
     )
-    return ReferenceImage(image=IMAGE, events=events, revoked=revoked)
+    return ReferenceImage.launched(IMAGE, events, revoked=revoked)
 
 
 def trust(level: SecurityLevel = SecurityLevel.SL2, **changes: object) -> Trust:
     roster = Roster(genesis=GENESIS.digest, epoch=1, predecessor=None, people=PEOPLE)
     terms = (ModelTerms(model=MODEL, level=level, least_isolation="vm-simulated", export=True),)
     policy = replace(default_policy(GENESIS.digest), models=terms)
-    values = ReferenceValues(genesis=GENESIS.digest, epoch=1, images=(image(),), ek_roots=(), not_after=NOW + DAY)
+    values = ReferenceValues(
+        genesis=GENESIS.digest, epoch=1, images=(image(),), anchors=(), appraisal=APPRAISAL, not_after=NOW + DAY
+    )
     base = Trust(
         genesis=GENESIS,
         head=LogHead(size=9, root=Digest.of(b"root")),
@@ -189,7 +191,7 @@ def test_every_request_is_bound_to_what_was_seen(action: Action) -> None:
 def test_opening_names_the_current_version_and_the_measurement_in_force() -> None:
     request = to_open(trust(), asking())
     assert (request.version, request.manifest) == (4, Digest.of(b"m"))
-    assert request.measurement == measurement_of(image())
+    assert request.measurement == image().measurement
     assert BUILDERS[Action.SEAL](trust(), asking()).version == 5
 
 
@@ -209,7 +211,7 @@ def test_nothing_beyond_the_rule_is_asked(window: int, uses: int) -> None:
 
 def test_what_is_not_in_force_is_not_asked_for() -> None:
     revoked = ReferenceValues(
-        genesis=GENESIS.digest, epoch=1, images=(image(revoked=True),), ek_roots=(), not_after=NOW
+        genesis=GENESIS.digest, epoch=1, images=(image(revoked=True),), anchors=(), appraisal=APPRAISAL, not_after=NOW
     )
     for view in (trust(reference_values=revoked), trust(reference_values=None), trust(models={})):
         with pytest.raises(NotFoundError):
@@ -327,7 +329,7 @@ def facts(rule: Rule, approvers: tuple[Person, ...]) -> Facts:
         denied=False,
         frozen=False,
         uses_left=1,
-        enclave=EnclaveFacts(isolation=2, least_isolation=2, measurement_current=True, platform_named=True)
+        enclave=EnclaveFacts(isolation=2, least_isolation=2, level_cap=5, measurement_current=True, platform_named=True)
         if action in OPENS
         else None,
     )

@@ -155,7 +155,11 @@ def situations(draw: st.DrawFn) -> Facts:
         holders=1 if good else draw(st.sampled_from([0, 20, 21, 50, 51, 100, 101])),
         review_overdue=draw(st.sampled_from([False, False, False, True])),
         enclave=EnclaveFacts(
-            isolation=3, least_isolation=2 if good else 4, measurement_current=good, platform_named=good
+            isolation=3,
+            least_isolation=2 if good else 4,
+            level_cap=5 if good else 2,
+            measurement_current=good,
+            platform_named=good,
         )
         if opens
         else None,

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from simulators.attester import attester
-from strongroom.access.policy import POLICY_TYPE, ModelTerms, Policy
+from simulators.attester import APPRAISAL, attester
+from strongroom.access.policy import POLICY_TYPE, ModelTerms, Policy, Weights
 from strongroom.attestation.measurement import launch_measurements
 from strongroom.attestation.platform_record import PLATFORM_TYPE
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
@@ -40,6 +40,7 @@ from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Ed25519Signer, HybridSigner
 from strongroom.framework.levels import SecurityLevel
 from strongroom.ipc.frames import Call
+from strongroom.keeper.collateral import CollateralRegistry
 from strongroom.keeper.founding import found
 from strongroom.keeper.journal import Appended, Journal
 from strongroom.keeper.leases import Leases
@@ -53,6 +54,7 @@ from strongroom.keeper.vault import Vault
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
 from strongroom.release.decided import Decided
 from strongroom.release.dossier import Dossier, WrappedDataKey
+from support.collateral import MemoryCollateral
 from support.deployment import vetted, vetting
 from support.room import MemoryDecisions, MemoryRecords
 
@@ -193,6 +195,7 @@ class InMemoryDeployment:
             pins=_Pins(),
             documents=_Documents(),
             decisions=decisions,
+            attested=MemoryDecisions(),
             clock=self.clock,
             random_bytes=os.urandom,
         )
@@ -200,12 +203,12 @@ class InMemoryDeployment:
         people = People(self.keeper, records, decisions, self.clock)
         self._run(self.keeper.start())
         platforms = PlatformRegistry(self.keeper, self.clock, os.urandom)
-        self.routes = KeeperRoutes(
-            self.keeper, platforms, people, Leases(self.keeper, self.clock), decisions, self.clock
-        )
+        self.collateral = CollateralRegistry(self.keeper, MemoryCollateral(), self.clock)
+        leases = Leases(self.keeper, self.clock)
+        self.routes = KeeperRoutes(self.keeper, platforms, people, leases, decisions, self.clock, self.collateral)
         self.roster = Roster(genesis=self.genesis.digest, epoch=1, predecessor=None, people=self._people())
         terms = tuple(
-            ModelTerms(model=ModelId(name), level=level, least_isolation="vm-simulated")
+            ModelTerms(model=ModelId(name), level=level, least_isolation="vm-simulated", weights=Weights.TEST)
             for name, level in MODELS.items()
         )
         default = default_policy(self.genesis.digest)
@@ -259,7 +262,7 @@ class InMemoryDeployment:
         facts: dict[str, Fact] = {
             "platform": attester().record().platform,
             "record": record.digest,
-            "ek_certificate": Digest.of(b"ek"),
+            "hardware": Digest.of(b"ek"),
             "isolation": "vm-simulated",
         }
         self._run(self.keeper.record_pinned(EventName.PLATFORM_ENROLLED, facts))
@@ -304,8 +307,9 @@ class InMemoryDeployment:
         return ReferenceValues(
             genesis=self.genesis.digest,
             epoch=1,
-            images=(ReferenceImage(image=IMAGE, events=events),),
-            ek_roots=(),
+            images=(ReferenceImage.launched(IMAGE, events),),
+            anchors=(),
+            appraisal=APPRAISAL,
             not_after=self.clock.now() + 90 * DAY,
         )
 
@@ -358,6 +362,12 @@ class InMemoryDeployment:
                 return self._ask(what)
             case "GET", "people", "fallen", digest:
                 return self._ask("fallen", digest=digest)
+            case "POST", "chips":
+                return self._ask("chip-begin", kind=body["kind"])
+            case "POST", "chips", session:
+                return self._ask("chip-finish", session=session, evidence=body["evidence"])
+            case "GET", "attested", digest:
+                return self._ask("attested", digest=digest)
             case "GET", "decisions":
                 return self._ask("decisions", **query)
             case "GET", "releases", index, "explanation":
@@ -388,6 +398,10 @@ class InMemoryDeployment:
                     for record in self.platforms
                 ]
                 return {"platforms": shown, "next": None}
+            case "GET", "collateral":
+                return self._ask("collateral", **query)
+            case "POST", "collateral":
+                return self._ask("import-collateral", by="dana", **body)
             case "GET", "log", "proof", "consistency":
                 proof = self.log.prove(int(query["old"]), int(query["new"]))
                 return {"proof": [to_base64(value) for value in proof]}

@@ -17,6 +17,8 @@ from typing import Self
 
 from strongroom.access.request import Request
 from strongroom.attestation.enrolment import MAX_REQUEST
+from strongroom.attestation.evidence import MAX_BODY
+from strongroom.attestation.kinds import EvidenceKind
 from strongroom.audit.adapters.client import LogClient
 from strongroom.audit.entries import make_entry
 from strongroom.audit.facts import Fact, Producer
@@ -32,12 +34,15 @@ from strongroom.core.ids import platform_id
 from strongroom.ipc.adapters.server import UnixServer
 from strongroom.ipc.frames import Call
 from strongroom.keys.wrapping import WrappedKey
+from strongroom.release.attested import Attested
 from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier, WrappedDataKey
+from strongroom.release.lease import LeaseAsk, LeaseProof, ReattestationDueError
 from strongroom.sealing.manifest import read_manifest
 from support.logs import KEEPER, sample_facts
 
 PLATFORM = "tpm-" + "5a" * 32
+CHIP = "azure-snp-vtpm-" + "5b" * 32
 
 
 @dataclass
@@ -53,6 +58,8 @@ class SimulatedKeeper:
     created: set[Digest] = field(default_factory=set)
     documents: dict[str, tuple[int, Digest]] = field(default_factory=dict)
     registered: dict[str, tuple[int, Digest]] = field(default_factory=dict)
+    evidence: list[bytes] = field(default_factory=list)
+    """Evidence of enrolling chips and of renewals, as it came."""
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -96,6 +103,10 @@ class SimulatedKeeper:
             "register": self._register,
             "enrol-begin": self._begin,
             "enrol-finish": self._finish,
+            "chip-begin": self._begin_chip,
+            "chip-finish": self._finish_chip,
+            "renew": self._renew,
+            "attested": self._attested,
         }
         with call.fields as fields:
             return await routes[call.operation](call.operation, fields)
@@ -177,7 +188,7 @@ class SimulatedKeeper:
         delivery = sign(payload_type("delivery.v1"), b"{}", KEEPER).to_json()
         match operation:
             case "release":
-                return {"delivery": delivery}
+                return {"delivery": delivery, "result": "e30.e30.e30"}
             case "seal":
                 kek = dossier.wrapped.kek if dossier.wrapped else WrappedKey(os.urandom(12), os.urandom(48))
                 data = WrappedKey(os.urandom(12), os.urandom(48))
@@ -222,6 +233,32 @@ class SimulatedKeeper:
         fields.binary("answer", max_length=64)
         record = sign(payload_type("platform.v1"), encode({"v": 1, "platform": PLATFORM}), KEEPER)
         return {"platform": record.to_json()}
+
+    async def _begin_chip(self, operation: str, fields: Fields) -> dict[str, Json]:
+        self.handed.append((operation, None))
+        fields.parsed("kind", EvidenceKind)
+        expires = format_instant(int(time.time()) + 60)
+        return {"session": "5e" * 16, "nonce": to_base64(bytes(32)), "expires": expires}
+
+    async def _finish_chip(self, operation: str, fields: Fields) -> dict[str, Json]:
+        self.handed.append((operation, None))
+        fields.text("session", max_length=64)
+        self.evidence.append(fields.binary("evidence", max_length=MAX_BODY))
+        record = sign(payload_type("platform.v1"), encode({"v": 1, "platform": CHIP}), KEEPER)
+        return {"platform": record.to_json()}
+
+    async def _renew(self, _operation: str, fields: Fields) -> dict[str, Json]:
+        LeaseAsk.read(fields)
+        _envelope(fields, "request")
+        if not fields.optional("proof"):
+            raise ReattestationDueError("new evidence is due")
+        with fields.child("proof") as proof:
+            self.evidence.append(LeaseProof.read(proof).evidence)
+        return {"lease": sign(payload_type("lease.v1"), b"{}", KEEPER).to_json()}
+
+    async def _attested(self, _operation: str, fields: Fields) -> dict[str, Json]:
+        fields.digest("digest")
+        return {"attested": Attested(evidence=b"e", binding=b"{}", result="e30.e30.e30").to_json()}
 
 
 def _envelope(fields: Fields, name: str) -> Envelope:

@@ -11,19 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from simulators.attester import APPRAISAL, tpm_root
 from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action, Purpose
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
-from strongroom.attestation.chain import EkRoot
-from strongroom.attestation.isolation import IsolationClass
-from strongroom.attestation.measurement import Measurement, expected_pcr, launch_measurements
+from strongroom.attestation.evidence import devices_digest
+from strongroom.attestation.measurement import Measurement, launch_measurements
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
 from strongroom.attestation.tpm.credential import Credential
 from strongroom.attestation.transcript import Binding
 from strongroom.core.canonical import Json
-from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.fields import Fields
@@ -83,8 +83,9 @@ class Attested:
         self.values = ReferenceValues(
             genesis=self.deployment.genesis.digest,
             epoch=self.values_epoch,
-            images=images or (ReferenceImage(image=IMAGE, events=self.measurements),),
-            ek_roots=(EkRoot(self.tpm.root_certificate, IsolationClass.VM_SIMULATED),),
+            images=images or (ReferenceImage.launched(IMAGE, self.measurements),),
+            anchors=(tpm_root(self.tpm.root_certificate),),
+            appraisal=APPRAISAL,
             not_after=int(time.time()) + 90 * DAY,
             predecessor=before,
         )
@@ -168,7 +169,7 @@ class Attested:
             "version": sealed.sealed.manifest.version,
             "manifest": sealed.sealed.manifest.digest,
             "image": IMAGE,
-            "measurement": Digest(DigestAlgorithm.SHA256, expected_pcr(self.measurements)),
+            "measurement": ReferenceImage.launched(IMAGE, self.measurements).measurement,
             "platforms": (self.platform,),
         }
         return self.deployment.request(Action.OPEN_IN_ENCLAVE, by=by, **(told | members))
@@ -195,6 +196,7 @@ class Attested:
             version=manifest.version,
             manifest=manifest.digest,
             recipient_key=key.digest,
+            devices=devices_digest(()),
         )
 
     def evidence(

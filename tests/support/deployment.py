@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from strongroom.access.engine import DEFAULT_CEDAR
-from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Policy, Rule
+from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Policy, Rule, Weights
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
 from strongroom.audit.wiring import create_log_key
 from strongroom.client.wallet import publishing_signer
@@ -202,7 +202,7 @@ class Deployment:
             predecessor=None,
             people=tuple(person(name) for name in PEOPLE),
         )
-        terms = models or [ModelTerms(model=MODEL, level=LEVEL, least_isolation="vm-simulated")]
+        terms = models or [ModelTerms(model=MODEL, level=LEVEL, least_isolation="vm-simulated", weights=Weights.TEST)]
         policy = Policy(
             genesis=genesis.digest, epoch=1, predecessor=None, cedar=DEFAULT_CEDAR, rules=rules(), models=tuple(terms)
         )

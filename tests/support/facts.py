@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
-from strongroom.access.policy import Factor, ModelTerms, Policy, Rule, Unit
+from strongroom.access.policy import Factor, ModelTerms, Policy, Rule, Unit, Weights
 from strongroom.access.request import OPENS, Action, LogHead, Purpose, Request
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ImageId, ModelId, PersonId, PlatformId
@@ -100,7 +100,7 @@ def good(action: Action = Action.OPEN_IN_ENCLAVE) -> Facts:
         frozen=False,
         uses_left=1,
         holders=1,
-        enclave=EnclaveFacts(isolation=1, least_isolation=1, measurement_current=True, platform_named=True)
+        enclave=EnclaveFacts(isolation=1, least_isolation=1, level_cap=5, measurement_current=True, platform_named=True)
         if action in OPENS
         else None,
     )
@@ -190,12 +190,14 @@ def any_facts(draw: st.DrawFn) -> Facts:
     enclave = EnclaveFacts(
         isolation=draw(mostly(1, 0, 2)),
         least_isolation=draw(mostly(1, 2)),
+        level_cap=draw(mostly(5, 0, 2, 3)),
         measurement_current=draw(mostly(True, False)),  # noqa: FBT003 - a choice among values
         platform_named=draw(mostly(True, False)),  # noqa: FBT003
     )
     terms = replace(
         facts.terms,
         level=draw(st.sampled_from(list(SecurityLevel)[1:])),
+        weights=draw(st.sampled_from(Weights)),
         owner=draw(mostly("research", "")),
         export=draw(mostly(True, False)),  # noqa: FBT003
     )

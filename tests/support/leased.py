@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,13 +34,13 @@ from strongroom.core.ids import PlatformId
 from strongroom.enclave.adapters.installation import python_roots
 from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.image import Image, measured
-from strongroom.enclave.launch.relay import Challenged
+from strongroom.enclave.launch.relay import Challenged, Released
 from strongroom.enclave.launch.wiring import Launch, run
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.sandbox import process_profile
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
-from strongroom.release.lease import LeaseAsk
+from strongroom.release.lease import LeaseAsk, LeaseProof
 from support.attested import IMAGE, Attested, Sealed, envelope
 from support.brokers import RunningBroker
 from support.deployment import TESTS, Deployment
@@ -123,7 +123,11 @@ class Way:
     """No word of an end gets through; renewals do."""
     replay: bool = False
     """Every renewal is answered with the first lease."""
+    twist: Callable[[LeaseProof], LeaseProof] = lambda proof: proof
+    """What is done to new evidence on its way."""
     leases: list[Envelope] = field(default_factory=list)
+    proofs: list[LeaseProof] = field(default_factory=list)
+    """New evidence that the agent sent."""
 
     @property
     def request(self) -> Envelope:
@@ -136,7 +140,7 @@ class Way:
             told.instant("expires")
             return Challenged(told.text("challenge"), told.binary("nonce"))
 
-    def release(self, request: Digest, platform: PlatformId, challenge: str, evidence: bytes) -> Envelope:
+    def release(self, request: Digest, platform: PlatformId, challenge: str, evidence: bytes) -> Released:
         """Hand the keeper a dossier."""
         made = self.release_of
         assert request == made.request.digest
@@ -144,15 +148,18 @@ class Way:
         testimony = Testimony(challenge=challenge, platform=made.platform, evidence=evidence)
         dossier = Dossier(request=made.request, approvals=made.approvals, testimony=testimony, wrapped=made.wrapped)
         with made.keeper("release", dossier=dossier.to_json()) as told:
-            return envelope(told.value("delivery"))
+            return Released(envelope(told.value("delivery")), told.text("result", max_length=1 << 18))
 
-    def renew(self, request: Digest, ask: LeaseAsk) -> Envelope:
+    def renew(self, request: Digest, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope:
         """Ask the broker."""
         if self.cut:
             raise UnavailableError("the way is cut")
         if self.replay and self.leases:
             return self.leases[0]
-        self.leases.append(self.api.renew_lease(request, ask))
+        if proof is not None:
+            proof = self.twist(proof)
+            self.proofs.append(proof)
+        self.leases.append(self.api.renew_lease(request, ask, proof))
         return self.leases[-1]
 
     def lease_end(self, request: Digest, use: int, *, wait: int) -> str:

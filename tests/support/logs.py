@@ -36,6 +36,7 @@ _SAMPLES: Final[dict[Kind, Fact]] = {
     Kind.DIGEST_OR_NULL: None,
     Kind.DIGESTS: (Digest.of(b"one"), Digest.of(b"two")),
     Kind.INTEGER: 7,
+    Kind.INTEGER_OR_NULL: None,
     Kind.INSTANT: "2026-11-23T22:08:37Z",
     Kind.CODE: "platform.sev-snp",
     Kind.ID: "dk-0a1b2c",

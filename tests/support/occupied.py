@@ -15,21 +15,21 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from simulators.attester import APPRAISAL, tpm_root
 from simulators.swtpm import SoftwareTPM
-from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms
+from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Weights
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
-from strongroom.attestation.chain import EkRoot
-from strongroom.attestation.isolation import IsolationClass
-from strongroom.attestation.measurement import Measurement, expected_pcr, launch_measurements
+from strongroom.attestation.evidence import devices_digest
+from strongroom.attestation.measurement import Measurement, launch_measurements
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
 from strongroom.attestation.tpm.credential import Credential
 from strongroom.attestation.transcript import Binding
 from strongroom.audit.entries import Entry, read_entry
 from strongroom.core.canonical import Json
-from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.events import EventName
@@ -279,8 +279,9 @@ class Machine:
         values = ReferenceValues(
             genesis=occupied.deployment.genesis.digest,
             epoch=1,
-            images=(ReferenceImage(image=IMAGE, events=self.measurements),),
-            ek_roots=(EkRoot(self._tpm.root_certificate, IsolationClass.VM_SIMULATED),),
+            images=(ReferenceImage.launched(IMAGE, self.measurements),),
+            anchors=(tpm_root(self._tpm.root_certificate),),
+            appraisal=APPRAISAL,
             not_after=int(time.time()) + 90 * DAY,
             predecessor=None,
         )
@@ -305,7 +306,7 @@ class Machine:
             "version": 1,
             "manifest": self._occupied.manifests[MODEL],
             "image": IMAGE,
-            "measurement": Digest(DigestAlgorithm.SHA256, expected_pcr(self.measurements)),
+            "measurement": ReferenceImage.launched(IMAGE, self.measurements).measurement,
             "platforms": (self.platform,),
         }
         return self._occupied.ask(Action.OPEN_IN_ENCLAVE, **(told | members))  # type: ignore[arg-type]  # none is `by`
@@ -323,6 +324,7 @@ class Machine:
             version=1,
             manifest=occupied.manifests[MODEL],
             recipient_key=key.digest,
+            devices=devices_digest(()),
         )
         with self._device() as device:
             evidence = TpmAttester(device).attest(
@@ -369,7 +371,10 @@ def done(answer: Answer) -> dict[str, Json]:
 @contextmanager
 def occupied(home: Path, *, keeper_module: str = "strongroom.keeper.wiring") -> Iterator[Occupied]:
     """Found a deployment at ``home``, run its three processes, and furnish it."""
-    terms = [ModelTerms(model=one, level=LEVEL, least_isolation="vm-simulated", export=True) for one in (MODEL, OTHER)]
+    terms = [
+        ModelTerms(model=one, level=LEVEL, least_isolation="vm-simulated", weights=Weights.TEST, export=True)
+        for one in (MODEL, OTHER)
+    ]
     with Deployment.found(home, models=terms) as founded:
         founded.keeper_module = keeper_module
         founded.start("log")

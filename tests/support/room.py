@@ -10,15 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from simulators.attester import NOW, SimulatedAttester, attester, vendor_root
+from simulators.attester import APPRAISAL, NOW, SimulatedAttester, attester, tpm_root, vendor_root
 from simulators.memory_log import MemoryLog
 from strongroom.access.engine import DEFAULT_CEDAR
-from strongroom.access.policy import POLICY_TYPE, ModelTerms, Policy
+from strongroom.access.policy import POLICY_TYPE, ModelTerms, Policy, Weights
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
-from strongroom.attestation.chain import EkRoot
-from strongroom.attestation.isolation import IsolationClass
-from strongroom.attestation.measurement import expected_pcr, launch_measurements
-from strongroom.attestation.platform_record import PLATFORM_TYPE
+from strongroom.attestation.evidence import Evidence, devices_digest
+from strongroom.attestation.measurement import launch_measurements
+from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
 from strongroom.attestation.transcript import Binding
 from strongroom.audit.facts import Fact
@@ -29,7 +28,7 @@ from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import ConflictError, DeniedError, NotFoundError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import ImageId, PersonId
+from strongroom.core.ids import ImageId, PersonId, PlatformId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper import voices
 from strongroom.keeper.founding import Founded, found
@@ -37,6 +36,7 @@ from strongroom.keeper.journal import Journal, LogPort
 from strongroom.keeper.people import People
 from strongroom.keeper.pins import Pins
 from strongroom.keeper.records import PersonRecords
+from strongroom.keeper.registry import PLATFORMS
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.vault import Vault
 from strongroom.keys.adapters.local import unwrap_with_passphrase, wrap_with_passphrase
@@ -184,6 +184,7 @@ class Room:
         self.documents = MemoryDocuments()
         self.records = MemoryRecords()
         self.decisions = MemoryDecisions()
+        self.attested = MemoryDecisions()
         self.serials: dict[str, int] = {}
         self.platform: SimulatedAttester = attester()
         self.measurements = launch_measurements(
@@ -196,6 +197,7 @@ class Room:
         self.keeper: Keeper = self.make_keeper()
         self.people: People = self.make_people()
         self.manifest = MANIFEST
+        self.terms = ModelTerms(model=MODEL, level=LEVEL, least_isolation="vm-simulated", weights=Weights.TEST)
         self.record: Envelope | None = None
         self.wrapped: WrappedDataKey | None = None
 
@@ -208,6 +210,7 @@ class Room:
             pins=self.pins,
             documents=self.documents,
             decisions=self.decisions,
+            attested=self.attested,
             clock=self.clock,
             random_bytes=counted_bytes,
         )
@@ -238,28 +241,55 @@ class Room:
         genesis = self.genesis.digest
         people = tuple(person(name) for name in PEOPLE)
         self.roster = Roster(genesis=genesis, epoch=1, predecessor=None, people=people)
-        terms = (ModelTerms(model=MODEL, level=LEVEL, least_isolation="vm-simulated"),)
+        terms = (self.terms,)
         self.policy = Policy(
             genesis=genesis, epoch=1, predecessor=None, cedar=DEFAULT_CEDAR, rules=rules(), models=terms
         )
-        values = ReferenceValues(
-            genesis=genesis,
-            epoch=1,
-            images=(ReferenceImage(image=IMAGE, events=self.measurements),),
-            ek_roots=(EkRoot(vendor_root(), IsolationClass.VM_SIMULATED),),
-            not_after=NOW + 90 * DAY,
-            predecessor=None,
-        )
         await self.adopt_roster(self.roster)
         await self.keeper.adopt(DocumentKind.POLICY, sign(POLICY_TYPE, self.policy.to_bytes(), *ROOTS[:2]))
-        await self.keeper.adopt(
-            DocumentKind.REFERENCE_VALUES, sign(REFERENCE_VALUES_TYPE, values.to_bytes(), *ROOTS[:2])
-        )
+        await self.adopt_values(self.first_values())
         for name in PEOPLE:
             await self.vet(name)
         await self._enrol()
         await self._register()
         return self
+
+    def image(self) -> ReferenceImage:
+        """The image that is asked for."""
+        return ReferenceImage.launched(IMAGE, self.measurements)
+
+    def first_values(self) -> ReferenceValues:
+        """The first reference values."""
+        return ReferenceValues(
+            genesis=self.genesis.digest,
+            epoch=1,
+            images=(self.image(),),
+            anchors=(tpm_root(vendor_root()),),
+            appraisal=APPRAISAL,
+            not_after=NOW + 90 * DAY,
+            predecessor=None,
+        )
+
+    async def adopt_values(self, values: ReferenceValues) -> None:
+        """Have reference values adopted."""
+        envelope = sign(REFERENCE_VALUES_TYPE, values.to_bytes(), *ROOTS[:2])
+        await self.keeper.adopt(DocumentKind.REFERENCE_VALUES, envelope)
+        self.values = values
+
+    async def next_values(self, **members: object) -> None:
+        """Have the next reference values adopted, with members changed."""
+        before = self.values
+        told: dict[str, object] = {"epoch": before.epoch + 1, "predecessor": Digest.of(before.to_bytes())}
+        await self.adopt_values(replace(before, **(told | members)))  # type: ignore[arg-type]
+
+    def platform_record(self) -> PlatformRecord:
+        """The record that the platform's enrolment made."""
+        return self.platform.record()
+
+    @property
+    def platform_id(self) -> PlatformId:
+        """The enrolled platform."""
+        return self.platform.record().platform
 
     async def adopt_roster(self, roster: Roster) -> None:
         """Have a roster adopted."""
@@ -304,12 +334,13 @@ class Room:
         return decode(payload)
 
     async def _enrol(self) -> None:
-        record = self.platform.record()
+        record = self.platform_record()
         self.record = sign(PLATFORM_TYPE, record.to_bytes(), self.keeper.vault.signer)
+        self.keeper.keep(PLATFORMS, self.record)
         facts: dict[str, Fact] = {
             "platform": record.platform,
             "record": self.record.digest,
-            "ek_certificate": record.ek_certificate,
+            "hardware": record.hardware,
             "isolation": record.isolation.value,
         }
         await self.keeper.record_pinned(EventName.PLATFORM_ENROLLED, facts)
@@ -353,8 +384,8 @@ class Room:
             "version": 1,
             "manifest": MANIFEST,
             "image": IMAGE,
-            "measurement": Digest(DigestAlgorithm.SHA256, expected_pcr(self.measurements)),
-            "platforms": (self.platform.record().platform,),
+            "measurement": self.image().measurement,
+            "platforms": (self.platform_id,),
         }
         return await self.submit(action, **(told | members))  # type: ignore[arg-type]  # none is `by`
 
@@ -366,12 +397,12 @@ class Room:
                 await voices.approve(self.keeper, self.clock, approval)
         return signed
 
-    async def dossier(self, request: Envelope, key: RecipientKey, *people: str) -> Dossier:
+    def testimony(self, request: Envelope, key: RecipientKey) -> Testimony:
         """Take a challenge and answer it."""
         asked = Request.parse(request.payload)
         assert asked.manifest is not None
         assert self.record is not None
-        challenge = self.keeper.challenge(request.digest, self.platform.record().platform)
+        challenge = self.keeper.challenge(request.digest, self.platform_id)
         binding = Binding(
             genesis=self.genesis.digest,
             challenge=challenge.id,
@@ -381,12 +412,21 @@ class Room:
             version=asked.version,
             manifest=asked.manifest,
             recipient_key=key.digest,
+            devices=devices_digest(()),
         )
-        evidence = self.platform.evidence(binding, self.measurements, recipient_key=key.public).to_bytes()
+        evidence = self.evidence(binding, key).to_bytes()
+        return Testimony(challenge=challenge.id, platform=self.record, evidence=evidence)
+
+    def evidence(self, binding: Binding, key: RecipientKey) -> Evidence:
+        """Answer as the platform does."""
+        return self.platform.evidence(binding, self.measurements, recipient_key=key.public)
+
+    async def dossier(self, request: Envelope, key: RecipientKey, *people: str) -> Dossier:
+        """Have it approved, and answer a challenge."""
         return Dossier(
             request=request,
             approvals=await self.approvals(request, *people),
-            testimony=Testimony(challenge=challenge.id, platform=self.record, evidence=evidence),
+            testimony=self.testimony(request, key),
             wrapped=self.wrapped,
         )
 
@@ -399,5 +439,5 @@ class Room:
     ) -> tuple[Delivery, SecretBytes]:
         """Carry out a whole release."""
         key = key or RecipientKey()
-        envelope = await self.keeper.release(change(await self.dossier(request, key)))
-        return accept(envelope, self.genesis, key, request=request.digest, model=MODEL, version=1)
+        handed_over = await self.keeper.release(change(await self.dossier(request, key)))
+        return accept(handed_over.delivery, self.genesis, key, request=request.digest, model=MODEL, version=1)

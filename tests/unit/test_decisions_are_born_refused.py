@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from strongroom.access.decision import Decision
+from strongroom.attestation.collateral import NO_COLLATERAL
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.ids import PlatformId
@@ -45,6 +46,7 @@ def test_whatever_isn_t_a_request_is_refused_at_its_step(payload: bytes) -> None
         documents=Documents(),
         ledger=Ledger(),
         challenge=None,
+        collateral=NO_COLLATERAL,
         now=0,
     )
     assert verdict.allowed is False
@@ -66,6 +68,7 @@ def test_a_refusal_after_an_allowance_takes_it_back(monkeypatch: pytest.MonkeyPa
         documents=Documents(),
         ledger=Ledger(),
         challenge=None,
+        collateral=NO_COLLATERAL,
         now=0,
     )
     assert verdict.allowed is False

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.digest import Digest
+from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PlatformId
 from strongroom.core.signature import Ed25519Signer, SignatureError
-from strongroom.enclave.agent.hold import ASKINGS, Hold
+from strongroom.enclave.agent.hold import ASKINGS, EvidenceDue, Hold
 from strongroom.release.lease import (
     LEASE_TYPE,
     LEAST_SECONDS,
@@ -26,6 +27,7 @@ from strongroom.release.lease import (
     LeaseEndedError,
     LeaseLostError,
     LeaseMismatchError,
+    LeaseProof,
     accept_lease,
 )
 
@@ -208,6 +210,33 @@ def test_a_word_that_the_lease_ended_ends_it() -> None:
     assert caught.value.reason == "model-frozen"
 
 
+def test_a_word_that_evidence_is_due_prolongs_nothing_and_is_answered_with_a_new_asking() -> None:
+    held = hold()
+    late = answer(asked(held, 1020.0, b"1" * 32))
+    due = held.hear({"prove": {"challenge": "c", "nonce": to_base64(b"n" * 32)}})
+    assert due == EvidenceDue("c", b"n" * 32)
+    assert held.until == 1060.0
+    proof = LeaseProof(challenge="c", evidence=b"evidence")
+    with Fields(held.ask(1021.0, b"2" * 32, proof), "message") as told:
+        with told.child("renew") as renew:
+            ask = LeaseAsk.read(renew)
+        with told.child("proof") as sent:
+            assert LeaseProof.read(sent) == proof
+    # What was asked before the evidence was begun isn't waited for any more.
+    held.hear(late)
+    assert held.until == 1060.0
+    held.hear(answer(ask))
+    assert held.until == 1081.0
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"challenge": "c"}, {"challenge": "c" * 65, "nonce": "AAAA"}, {"challenge": "c", "nonce": "!"}]
+)
+def test_another_form_of_challenge_is_refused(said: Json) -> None:
+    with pytest.raises(MalformedError):
+        hold().hear({"prove": said})
+
+
 STEP = st.one_of(
     st.tuples(st.just("ask"), NONCES, st.integers(5, 120)),
     st.tuples(st.just("answer"), st.integers(0, 5), st.integers(5, 120)),
@@ -243,7 +272,12 @@ def test_no_order_of_messages_outlives_the_newest_asking_that_was_answered(
         st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=20),
         lambda inner: (
             st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(["fell", "lease", "payload", "payloadType", "signatures", "x"]), inner)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["fell", "lease", "prove", "challenge", "nonce", "payload", "payloadType", "signatures", "x"]
+                ),
+                inner,
+            )
         ),
         max_leaves=8,
     )

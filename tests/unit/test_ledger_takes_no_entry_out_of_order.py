@@ -27,7 +27,13 @@ RELEASED: dict[str, Fact] = {
     "platform": PLATFORM,
     "image": "embedder",
     "isolation": "vm-simulated",
+    "weights": "test",
+    "reset_count": 3,
     "evidence": Digest.of(b"evidence"),
+    "result": Digest.of(b"result"),
+    "attested": Digest.of(b"attested"),
+    "appraisal_policy": Digest.of(b"appraisal"),
+    "collateral": Digest.of(b"collateral"),
     "recipient": Digest.of(b"recipient"),
     "approvals": (),
     "roster": Digest.of(b"roster"),
@@ -112,7 +118,7 @@ def test_epochs_rise_by_one(event: EventName, name: str) -> None:
 
 def test_a_platform_is_enrolled_once_for_all() -> None:
     story = Story()
-    facts: dict[str, Fact] = {"platform": PLATFORM, "ek_certificate": Digest.of(b"ek"), "isolation": "vm-simulated"}
+    facts: dict[str, Fact] = {"platform": PLATFORM, "hardware": Digest.of(b"ek"), "isolation": "vm-simulated"}
     story.tell(EventName.PLATFORM_ENROLLED, record=Digest.of(b"record"), **facts)
     with pytest.raises(LedgerError):
         story.tell(EventName.PLATFORM_ENROLLED, record=Digest.of(b"another record"), **facts)
@@ -129,6 +135,22 @@ def test_uses_are_counted_without_gap_or_repeat() -> None:
         story.tell(EventName.RELEASED, request=request, use=1, **RELEASED)
     story.tell(EventName.RELEASED, request=request, use=2, **RELEASED)
     assert story.ledger.times_used(request) == 2
+
+
+def test_evidence_is_taken_for_an_open_lease_alone_and_its_class_counts_from_then_on() -> None:
+    story, request = Story(), Digest.of(b"request")
+    names = ("evidence", "result", "attested", "reference_values", "appraisal_policy", "collateral")
+    attested: dict[str, Fact] = {"request": request, "isolation": "process", **{name: RELEASED[name] for name in names}}
+    with pytest.raises(LedgerError):
+        story.tell(EventName.LEASE_ATTESTED, use=1, **attested)
+    story.tell(EventName.RELEASED, request=request, use=1, **RELEASED)
+    story.tell(EventName.LEASE_ATTESTED, use=1, **attested)
+    assert story.ledger.released[request, 1].isolation == "process"
+    with pytest.raises(LedgerError):
+        story.tell(EventName.LEASE_ATTESTED, use=2, **attested)
+    story.tell(EventName.LEASE_ENDED, request=request, use=1, recipient=RELEASED["recipient"], reason="model-frozen")
+    with pytest.raises(LedgerError):
+        story.tell(EventName.LEASE_ATTESTED, use=1, **attested)
 
 
 def test_a_data_key_needs_a_recorded_request() -> None:

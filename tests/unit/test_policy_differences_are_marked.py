@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.access.clearance import ANYONE
 from strongroom.access.engine import DEFAULT_CEDAR
-from strongroom.access.policy import Caps, Factor, ModelTerms, Policy, Unit
+from strongroom.access.policy import Caps, Factor, ModelTerms, Policy, Unit, Weights
 from strongroom.access.request import Action
 from strongroom.core.ids import ModelId
 from strongroom.framework.levels import SecurityLevel
@@ -75,6 +75,8 @@ CASES: list[tuple[Policy, Policy, list[Mark]]] = [
     (BEFORE, model(level=SecurityLevel.SL3), [Mark.LOOSER]),
     (BEFORE, model(level=SecurityLevel.SL5), [Mark.TIGHTER]),
     (BEFORE, model(least_isolation="process"), [Mark.LOOSER]),
+    (BEFORE, model(weights=Weights.TEST), [Mark.LOOSER]),
+    (model(weights=Weights.TEST), BEFORE, [Mark.TIGHTER]),
     (BEFORE, model(least_isolation="cvm"), [Mark.TIGHTER]),
     (BEFORE, model(export=False), [Mark.TIGHTER]),
     (model(export=False), BEFORE, [Mark.LOOSER]),

@@ -178,7 +178,7 @@ def test_neither_judge_alone_lets_anybody_speak_or_change_the_rules() -> None:
         now=NOW,
         change=Change.POLICY,
         level=SecurityLevel.SL4,
-        first=False,
+        loosens=True,
         signatures=2,
         threshold=2,
         proposed_at=NOW - CHANGE_DELAY,

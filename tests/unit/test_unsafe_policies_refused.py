@@ -41,6 +41,7 @@ CONDITIONS = (
     "context.enclave.measurementCurrent",
     "context.enclave.platformNamed",
     "context.enclave.isolation >= resource.leastIsolation",
+    "(resource.testWeights || context.enclave.levelCap >= resource.level)",
     "principal.copyUntil > context.now",
     "resource.exportable",
     "resource.level < 5",
@@ -162,7 +163,7 @@ def test_a_stricter_policy_passes() -> None:
         '@id("purpose")\nforbid (principal, action == Strongroom::Action::"open-in-enclave", resource)'
         ' when { context.purpose != "evaluate" };\n'
         '@id("week")\nforbid (principal, action in Strongroom::Action::"govern", resource)'
-        " when { !context.first && context.now - context.proposedAt < 604800 };\n"
+        " when { context.loosens && context.now - context.proposedAt < 604800 };\n"
         '@id("contractors")\nforbid (principal in Strongroom::Role::"contractor", action, resource);'
     )
     safe_engine(policy(f"{DEFAULT_CEDAR}\n{strict}"))

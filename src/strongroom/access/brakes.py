@@ -9,7 +9,7 @@ from typing import Final
 from strongroom.access.facts import AccessClass, Facts, PersonFacts, access_class, cap_of
 from strongroom.access.invariants import CAP_LEVEL, NO_EXPORT_LEVEL
 from strongroom.access.legitimate import AT, OTHER_UNIT, cleared
-from strongroom.access.policy import Factor
+from strongroom.access.policy import Factor, Weights
 from strongroom.access.request import OPENS, Action
 
 AGREES: Final = (Factor(role="agrees", count=1),)
@@ -88,6 +88,11 @@ def _enclave(**members: object) -> Callable[[Facts], Facts]:
     return broken
 
 
+def _below_level(facts: Facts) -> Facts:
+    production = replace(facts, terms=replace(facts.terms, weights=Weights.PRODUCTION))
+    return _enclave(level_cap=facts.terms.level.rank - 1)(production)
+
+
 BRAKES: Final = (
     Brake("the requester isn't active", _who(lambda who, _f: replace(who, active=False))),
     Brake(
@@ -147,6 +152,7 @@ BRAKES: Final = (
     Brake("the enclave runs something else", _enclave(measurement_current=False), _opens),
     Brake("the request doesn't name the platform", _enclave(platform_named=False), _opens),
     Brake("the enclave's isolation is too weak", _enclave(isolation=0), _opens),
+    Brake("such evidence doesn't support the level of production weights", _below_level, _opens),
     Brake(
         "the requester's screening for copies lapsed",
         _who(lambda who, facts: replace(who, copy_until=facts.now)),

@@ -164,6 +164,7 @@ def _enclave(fields: Fields, good: EnclaveFacts | None) -> EnclaveFacts:
     return replace(
         good,
         isolation=0 if _flag(fields, "isolation_too_weak") else good.isolation,
+        level_cap=fields.integer("level_cap", most=good.level_cap) if fields.optional("level_cap") else good.level_cap,
         measurement_current=_flag(fields, "measurement_current", usual=True),
         platform_named=_flag(fields, "platform_named", usual=True),
     )

@@ -19,7 +19,7 @@ from strongroom.access.clearance import HARDWARE_LEVEL, eligible
 from strongroom.access.facts import Facts, PersonFacts, access_class, cap_of
 from strongroom.access.governance import ChangeFacts, VoiceFacts
 from strongroom.access.invariants import quorum
-from strongroom.access.policy import ModelTerms, Policy
+from strongroom.access.policy import ModelTerms, Policy, Weights
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError
 
@@ -76,7 +76,7 @@ class CedarEngine:
         ]
         context: Json = {
             "now": facts.now,
-            "first": facts.first,
+            "loosens": facts.loosens,
             "signatures": facts.signatures,
             "threshold": facts.threshold,
             "proposedAt": facts.proposed_at,
@@ -158,6 +158,7 @@ def _model(terms: ModelTerms, *, frozen: bool, least_isolation: int) -> Json:
             "leastIsolation": least_isolation,
             "owner": terms.owner,
             "exportable": terms.export,
+            "testWeights": terms.weights is Weights.TEST,
         },
         "parents": [_uid("Collection", terms.collection)] if terms.collection else [],
     }
@@ -197,6 +198,7 @@ def _request(facts: Facts) -> dict[str, Json]:
     if facts.enclave is not None:
         context["enclave"] = {
             "isolation": facts.enclave.isolation,
+            "levelCap": facts.enclave.level_cap,
             "measurementCurrent": facts.enclave.measurement_current,
             "platformNamed": facts.enclave.platform_named,
         }

@@ -125,6 +125,8 @@ class EnclaveFacts:
     """Rank of the isolation class that the evidence supports."""
     least_isolation: int
     """Rank that the model's terms demand."""
+    level_cap: int
+    """Rank of the highest security level at which such evidence may serve production weights; 0 for none."""
     measurement_current: bool
     """The quoted measurement is the one that the request names and that the current reference values allow."""
     platform_named: bool
@@ -137,6 +139,7 @@ class EnclaveFacts:
             return cls(
                 isolation=fields.integer("isolation", most=64),
                 least_isolation=fields.integer("least_isolation", most=64),
+                level_cap=fields.integer("level_cap", most=5),
                 measurement_current=fields.boolean("measurement_current"),
                 platform_named=fields.boolean("platform_named"),
             )
@@ -146,6 +149,7 @@ class EnclaveFacts:
         return {
             "isolation": self.isolation,
             "least_isolation": self.least_isolation,
+            "level_cap": self.level_cap,
             "measurement_current": self.measurement_current,
             "platform_named": self.platform_named,
         }

@@ -12,7 +12,7 @@ from typing import Final
 
 from strongroom.access.clearance import ANYONE, approver_lacks, eligible, fits, requester_lacks
 from strongroom.access.facts import Facts, access_class, cap_of
-from strongroom.access.policy import Factor, Unit
+from strongroom.access.policy import Factor, Unit, Weights
 from strongroom.access.quorum import fill, missing
 from strongroom.access.request import OPENS, Action
 from strongroom.core.ids import PersonId
@@ -72,6 +72,8 @@ class Reason(StrEnum):
     MEASUREMENT_UNKNOWN = "measurement-unknown"
     PLATFORM_NOT_NAMED = "platform-not-named"
     ISOLATION_TOO_WEAK = "isolation-too-weak"
+    ISOLATION_FOR_TESTS = "isolation-for-test-weights"
+    ISOLATION_BELOW_LEVEL = "isolation-below-level"
     POLICY_REFUSES = "policy-refuses"
 
 
@@ -197,3 +199,13 @@ def _enclave(facts: Facts) -> Iterator[tuple[Reason, str]]:
             Reason.ISOLATION_TOO_WEAK,
             f"model `{facts.request.model}` needs `{facts.terms.least_isolation}` or stronger",
         )
+    if facts.terms.weights is not Weights.TEST:
+        yield from _level_cap(facts, facts.enclave.level_cap)
+
+
+def _level_cap(facts: Facts, cap: int) -> Iterator[tuple[Reason, str]]:
+    model, level = facts.request.model, facts.terms.level
+    if not cap:
+        yield Reason.ISOLATION_FOR_TESTS, f"use hardware that a maker vouches for: `{model}` isn't of `test` weights"
+    elif cap < level.rank:
+        yield Reason.ISOLATION_BELOW_LEVEL, f"such evidence supports SL{cap}; `{model}` at {level.value} needs stronger"

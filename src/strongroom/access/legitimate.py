@@ -13,6 +13,7 @@ from strongroom.access.request import NONCE_BYTES, OPENS, Action, LogHead, Purpo
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ImageId, PersonId, PlatformId
+from strongroom.framework.levels import SecurityLevel
 
 AT: Final[Instant] = 1_800_000_000
 """When everything takes place."""
@@ -66,7 +67,11 @@ def legitimate(rule: Rule, terms: ModelTerms, caps: Caps, purpose: Purpose) -> F
         uses_left=1,
         holders=1,
         enclave=EnclaveFacts(
-            isolation=STRONGEST, least_isolation=STRONGEST, measurement_current=True, platform_named=True
+            isolation=STRONGEST,
+            least_isolation=STRONGEST,
+            level_cap=SecurityLevel.SL5.rank,
+            measurement_current=True,
+            platform_named=True,
         )
         if rule.action in OPENS
         else None,

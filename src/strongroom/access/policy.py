@@ -31,6 +31,15 @@ class NoRuleError(NotFoundError):
     code = "no-rule"
 
 
+class Weights(StrEnum):
+    """What a model's weights are worth, as the root quorum says."""
+
+    PRODUCTION = "production"
+    """Evidence may serve them up to the level that its isolation class supports; simulated evidence never."""
+    TEST = "test"
+    """Worth nothing to anybody: no level is vouched for, and simulated evidence will do. Loud in every record."""
+
+
 class Unit(StrEnum):
     """Which organisation unit a factor wants."""
 
@@ -126,11 +135,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTerms:
-    """What one model demands: its security level, the least isolation that may hold it, and whose it is."""
+    """What one model demands: its security level, the least isolation that may hold it, its worth, and whose it is."""
 
     model: ModelId
     level: SecurityLevel
     least_isolation: str
+    weights: Weights = Weights.PRODUCTION
+    """Must stand in every signed policy; what is only made here is production until somebody says otherwise."""
     collection: str = ""
     """A set of models that Cedar policies can speak of; empty for none."""
     owner: str = ""
@@ -145,6 +156,7 @@ class ModelTerms:
             model=fields.parsed("model", model_id),
             level=fields.parsed("level", SecurityLevel),
             least_isolation=fields.text("least_isolation", max_length=32),
+            weights=fields.parsed("weights", Weights),
             collection=fields.text("collection", max_length=64),
             owner=fields.text("owner", max_length=64),
             export=fields.boolean("export"),
@@ -156,6 +168,7 @@ class ModelTerms:
             "model": self.model,
             "level": self.level.value,
             "least_isolation": self.least_isolation,
+            "weights": self.weights.value,
             "collection": self.collection,
             "owner": self.owner,
             "export": self.export,

@@ -78,7 +78,7 @@ class Request:
     justification: Digest | None
     image: ImageId | None
     measurement: Digest | None
-    """The PCR value that the enclave image must quote; fixes the reference values that the approver saw."""
+    """Digest of everything that the image may measure; fixes the reference values that the approver saw."""
     platforms: tuple[PlatformId, ...]
     recipient: Digest | None
     """For ``seal`` and ``export-plaintext``: digest of the recipient key that the requester's client made."""

@@ -32,8 +32,8 @@ from strongroom.core.digest import Digest
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.framework.levels import SecurityLevel
 
-MOST_MODELS: Final = 10
-"""One at each level, exported or not."""
+MOST_MODELS: Final = 20
+"""One at each level, exported or not, of production or test weights."""
 MOST_NAMES: Final = 8
 """People, and models, whom the text names; each person meets each model."""
 APPROVER: Final = PersonId("the-approver")
@@ -260,7 +260,7 @@ def _cast(policy: Policy, names: frozenset[str]) -> tuple[ModelTerms, ...]:
         # The named ones have places of their own: a crowd of others must not hide them.
         taken = named if any(spoken) else chosen
         if len(taken) < (MOST_NAMES if any(spoken) else MOST_MODELS):
-            taken.setdefault((terms.level, terms.export, *spoken), terms)
+            taken.setdefault((terms.level, terms.export, terms.weights, *spoken), terms)
     highest = max((rule.level for rule in policy.rules), key=lambda level: level.rank, default=SecurityLevel.SL3)
     return (*named.values(), *chosen.values()) or (_model_at(highest),)
 
@@ -297,7 +297,7 @@ def _change(level: SecurityLevel) -> ChangeFacts:
         now=AT,
         change=Change.POLICY,
         level=level,
-        first=False,
+        loosens=True,
         signatures=THRESHOLD,
         threshold=THRESHOLD,
         proposed_at=AT,

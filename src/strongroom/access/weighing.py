@@ -8,7 +8,7 @@ from typing import Final
 from strongroom.access.clearance import HARDWARE_LEVEL, eligible, fits
 from strongroom.access.facts import Facts, access_class, cap_of
 from strongroom.access.invariants import CAP_LEVEL, describe, factors_of
-from strongroom.access.policy import Factor
+from strongroom.access.policy import Factor, Weights
 from strongroom.access.quorum import fill, missing
 from strongroom.access.request import Action
 from strongroom.core.ids import PersonId
@@ -79,3 +79,7 @@ def _limits(facts: Facts) -> Iterator[str]:
         yield "one approver more, a break-glass review being overdue"
     if facts.enclave is not None:
         yield f"isolation rank {facts.enclave.isolation}, at least {facts.enclave.least_isolation}"
+        if facts.terms.weights is Weights.TEST:
+            yield "TEST WEIGHTS, no level vouched for"
+        else:
+            yield f"evidence that supports up to SL{facts.enclave.level_cap}"

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     DIGEST_OR_NULL = "digest or null"
     DIGESTS = "list of digests"
     INTEGER = "integer"
+    INTEGER_OR_NULL = "integer or null"
     INSTANT = "instant"
     CODE = "code"
     ID = "id"
@@ -88,6 +89,7 @@ _TEXT: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.IMAGE: image_id,
     Kind.PUBLIC_KEY: PublicKey.parse,
 }
+_NULLABLE: Final = frozenset({Kind.DIGEST_OR_NULL, Kind.INTEGER_OR_NULL})
 _LISTS: Final = frozenset({Kind.DIGESTS, Kind.IDS, Kind.PERSONS})
 
 _REQUEST: Final = {"request": Kind.DIGEST}
@@ -110,6 +112,7 @@ _HANDED_OVER: Final = {
     "approvers": Kind.PERSONS,
     "decision": Kind.DIGEST,
 }
+_PROVED: Final = {"evidence": Kind.DIGEST, "result": Kind.DIGEST, "attested": Kind.DIGEST}
 
 SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
     {
@@ -134,10 +137,11 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
         EventName.PLATFORM_ENROLLED: {
             "platform": Kind.PLATFORM,
             "record": Kind.DIGEST,
-            "ek_certificate": Kind.DIGEST,
+            "hardware": Kind.DIGEST,
             "isolation": Kind.CODE,
         },
         EventName.PLATFORM_REVOKED: {"platform": Kind.PLATFORM, "request": Kind.DIGEST},
+        EventName.COLLATERAL_IMPORTED: {"digest": Kind.DIGEST, "items": Kind.INTEGER, "by": Kind.PERSON},
         EventName.REQUEST_CREATED: {
             **_REQUEST,
             "action": Kind.CODE,
@@ -197,8 +201,12 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "platform": Kind.PLATFORM,
             "image": Kind.IMAGE,
             "isolation": Kind.CODE,
-            "evidence": Kind.DIGEST,
+            "weights": Kind.CODE,
+            "reset_count": Kind.INTEGER_OR_NULL,
+            **_PROVED,
             "reference_values": Kind.DIGEST,
+            "appraisal_policy": Kind.DIGEST,
+            "collateral": Kind.DIGEST,
         },
         EventName.EXPORTED: _HANDED_OVER,
         EventName.REDELIVERED: {
@@ -206,8 +214,18 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "use": Kind.INTEGER,
             "recipient": Kind.DIGEST,
             "released": Kind.INTEGER,
+            **_PROVED,
         },
         EventName.REFUSED: {**_REQUEST, "step": Kind.CODE, "reason": Kind.CODE, "decision": Kind.DIGEST_OR_NULL},
+        EventName.LEASE_ATTESTED: {
+            **_REQUEST,
+            "use": Kind.INTEGER,
+            "isolation": Kind.CODE,
+            **_PROVED,
+            "reference_values": Kind.DIGEST,
+            "appraisal_policy": Kind.DIGEST,
+            "collateral": Kind.DIGEST,
+        },
         EventName.LEASE_ENDED: {
             **_REQUEST,
             "use": Kind.INTEGER,
@@ -241,8 +259,10 @@ def check(kind: Kind, value: Json) -> StoredFact:
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INTEGER:
             raise MalformedError("an integer from 0 to 2^53 - 1 is wanted")
         return value
-    if kind is Kind.DIGEST_OR_NULL and value is None:
+    if kind in _NULLABLE and value is None:
         return None
+    if kind is Kind.INTEGER_OR_NULL:
+        return check(Kind.INTEGER, value)
     if kind in _LISTS:
         if not isinstance(value, list) or len(value) > MAX_LIST:
             raise MalformedError(f"a list of at most {MAX_LIST} items is wanted")

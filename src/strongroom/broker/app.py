@@ -13,6 +13,7 @@ from strongroom.broker import bodies, problems
 from strongroom.broker.gate import App, Catch, Gate, Limits, nobody
 from strongroom.broker.identity import Identity, Peer, Trust, identify
 from strongroom.broker.routes import (
+    collateral,
     documents,
     health,
     leases,
@@ -28,7 +29,20 @@ from strongroom.broker.routes import (
 from strongroom.broker.service import Broker
 
 PREFIX: Final = "/v1"
-GROUPS: Final = (state, documents, requests, notices, people, releases, leases, manifests, platforms, log, health)
+GROUPS: Final = (
+    state,
+    documents,
+    requests,
+    notices,
+    people,
+    releases,
+    leases,
+    manifests,
+    platforms,
+    collateral,
+    log,
+    health,
+)
 _PATH_MEMBERS: Final = ("body", "query", "path", "digest", "kind", "model", "session", "use", "version")
 _PROBLEM: Final[dict[str, Any]] = {
     "description": "refused: an RFC 9457 problem",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,9 @@ from strongroom.core.envelope import MAX_PAYLOAD, MAX_SIGNATURES, Envelope
 from strongroom.core.fields import Fields
 
 Base64 = Annotated[str, Field(description="base64, RFC 4648 section 4", max_length=174_768)]
+MAX_PLATFORM: Final = 96
+"""A platform's id is its kind and 64 hex characters."""
+EvidenceText = Annotated[str, Field(description="base64, RFC 4648 section 4", max_length=524_288)]
 DigestText = Annotated[str, Field(description="`sha256:` and 64 hex characters", max_length=71)]
 InstantText = Annotated[str, Field(description="RFC 3339, UTC, whole seconds")]
 
@@ -82,27 +85,64 @@ class EnrolmentAnswerIn(Body):
     answer: Base64
 
 
+class ChipIn(Body):
+    """The kind of evidence by which a chip is to be enrolled."""
+
+    kind: str = Field(max_length=32)
+
+
+class ChipEvidenceIn(Body):
+    """A chip's evidence, in its kind's own encoding."""
+
+    evidence: EvidenceText
+
+
 class ChallengeIn(Body):
     """The platform that wants to answer a challenge."""
 
-    platform: str = Field(max_length=68)
+    platform: str = Field(max_length=MAX_PLATFORM)
 
 
 class ReleaseIn(Body):
     """Evidence for a challenge."""
 
     challenge: str = Field(max_length=64)
-    platform: str = Field(max_length=68)
-    evidence: Base64
+    platform: str = Field(max_length=MAX_PLATFORM)
+    evidence: EvidenceText
+
+
+class CollateralIn(Body):
+    """The next part of a bundle: 128 KiB at most. ``bundle`` and ``size`` are those of the whole file."""
+
+    bundle: DigestText
+    size: int = Field(ge=1, le=2**25)
+    offset: int = Field(ge=0, le=2**25)
+    part: Base64
+
+
+class CollateralQuery(BaseModel):
+    """Which items."""
+
+    model_config = ConfigDict(extra="forbid")
+    skip: int = Field(0, ge=0, le=4096)
+    count: int = Field(512, ge=1, le=512)
+
+
+class ProofIn(Body):
+    """New evidence for a challenge."""
+
+    challenge: str = Field(max_length=64)
+    evidence: EvidenceText
 
 
 class LeaseIn(Body):
-    """What an agent asks to have renewed."""
+    """What an agent asks to have renewed; with new evidence when that is due."""
 
     use: int = Field(ge=1, le=1_000_000)
     recipient: DigestText
     serial: int = Field(ge=1, lt=2**53)
     nonce: Base64
+    proof: ProofIn | None = None
 
 
 class WaitQuery(BaseModel):
@@ -343,6 +383,18 @@ class DeliveryAnswer(Answer):
     delivery: EnvelopeBody
 
 
+class ReleaseAnswer(DeliveryAnswer):
+    """The delivery, and the signed attestation result, which may be shown to anybody."""
+
+    result: str
+
+
+class AttestedAnswer(Answer):
+    """What a release was proved by: the evidence, what it commits to, and the signed result."""
+
+    attested: dict[str, Any]
+
+
 class LeaseAnswer(Answer):
     """The signed lease, good for one asking."""
 
@@ -371,6 +423,14 @@ class EnrolmentAnswer(Answer):
     isolation: str
 
 
+class ChipAnswer(Answer):
+    """The challenge that an enrolling chip's evidence must answer."""
+
+    session: str
+    nonce: str
+    expires: InstantText
+
+
 class PlatformAnswer(Answer):
     """The keeper's signed record of an enrolled platform."""
 
@@ -389,6 +449,44 @@ class PlatformsAnswer(Answer):
 
     platforms: list[PlatformShown]
     next: str | None
+
+
+class CollateralItemShown(Answer):
+    """An item of collateral; ``maker`` is null where no pinned root vouches for it."""
+
+    kind: str
+    name: str
+    maker: str | None
+    issued: InstantText
+    ends: InstantText
+    size: int
+    digest: str
+
+
+class CollateralAnswer(Answer):
+    """A page of the collateral in force. ``lost``: the log names a bundle that the keeper doesn't have any more."""
+
+    digest: str
+    lost: bool
+    count: int
+    items: list[CollateralItemShown]
+
+
+class ImportedAnswer(Answer):
+    """What came of a whole bundle; ``index`` is null when all of it was there before."""
+
+    index: int | None
+    digest: str
+    items: int
+    added: int
+    replaced: int
+
+
+class PartAnswer(Answer):
+    """How many bytes of the bundle are there; with the last part, what came of it."""
+
+    received: int
+    imported: ImportedAnswer | None
 
 
 class ChallengeAnswer(Answer):

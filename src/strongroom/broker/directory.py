@@ -168,6 +168,30 @@ class Directory:
             "record": to_base64(record),
         }
 
+    # --- collateral ---------------------------------------------------------------------------------------------------
+
+    async def collateral(self, *, skip: int, count: int) -> Members:
+        """Return a page of the collateral in force."""
+        with await self._broker.keeper.call("collateral", skip=skip, count=count) as answer:
+            return {name: answer.value(name) for name in ("digest", "lost", "count", "items")}
+
+    async def import_part(self, by: PersonId, *, bundle: Digest, size: int, offset: int, part: bytes) -> Members:
+        """Hand on the next part of a bundle; the keeper checks what the parts make up, and keeps it."""
+        return await self._broker.whole(self._import_part(by, bundle, size, offset, to_base64(part)))
+
+    async def _import_part(self, by: PersonId, bundle: Digest, size: int, offset: int, part: str) -> Members:
+        members: Members = {"by": by, "bundle": str(bundle), "size": size, "offset": offset, "part": part}
+        with await self._broker.keeper.call("import-collateral", **members) as answer:
+            return {name: answer.value(name) for name in ("received", "imported")}
+
+    async def attested(self, digest: Digest) -> Members:
+        """Return what a release or renewal was proved by.
+
+        :raises NotFoundError: it isn't kept any more.
+        """
+        with await self._broker.keeper.call("attested", digest=str(digest)) as answer:
+            return {"attested": answer.value("attested")}
+
     # --- platforms ----------------------------------------------------------------------------------------------------
 
     async def enrol(self, enrolment: bytes) -> Members:
@@ -178,11 +202,22 @@ class Directory:
 
     async def finish_enrolment(self, session: str, secret: bytes) -> Members:
         """Finish an enrolment and store the signed record."""
-        return await self._broker.whole(self._finish(session, secret))
+        members: dict[str, Json] = {"session": session, "answer": to_base64(secret)}
+        return await self._broker.whole(self._finished("enrol-finish", members))
 
-    async def _finish(self, session: str, secret: bytes) -> Members:
+    async def enrol_chip(self, kind: str) -> Members:
+        """Begin to enrol a chip."""
+        with await self._broker.keeper.call("chip-begin", kind=kind) as answer:
+            return {name: answer.value(name) for name in ("session", "nonce", "expires")}
+
+    async def finish_chip(self, session: str, evidence: bytes) -> Members:
+        """Finish a chip's enrolment and store the signed record."""
+        members: dict[str, Json] = {"session": session, "evidence": to_base64(evidence)}
+        return await self._broker.whole(self._finished("chip-finish", members))
+
+    async def _finished(self, operation: str, members: dict[str, Json]) -> Members:
         with (
-            await self._broker.keeper.call("enrol-finish", session=session, answer=to_base64(secret)) as answer,
+            await self._broker.keeper.call(operation, **members) as answer,
             answer.child("platform") as child,
         ):
             record = Envelope.read(child)

@@ -31,7 +31,9 @@ PEER: Final = "peer"
 """Where in ``scope["state"]`` the server puts the :class:`Peer` that TLS verified, or None."""
 IDENTITY: Final = "identity"
 _HEALTH: Final = "/v1/health/"
-_SIGNED: Final = ("/v1/documents/", "/v1/manifests")
+_SIGNED: Final = ("/v1/documents/", "/v1/manifests", "/v1/chips/")
+_EVIDENCE: Final = ("/release", "/leases")
+"""How the paths end that take a machine's evidence: of its processor and up to two dozen devices."""
 _log = structlog.get_logger("strongroom.broker")
 
 
@@ -41,7 +43,7 @@ class Limits:
 
     body: int = 256 * 1024
     signed_object: int = 768 * 1024
-    """Documents and manifests: a signed payload may have 512 KiB, which base64 makes a third longer."""
+    """Documents, manifests and evidence: what they carry may have 512 KiB, which base64 makes a third longer."""
     seconds: float = 30.0
     rate: Rate = field(default_factory=Rate)
 
@@ -144,7 +146,9 @@ class Gate:
             error = TooManyCallsError("too many calls", remedy=f"wait {wait:.1f} seconds, then ask again")
             await problem(error, retry_after=wait)(scope, receive, send)
             return
-        most = self._limits.signed_object if scope["path"].startswith(_SIGNED) else self._limits.body
+        path = scope["path"]
+        large = path.startswith(_SIGNED) or path.endswith(_EVIDENCE)
+        most = self._limits.signed_object if large else self._limits.body
         body = await read_body(scope, receive, most)
         if body:
             # Duplicate names, floats and deep nesting end here: later readers of these bytes all see one object.

@@ -14,6 +14,7 @@ import structlog
 
 from strongroom.access.request import Request
 from strongroom.audit.entries import read_entry
+from strongroom.broker.buckets import Buckets, Rate
 from strongroom.broker.noticeboard import Announcing, NoticeBoard
 from strongroom.broker.ports import (
     KeeperPort,
@@ -51,6 +52,8 @@ FIND_ENTRIES: Final = 65_536
 """How far back the log is searched for a record that the store has lost."""
 MAX_LEASE_WAITS: Final = 256
 """Enclaves that may wait for their lease's end at once; the keeper's socket and the server have room for more calls."""
+IMPORTS: Final = Rate(per_second=0.1, burst=12)
+"""Bundles of collateral that a person may begin to hand in: to check one takes the keeper up to seconds."""
 _READ: Final = 256
 _VOICES: Final = {
     VoiceKind.APPROVE: (EventName.REQUEST_APPROVED, "approval"),
@@ -70,6 +73,7 @@ class Broker:
         self.store = store
         self.clock = clock
         self.lease_waits = asyncio.Semaphore(MAX_LEASE_WAITS)
+        self.imports = Buckets(IMPORTS)
         self._acts: set[asyncio.Task[Any]] = set()
 
     async def drain(self) -> None:
@@ -255,7 +259,7 @@ class Broker:
             wrapped=await self._wrapped(asked.model, asked.version),
         )
         with await self.keeper.call("release", dossier=dossier.to_json()) as answer:
-            return {"delivery": answer.value("delivery")}
+            return {name: answer.value(name) for name in ("delivery", "result")}
 
     async def _wrapped(self, model: str, version: int) -> WrappedDataKey | None:
         # A version may have been sealed more than once; its manifest names the data key that counts. If the row lies,

@@ -12,21 +12,24 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
+from strongroom.attestation.chip_enrolment import EnrolmentBinding
+from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
 from strongroom.attestation.tpm.credential import Credential
+from strongroom.cli.attestation_collect import CHIPS, Interface, chip_source
 from strongroom.cli.grant import revoke_platforms
 from strongroom.cli.session import as_wallet, json_option, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
 from strongroom.client.wiring import connect
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import Envelope
+from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import ExitCode, MalformedError, PendingError, StrongroomError, UsageError
 from strongroom.core.ids import PlatformId, image_id, model_id
 from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.image import reference_entry
-from strongroom.enclave.launch.relay import Challenged, Opened
+from strongroom.enclave.launch.relay import Challenged, Opened, Released
 from strongroom.enclave.launch.wiring import Launch, measure_image, python_image, run, tpm_transport
-from strongroom.release.lease import LeaseAsk
+from strongroom.release.lease import LeaseAsk, LeaseProof
 from strongroom.sealing.adapters.directory import read_envelope
 from strongroom.sealing.manifest import read_manifest
 
@@ -45,7 +48,12 @@ def enclave() -> None:
 
 
 @enclave.command("enrol")
-@_tpm
+@click.option("--tpm", help=_TPM_HELP)
+@click.option(
+    "--chip",
+    type=click.Choice([one.value for one in CHIPS]),
+    help="Enrol this machine's confidential-computing chip instead, through this interface.",
+)
 @click.option(
     "--intermediate",
     "intermediates",
@@ -55,22 +63,47 @@ def enclave() -> None:
 )
 @as_wallet
 @json_option
-def enrol(tpm: str, intermediates: tuple[Path, ...], wallet: Path, *, as_json: bool) -> None:
-    """Enrol this machine's TPM: proof that its attestation key lives in a TPM that a pinned root vouches for.
+def enrol(tpm: str | None, chip: str | None, intermediates: tuple[Path, ...], wallet: Path, *, as_json: bool) -> None:
+    """Enrol this machine: its TPM, or its confidential-computing chip.
 
-    An enrolled identity never changes.
+    Of a TPM: proof that its attestation key lives in a TPM that a pinned root vouches for. Of a chip: evidence over a
+    challenge, genuine and as the appraisal policy wants it. An enrolled identity never changes.
     """
+    if (tpm is None) == (chip is None):
+        raise UsageError("a machine is enrolled by its TPM or by its chip", remedy="give --tpm or --chip")
+    folder = WalletFolder(wallet, no_passphrase)
+    record = _enrol_chip(Interface(chip), folder) if chip else _enrol_tpm(tpm or "", intermediates, folder)
+    if as_json:
+        click.echo(json.dumps({"platform": record.platform, "isolation": record.isolation.value}))
+        return
+    click.echo(f"Enrolled {record.platform}\n  isolation class  {record.isolation}")
+
+
+def _enrol_tpm(tpm: str, intermediates: tuple[Path, ...], folder: WalletFolder) -> PlatformRecord:
     chain = [_certificate(path) for path in intermediates]
-    with TpmDevice(tpm_transport(tpm)) as device, connect(WalletFolder(wallet, no_passphrase)) as transport:
+    with TpmDevice(tpm_transport(tpm)) as device, connect(folder) as transport:
         api = BrokerApi(transport)
         attester = TpmAttester(device)
         begun = api.enrol(attester.enrolment_request(chain).to_bytes())
         answer = attester.answer(Credential(begun.credential_blob, begun.encrypted_secret))
-        api.finish_enrolment(begun.session, answer)
-    if as_json:
-        click.echo(json.dumps({"platform": begun.platform, "isolation": begun.isolation}))
-        return
-    click.echo(f"Enrolled {begun.platform}\n  isolation class  {begun.isolation}")
+        return _record(api.finish_enrolment(begun.session, answer), folder)
+
+
+def _enrol_chip(interface: Interface, folder: WalletFolder) -> PlatformRecord:
+    source = chip_source(interface)
+    kind = source.kind
+    with connect(folder) as transport:
+        api = BrokerApi(transport)
+        begun = api.enrol_chip(kind)
+        binding = EnrolmentBinding(genesis=folder.genesis().digest, session=begun.session, kind=kind, nonce=begun.nonce)
+        evidence = source.statement(binding.item().values)
+        return _record(api.finish_chip(begun.session, evidence.body), folder)
+
+
+def _record(envelope: Envelope, folder: WalletFolder) -> PlatformRecord:
+    """Read a platform's record, which the keeper of this deployment signed."""
+    verify(envelope, PLATFORM_TYPE, [folder.genesis().keeper_key], threshold=1)
+    return PlatformRecord.parse(envelope.payload)
 
 
 @enclave.command("measure")
@@ -158,18 +191,19 @@ class _Broker:
         told = self._api.challenge(request, platform)
         return Challenged(told.challenge, told.nonce)
 
-    def release(self, request: Digest, platform: PlatformId, challenge: str, evidence: bytes) -> Envelope:
+    def release(self, request: Digest, platform: PlatformId, challenge: str, evidence: bytes) -> Released:
         """Hand in the evidence."""
         try:
-            return self._api.release(request, challenge=challenge, platform=platform, evidence=evidence)
+            told = self._api.release(request, challenge=challenge, platform=platform, evidence=evidence)
         except StrongroomError as error:
             if error.reason == "quorum-not-met":
                 raise PendingError(error.message, remedy=error.remedy, reason=error.reason) from None
             raise
+        return Released(told.delivery, told.result)
 
-    def renew(self, request: Digest, ask: LeaseAsk) -> Envelope:
+    def renew(self, request: Digest, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope:
         """Have the release judged again."""
-        return self._api.renew_lease(request, ask)
+        return self._api.renew_lease(request, ask, proof)
 
     def lease_end(self, request: Digest, use: int, *, wait: int) -> str:
         """Wait for the lease's end."""
@@ -178,7 +212,13 @@ class _Broker:
 
 def _tell(facts: Opened, *, as_json: bool) -> None:
     if as_json:
-        told = {"opened": facts.files, "bytes": facts.bytes, "log_index": facts.log_index, "use": facts.use}
+        told = {
+            "opened": facts.files,
+            "bytes": facts.bytes,
+            "log_index": facts.log_index,
+            "use": facts.use,
+            "result": facts.result,
+        }
         click.echo(json.dumps(told), err=True)
         return
     click.echo(

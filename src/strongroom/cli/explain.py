@@ -9,6 +9,8 @@ from typing import Final
 import click
 
 from strongroom.access.invariants import Reason
+from strongroom.access.policy import Weights
+from strongroom.audit.entries import Entry
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, session
 from strongroom.client.api import CheckShown, Explanation, GrantTold
@@ -18,11 +20,23 @@ from strongroom.client.service import Session, refusals_of
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.errors import UsageError
+from strongroom.core.events import EventName
 from strongroom.release.decided import Decided
 
 _ENCLAVE_ONLY = frozenset({Reason.ENCLAVE_MISSING.value})
 RELEASE: Final = "#"
 MAX_DIGITS: Final = 15
+_PROVED: Final = (
+    "platform",
+    "isolation",
+    "weights",
+    "evidence",
+    "result",
+    "attested",
+    "reference_values",
+    "appraisal_policy",
+    "collateral",
+)
 
 
 @click.command("explain")
@@ -69,6 +83,8 @@ def _release(person: Session, index: int, *, as_json: bool) -> None:
         "decision": recorded.entry.text("decision"),
         "proven_in": trust.head.size,
     }
+    if recorded.entry.event is EventName.RELEASED:
+        head["proved"] = {name: recorded.entry.text(name) for name in _PROVED}
     show({**head, **to_json(explanation)}, [*_head(recorded, trust.head.size), *text(explanation)], as_json=as_json)
 
 
@@ -77,6 +93,17 @@ def _head(recorded: Recorded, size: int) -> Iterator[str]:
     yield f"log entry {recorded.index}, {entry.event.value} at {format_instant(entry.at)}"
     yield f"  {request.action.value} of {request.model} by {request.requester}, request {entry.text('request')}"
     yield f"  decision {entry.text('decision')}, as the log of {size} entries has it"
+    if entry.event is EventName.RELEASED:
+        yield from _proved(entry)
+
+
+def _proved(entry: Entry) -> Iterator[str]:
+    """Say what the release was proved by; each name is a digest that auditors can ask for, or compare with a file's."""
+    worth = "TEST WEIGHTS, no level vouched for" if entry.text("weights") == Weights.TEST else "production weights"
+    yield f"  {worth}, served to evidence of the class `{entry.text('isolation')}` by {entry.text('platform')}"
+    yield f"  evidence {entry.text('evidence')}, result {entry.text('result')}"
+    yield f"  judged by reference values {entry.text('reference_values')},"
+    yield f"    appraisal policy {entry.text('appraisal_policy')}, collateral {entry.text('collateral')}"
 
 
 def as_explanation(decided: Decided) -> Explanation:

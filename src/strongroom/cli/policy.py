@@ -11,7 +11,7 @@ import click
 
 from strongroom.access.cases import CaseResult, read_cases, run_case
 from strongroom.access.engine import CedarEngine
-from strongroom.access.policy import ModelTerms, Policy
+from strongroom.access.policy import ModelTerms, Policy, Weights
 from strongroom.access.request import Action
 from strongroom.access.self_test import Vector, failures, safe_engine, vectors
 from strongroom.attestation.isolation import IsolationClass
@@ -73,6 +73,13 @@ def new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> None:
     type=click.Choice([one.value for one in IsolationClass]),
     help="The weakest isolation that may hold it.",
 )
+@click.option(
+    "--weights",
+    type=click.Choice([one.value for one in Weights]),
+    default=Weights.PRODUCTION.value,
+    show_default=True,
+    help="`test`: worth nothing to anybody, so that simulated evidence will do, at any level.",
+)
 @click.option("--owner", default="", help="The organisation unit that owns it.")
 @click.option("--collection", default="", help="A set of models that Cedar policies can speak of.")
 @click.option("--export", "exported", is_flag=True, help="Its data key may be handed to a person, by the export rule.")
@@ -83,6 +90,7 @@ def model(
     removed: str | None,
     level: str | None,
     least_isolation: str | None,
+    weights: str,
     owner: str,
     collection: str,
     *,
@@ -104,6 +112,7 @@ def model(
         model=gone,
         level=SecurityLevel(level),
         least_isolation=least_isolation,
+        weights=Weights(weights),
         owner=owner,
         collection=collection,
         export=exported,

@@ -6,18 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from strongroom.attestation.bundle.held import Held
+from strongroom.attestation.collateral import MAX_ITEMS
+from strongroom.attestation.ear import MAX_TOKEN
+from strongroom.attestation.kinds import EvidenceKind
 from strongroom.client.state import CapUse, PersonStanding, State, checkpoint_text
 from strongroom.core.canonical import Json, encode
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope
+from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields, reading
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId, PlatformId, model_id, person_id, platform_id
+from strongroom.release.attested import Attested
 from strongroom.release.decided import MAX_DECIDED, MAX_REFUSALS
 from strongroom.release.documents import DocumentKind
-from strongroom.release.lease import LeaseAsk
+from strongroom.release.lease import LeaseAsk, LeaseProof
 from strongroom.release.statements import StatementKind
 
 PAGE: Final = 200
@@ -25,6 +31,8 @@ MAX_PAGES: Final = 50
 MAX_PROOF: Final = 64
 MAX_PEOPLE: Final = 2000
 MAX_GRANTS: Final = 1000
+COLLATERAL_PAGE: Final = 512
+COLLATERAL_PART: Final = 128 * 1024
 NOTICE_SECONDS: Final = 25
 """The longest that a call may wait for notices."""
 
@@ -165,6 +173,23 @@ class EnrolmentTold:
     isolation: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseTold:
+    """A signed delivery, and the attestation result as a token (EAR) that may be shown to anybody."""
+
+    delivery: Envelope
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipTold:
+    """The challenge that an enrolling chip's evidence must answer."""
+
+    session: str
+    nonce: bytes
+    expires: Instant
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeTold:
     """That an entry is in the log, as the server tells it: a reason to look, never something to sign by."""
@@ -187,6 +212,39 @@ class NoticePage:
 
     notices: tuple[NoticeTold, ...]
     after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollateralShown:
+    """The collateral that the keeper holds, as the server says."""
+
+    digest: Digest
+    lost: bool
+    """The log names a bundle that the keeper doesn't have any more: it has to be imported again."""
+    items: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollateralImported:
+    """What came of a bundle that was handed in."""
+
+    index: int | None
+    """Where its record stands; None when everything in it was held before."""
+    digest: Digest
+    items: int
+    added: int
+    replaced: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> CollateralImported:
+        """Read the JSON form."""
+        return cls(
+            index=fields.integer("index") if fields.optional("index") else None,
+            digest=fields.digest("digest"),
+            items=fields.integer("items"),
+            added=fields.integer("added"),
+            replaced=fields.integer("replaced"),
+        )
 
 
 class BrokerApi:
@@ -380,6 +438,20 @@ class BrokerApi:
         with self._post(f"/v1/enrolments/{session}", {"answer": to_base64(answer)}) as fields:
             return _envelope(fields, "platform")
 
+    def enrol_chip(self, kind: EvidenceKind) -> ChipTold:
+        """Begin to enrol a confidential-computing chip; its evidence must commit to the session and nonce."""
+        with self._post("/v1/chips", {"kind": kind.value}) as fields:
+            return ChipTold(
+                session=fields.text("session", max_length=64),
+                nonce=fields.binary("nonce", max_length=64),
+                expires=fields.instant("expires"),
+            )
+
+    def finish_chip(self, session: str, evidence: bytes) -> Envelope:
+        """Hand in the evidence of an enrolling chip; returns the platform's signed record."""
+        with self._post(f"/v1/chips/{session}", {"evidence": to_base64(evidence)}) as fields:
+            return _envelope(fields, "platform")
+
     def challenge(self, digest: Digest, platform: PlatformId) -> ChallengeTold:
         """Step 3: ask for a challenge."""
         with self._post(f"/v1/requests/{digest}/challenges", {"platform": platform}) as fields:
@@ -389,21 +461,61 @@ class BrokerApi:
                 expires=fields.instant("expires"),
             )
 
-    def release(self, digest: Digest, *, challenge: str, platform: PlatformId, evidence: bytes) -> Envelope:
-        """Steps 4 to 6: hand in evidence; returns the signed delivery."""
+    def release(self, digest: Digest, *, challenge: str, platform: PlatformId, evidence: bytes) -> ReleaseTold:
+        """Steps 4 to 6: hand in evidence; returns the signed delivery, and the attestation result as a token."""
         body: Json = {"challenge": challenge, "platform": platform, "evidence": to_base64(evidence)}
         with self._post(f"/v1/requests/{digest}/release", body) as fields:
-            return _envelope(fields, "delivery")
+            return ReleaseTold(_envelope(fields, "delivery"), fields.text("result", max_length=MAX_TOKEN))
 
-    def renew_lease(self, digest: Digest, ask: LeaseAsk) -> Envelope:
-        """Step 7: have a release judged again; returns the signed lease for this asking."""
-        with self._post(f"/v1/requests/{digest}/leases", dict(ask.to_json())) as fields:
+    def renew_lease(self, digest: Digest, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope:
+        """Step 7: have a release judged again, by new evidence if any; returns the signed lease for this asking.
+
+        :raises ReattestationDueError: it holds, and new evidence must come with the asking.
+        """
+        body: Json = {**ask.to_json(), "proof": None if proof is None else proof.to_json()}
+        with self._post(f"/v1/requests/{digest}/leases", body) as fields:
             return _envelope(fields, "lease")
+
+    def attested(self, digest: Digest) -> Attested:
+        """Return what a release or renewal was proved by; whoever asks compares its digest with the log's."""
+        with reading(self._get(f"/v1/attested/{digest}"), "attested answer") as fields:
+            return Attested.read(fields.value("attested"))
 
     def lease_end(self, digest: Digest, use: int, *, wait: int) -> str:
         """Return why a lease ended; empty when it hasn't within ``wait`` seconds, or when there was no room to wait."""
         with reading(self._get(f"/v1/requests/{digest}/leases/{use}", {"wait": wait}), "lease answer") as fields:
             return fields.text("ended", max_length=96) if fields.optional("ended") else ""
+
+    def collateral(self) -> CollateralShown:
+        """Return what collateral the keeper holds."""
+        items: list[Held] = []
+        for _page in range(MAX_ITEMS // COLLATERAL_PAGE + 1):
+            query: dict[str, str | int] = {"skip": len(items), "count": COLLATERAL_PAGE}
+            with reading(self._get("/v1/collateral", query), "collateral") as fields:
+                digest, lost = fields.digest("digest"), fields.boolean("lost")
+                count = fields.integer("count", most=MAX_ITEMS)
+                page = fields.objects("items", Held.read, most=COLLATERAL_PAGE)
+            items += page
+            if not page or len(items) >= count:
+                break
+        return CollateralShown(digest=digest, lost=lost, items=tuple(items))
+
+    def import_collateral(self, bundle: bytes) -> CollateralImported:
+        """Hand a bundle in, part by part. Nothing of it is imported unless all of it is.
+
+        :raises CollateralUnprovenError: no pinned root vouches for an item.
+        :raises CollateralRollbackError: an item is older than the one that is held.
+        """
+        digest = str(Digest.of(bundle))
+        for offset in range(0, len(bundle), COLLATERAL_PART):
+            part = bundle[offset : offset + COLLATERAL_PART]
+            body: Json = {"bundle": digest, "size": len(bundle), "offset": offset, "part": to_base64(part)}
+            with self._post("/v1/collateral", body) as fields:
+                fields.constant("received", offset + len(part))
+                if fields.optional("imported"):
+                    with fields.child("imported") as imported:
+                        return CollateralImported.read(imported)
+        raise MalformedError("the deployment took a whole bundle and didn't say what came of it")
 
     def checkpoint(self) -> bytes:
         """Return the newest signed checkpoint."""
@@ -451,7 +563,7 @@ def _envelope(fields: Fields, name: str) -> Envelope:
 
 
 def _platform(fields: Fields) -> Envelope:
-    fields.text("platform", max_length=68)
+    fields.text("platform", max_length=96)
     return _envelope(fields, "record")
 
 

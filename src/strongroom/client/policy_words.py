@@ -11,7 +11,7 @@ from strongroom.access.facts import AccessClass, Facts, access_class, cap_of
 from strongroom.access.invariants import ALWAYS_TWO, BREAK_GLASS_SECONDS, CAP_LEVEL, QUORUM_FLOOR_LEVEL, describe
 from strongroom.access.legitimate import OTHER_UNIT, legitimate
 from strongroom.access.policy import ModelTerms, NoRuleError, Policy, Rule
-from strongroom.access.request import Action, Purpose
+from strongroom.access.request import OPENS, Action, Purpose
 from strongroom.client.render import duration
 from strongroom.core.ids import ModelId
 from strongroom.framework.levels import SecurityLevel
@@ -94,6 +94,8 @@ def _always(rule: Rule, level: SecurityLevel) -> Iterator[str]:
         yield f"always    two others must agree, from {QUORUM_FLOOR_LEVEL.value} on"
     if rule.action is Action.BREAK_GLASS:
         yield "always    reviewed afterwards; until it is, one approver more for everything on that model"
+    if rule.action in OPENS:
+        yield f"always    evidence whose class supports {level.value}, unless the weights are signed as `test`"
     if rule.action is Action.EXPORT_PLAINTEXT:
         yield "always    only of models whose terms allow export"
 

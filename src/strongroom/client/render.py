@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from strongroom.access.invariants import describe
-from strongroom.access.policy import Factor, NoRuleError, Policy, Rule, Unit
+from strongroom.access.policy import Factor, NoRuleError, Policy, Rule, Unit, Weights
 from strongroom.access.request import OPENS, Action, Request
 from strongroom.client.state import PersonStanding
 from strongroom.client.trust import Trust
@@ -129,6 +129,8 @@ def _where(request: Request, policy: Policy) -> Iterator[Line]:
     if request.action in OPENS:
         terms = next((terms for terms in policy.models if terms.model == request.model), None)
         yield "where", f"isolation at least {terms.least_isolation if terms else 'UNKNOWN'}"
+        if terms and terms.weights is Weights.TEST:
+            yield "where", "TEST WEIGHTS: simulated evidence will do, and no level is vouched for"
 
 
 def _limits(request: Request, now: Instant) -> Iterator[Line]:

@@ -26,7 +26,6 @@ from strongroom.core.signature import PublicKey, Signer
 from strongroom.keys.wrapping import RandomBytes
 from strongroom.personnel.roster import Person
 from strongroom.release.documents import DocumentKind
-from strongroom.release.judge import measurement_of
 
 CLOCK_SLACK: Final = 60
 """Seconds by which a window begins before now: a keeper whose clock is a little behind must not refuse it."""
@@ -142,14 +141,14 @@ def ask_to_revoke_platforms(
 
 
 def measurement(trust: Trust, image: ImageId) -> Digest:
-    """Return the PCR value that the reference values in force ask of an image.
+    """Return the digest of what the reference values in force let an image measure.
 
     :raises NotFoundError: they don't list it, or revoke it.
     """
     values = trust.reference_values
     for listed in values.images if values else ():
         if listed.image == image and not listed.revoked:
-            return measurement_of(listed)
+            return listed.measurement
     raise NotFoundError(
         f"the reference values in force don't list the image `{image}`", remedy="have the root quorum sign ones that do"
     )

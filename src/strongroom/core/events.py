@@ -21,6 +21,7 @@ class EventName(StrEnum):
     REFERENCE_VALUES_ADOPTED = "attestation:reference-values:adopted"
     PLATFORM_ENROLLED = "attestation:platform:enrolled"
     PLATFORM_REVOKED = "attestation:platform:revoked"
+    COLLATERAL_IMPORTED = "attestation:collateral:imported"
     REQUEST_CREATED = "access:request:created"
     REQUEST_APPROVED = "access:request:approved"
     REQUEST_DENIED = "access:request:denied"
@@ -39,6 +40,7 @@ class EventName(StrEnum):
     EXPORTED = "release:data-key:exported"
     REDELIVERED = "release:data-key:redelivered"
     REFUSED = "release:request:refused"
+    LEASE_ATTESTED = "release:lease:attested"
     LEASE_ENDED = "release:lease:ended"
 
     @property

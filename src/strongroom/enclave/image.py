@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from strongroom.attestation.measurement import Measurement, command_digest, launch_measurements
+from strongroom.attestation.reference_values import ReferenceImage
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ImageId
@@ -39,4 +40,4 @@ def measured(image: Image, *, interpreter: Digest, files: Digest, genesis: Diges
 
 def reference_entry(image: ImageId, measurements: tuple[Measurement, ...]) -> Json:
     """Return the image's entry for the reference values."""
-    return {"image": image, "events": [one.to_json() for one in measurements], "revoked": False}
+    return ReferenceImage.launched(image, measurements).to_json()

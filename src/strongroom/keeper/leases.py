@@ -2,20 +2,24 @@
 
 Two ways lead to an end. A renewal judges its release again; and whenever the log records something that may take
 access away, every live lease is judged at once. Whoever waits for a lease's end is told then; who is cut off from here
-sees its own deadline pass. Renewals aren't logged, each end is, once.
+sees its own deadline pass. Renewals aren't logged; new evidence is, and each end, once.
 
-Live leases are known in memory only. After a restart they are learnt again as their agents renew; those that ended
-are in the ledger.
+No lease outlives its evidence: before that grows older than the appraisal policy allows, a renewal is refused as
+`reattestation-due` until new evidence comes with it.
+
+Live leases are known in memory only. After a restart they are learnt again as their agents renew, each with new
+evidence; those that ended are in the ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from strongroom.access.request import Request
+from strongroom.attestation.results import AttestationResult
 from strongroom.audit.facts import Fact
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, Instant, format_instant
@@ -25,9 +29,18 @@ from strongroom.core.errors import DeniedError, StrongroomError, UnavailableErro
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.keeper.journal import Recorded
+from strongroom.keeper.reattest import reappraise
 from strongroom.keeper.service import Keeper
 from strongroom.release.delivery import Delivery
-from strongroom.release.lease import LEASE_TYPE, Lease, LeaseAsk, LeaseEndedError
+from strongroom.release.lease import (
+    LEASE_TYPE,
+    Lease,
+    LeaseAsk,
+    LeaseEndedError,
+    LeaseProof,
+    ReattestationDueError,
+    evidence_due,
+)
 from strongroom.release.ledger import Released
 from strongroom.release.standing import still_holds
 
@@ -70,6 +83,8 @@ class _Held:
     released: Released
     request: Request
     until: Instant
+    attested: Instant
+    """When evidence was appraised last."""
 
 
 class Leases:
@@ -87,27 +102,38 @@ class Leases:
         keeper.on_delivered = self._delivered
         keeper.changed = self._changed
 
-    def renew(self, request: Envelope, ask: LeaseAsk) -> Envelope:
+    def renew(self, request: Envelope, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope:
         """Judge a release again and sign its next lease.
 
         :param request: the request's envelope, from wherever: its digest says that it is the one in the log.
-        :raises DeniedError: no such release is in the log.
+        :param proof: new evidence, looked at whether it is due or not; None when none came.
+        :raises DeniedError: no such release is in the log, or the evidence is for something else.
         :raises LeaseEndedError: it doesn't hold any more, or was ended before.
+        :raises ReattestationDueError: it holds, and new evidence must come with the asking.
+        :raises AttestationRefusedError: the evidence isn't good (any more).
+        :raises PlatformRestartedError: it is of a machine that was started anew since.
         """
         self._keeper.require_unlocked()
         released = self._released(request.digest, ask.use)
         if released.recipient != ask.recipient:
             raise _unknown()
         asked = _parsed(request.payload)
-        self._judge(released, asked)
-        self._hold(released, asked)
+        held = self._live.get((released.request, released.use))
+        known = held.released if held else released
+        self._judge(known, asked)
+        now, period = self._clock.now(), self._keeper.lease_period
+        if proof is not None:
+            known, attested = self._reattest(released, asked, proof, now), now
+        else:
+            attested = self._still_proven(held, now, period)
+        self._hold(known, asked, attested)
         lease = Lease(
             genesis=self._keeper.genesis.digest,
             request=released.request,
             platform=released.platform,
             ask=ask,
-            issued=self._clock.now(),
-            period=self._keeper.lease_seconds,
+            issued=now,
+            period=period,
         )
         return sign(LEASE_TYPE, lease.to_bytes(), self._keeper.vault.signer)
 
@@ -167,11 +193,41 @@ class Leases:
             raise _unknown()
         return released
 
-    def _delivered(self, delivery: Delivery, request: Request) -> None:
+    def _delivered(self, delivery: Delivery, request: Request, result: AttestationResult) -> None:
         """Begin the first lease. A key that is delivered again doesn't bring back a lease that was ended."""
-        released = self._released(delivery.request, delivery.use)
+        released = replace(self._released(delivery.request, delivery.use), isolation=result.isolation.value)
         self._judge(released, request)
-        self._hold(released, request)
+        self._hold(released, request, result.at)
+
+    def _still_proven(self, held: _Held | None, now: Instant, period: int) -> Instant:
+        values = self._keeper.documents.reference_values
+        # One that ran out, or that an earlier keeper knew, has proved nothing to this one.
+        attested = held.attested if held is not None and held.until > now else None
+        most = values.appraisal.reattest_seconds if values else 0
+        if attested is None or evidence_due(attested, now=now, period=period, most=most):
+            raise ReattestationDueError("new evidence is due with the next asking for this lease")
+        return attested
+
+    def _reattest(self, released: Released, request: Request, proof: LeaseProof, now: Instant) -> Released:
+        keeper = self._keeper
+        good = reappraise(keeper, released, request, proof, now)
+        known = replace(released, isolation=good.result.isolation.value)
+        # The machine may be worth less than it was: a lower class must be enough today.
+        self._judge(known, request)
+        kept = keeper.attest(good.evidence, good.binding, good.result)
+        facts: dict[str, Fact] = {
+            "request": released.request,
+            "use": released.use,
+            "isolation": good.result.isolation.value,
+            "evidence": good.result.evidence,
+            "result": kept.result_digest,
+            "attested": kept.digest,
+            "reference_values": good.result.reference_values,
+            "appraisal_policy": good.result.policy,
+            "collateral": keeper.bundle.digest,
+        }
+        keeper.record(EventName.LEASE_ATTESTED, facts).add_done_callback(_seen)
+        return known
 
     def _judge(self, released: Released, request: Request) -> None:
         reason = self._fallen(released, request)
@@ -188,10 +244,10 @@ class Leases:
             return ledger.ended.get((released.request, released.use), error.reason)
         return ledger.ended.get((released.request, released.use), "")
 
-    def _hold(self, released: Released, request: Request) -> None:
+    def _hold(self, released: Released, request: Request, attested: Instant) -> None:
         # One second more, because clocks are read in whole ones: nothing that lives may be missing here.
         until = self._clock.now() + self._keeper.lease_seconds + 1
-        self._live[released.request, released.use] = _Held(released, request, until)
+        self._live[released.request, released.use] = _Held(released, request, until, attested)
         if self._clock.now() >= self._tidied + self._keeper.lease_seconds:
             self._tidy()
 

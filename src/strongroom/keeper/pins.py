@@ -108,6 +108,18 @@ class RecordStore(Protocol):
         ...
 
 
+class AttestedStore(Protocol):
+    """What releases were proved by: evidence and signed results. The log holds the digest of each record."""
+
+    def append(self, record: bytes) -> None:
+        """Keep one record's canonical bytes; the oldest make room for new ones, and a crash may lose the last."""
+        ...
+
+    def find(self, digest: Digest) -> bytes | None:
+        """Return the record with this digest, if it is kept."""
+        ...
+
+
 class DecisionStore(Protocol):
     """Kept decisions, for explaining and for trying other rules on them. The log holds their digests."""
 

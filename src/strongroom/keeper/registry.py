@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from strongroom.attestation.chip_enrolment import PendingChip, begin_chip, finish_chip
 from strongroom.attestation.enrolment import EnrolmentRequest, PendingEnrolment, begin, finish
-from strongroom.attestation.platform_record import PLATFORM_TYPE
+from strongroom.attestation.kinds import EvidenceKind
+from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
+from strongroom.attestation.reference_values import ReferenceValues
+from strongroom.attestation.transcript import NONCE_BYTES
 from strongroom.audit.facts import Fact
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
@@ -24,17 +28,25 @@ PLATFORMS: Final = "platform"
 
 
 class PlatformEnrolledError(ConflictError):
-    """The platform or its TPM is enrolled already; an enrolled identity never changes."""
+    """The platform or its hardware is enrolled already; an enrolled identity never changes."""
 
     code = "platform-enrolled"
 
 
 @dataclass(frozen=True, slots=True)
 class OpenEnrolment:
-    """An enrolment that waits for the platform's answer."""
+    """An enrolment that waits for a TPM's answer."""
 
     session: str
     pending: PendingEnrolment
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChipEnrolment:
+    """An enrolment that waits for a chip's evidence."""
+
+    session: str
+    pending: PendingChip
 
 
 class PlatformRegistry:
@@ -44,7 +56,7 @@ class PlatformRegistry:
         self._keeper = keeper
         self._clock = clock
         self._random = random_bytes
-        self._open: dict[str, PendingEnrolment] = {}
+        self._open: dict[str, PendingEnrolment | PendingChip] = {}
 
     def begin(self, request: EnrolmentRequest) -> OpenEnrolment:
         """Check the platform's certificates and make the credential that only its TPM opens.
@@ -52,20 +64,30 @@ class PlatformRegistry:
         :raises DeniedError: no reference values are in force, or too many enrolments are open.
         :raises ChainRefusedError: no chain to a root that the reference values list.
         """
-        self._keeper.require_unlocked()
-        values = self._keeper.documents.reference_values
-        if values is None:
-            raise DeniedError("no reference values are in force", reason="no-reference-values")
-        now = self._clock.now()
-        self._open = {name: pending for name, pending in self._open.items() if pending.expires > now}
-        if len(self._open) >= MAX_PENDING:
-            raise DeniedError(
-                "too many enrolments are open", reason="enrolments-busy", remedy="try again in five minutes"
-            )
-        pending = begin(request, roots=values.ek_roots, at=now, random_bytes=self._random)
+        values = self._room_for_one()
+        pending = begin(
+            request,
+            roots=values.anchors,
+            at=self._clock.now(),
+            random_bytes=self._random,
+            lists=self._keeper.collateral.lists,
+        )
         session = self._random(SESSION_BYTES).hex()
         self._open[session] = pending
         return OpenEnrolment(session, pending)
+
+    def begin_chip(self, kind: EvidenceKind) -> OpenChipEnrolment:
+        """Make the challenge that a confidential-computing chip's evidence must answer.
+
+        :raises DeniedError: no reference values are in force, or too many enrolments are open.
+        :raises MalformedError: a TPM or a device: neither is enrolled so.
+        """
+        self._room_for_one()
+        session, nonce = self._random(SESSION_BYTES).hex(), self._random(NONCE_BYTES)
+        genesis, now = self._keeper.genesis.digest, self._clock.now()
+        pending = begin_chip(kind, genesis=genesis, session=session, nonce=nonce, at=now)
+        self._open[session] = pending
+        return OpenChipEnrolment(session, pending)
 
     async def finish(self, session: str, answer: bytes) -> Envelope:
         """Check the answer, record the platform, and return its record signed by the keeper.
@@ -76,23 +98,57 @@ class PlatformRegistry:
         """
         self._keeper.require_unlocked()
         pending = self._open.pop(session, None)
-        if pending is None:
+        if not isinstance(pending, PendingEnrolment):
             raise NotFoundError("no such enrolment is open", remedy="begin again")
-        record = finish(pending, answer, at=self._clock.now())
+        return await self._record(finish(pending, answer, at=self._clock.now()))
+
+    async def finish_chip(self, session: str, evidence: bytes) -> Envelope:
+        """Check a chip's evidence, record the platform, and return its record signed by the keeper.
+
+        :raises NotFoundError: no such enrolment is open.
+        :raises EnrolmentRefusedError: late, not genuine, not as the policy wants it, or a chip that hides its identity.
+        :raises PlatformEnrolledError: it is enrolled already.
+        """
+        self._keeper.require_unlocked()
+        pending = self._open.pop(session, None)
+        if not isinstance(pending, PendingChip):
+            raise NotFoundError("no such enrolment is open", remedy="begin again")
+        collateral, now = self._keeper.collateral, self._clock.now()
+        return await self._record(
+            finish_chip(pending, evidence, reference_values=self._values(), collateral=collateral, at=now)
+        )
+
+    def _values(self) -> ReferenceValues:
+        values = self._keeper.documents.reference_values
+        if values is None:
+            raise DeniedError("no reference values are in force", reason="no-reference-values")
+        return values
+
+    def _room_for_one(self) -> ReferenceValues:
+        self._keeper.require_unlocked()
+        values, now = self._values(), self._clock.now()
+        self._open = {name: pending for name, pending in self._open.items() if pending.expires > now}
+        if len(self._open) >= MAX_PENDING:
+            raise DeniedError(
+                "too many enrolments are open", reason="enrolments-busy", remedy="try again in five minutes"
+            )
+        return values
+
+    async def _record(self, record: PlatformRecord) -> Envelope:
         ledger = self._keeper.journal.ledger
         if record.platform in ledger.platforms:
             # The answer to the first enrolment was lost on its way: the same platform proved itself and gets it again.
             kept = self._keeper.kept(PLATFORMS, ledger.platforms[record.platform])
             if kept is not None and record.platform not in ledger.revoked_platforms:
                 return kept
-        if record.platform in ledger.platforms or record.ek_certificate in ledger.ek_certificates:
-            raise PlatformEnrolledError(f"the platform `{record.platform}`, or its TPM, is enrolled already")
+        if record.platform in ledger.platforms or record.hardware in ledger.hardware:
+            raise PlatformEnrolledError(f"the platform `{record.platform}`, or its hardware, is enrolled already")
         envelope = sign(PLATFORM_TYPE, record.to_bytes(), self._keeper.vault.signer)
         self._keeper.keep(PLATFORMS, envelope)
         facts: dict[str, Fact] = {
             "platform": record.platform,
             "record": envelope.digest,
-            "ek_certificate": record.ek_certificate,
+            "hardware": record.hardware,
             "isolation": record.isolation.value,
         }
         await self._keeper.record_pinned(EventName.PLATFORM_ENROLLED, facts)

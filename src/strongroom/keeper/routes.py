@@ -14,25 +14,36 @@ export        {dossier}                   -> {delivery}
 submit        {request}                   -> {request, index, checkpoint}
 approve, deny {envelope}                  -> {index, checkpoint}
 challenge     {request, platform}         -> {challenge, nonce, expires}
-release       {dossier}                   -> {delivery}            steps 4 to 6
+release       {dossier}                   -> {delivery, result}    steps 4 to 6; the result is a token for anybody
 seal          {dossier}                   -> {delivery, wrapped}
 control       {dossier}                   -> {index, checkpoint}   freeze, resume, revoke
 register      {manifest, request}         -> {index, checkpoint}
 enrol-begin   {enrolment}                 -> {session, credential_blob, encrypted_secret, platform, isolation}
 enrol-finish  {session, answer}           -> {platform}            the signed record
+chip-begin    {kind}                      -> {session, nonce, expires}
+chip-finish   {session, evidence}         -> {platform}            the signed record
+collateral    {skip, count}               -> {digest, lost, count, items}
+import-collateral {by, bundle, size, offset, part} -> {received, imported}   the last part imports the bundle
 explain       {dossier}                   -> {allowed, checks, others, grant}
-renew         {request, use, recipient, serial, nonce} -> {lease}  signed; the request's envelope is judged again
+renew         {request, use, recipient, serial, nonce, proof} -> {lease}  signed; the request's envelope is judged
+                                                                   again, and so is the new evidence in `proof`, or null
+attested      {digest}                    -> {attested}            the evidence and result that the log names
 ended         {request, use, wait}        -> {reason}              why a lease ended; empty when `wait` seconds passed
 lock          {}                          -> {}
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from strongroom.access.request import Request
+from strongroom.attestation.bundle.format import MAX_BUNDLE
+from strongroom.attestation.collateral import MAX_ITEMS
 from strongroom.attestation.enrolment import MAX_REQUEST, EnrolmentRequest
+from strongroom.attestation.evidence import MAX_BODY
+from strongroom.attestation.kinds import EvidenceKind
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, format_instant
 from strongroom.core.digest import Digest
@@ -43,6 +54,7 @@ from strongroom.core.fields import Fields
 from strongroom.core.ids import person_id, platform_id
 from strongroom.ipc.frames import Call
 from strongroom.keeper import voices
+from strongroom.keeper.collateral import MAX_PART, CollateralRegistry, Imported
 from strongroom.keeper.journal import Recorded
 from strongroom.keeper.leases import LONGEST_WAIT, Leases
 from strongroom.keeper.people import People
@@ -52,12 +64,14 @@ from strongroom.keeper.service import Keeper
 from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.release.documents import DocumentKind, adopted
 from strongroom.release.dossier import Dossier
-from strongroom.release.lease import MAX_USE, LeaseAsk
+from strongroom.release.lease import MAX_USE, LeaseAsk, LeaseProof
 from strongroom.release.ledger import Ledger
 from strongroom.release.statements import StatementKind
 
 MAX_DECISIONS: Final = 500
 MAX_SKIPPED: Final = 10_000
+MAX_SHOWN: Final = 512
+"""Items of collateral in one answer."""
 MAX_ANSWERED: Final = 500_000
 """Bytes of decisions in one answer; base64 makes a third more of them, and a frame has 1 MiB."""
 
@@ -75,8 +89,10 @@ class KeeperRoutes:
         leases: Leases,
         decisions: DecisionStore,
         clock: Clock,
+        collateral: CollateralRegistry,
     ) -> None:
         self._keeper = keeper
+        self._collateral = collateral
         self._platforms = platforms
         self._people = people
         self._leases = leases
@@ -104,8 +120,13 @@ class KeeperRoutes:
             "register": self._register,
             "enrol-begin": self._enrol_begin,
             "enrol-finish": self._enrol_finish,
+            "chip-begin": self._chip_begin,
+            "chip-finish": self._chip_finish,
+            "collateral": self._show_collateral,
+            "import-collateral": self._import_collateral,
             "explain": self._explain,
             "renew": self._renew,
+            "attested": self._show_attested,
             "ended": self._ended,
             "lock": self._lock,
         }
@@ -251,7 +272,8 @@ class KeeperRoutes:
         }
 
     async def _release(self, fields: Fields) -> Answer:
-        return {"delivery": (await self._keeper.release(_dossier(fields))).to_json()}
+        handed_over = await self._keeper.release(_dossier(fields))
+        return {"delivery": handed_over.delivery.to_json(), "result": handed_over.result}
 
     async def _seal(self, fields: Fields) -> Answer:
         delivery, wrapped = await self._keeper.seal(_dossier(fields))
@@ -281,6 +303,51 @@ class KeeperRoutes:
         fields.end()
         return {"platform": (await self._platforms.finish(session, answer)).to_json()}
 
+    async def _chip_begin(self, fields: Fields) -> Answer:
+        kind = fields.parsed("kind", EvidenceKind)
+        fields.end()
+        opened = self._platforms.begin_chip(kind)
+        return {
+            "session": opened.session,
+            "nonce": to_base64(opened.pending.binding.nonce),
+            "expires": format_instant(opened.pending.expires),
+        }
+
+    async def _chip_finish(self, fields: Fields) -> Answer:
+        session, evidence = fields.text("session", max_length=64), fields.binary("evidence", max_length=MAX_BODY)
+        fields.end()
+        return {"platform": (await self._platforms.finish_chip(session, evidence)).to_json()}
+
+    async def _show_collateral(self, fields: Fields) -> Answer:
+        skip, count = fields.integer("skip", most=MAX_ITEMS), fields.integer("count", least=1, most=MAX_SHOWN)
+        fields.end()
+        held = self._collateral.held(skip=skip, count=count)
+        return {
+            "digest": str(self._collateral.digest),
+            "lost": self._collateral.lost,
+            "count": self._collateral.count,
+            "items": [one.to_json() for one in held],
+        }
+
+    async def _import_collateral(self, fields: Fields) -> Answer:
+        by, bundle = fields.parsed("by", person_id), fields.digest("bundle")
+        size, offset = fields.integer("size", most=MAX_BUNDLE), fields.integer("offset", most=MAX_BUNDLE)
+        part = fields.binary("part", max_length=MAX_PART)
+        fields.end()
+        came = await self._collateral.receive(by, bundle=bundle, size=size, offset=offset, part=part)
+        if not isinstance(came, Imported):
+            return {"received": came, "imported": None}
+        return {
+            "received": size,
+            "imported": {
+                "index": came.recorded.index if came.recorded else None,
+                "digest": str(came.digest),
+                "items": came.items,
+                "added": came.added,
+                "replaced": came.replaced,
+            },
+        }
+
     async def _explain(self, fields: Fields) -> Answer:
         dossier = _dossier(fields)
         verdict = self._keeper.explain(dossier)
@@ -293,7 +360,20 @@ class KeeperRoutes:
 
     async def _renew(self, fields: Fields) -> Answer:
         ask = LeaseAsk.read(fields)
-        return {"lease": self._leases.renew(_envelope(fields, "request"), ask).to_json()}
+        proof = None
+        if fields.optional("proof"):
+            with fields.child("proof") as told:
+                proof = LeaseProof.read(told)
+        return {"lease": self._leases.renew(_envelope(fields, "request"), ask, proof).to_json()}
+
+    async def _show_attested(self, fields: Fields) -> Answer:
+        digest = fields.digest("digest")
+        fields.end()
+        # Tens of megabytes may have to be read: no release or freeze waits for that.
+        record = await asyncio.to_thread(self._keeper.attested, digest)
+        if record is None:
+            raise NotFoundError("this evidence isn't kept any more: it made room for newer")
+        return {"attested": record.to_json()}
 
     async def _ended(self, fields: Fields) -> Answer:
         request, use = fields.digest("request"), fields.integer("use", least=1, most=MAX_USE)

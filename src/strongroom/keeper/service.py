@@ -23,20 +23,33 @@ from strongroom.access.invariants import Reason
 from strongroom.access.policy import POLICY_TYPE, Policy
 from strongroom.access.request import OPENS, Action, Request
 from strongroom.access.self_test import safe_engine
+from strongroom.attestation.bundle.format import EMPTY, Bundle
+from strongroom.attestation.collateral import Collateral
+from strongroom.attestation.evidence import Evidence
+from strongroom.attestation.results import AttestationResult
+from strongroom.attestation.transcript import Binding
 from strongroom.audit.facts import Fact
 from strongroom.core.clock import Clock, Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
-from strongroom.core.errors import DeniedError, LockedError, TamperedError, UnavailableError
+from strongroom.core.errors import (
+    DeniedError,
+    LockedError,
+    MalformedError,
+    TamperedError,
+    UnavailableError,
+    UsageError,
+)
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PlatformId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper.journal import Journal, Recorded
-from strongroom.keeper.pins import DecisionStore, DocumentStore, PinStore
+from strongroom.keeper.pins import AttestedStore, DecisionStore, DocumentStore, PinStore
 from strongroom.keeper.vault import Vault
 from strongroom.keys.wrapping import RandomBytes
 from strongroom.personnel.roster import Roster
+from strongroom.release.attested import Attested
 from strongroom.release.challenge import CHALLENGE_SECONDS, Challenge, OpenChallenges
 from strongroom.release.decided import Decided
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery
@@ -86,6 +99,14 @@ class Adoption:
     effective: Instant | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """A release: the signed delivery, and the signed attestation result, which may be shown to anybody."""
+
+    delivery: Envelope
+    result: str
+
+
 async def _nobody_left(_before: Roster | None, _after: Roster) -> None:
     """Stand in until the people's registry takes its place."""
 
@@ -102,6 +123,7 @@ class Keeper:
         pins: PinStore,
         documents: DocumentStore,
         decisions: DecisionStore,
+        attested: AttestedStore,
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
@@ -112,6 +134,9 @@ class Keeper:
         self._pins = pins
         self._kept = documents
         self._decisions = decisions
+        self._attested = attested
+        self.bundle: Bundle = EMPTY
+        """What chip makers published, as far as it was carried here."""
         self._clock = clock
         self._random = random_bytes
         self._challenges = OpenChallenges()
@@ -121,8 +146,19 @@ class Keeper:
         self.changed: Callable[[], None] = lambda: None
         """Called when somebody or something may have lost access: leases are looked at again."""
         self.lease_seconds = LEASE_SECONDS
-        self.on_delivered: Callable[[Delivery, Request], None] = lambda _delivery, _request: None
+        self.on_delivered: Callable[[Delivery, Request, AttestationResult], None] = lambda _d, _request, _result: None
         journal.on_failure = lambda: self.lock("log-failed")
+
+    @property
+    def collateral(self) -> Collateral:
+        """What evidence is judged with."""
+        return self.bundle.collateral
+
+    @property
+    def lease_period(self) -> int:
+        """Seconds that a lease lasts now: never longer than what it rests on may be old."""
+        values = self.documents.reference_values
+        return self.lease_seconds if values is None else min(self.lease_seconds, values.appraisal.reattest_seconds)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -246,14 +282,23 @@ class Keeper:
         self._challenges.add(challenge, now)
         return challenge
 
+    def attested(self, digest: Digest) -> Attested | None:
+        """Return what a release or renewal was proved by, if it is kept."""
+        record = self._attested.find(digest)
+        return None if record is None else Attested.parse(record)
+
+    def answered(self, challenge: str) -> Challenge | None:
+        """Take an open challenge out: whatever comes of its answer, it can't be answered again."""
+        return self._challenges.take(challenge)
+
     def explain(self, dossier: Dossier) -> Verdict:
         """Judge a dossier without any effect: nothing is recorded, and no challenge is used up."""
         return self._examine(dossier, None)
 
     # --- acts ---------------------------------------------------------------------------------------------------------
 
-    async def release(self, dossier: Dossier) -> Envelope:
-        """Steps 4 to 6 for an enclave. Returns the signed delivery.
+    async def release(self, dossier: Dossier) -> HandedOver:
+        """Steps 4 to 6 for an enclave. Returns the signed delivery and attestation result.
 
         :raises ReleaseRefusedError: a step refused; the refusal is in the log when the request is.
         """
@@ -263,6 +308,7 @@ class Keeper:
             raise ReleaseRefusedError(Step.DECISION, "incomplete", "the dossier lacks evidence")
         # A wrapped key that doesn't open is refused before a use is spent on it.
         self._open_data_key(request, version, dossier).wipe()
+        proof = self._attest(verdict)
         self._reached(Step.DECISION)
         if verdict.earlier is not None:
             use = verdict.earlier.number
@@ -273,21 +319,24 @@ class Keeper:
                     "use": use,
                     "recipient": evidence.recipient_digest,
                     "released": verdict.earlier.index,
+                    "evidence": result.evidence,
+                    "result": proof.result_digest,
+                    "attested": proof.digest,
                 },
             )
         else:
             use = self.journal.ledger.times_used(dossier.request.digest) + 1
             self._issue(verdict, request)
-            recorded = await self.record(EventName.RELEASED, self._release_facts(verdict, use))
+            recorded = await self.record(EventName.RELEASED, self._release_facts(verdict, use, proof))
         self._reached(Step.RECORD)
         self._look_again(request, dossier.request.digest, result.platform)
         delivery = self._delivery(dossier, request, use, recorded, version, evidence.recipient_digest)
-        delivery = replace(delivery, lease_seconds=self.lease_seconds)
-        self.on_delivered(delivery, request)
+        delivery = replace(delivery, lease_seconds=self.lease_period)
+        self.on_delivered(delivery, request, result)
         with self._open_data_key(request, version, dossier) as data_key:
             delivery = delivery.carrying(data_key, evidence.recipient_key)
         self._reached(Step.DELIVERY)
-        return sign(DELIVERY_TYPE, delivery.to_bytes(), self.vault.signer)
+        return HandedOver(sign(DELIVERY_TYPE, delivery.to_bytes(), self.vault.signer), proof.result)
 
     async def seal(self, dossier: Dossier) -> tuple[Envelope, WrappedDataKey]:
         """Make a data key for the next version and deliver it to the publisher's recipient key.
@@ -407,6 +456,23 @@ class Keeper:
             raise refusal
         return verdict, verdict.request
 
+    def attest(self, evidence: Evidence, binding: Binding, result: AttestationResult) -> Attested:
+        """Sign an attestation result, and keep what it was made of."""
+        now, collateral = self._clock.now(), self.bundle.digest
+        proof = Attested.of(evidence, binding, result, signer=self.vault.signer, collateral=collateral, at=now)
+        self._attested.append(proof.to_bytes())
+        return proof
+
+    def _attest(self, verdict: Verdict) -> Attested:
+        evidence, binding, result = verdict.evidence, verdict.binding, verdict.result
+        if evidence is None or binding is None or result is None:
+            raise ReleaseRefusedError(Step.DECISION, "incomplete", "the verdict isn't of a release")
+        try:
+            return self.attest(evidence, binding, result)
+        except (MalformedError, UsageError) as error:
+            # What can't be said to anybody else isn't relied on here either.
+            raise ReleaseRefusedError(Step.EVIDENCE_WANTED, "result-not-signed", error.message) from None
+
     def _keep_decision(self, verdict: Verdict) -> Digest | None:
         decided = Decided.of(verdict)
         if decided is None:
@@ -448,6 +514,7 @@ class Keeper:
             documents=self.documents,
             ledger=self.journal.ledger,
             challenge=challenge,
+            collateral=self.collateral,
             now=self._clock.now(),
         )
 
@@ -484,17 +551,23 @@ class Keeper:
                 Step.RECORD, "request-denied", "the grant was revoked while the record was written"
             )
 
-    def _release_facts(self, verdict: Verdict, use: int) -> dict[str, Fact]:
+    def _release_facts(self, verdict: Verdict, use: int, proof: Attested) -> dict[str, Fact]:
         request, version, result, evidence = verdict.request, verdict.version, verdict.result, verdict.evidence
-        if request is None or version is None or result is None or evidence is None:
+        if request is None or version is None or result is None or evidence is None or verdict.facts is None:
             raise ReleaseRefusedError(Step.DECISION, "incomplete", "the verdict isn't of a release")
         return {
             **self._handed_over(verdict, request, version, use, evidence.recipient_digest),
             "platform": result.platform,
             "image": result.image,
             "isolation": result.isolation.value,
+            "weights": verdict.facts.terms.weights.value,
+            "reset_count": result.reset_count,
             "evidence": result.evidence,
-            "reference_values": self.documents.reference_values_digest,
+            "result": proof.result_digest,
+            "attested": proof.digest,
+            "reference_values": result.reference_values,
+            "appraisal_policy": result.policy,
+            "collateral": self.bundle.digest,
         }
 
     def _handed_over(

@@ -26,7 +26,9 @@ from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import PublicKey
 from strongroom.ipc.adapters.process import harden, program_log, read_passphrase, say_ready
 from strongroom.ipc.adapters.server import UnixServer
+from strongroom.keeper.adapters.collateral_folder import CollateralFolder
 from strongroom.keeper.adapters.files import (
+    AttestedFile,
     DecisionFile,
     DocumentFolder,
     PinFile,
@@ -37,6 +39,7 @@ from strongroom.keeper.adapters.files import (
     write_durably,
 )
 from strongroom.keeper.adapters.log import SocketLog
+from strongroom.keeper.collateral import CollateralRegistry
 from strongroom.keeper.founding import found
 from strongroom.keeper.journal import Journal
 from strongroom.keeper.leases import Leases
@@ -152,6 +155,7 @@ async def serve(
             pins=PinFile(home / "keeper"),
             documents=DocumentFolder(home / "keeper"),
             decisions=decisions,
+            attested=AttestedFile(home / "keeper"),
             clock=clock,
             random_bytes=os.urandom,
         )
@@ -160,10 +164,12 @@ async def serve(
         keeper.lease_seconds = lease_seconds
         await keeper.start()
         people.load()
+        collateral = CollateralRegistry(keeper, CollateralFolder(home / "keeper"), clock)
+        collateral.load()
         leases = Leases(keeper, clock)
         people.live_leases = lambda person: [lease.to_json() for lease in leases.live(person=person)]
         platforms = PlatformRegistry(keeper, clock, os.urandom)
-        routes = KeeperRoutes(keeper, platforms, people, leases, decisions, clock)
+        routes = KeeperRoutes(keeper, platforms, people, leases, decisions, clock, collateral)
         server = UnixServer(routes.serve, admits=callers)
         await server.start(home / "run" / "keeper.sock")
         pinning = asyncio.create_task(_pin_always(keeper))

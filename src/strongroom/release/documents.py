@@ -11,7 +11,7 @@ from strongroom.access.engine import CedarEngine
 from strongroom.access.governance import Change, ChangeFacts
 from strongroom.access.policy import POLICY_TYPE, Policy
 from strongroom.access.self_test import safe_engine
-from strongroom.attestation.isolation import IsolationClass
+from strongroom.attestation.isolation import IsolationClass, caps
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceValues
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
@@ -162,13 +162,19 @@ def change_refused(
         now=now,
         change=CHANGES[kind],
         level=policy.level,
-        first=adopted(ledger, kind) is None,
+        loosens=adopted(ledger, kind) is not None and not _only_takes_away(kind, envelope, documents),
         signatures=len({signature.key_id for signature in envelope.signatures} & roots),
         threshold=genesis.root_threshold,
         proposed_at=proposal.at if proposal else now,
         stopped=envelope.digest in ledger.stopped,
     )
     return may_change(facts, engine)
+
+
+def _only_takes_away(kind: DocumentKind, envelope: Envelope, documents: Documents) -> bool:
+    if kind is not DocumentKind.REFERENCE_VALUES or documents.reference_values is None:
+        return False
+    return ReferenceValues.parse(envelope.payload).only_takes_away_from(documents.reference_values)
 
 
 def _require_enrolled(roster: Roster, ledger: Ledger) -> None:
@@ -191,3 +197,16 @@ def isolation_rank(name: str) -> int:
         return IsolationClass(name).rank
     except ValueError:
         raise MalformedError(f"`{name}` isn't an isolation class") from None
+
+
+def level_cap(name: str) -> int:
+    """Return the rank of the highest level at which evidence of a class may serve production weights; 0 for none.
+
+    :raises MalformedError: no such class.
+    """
+    try:
+        isolation = IsolationClass(name)
+    except ValueError:
+        raise MalformedError(f"`{name}` isn't an isolation class") from None
+    # Simulated evidence is worse than none: it looks like some.
+    return 0 if isolation.simulated else caps(isolation).rank

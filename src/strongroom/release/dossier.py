@@ -13,7 +13,8 @@ from strongroom.keys.recipient import RECIPIENT_KEY_BYTES
 from strongroom.keys.wrapping import WrappedKey
 
 MAX_APPROVALS: Final = 32
-MAX_EVIDENCE: Final = 32768
+MAX_EVIDENCE: Final = 384 * 1024
+"""Raw evidence of a machine with all its devices. In base64, with the rest of a dossier, it still fits one frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

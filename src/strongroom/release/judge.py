@@ -12,22 +12,23 @@ from strongroom.access.invariants import CAP_LEVEL, Reason
 from strongroom.access.policy import ModelTerms, Policy, Rule
 from strongroom.access.request import APPROVAL_TYPE, OPENS, REQUEST_TYPE, Action, Request
 from strongroom.access.weighing import weighed
-from strongroom.attestation.appraisal import AttestationResult, Status, appraise
+from strongroom.attestation.appraisal import appraise
+from strongroom.attestation.collateral import Collateral
 from strongroom.attestation.evidence import Evidence
-from strongroom.attestation.measurement import expected_pcr
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
-from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
+from strongroom.attestation.reference_values import ReferenceValues
+from strongroom.attestation.results import AttestationResult, Status
 from strongroom.attestation.transcript import Binding
 from strongroom.core.clock import Instant
-from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, verify
-from strongroom.core.errors import StrongroomError
+from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.signature import PublicKey
 from strongroom.personnel.roster import UnknownPersonError
 from strongroom.release.challenge import Challenge
-from strongroom.release.documents import Documents, isolation_rank
+from strongroom.release.documents import Documents, isolation_rank, level_cap
 from strongroom.release.dossier import Dossier, Testimony
 from strongroom.release.ledger import Ledger, Use, Version
 from strongroom.release.people import person_facts
@@ -55,6 +56,8 @@ class Verdict:
     approvers: tuple[PersonId, ...] = ()
     version: Version | None = None
     evidence: Evidence | None = None
+    binding: Binding | None = None
+    """What the evidence had to commit to, once step 4.6 passed."""
     result: AttestationResult | None = None
     earlier: Use | None = None
     """Set when this very recipient key was served before: a delivery may then be repeated, to it only."""
@@ -69,6 +72,7 @@ class _Case:
     documents: Documents
     ledger: Ledger
     challenge: Challenge | None
+    collateral: Collateral
     now: Instant
 
 
@@ -79,14 +83,24 @@ def examine(
     documents: Documents,
     ledger: Ledger,
     challenge: Challenge | None,
+    collateral: Collateral,
     now: Instant,
 ) -> Verdict:
     """Carry out steps 4.1 to 4.9; stops at the first that refuses.
 
     ``challenge`` is the one that the testimony names, already taken out of the open ones; None when there is none.
+    ``collateral`` is what chip makers published, as it is kept here.
     A dossier without testimony is judged as far as it goes: that is how a waiting request is explained.
     """
-    case = _Case(genesis=genesis, dossier=dossier, documents=documents, ledger=ledger, challenge=challenge, now=now)
+    case = _Case(
+        genesis=genesis,
+        dossier=dossier,
+        documents=documents,
+        ledger=ledger,
+        challenge=challenge,
+        collateral=collateral,
+        now=now,
+    )
     verdict = Verdict()
     try:
         _steps(case, verdict)
@@ -108,10 +122,12 @@ def _steps(case: _Case, verdict: Verdict) -> None:
     enclave = None
     if verdict.evidence is not None and case.dossier.testimony is not None:
         binding = _challenge(case, verdict, request, case.dossier.testimony, verdict.evidence)
+        verdict.binding = binding
         result = _evidence(case, verdict, request, case.dossier.testimony, verdict.evidence, binding)
         enclave = EnclaveFacts(
             isolation=result.isolation.rank,
             least_isolation=isolation_rank(terms.least_isolation),
+            level_cap=level_cap(result.isolation),
             measurement_current=_measurement(case.documents.reference_values, request) == request.measurement,
             platform_named=result.platform in request.platforms,
         )
@@ -338,18 +354,27 @@ def _challenge(case: _Case, verdict: Verdict, request: Request, testimony: Testi
         raise ReleaseRefusedError(
             step, "challenge-for-another", "the challenge was issued for another request or platform", remedy=again
         )
-    if request.manifest is None:
-        raise ReleaseRefusedError(step, "malformed", "a request to open an enclave names a manifest")
     verdict.trace.passed(step, f"fresh, for platform `{challenge.platform}`")
+    return binding_of(challenge, case.genesis, request, evidence)
+
+
+def binding_of(challenge: Challenge, genesis: Genesis, request: Request, evidence: Evidence) -> Binding:
+    """Return what evidence for a challenge must commit to.
+
+    :raises MalformedError: a request that names no manifest: it opens no enclave.
+    """
+    if request.manifest is None:
+        raise MalformedError("a request to open an enclave names a manifest")
     return Binding(
-        genesis=case.genesis.digest,
+        genesis=genesis.digest,
         challenge=challenge.id,
         nonce=challenge.nonce,
-        request=case.dossier.request.digest,
+        request=challenge.request,
         model=request.model,
         version=request.version,
         manifest=request.manifest,
         recipient_key=evidence.recipient_digest,
+        devices=evidence.devices_digest,
     )
 
 
@@ -362,18 +387,37 @@ def _evidence(
         raise ReleaseRefusedError(wanted, "no-reference-values", "no reference values are in force")
     record = _platform(case, testimony)
     result = appraise(
-        evidence, binding=binding, record=record, reference_values=values, at=case.now, image=request.image
+        evidence,
+        binding=binding,
+        record=record,
+        reference_values=values,
+        at=case.now,
+        collateral=case.collateral,
+        image=request.image,
     )
     step = genuine if result.status is Status.ERROR else wanted
     if step is wanted:
-        verdict.trace.passed(genuine, f"a quote by `{record.platform}` over this challenge and recipient key")
+        verdict.trace.passed(genuine, f"`{record.platform}` over this challenge and recipient key: {_spoke(result)}")
     try:
         image = result.require_wanted()
     except StrongroomError as error:
         raise _refuse(step, error) from None
     verdict.result = result
-    verdict.trace.passed(wanted, f"image `{image}`, isolation `{result.isolation.value}`")
+    verdict.trace.passed(wanted, f"image `{image}`, {classed(result)}")
     return result
+
+
+def _spoke(result: AttestationResult) -> str:
+    """Say which statements there were."""
+    return ", ".join(f"{one.name} by `{one.kind}`" for one in result.submodules)
+
+
+def classed(result: AttestationResult) -> str:
+    """Say of which class a result is, and up to which level such evidence serves production weights."""
+    cap = level_cap(result.isolation)
+    worth = f"production weights up to SL{cap}" if cap else "TEST WEIGHTS ONLY"
+    devices = f", {len(result.submodules) - 1} devices" if len(result.submodules) > 1 else ""
+    return f"isolation `{result.isolation.value}`{devices}: {worth}"
 
 
 def _platform(case: _Case, testimony: Testimony) -> PlatformRecord:
@@ -409,15 +453,8 @@ def _record(envelope: Envelope, keeper_key: PublicKey) -> PlatformRecord:
 
 
 def _measurement(values: ReferenceValues | None, request: Request) -> Digest | None:
-    for image in values.images if values else ():
-        if image.image == request.image and not image.revoked:
-            return measurement_of(image)
-    return None
-
-
-def measurement_of(image: ReferenceImage) -> Digest:
-    """Return the PCR value that an image must quote: what a request names as its measurement."""
-    return Digest(DigestAlgorithm.SHA256, expected_pcr(image.events))
+    image = values.image(request.image) if values and request.image else None
+    return image.measurement if image and not image.revoked else None
 
 
 def _decision(case: _Case, verdict: Verdict, facts: Facts) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from strongroom.core.canonical import decode, encode
+from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
@@ -18,6 +18,7 @@ from strongroom.core.errors import DeniedError, MalformedError, TamperedError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PlatformId, platform_id
+from strongroom.release.dossier import MAX_EVIDENCE
 
 LEASE_TYPE: Final = payload_type("lease.v1")
 LEASE_SECONDS: Final = 60
@@ -42,6 +43,18 @@ class LeaseEndedError(DeniedError):
     def __init__(self, reason: str) -> None:
         said = reason.replace("-", " ")
         super().__init__(f"the lease ended: {said}", remedy="make a new request once that is mended", reason=reason)
+
+
+class ReattestationDueError(DeniedError):
+    """What the enclave proved when it got its key would be too old before the next lease ends. New evidence is due."""
+
+    code = "reattestation-due"
+
+
+class PlatformRestartedError(DeniedError):
+    """The machine was started anew since its release: what was measured then is gone."""
+
+    code = "platform-restarted"
 
 
 class LeaseLostError(DeniedError):
@@ -83,6 +96,37 @@ class LeaseAsk:
             "serial": self.serial,
             "nonce": to_base64(self.nonce),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseProof:
+    """New evidence with an asking: for a challenge of the keeper's, and of the same recipient key."""
+
+    challenge: str
+    evidence: bytes
+
+    @classmethod
+    def read(cls, fields: Fields) -> LeaseProof:
+        """Read the JSON form.
+
+        :raises MalformedError: another form.
+        """
+        return cls(
+            challenge=fields.text("challenge", max_length=64),
+            evidence=fields.binary("evidence", max_length=MAX_EVIDENCE),
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the JSON form."""
+        return {"challenge": self.challenge, "evidence": to_base64(self.evidence)}
+
+
+def evidence_due(attested: Instant | None, *, now: Instant, period: int, most: int) -> bool:
+    """Tell whether a lease of ``period`` seconds may be given only for new evidence.
+
+    A lease must end before what it rests on is older than ``most`` seconds; whoever was never seen has proved nothing.
+    """
+    return attested is None or now + period > attested + most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ entry; its head is pinned elsewhere, so that an entry can't be left out either.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from strongroom.audit.entries import Entry
@@ -119,6 +119,8 @@ class Released:
     model: ModelId
     platform: PlatformId
     isolation: str
+    reset_count: int | None
+    """The TPM's, when the evidence was made; None for a platform without one."""
     requester: PersonId
     approvers: tuple[PersonId, ...]
 
@@ -134,10 +136,12 @@ class Ledger:
     roster: Adopted | None = None
     policy: Adopted | None = None
     reference_values: Adopted | None = None
+    collateral: Digest | None = None
+    """The collateral bundle in force."""
     rosters: set[Digest] = field(default_factory=set)
     """Every roster that was ever in force."""
     platforms: dict[PlatformId, Digest] = field(default_factory=dict)
-    ek_certificates: set[Digest] = field(default_factory=set)
+    hardware: set[Digest] = field(default_factory=set)
     revoked_platforms: set[PlatformId] = field(default_factory=set)
     vetting: dict[PersonId, Adopted] = field(default_factory=dict)
     """Each person's vetting record in force; ``epoch`` is its serial number."""
@@ -353,10 +357,20 @@ def _release(ledger: Ledger, index: int, entry: Entry) -> None:
         model=ModelId(entry.text("model")),
         platform=PlatformId(entry.text("platform")),
         isolation=entry.text("isolation"),
+        reset_count=None if entry.facts["reset_count"] is None else entry.integer("reset_count"),
         requester=PersonId(entry.text("requester")),
         approvers=tuple(PersonId(name) for name in entry.texts("approvers")),
     )
     ledger.released[released.request, released.use] = released
+
+
+def _lease_attested(ledger: Ledger, index: int, entry: Entry) -> None:
+    name = entry.digest("request"), entry.integer("use")
+    released = ledger.released.get(name)
+    if released is None or name in ledger.ended:
+        raise LedgerError(f"entry {index} attests for a lease that isn't open")
+    # What the machine was found to be last is what its lease stands on from now on.
+    ledger.released[name] = replace(released, isolation=entry.text("isolation"))
 
 
 def _lease_ended(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -412,7 +426,7 @@ def _enrol(ledger: Ledger, index: int, entry: Entry) -> None:
     # An identity, once enrolled, is immutable: a second record would let another key take it over.
     if ledger.platforms.setdefault(platform, record) != record:
         raise LedgerError(f"entry {index} enrols platform `{platform}` a second time")
-    ledger.ek_certificates.add(entry.digest("ek_certificate"))
+    ledger.hardware.add(entry.digest("hardware"))
 
 
 def _register(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -436,6 +450,7 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.REFERENCE_VALUES_ADOPTED: _adopt("reference_values"),
     EventName.PLATFORM_ENROLLED: _enrol,
     EventName.PLATFORM_REVOKED: _revoke_platform,
+    EventName.COLLATERAL_IMPORTED: lambda ledger, _i, entry: setattr(ledger, "collateral", entry.digest("digest")),
     EventName.REQUEST_CREATED: _created,
     EventName.REQUEST_APPROVED: _approve,
     EventName.REQUEST_DENIED: _deny,
@@ -454,6 +469,7 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.DATA_KEY_CREATED: _key_created,
     EventName.VERSION_REGISTERED: _register,
     EventName.RELEASED: _release,
+    EventName.LEASE_ATTESTED: _lease_attested,
     EventName.LEASE_ENDED: _lease_ended,
     EventName.EXPORTED: _hand_over,
 }

@@ -14,7 +14,7 @@ from typing import Final
 
 from strongroom.access.clearance import ANYONE
 from strongroom.access.invariants import describe
-from strongroom.access.policy import Caps, Factor, ModelTerms, Policy, Rule, Unit
+from strongroom.access.policy import Caps, Factor, ModelTerms, Policy, Rule, Unit, Weights
 from strongroom.access.quorum import fill
 from strongroom.access.request import Action
 from strongroom.core.ids import PersonId
@@ -170,6 +170,9 @@ def _terms(was: ModelTerms, becomes: ModelTerms) -> Iterator[tuple[Mark, str]]:
         up = isolation_rank(becomes.least_isolation) > isolation_rank(was.least_isolation)
         text = f"isolation at least `{becomes.least_isolation}`, was `{was.least_isolation}`"
         yield Mark.TIGHTER if up else Mark.LOOSER, text
+    if was.weights is not becomes.weights:
+        mark = Mark.LOOSER if becomes.weights is Weights.TEST else Mark.TIGHTER
+        yield mark, f"`{becomes.weights.value}` weights, were `{was.weights.value}`"
     if was.export is not becomes.export:
         yield (Mark.LOOSER, "may be exported") if becomes.export else (Mark.TIGHTER, "may be exported no more")
     if was.owner != becomes.owner:

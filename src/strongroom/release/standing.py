@@ -19,8 +19,7 @@ from strongroom.core.clock import Instant
 from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.personnel.roster import UnknownPersonError
-from strongroom.release.documents import Documents, isolation_rank
-from strongroom.release.judge import measurement_of
+from strongroom.release.documents import Documents, isolation_rank, level_cap
 from strongroom.release.lease import LeaseEndedError
 from strongroom.release.ledger import Ledger, Released
 from strongroom.release.people import person_facts
@@ -46,6 +45,7 @@ TAKES_NOTHING: Final = frozenset(
         EventName.EXPORTED,
         EventName.REDELIVERED,
         EventName.REFUSED,
+        EventName.LEASE_ATTESTED,
         EventName.LEASE_ENDED,
     }
 )
@@ -117,6 +117,7 @@ def _facts(
         enclave=EnclaveFacts(
             isolation=isolation_rank(released.isolation),
             least_isolation=isolation_rank(terms.least_isolation),
+            level_cap=level_cap(released.isolation),
             measurement_current=_image_wanted(request, documents),
             platform_named=released.platform in request.platforms,
         ),
@@ -126,7 +127,7 @@ def _facts(
 def _image_wanted(request: Request, documents: Documents) -> bool:
     images = documents.reference_values.images if documents.reference_values else ()
     return any(
-        image.image == request.image and not image.revoked and measurement_of(image) == request.measurement
+        image.image == request.image and not image.revoked and image.measurement == request.measurement
         for image in images
     )
 

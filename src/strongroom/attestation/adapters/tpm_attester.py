@@ -7,20 +7,26 @@ from collections.abc import Iterable, Sequence
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.enrolment import EnrolmentRequest
 from strongroom.attestation.errors import TpmError
-from strongroom.attestation.evidence import Evidence, LoggedEvent
+from strongroom.attestation.evidence import Evidence, EvidenceItem
+from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import MEASURED_PCR, QUOTED_PCRS, Measurement, expected_pcr
 from strongroom.attestation.platform_record import platform_of
 from strongroom.attestation.tpm.credential import Credential
+from strongroom.attestation.tpm.statement import LoggedEvent, TpmStatement
 from strongroom.attestation.transcript import Binding
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
 
 
 class TpmAttester:
-    """Speaks for one TPM. It holds no state: the keys are made from their templates for each use."""
+    """Speaks for one TPM. It holds no state: the keys are made from their templates for each use.
 
-    def __init__(self, device: TpmDevice) -> None:
+    ``boot_pcrs`` are quoted beside the launch's register, where what was booted is measured too: in a virtual machine.
+    """
+
+    def __init__(self, device: TpmDevice, *, boot_pcrs: tuple[int, ...] = ()) -> None:
         self._device = device
+        self._quoted = tuple(sorted({*boot_pcrs, *QUOTED_PCRS}))
 
     def measure(self, measurements: Iterable[Measurement]) -> None:
         """Extend a launch's measurements; the launcher does this once, before the agent's first instruction.
@@ -46,12 +52,18 @@ class TpmAttester:
         if self._device.pcr_read(MEASURED_PCR) != expected_pcr(measurements):
             raise TpmError("the TPM doesn't hold these measurements: the evidence would be refused")
         with self._device.attestation_key() as key:
-            quote, signature = self._device.quote(key, binding.tpm2_qualifying_data, QUOTED_PCRS)
-            evidence = Evidence(
-                platform=platform_of(key.public),
+            quote, signature = self._device.quote(key, binding.tpm2_qualifying_data, self._quoted)
+            # The launch's register needs no value: its log gives it.
+            values = {number: self._device.pcr_read(number) for number in self._quoted}
+            statement = TpmStatement(
                 quote=quote,
                 signature=signature,
                 events=tuple(LoggedEvent(MEASURED_PCR, measurement) for measurement in measurements),
+                pcrs=values if self._quoted != QUOTED_PCRS else {},
+            )
+            evidence = Evidence(
+                platform=platform_of(key.public),
+                main=EvidenceItem(EvidenceKind.TPM2, statement.to_bytes()),
                 recipient_key=recipient_key,
             )
         return evidence.to_bytes()

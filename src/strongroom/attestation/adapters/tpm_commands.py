@@ -8,7 +8,8 @@ from typing import Final
 
 from strongroom.attestation.adapters.tpm_transport import HEADER_BYTES, MAX_MESSAGE, TpmTransport
 from strongroom.attestation.errors import TpmError
-from strongroom.attestation.tpm.wire import Reader, u16, u32
+from strongroom.attestation.reader import Reader
+from strongroom.attestation.tpm.wire import u16, u32
 
 _TAG_PLAIN: Final = 0x8001
 _TAG_SESSIONS: Final = 0x8002

@@ -21,11 +21,12 @@ from strongroom.attestation.adapters.tpm_commands import (
 )
 from strongroom.attestation.adapters.tpm_transport import TpmTransport
 from strongroom.attestation.errors import TpmError
+from strongroom.attestation.reader import Reader
 from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.credential import MAX_SECRET, Credential
 from strongroom.attestation.tpm.public_area import AK_ATTRIBUTES, EK_ATTRIBUTES, EK_POLICY, MAX_PUBLIC, PublicArea
 from strongroom.attestation.tpm.quote import MAX_ATTEST
-from strongroom.attestation.tpm.wire import Reader, pcr_selection, tpm2b, u16, u32
+from strongroom.attestation.tpm.wire import pcr_selection, tpm2b, u16, u32
 
 RH_ENDORSEMENT: Final = 0x4000000B
 RH_NULL: Final = 0x40000007

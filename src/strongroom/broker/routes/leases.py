@@ -12,7 +12,8 @@ from strongroom.broker.routes.shared import ENCLAVES, DigestPath, TheBroker
 from strongroom.broker.service import Broker, Members
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UnavailableError
-from strongroom.release.lease import MAX_USE, NONCE_BYTES, LeaseAsk
+from strongroom.release.dossier import MAX_EVIDENCE
+from strongroom.release.lease import MAX_USE, NONCE_BYTES, LeaseAsk, LeaseProof
 
 router = APIRouter(tags=["leases"], dependencies=[ENCLAVES])
 UsePath = Annotated[int, Path(ge=1, le=MAX_USE, description="the number of the request's use")]
@@ -22,15 +23,19 @@ _SLICE: Final = 10
 
 @router.post("/requests/{digest}/leases", response_model=LeaseAnswer)
 async def renew(digest: DigestPath, body: LeaseIn, broker: TheBroker) -> Members:
-    """Have the keeper judge a release again, and sign its next lease."""
+    """Have the keeper judge a release again, and new evidence where it is due, and sign its next lease."""
     ask = LeaseAsk(
         use=body.use,
         recipient=Digest.parse(body.recipient),
         serial=body.serial,
         nonce=binary(body.nonce, "nonce", max_length=NONCE_BYTES),
     )
+    proof = None
+    if body.proof is not None:
+        evidence = binary(body.proof.evidence, "evidence", max_length=MAX_EVIDENCE)
+        proof = LeaseProof(challenge=body.proof.challenge, evidence=evidence).to_json()
     request = (await broker.shown(Digest.parse(digest)))["request"]
-    with await broker.keeper.call("renew", request=request, **ask.to_json()) as answer:
+    with await broker.keeper.call("renew", request=request, proof=proof, **ask.to_json()) as answer:
         return {"lease": answer.value("lease")}
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from strongroom.broker.bodies import (
+    AttestedAnswer,
     DecisionAnswer,
     DecisionsAnswer,
     DecisionsQuery,
@@ -63,6 +64,12 @@ async def fallen(digest: DigestPath, directory: TheDirectory) -> Members:
 async def decisions(query: Annotated[DecisionsQuery, Query()], directory: TheDirectory) -> Members:
     """Return kept decisions, oldest first, perhaps fewer than asked for. For auditors: they tell of vetting."""
     return await directory.decisions(query)
+
+
+@router.get("/attested/{digest}", response_model=AttestedAnswer, dependencies=[PEOPLE, Depends(_auditor)])
+async def attested(digest: DigestPath, directory: TheDirectory) -> Members:
+    """Return the evidence and the signed result behind a release or a renewal, by the digest in its log entry."""
+    return await directory.attested(Digest.parse(digest))
 
 
 @router.get("/releases/{index}/explanation", response_model=DecisionAnswer, dependencies=[PEOPLE, Depends(_auditor)])

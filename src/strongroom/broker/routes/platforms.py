@@ -7,7 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from strongroom.attestation.enrolment import MAX_REQUEST
+from strongroom.attestation.evidence import MAX_BODY
 from strongroom.broker.bodies import (
+    ChipAnswer,
+    ChipEvidenceIn,
+    ChipIn,
     EnrolmentAnswer,
     EnrolmentAnswerIn,
     EnrolmentIn,
@@ -35,6 +39,20 @@ async def finish(
 ) -> Members:
     """Finish an enrolment: the answer is the keeper's signed record of the platform."""
     return await directory.finish_enrolment(session, binary(body.answer, "answer", max_length=MAX_ANSWER))
+
+
+@router.post("/chips", response_model=ChipAnswer)
+async def enrol_chip(body: ChipIn, directory: TheDirectory) -> Members:
+    """Begin to enrol a confidential-computing chip: the answer is a challenge for its evidence."""
+    return await directory.enrol_chip(body.kind)
+
+
+@router.post("/chips/{session}", response_model=PlatformAnswer)
+async def finish_chip(
+    session: Annotated[str, Path(max_length=64)], body: ChipEvidenceIn, directory: TheDirectory
+) -> Members:
+    """Finish a chip's enrolment by its evidence: the answer is the keeper's signed record of the platform."""
+    return await directory.finish_chip(session, binary(body.evidence, "evidence", max_length=MAX_BODY))
 
 
 @router.get("/platforms", response_model=PlatformsAnswer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from strongroom.broker.bodies import ChallengeAnswer, ChallengeIn, DeliveryAnswer, ReleaseIn, binary
+from strongroom.broker.bodies import ChallengeAnswer, ChallengeIn, ReleaseAnswer, ReleaseIn, binary
 from strongroom.broker.routes.shared import ENCLAVES, DigestPath, TheBroker
 from strongroom.broker.service import Members
 from strongroom.core.digest import Digest
@@ -20,9 +20,9 @@ async def challenge(digest: DigestPath, body: ChallengeIn, broker: TheBroker) ->
     return await broker.challenge(Digest.parse(digest), platform_id(body.platform))
 
 
-@router.post("/requests/{digest}/release", response_model=DeliveryAnswer)
+@router.post("/requests/{digest}/release", response_model=ReleaseAnswer)
 async def release(digest: DigestPath, body: ReleaseIn, broker: TheBroker) -> Members:
-    """Release a data key to the recipient key that the evidence binds."""
+    """Release a data key to the recipient key that the evidence binds; returns the attestation result with it."""
     return await broker.release(
         Digest.parse(digest),
         challenge=body.challenge,

@@ -1,7 +1,8 @@
 """The agent's hold on its lease: when to ask, what to believe, and when it is over. Pure: the agent's clock goes in.
 
 The launcher carries the askings and the answers, and isn't believed. What it can do is withhold, and then the deadline
-passes. A word that the lease ended needs no proof: whoever can say it could have withheld as well.
+passes. A word that the lease ended needs no proof: whoever can say it could have withheld as well. Nor does a word that
+new evidence is due: it says what runs here, to whoever asks, and is good for the keeper's own challenge alone.
 """
 
 from __future__ import annotations
@@ -16,10 +17,25 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PlatformId
-from strongroom.release.lease import LeaseAsk, LeaseEndedError, LeaseLostError, accept_lease
+from strongroom.release.lease import (
+    NONCE_BYTES,
+    LeaseAsk,
+    LeaseEndedError,
+    LeaseLostError,
+    LeaseProof,
+    accept_lease,
+)
 
 ASKINGS: Final = 3
 """How often a lease is asked for in one period: one lost answer ends nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceDue:
+    """A challenge that new evidence must answer before the next lease comes."""
+
+    challenge: str
+    nonce: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +81,19 @@ class Hold:
                 remedy="see whether the launcher reaches the deployment, and the deployment is up; then run it again",
             )
 
-    def ask(self, now: float, nonce: bytes) -> Json:
-        """Return the message that asks for the next lease. Whatever was asked before isn't waited for any more."""
+    def ask(self, now: float, nonce: bytes, proof: LeaseProof | None = None) -> Json:
+        """Return the message that asks for the next lease. Whatever was asked before isn't waited for any more.
+
+        :param now: for an asking with evidence, when the evidence was begun: the lease counts from there.
+        """
         self._serial += 1
         ask = LeaseAsk(use=self.use, recipient=self.recipient, serial=self._serial, nonce=nonce)
         self._asked = _Asked(ask, now)
-        return {"renew": dict(ask.to_json())}
+        message: dict[str, Json] = {"renew": dict(ask.to_json())}
+        return message if proof is None else {**message, "proof": proof.to_json()}
 
-    def hear(self, message: Json) -> None:
-        """Take a message of the launcher's.
+    def hear(self, message: Json) -> EvidenceDue | None:
+        """Take a message of the launcher's; returns what new evidence must answer, if that is what it says.
 
         :raises LeaseEndedError: it says that the lease ended.
         :raises MalformedError: it isn't one of the messages that may come now.
@@ -81,9 +101,15 @@ class Hold:
         with Fields(message, "message") as fields:
             if fields.optional("fell"):
                 raise LeaseEndedError(fields.text("fell", max_length=96))
+            if fields.optional("prove"):
+                with fields.child("prove") as told:
+                    return EvidenceDue(
+                        told.text("challenge", max_length=64), told.binary("nonce", max_length=NONCE_BYTES)
+                    )
             with fields.child("lease") as lease:
                 envelope = Envelope.read(lease)
         self._take(envelope)
+        return None
 
     def _take(self, envelope: Envelope) -> None:
         asked = self._asked

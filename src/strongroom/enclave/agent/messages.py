@@ -9,8 +9,10 @@ agent -> launcher   {opened: {...}}, then {ended: {...}} step 7
 
 From the delivery on, at any time:
 
-agent -> launcher   {renew: {use, recipient, serial, nonce}}   a lease, please
+agent -> launcher   {renew: {use, recipient, serial, nonce}, proof: {challenge, evidence}}   a lease, please;
+                                                         the proof where evidence was asked for
 launcher -> agent   {lease: envelope}                    from the keeper, for that asking
+launcher -> agent   {prove: {challenge, nonce}}          from the keeper: ask again, with new evidence
 launcher -> agent   {fell: reason}                       the lease ended, says the deployment
 
 either              {failed: {kinds, reason, message, remedy}}

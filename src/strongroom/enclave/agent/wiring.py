@@ -3,7 +3,7 @@
 3  make a recipient key, ask for a challenge, answer it with a quote that binds both
 7  check the delivery against the measured genesis, check manifest and version, open the weights in memory, wipe the
    key, close the folder, and start the command, which sees neither key nor channel nor TPM; renew the lease all the
-   while, and end the command when it ends
+   while, with new evidence when it is due, and end the command when it ends
 
 ``python -I -m strongroom.enclave.agent.wiring``, started by the runner.
 """
@@ -14,7 +14,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,8 @@ from typing import Final
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
+from strongroom.attestation.errors import TpmError
+from strongroom.attestation.evidence import devices_digest
 from strongroom.attestation.measurement import MeasuredName
 from strongroom.attestation.platform_record import platform_of
 from strongroom.attestation.transcript import Binding
@@ -36,13 +38,13 @@ from strongroom.enclave.adapters.channel import Channel, inherited_descriptor
 from strongroom.enclave.adapters.command import Command, end_everything, start_command
 from strongroom.enclave.adapters.model_folder import ModelFolder
 from strongroom.enclave.adapters.secret_memory import secret_from
-from strongroom.enclave.agent.hold import Hold
+from strongroom.enclave.agent.hold import EvidenceDue, Hold
 from strongroom.enclave.agent.messages import Order, failed, unless_failed
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.sandbox import SandboxProfile
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.delivery import Delivery, DeliveryMismatchError, accept
-from strongroom.release.lease import NONCE_BYTES, LeaseLostError
+from strongroom.release.lease import NONCE_BYTES, LeaseLostError, LeaseProof
 from strongroom.sealing.adapters.directory import open_directory
 from strongroom.sealing.manifest import ManifestExpectation, VerifiedManifest, verify_manifest
 
@@ -64,9 +66,10 @@ class Watch:
     Its clock runs on while the machine sleeps (CLOCK_BOOTTIME), and nobody can set it.
     """
 
-    def __init__(self, channel: Channel, hold: Hold) -> None:
+    def __init__(self, channel: Channel, hold: Hold, prove: Callable[[EvidenceDue], LeaseProof]) -> None:
         self._channel = channel
         self._hold = hold
+        self._prove = prove
 
     def turn(self, *, seconds: float, command: Command | None = None) -> None:
         """Wait up to ``seconds`` for a message or for the command's end; ask for a lease when one is due.
@@ -85,9 +88,20 @@ class Watch:
                 waiting.register(command, select.POLLIN)
             least = max(0.0, min(seconds, self._hold.due() - now, self._hold.until - now))
             if self._channel.fileno() in {descriptor for descriptor, _ in waiting.poll(least * 1000)}:
-                self._hold.hear(self._channel.receive(timeout=self._hold.until - now))
+                due = self._hold.hear(self._channel.receive(timeout=self._hold.until - now))
+                if due is not None:
+                    self._answer(due)
         except UnavailableError as error:
             raise LeaseLostError(f"no lease can come any more: {error.message}") from None
+
+    def _answer(self, due: EvidenceDue) -> None:
+        began = boot_seconds()
+        try:
+            proof = self._prove(due)
+        except TpmError:
+            # Busy, say. It is asked again a third of a period later, and the deadline stands.
+            return
+        self._channel.send(self._hold.ask(began, os.urandom(NONCE_BYTES), proof), timeout=REPORT_SECONDS)
 
     def between(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
         """Yield the chunks, with a turn before each: opening takes minutes, and the lease must live through them."""
@@ -115,26 +129,52 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def attested_key(
-    channel: Channel, order: Order, attester: TpmAttester, device: TpmDevice
-) -> tuple[Delivery, SecretBytes, Hold]:
-    """Steps 3 and 7, first half: prove what runs here, and receive the data key, on a lease from now on."""
-    recipient = RecipientKey()
-    with device.attestation_key() as key:
-        platform = platform_of(key.public)
-    channel.send({"ask": {"platform": platform}}, timeout=RELAY_SECONDS)
-    with unless_failed(channel.receive(timeout=RELAY_SECONDS)) as challenge:
+class Witness:
+    """Says what runs here, again and again: for one order, and the one recipient key that the release is for."""
+
+    def __init__(self, order: Order, attester: TpmAttester, recipient_key: bytes) -> None:
+        self._order = order
+        self._attester = attester
+        self._recipient_key = recipient_key
+
+    def evidence(self, challenge: str, nonce: bytes) -> bytes:
+        """Return evidence for a challenge.
+
+        :raises TpmError: the TPM refused, or doesn't hold the measurements any more.
+        """
+        order = self._order
         binding = Binding(
             genesis=order.genesis.digest,
-            challenge=challenge.text("challenge", max_length=64),
-            nonce=challenge.binary("nonce", max_length=32),
+            challenge=challenge,
+            nonce=nonce,
             request=order.request,
             model=order.model,
             version=order.version,
             manifest=order.manifest.digest,
-            recipient_key=Digest.of(recipient.public),
+            recipient_key=Digest.of(self._recipient_key),
+            devices=devices_digest(()),
         )
-    evidence = attester.attest(binding=binding, measurements=order.measurements, recipient_key=recipient.public)
+        return self._attester.attest(
+            binding=binding, measurements=order.measurements, recipient_key=self._recipient_key
+        )
+
+    def prove(self, due: EvidenceDue) -> LeaseProof:
+        """Answer a challenge while the command runs; raises as :meth:`evidence`."""
+        return LeaseProof(challenge=due.challenge, evidence=self.evidence(due.challenge, due.nonce))
+
+
+def attested_key(
+    channel: Channel, order: Order, device: TpmDevice, boot_pcrs: tuple[int, ...]
+) -> tuple[Delivery, SecretBytes, Hold, Witness]:
+    """Steps 3 and 7, first half: prove what runs here, and receive the data key, on a lease from now on."""
+    recipient = RecipientKey()
+    witness = Witness(order, TpmAttester(device, boot_pcrs=boot_pcrs), recipient.public)
+    with device.attestation_key() as key:
+        platform = platform_of(key.public)
+    channel.send({"ask": {"platform": platform}}, timeout=RELAY_SECONDS)
+    with unless_failed(channel.receive(timeout=RELAY_SECONDS)) as challenge:
+        named, nonce = challenge.text("challenge", max_length=64), challenge.binary("nonce", max_length=32)
+    evidence = witness.evidence(named, nonce)
     asked = boot_seconds()
     channel.send({"evidence": to_base64(evidence)}, timeout=RELAY_SECONDS)
     with unless_failed(channel.receive(timeout=RELAY_SECONDS)) as answer, answer.child("delivery") as told:
@@ -157,6 +197,7 @@ def attested_key(
             period=delivery.lease_seconds,
             since=asked,
         ),
+        witness,
     )
 
 
@@ -186,40 +227,41 @@ def open_weights(
     return {"files": count, "bytes": total}
 
 
-def serve(channel: Channel, profile: SandboxProfile) -> int:
+def serve(channel: Channel, profile: SandboxProfile, boot_pcrs: tuple[int, ...]) -> int:
     """Carry out one order; returns the command's exit code."""
     order = Order.read(channel.receive(timeout=RELAY_SECONDS))
     genesis = next((one.digest for one in order.measurements if one.name is MeasuredName.GENESIS), None)
     if genesis != order.genesis.digest:
         raise GenesisNotMeasuredError("the genesis that was handed in isn't the measured one")
     descriptor = inherited_descriptor("tpm")
+    # The TPM stays with the agent: it proves itself anew while the command runs, which gets no such descriptor.
     with TpmDevice(DescriptorTransport(descriptor)) as device:
-        delivery, key, hold = attested_key(channel, order, TpmAttester(device), device)
-    watch = Watch(channel, hold)
-    # The page is one that the kernel keeps even from root, where it offers that; OpenSSL's key schedule is not in it.
-    with key, secret_from(bytearray(key.reveal(TOKEN))) as data_key:
-        key.wipe()
-        opened = open_weights(order, checked_manifest(order, delivery), data_key, profile, watch)
-    with start_command(profile, order.command) as command:
-        facts: Json = {
-            "opened": opened,
-            "log_index": delivery.log_index,
-            "use": delivery.use,
-            "checkpoint": delivery.checkpoint,
-        }
-        channel.send(facts, timeout=REPORT_SECONDS)
-        status = watch.until_ended(command)
+        delivery, key, hold, witness = attested_key(channel, order, device, boot_pcrs)
+        watch = Watch(channel, hold, witness.prove)
+        # The page is one that the kernel keeps even from root, where it offers that; OpenSSL's own copy isn't in it.
+        with key, secret_from(bytearray(key.reveal(TOKEN))) as data_key:
+            key.wipe()
+            opened = open_weights(order, checked_manifest(order, delivery), data_key, profile, watch)
+        with start_command(profile, order.command) as command:
+            facts: Json = {
+                "opened": opened,
+                "log_index": delivery.log_index,
+                "use": delivery.use,
+                "checkpoint": delivery.checkpoint,
+            }
+            channel.send(facts, timeout=REPORT_SECONDS)
+            status = watch.until_ended(command)
     ended: Json = {"code": status.code, "signal": status.signal}
     channel.send({"ended": ended}, timeout=RELAY_SECONDS)
     return status.code if status.code is not None else 1
 
 
-def main() -> None:
-    """Run as the agent."""
+def main(boot_pcrs: tuple[int, ...] = ()) -> None:
+    """Run as the agent. ``boot_pcrs``: what it quotes beside its launch, in a machine whose boot is measured."""
     channel = Channel.inherited()
     profile = SandboxProfile.from_bytes(os.pread(inherited_descriptor("profile"), _MAX_PROFILE, 0))
     try:
-        sys.exit(serve(channel, profile))
+        sys.exit(serve(channel, profile, boot_pcrs))
     except StrongroomError as error:
         with suppress(UnavailableError):
             channel.send(failed(error), timeout=REPORT_SECONDS)

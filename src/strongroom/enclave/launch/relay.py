@@ -25,7 +25,7 @@ from strongroom.enclave.agent.messages import Order, failed, unless_failed
 from strongroom.enclave.runner import ExitStatus, Running
 from strongroom.release.delivery import Delivery
 from strongroom.release.dossier import MAX_EVIDENCE
-from strongroom.release.lease import LeaseAsk, LeaseEndedError
+from strongroom.release.lease import LeaseAsk, LeaseEndedError, LeaseProof, ReattestationDueError
 
 AGENT_SECONDS: Final = 600.0
 WAIT_SECONDS: Final = 25
@@ -42,6 +42,14 @@ class Challenged:
     nonce: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A release as the broker handed it on. The result is a token (EAR) for whoever wants to know what runs here."""
+
+    delivery: Envelope
+    result: str
+
+
 class ReleasePort(Protocol):
     """The broker, as an enclave's launcher sees it."""
 
@@ -52,17 +60,18 @@ class ReleasePort(Protocol):
         """
         ...
 
-    def release(self, request: Digest, platform: PlatformId, challenge: str, evidence: bytes) -> Envelope:
-        """Hand in the evidence and receive the signed delivery.
+    def release(self, request: Digest, platform: PlatformId, challenge: str, evidence: bytes) -> Released:
+        """Hand in the evidence and receive the signed delivery and attestation result.
 
         :raises StrongroomError: the keeper refuses.
         """
         ...
 
-    def renew(self, request: Digest, ask: LeaseAsk) -> Envelope:
+    def renew(self, request: Digest, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope:
         """Have a release judged again and receive its next lease. Called from another thread than the rest.
 
-        :raises LeaseEndedError: it doesn't hold any more. :raises StrongroomError: no answer.
+        :raises LeaseEndedError: it doesn't hold any more. :raises ReattestationDueError: not without new evidence.
+        :raises StrongroomError: no answer.
         """
         ...
 
@@ -83,6 +92,8 @@ class Opened:
     log_index: int
     use: int
     checkpoint: str
+    result: str
+    """The keeper's attestation result, for whoever wants to know; the launcher passes it on unread."""
 
 
 def relay(
@@ -103,12 +114,12 @@ def relay(
         running.send({"challenge": challenged.challenge, "nonce": to_base64(challenged.nonce)}, timeout=AGENT_SECONDS)
         with unless_failed(running.receive(timeout=AGENT_SECONDS)) as answer:
             evidence = answer.binary("evidence", max_length=MAX_EVIDENCE)
-        delivery = broker.release(order.request, platform, challenged.challenge, evidence)
+        released = broker.release(order.request, platform, challenged.challenge, evidence)
     except StrongroomError as error:
         running.send(failed(error), timeout=AGENT_SECONDS)
         raise
-    running.send({"delivery": delivery.to_json()}, timeout=AGENT_SECONDS)
-    leased = _Leased(running, broker, order.request, use=Delivery.parse(delivery.payload).use, seconds=seconds)
+    running.send({"delivery": released.delivery.to_json()}, timeout=AGENT_SECONDS)
+    leased = _Leased(running, broker, order.request, platform, released, seconds=seconds)
     try:
         return leased.carry(opened)
     finally:
@@ -125,14 +136,25 @@ class _Fell:
 class _Leased:
     """What goes on between agent and broker while a lease is held."""
 
-    def __init__(self, running: Running, broker: ReleasePort, request: Digest, *, use: int, seconds: float) -> None:
+    def __init__(
+        self,
+        running: Running,
+        broker: ReleasePort,
+        request: Digest,
+        platform: PlatformId,
+        released: Released,
+        *,
+        seconds: float,
+    ) -> None:
         self._running = running
         self._broker = broker
         self._request = request
-        self._use = use
+        self._platform = platform
+        self._use = Delivery.parse(released.delivery.payload).use
+        self._result = released.result
         self._seconds = seconds
-        self._happened: SimpleQueue[Json | Envelope | _Fell | StrongroomError] = SimpleQueue()
-        self._asking: Thread | None = None
+        self._happened: SimpleQueue[Json | Envelope | Challenged | _Fell | StrongroomError] = SimpleQueue()
+        self._asking = False
         self.over = Event()
 
     def carry(self, opened: Callable[[Opened], None]) -> ExitStatus:
@@ -149,6 +171,8 @@ class _Leased:
                         raise error
                     case Envelope() as lease:
                         self._tell({"lease": lease.to_json()})
+                    case Challenged(challenge=challenge, nonce=nonce):
+                        self._tell({"prove": {"challenge": challenge, "nonce": to_base64(nonce)}})
                     case _Fell(reason=""):
                         raise UnavailableError(
                             "the command ran longer than it may and was ended", reason="enclave.timeout"
@@ -166,10 +190,14 @@ class _Leased:
         with told:
             if told.optional("renew"):
                 with told.child("renew") as renew:
-                    self._renew(LeaseAsk.read(renew))
+                    ask, proof = LeaseAsk.read(renew), None
+                if told.optional("proof"):
+                    with told.child("proof") as child:
+                        proof = LeaseProof.read(child)
+                self._renew(ask, proof)
                 return None
             if told.optional("opened"):
-                opened(_opened(told))
+                opened(_opened(told, self._result))
                 return None
             with told.child("ended") as ended:
                 code = ended.integer("code", most=255) if ended.optional("code") else None
@@ -181,19 +209,35 @@ class _Leased:
         with suppress(UnavailableError):
             self._running.send(message, timeout=AGENT_SECONDS)
 
-    def _renew(self, ask: LeaseAsk) -> None:
+    def _renew(self, ask: LeaseAsk, proof: LeaseProof | None) -> None:
         # An agent asks again when an answer is late. While one call hangs, no second one helps.
-        if self._asking is None or not self._asking.is_alive():
-            self._asking = _begin(lambda: self._fetch(ask))
+        if not self._asking:
+            self._asking = True
+            _begin(lambda: self._fetch(ask, proof))
 
-    def _fetch(self, ask: LeaseAsk) -> None:
+    def _fetch(self, ask: LeaseAsk, proof: LeaseProof | None) -> None:
+        answer = self._answer(ask, proof)
+        # Before the agent hears of it: what it asks next must find the way free.
+        self._asking = False
+        if answer is not None:
+            self._happened.put(answer)
+
+    def _answer(self, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope | Challenged | _Fell | None:
         try:
-            self._happened.put(self._broker.renew(self._request, ask))
+            return self._broker.renew(self._request, ask, proof)
         except LeaseEndedError as error:
-            self._happened.put(_Fell(error.reason))
+            return _Fell(error.reason)
+        except ReattestationDueError:
+            return self._challenge()
         except StrongroomError:
             # No answer is none: the agent asks again, until its deadline.
-            return
+            return None
+
+    def _challenge(self) -> Challenged | None:
+        try:
+            return self._broker.challenge(self._request, self._platform)
+        except StrongroomError:
+            return None
 
     def _listen(self) -> None:
         try:
@@ -221,7 +265,7 @@ def _begin(work: Callable[[], None]) -> Thread:
     return thread
 
 
-def _opened(told: Fields) -> Opened:
+def _opened(told: Fields, result: str) -> Opened:
     with told.child("opened") as counts:
         files, size = counts.integer("files"), counts.integer("bytes")
     checkpoint = told.value("checkpoint")
@@ -231,4 +275,5 @@ def _opened(told: Fields) -> Opened:
         log_index=told.integer("log_index"),
         use=told.integer("use"),
         checkpoint=str(checkpoint),
+        result=result,
     )

@@ -11,10 +11,12 @@ from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.core.ids import PersonId
 from strongroom.keeper.pins import Pins
 from strongroom.keeper.vault import Keyring
+from strongroom.release.attested import MAX_ATTESTED
 from strongroom.release.decided import MAX_DECIDED
 
 MAX_FILE: Final = 4 << 20
 MAX_DECISIONS_FILE: Final = 32 << 20
+MAX_ATTESTED_FILE: Final = 64 << 20
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -40,7 +42,7 @@ def write_durably(path: Path, data: bytes) -> None:
         raise _unusable(path, error, "written") from None
 
 
-def read_own(path: Path) -> bytes | None:
+def read_own(path: Path, *, most: int = MAX_FILE) -> bytes | None:
     """Read a file that belongs to this user alone; None when there is none.
 
     :raises UsageError: others can read or write it.
@@ -54,9 +56,9 @@ def read_own(path: Path) -> bytes | None:
         found = os.fstat(file.fileno())
         if found.st_mode & 0o077 or found.st_uid != os.geteuid():
             raise UsageError(f"`{path.name}` must belong to the keeper's user alone", remedy=f"chmod 600 {path.name}")
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise MalformedError(f"`{path.name}` is larger than {MAX_FILE} bytes")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise MalformedError(f"`{path.name}` is larger than {most} bytes")
     return data
 
 
@@ -117,29 +119,32 @@ class RecordFolder:
             path.unlink()
 
 
-class DecisionFile:
-    """Kept decisions, a line each, in two files of bounded size: the full one before and the one being written."""
+class RecordFile:
+    """Records of at most ``longest`` bytes, a line each, in two files of ``most`` bytes: the full one before, and the
+    one being written.
+    """
 
-    def __init__(self, folder: Path, *, most: int = MAX_DECISIONS_FILE) -> None:
-        self._path = folder / "decisions.jsonl"
-        self._older = folder / "decisions.older.jsonl"
+    def __init__(self, folder: Path, name: str, *, longest: int, most: int) -> None:
+        self._path = folder / f"{name}.jsonl"
+        self._older = folder / f"{name}.older.jsonl"
+        self._longest = longest
         self._most = most
 
     def append(self, record: bytes) -> None:
-        """Keep one decision. Not synchronised: a crash may lose the last ones, and the log says which."""
+        """Keep one record. Not synchronised: a crash may lose the last ones, and the log says which."""
         try:
             if self._path.exists() and self._path.stat().st_size + len(record) > self._most:
                 self._path.replace(self._older)
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             with os.fdopen(handle, "a+b") as file:
-                # A line that a crash cut short must not take the next decision along.
+                # A line that a crash cut short must not take the next record along.
                 torn = file.tell() > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
                 file.write((b"\n" if torn else b"") + record + b"\n")
         except OSError as error:
             raise _unusable(self._path, error, "written") from None
 
     def newest(self, count: int) -> tuple[bytes, ...]:
-        """Return the newest decisions, oldest first; lines that a crash cut short are for the reader to refuse."""
+        """Return the newest records, oldest first; lines that a crash cut short are for the reader to refuse."""
         lines: list[bytes] = []
         for path in (self._path, self._older):
             if len(lines) < count:
@@ -147,12 +152,34 @@ class DecisionFile:
         return tuple(lines[-count:])
 
     def find(self, digest: Digest) -> bytes | None:
-        """Return the decision with this digest, if it is kept."""
+        """Return the record with this digest, if it is kept."""
         for path in (self._path, self._older):
             for line in self._lines(path):
                 if Digest.of(line) == digest:
                     return line
         return None
+
+    def _lines(self, path: Path) -> list[bytes]:
+        """Return a file's lines, without those that are longer than any record; of a huge file, the newest."""
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            with os.fdopen(handle, "rb") as file:
+                begin = max(0, file.seek(0, os.SEEK_END) - self._most - self._longest)
+                file.seek(begin)
+                lines = file.read(self._most + self._longest).split(b"\n")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _unusable(path, error, "read") from None
+        whole = lines[1:] if begin else lines
+        return [line for line in whole if 0 < len(line) <= self._longest]
+
+
+class DecisionFile(RecordFile):
+    """Kept decisions."""
+
+    def __init__(self, folder: Path, *, most: int = MAX_DECISIONS_FILE) -> None:
+        super().__init__(folder, "decisions", longest=MAX_DECIDED, most=most)
 
     def forget(self, person: PersonId) -> None:
         """Remove every decision that a person was part of."""
@@ -162,20 +189,12 @@ class DecisionFile:
                 kept = [line for line in self._lines(path) if named not in line]
                 write_durably(path, b"".join(line + b"\n" for line in kept))
 
-    def _lines(self, path: Path) -> list[bytes]:
-        """Return a file's lines, without those that are longer than any decision; of a huge file, the newest."""
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-            with os.fdopen(handle, "rb") as file:
-                begin = max(0, file.seek(0, os.SEEK_END) - self._most - MAX_DECIDED)
-                file.seek(begin)
-                lines = file.read(self._most + MAX_DECIDED).split(b"\n")
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise _unusable(path, error, "read") from None
-        whole = lines[1:] if begin else lines
-        return [line for line in whole if 0 < len(line) <= MAX_DECIDED]
+
+class AttestedFile(RecordFile):
+    """Kept evidence and attestation results. They name no person."""
+
+    def __init__(self, folder: Path, *, most: int = MAX_ATTESTED_FILE) -> None:
+        super().__init__(folder, "attested", longest=MAX_ATTESTED, most=most)
 
 
 def _unusable(path: Path, error: OSError, what: str) -> UnavailableError:
