@@ -76,6 +76,7 @@ class _Draw:
         enclave = EnclaveFacts(
             isolation=self.mostly(2, 0, 1),
             least_isolation=self.any(1, 2),
+            level_cap=self.mostly(5, 0, 3),
             measurement_current=self.mostly(True, False),  # noqa: FBT003
             platform_named=self.mostly(True, False),  # noqa: FBT003
         )

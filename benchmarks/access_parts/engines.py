@@ -31,7 +31,11 @@ allow if {
   input.context.enclave.measurementCurrent
   input.context.enclave.platformNamed
   input.context.enclave.isolation >= input.resource.leastIsolation
+  fit
 }
+
+fit if input.resource.testWeights
+fit if input.context.enclave.levelCap >= input.resource.level
 
 allow if {
   input.action == "export-plaintext"
@@ -98,7 +102,8 @@ _OPENS: Final = f"""
  {_CLEARED} && (r.sub.employment == "active" ||
  (r.sub.employment == "notice" && r.ctx.purpose in ("serve", "evaluate"))) && {_AGREED} &&
  (r.obj.level < 3 || r.ctx.holders <= r.ctx.cap) && r.ctx.enclave != None && r.ctx.enclave.measurementCurrent &&
- r.ctx.enclave.platformNamed && r.ctx.enclave.isolation >= r.obj.leastIsolation
+ r.ctx.enclave.platformNamed && r.ctx.enclave.isolation >= r.obj.leastIsolation &&
+ (r.obj.testWeights || r.ctx.enclave.levelCap >= r.obj.level)
 """
 _EXPORTS: Final = f"""
  {_CLEARED} && r.sub.human && r.sub.employment == "active" && {_AGREED} && r.obj.exportable && r.obj.level < 5 &&
