@@ -98,11 +98,11 @@ def end_everything() -> None:
             os.kill(-1, signal.SIGKILL)
 
 
-def start_command(profile: SandboxProfile, command: tuple[str, ...]) -> Command:
+def start_command(profile: SandboxProfile, command: tuple[str, ...], *, meter: int | None = None) -> Command:
     """Start ``command`` confined. The agent has closed the weights' folder (:func:`confine.close_weights`) before.
 
     It gets /dev/null as input, the agent's standard output and error, the profile's environment, and no other
-    descriptor.
+    descriptor. With ``meter`` it gets that as descriptor 0, and /dev/null as output and error: it can say nothing else.
 
     :raises UsageError: see :func:`command_line`.
     :raises SandboxError: the confinement can't be entered or the program can't be started.
@@ -111,7 +111,7 @@ def start_command(profile: SandboxProfile, command: tuple[str, ...]) -> Command:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _become(profile, program, writer)
+        _become(profile, program, writer, meter)
     os.close(writer)
     failure = b""
     while part := os.read(reader, 4096):
@@ -124,10 +124,12 @@ def start_command(profile: SandboxProfile, command: tuple[str, ...]) -> Command:
     return started
 
 
-def _become(profile: SandboxProfile, program: list[str], writer: int) -> None:
+def _become(profile: SandboxProfile, program: list[str], writer: int, meter: int | None) -> None:
     try:
-        empty = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(empty, 0)
+        empty = os.open("/dev/null", (os.O_RDONLY if meter is None else os.O_RDWR) | os.O_CLOEXEC)
+        os.dup2(empty if meter is None else meter, 0)
+        for output in () if meter is None else (1, 2):
+            os.dup2(empty, output)
         os.closerange(_FIRST_FREE, writer)
         os.closerange(writer + 1, 65536)
         confine.enter_command(profile)

@@ -40,6 +40,7 @@ from strongroom.enclave.adapters.model_folder import ModelFolder
 from strongroom.enclave.adapters.secret_memory import secret_from
 from strongroom.enclave.agent.hold import EvidenceDue, Hold
 from strongroom.enclave.agent.messages import Order, failed, unless_failed
+from strongroom.enclave.metered import OUTPUT
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.sandbox import SandboxProfile
 from strongroom.keys.recipient import RecipientKey
@@ -227,6 +228,14 @@ def open_weights(
     return {"files": count, "bytes": total}
 
 
+def metered_channel(profile: SandboxProfile) -> int | None:
+    """Return the descriptor that the command speaks through, where the image says that its output is metered.
+
+    :raises NotFoundError: it says so, and there is none: then nothing runs.
+    """
+    return inherited_descriptor("meter") if OUTPUT in profile.environment else None
+
+
 def serve(channel: Channel, profile: SandboxProfile, boot_pcrs: tuple[int, ...]) -> int:
     """Carry out one order; returns the command's exit code."""
     order = Order.read(channel.receive(timeout=RELAY_SECONDS))
@@ -242,7 +251,7 @@ def serve(channel: Channel, profile: SandboxProfile, boot_pcrs: tuple[int, ...])
         with key, secret_from(bytearray(key.reveal(TOKEN))) as data_key:
             key.wipe()
             opened = open_weights(order, checked_manifest(order, delivery), data_key, profile, watch)
-        with start_command(profile, order.command) as command:
+        with start_command(profile, order.command, meter=metered_channel(profile)) as command:
             facts: Json = {
                 "opened": opened,
                 "log_index": delivery.log_index,

@@ -1,0 +1,206 @@
+"""A gateway and governor, live, in a thread of their own, before an engine that the test chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+import pytest
+
+from strongroom.core.clock import Clock
+from strongroom.core.errors import StrongroomError
+from strongroom.core.ids import ModelId
+from strongroom.egress.policy import EgressPolicy
+from strongroom.enclave.engine.adapters.channel import serve as serve_engine
+from strongroom.enclave.engine.schedule import Generating
+from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
+from strongroom.enclave.gateway.keys import ApiKeys, digest_of
+from strongroom.enclave.gateway.wiring import Serving, serve_channel
+from strongroom.enclave.metered import Order
+
+ATLAS: Final = ModelId("atlas")
+VOCABULARY: Final = 512
+KEY: Final = "sk-strongroom-of-the-tests"
+OTHER_KEY: Final = "sk-strongroom-of-the-others"
+TEMPLATE: Final = (
+    "{% for message in messages %}{{ 'w1 ' + message['content'] + ' w2 ' }}{% endfor %}"
+    "{% if add_generation_prompt %}w3{% endif %}"
+)
+Engine = Callable[[socket.socket], None]
+
+
+def words(count: int = VOCABULARY) -> PublicTokenizer:
+    """Return a tokenizer whose token 7 is the word `w7`, so that a text says which tokens it was made of."""
+    tokenizer: dict[str, Any] = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": {f"w{n}": n for n in range(count)}, "unk_token": "w0"},
+    }
+    return PublicTokenizer(
+        {
+            "tokenizer.json": json.dumps(tokenizer).encode(),
+            "tokenizer_config.json": json.dumps({"chat_template": TEMPLATE}).encode(),
+        }
+    )
+
+
+def text_of(tokens: list[int]) -> str:
+    """Return the text of tokens of :func:`words`."""
+    return " ".join(f"w{token}" for token in tokens)
+
+
+def roomy(**changes: Any) -> EgressPolicy:
+    """Return a policy with room for whatever a test does: a thousand billion parameters, one principal has it all."""
+    made = EgressPolicy.template(ATLAS, parameters=10**12, vocabulary=VOCABULARY)
+    return replace(made, **{"principal_day_bits": made.model_day_bits, **changes})
+
+
+class Counting:
+    """A model that says one token more each time; `slow` is how long a token takes, in seconds."""
+
+    def __init__(self, slow: float = 0.0) -> None:
+        self._slow = slow
+
+    def begin(self, order: Order) -> Generating | None:
+        """Begin after the prompt's last token."""
+        return _Counts(order.prompt[-1], self._slow)
+
+
+class _Counts:
+    def __init__(self, last: int, slow: float) -> None:
+        self._last, self._slow = last, slow
+
+    def step(self) -> int | None:
+        """Count."""
+        if self._slow:
+            time.sleep(self._slow)
+        self._last = (self._last + 1) % VOCABULARY
+        return self._last
+
+
+def honest(slow: float = 0.0) -> Engine:
+    """Return an engine that counts."""
+
+    def run(channel: socket.socket) -> None:
+        serve_engine(channel, Counting(slow))
+
+    return run
+
+
+@dataclass
+class Live:
+    """A gateway that listens."""
+
+    state: Path
+    clock: Clock | None = None
+    url: str = ""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set when the engine was killed."""
+    stopped_at: float = 0.0
+    error: StrongroomError | None = None
+    """Why it ended."""
+    _listening: threading.Event = field(default_factory=threading.Event)
+
+    def client(self, key: str = KEY, **options: Any) -> Any:
+        """Return the official client, as anybody would make it; skips where it isn't installed."""
+        openai = pytest.importorskip("openai", reason="the official `openai` client isn't installed")
+        return openai.OpenAI(base_url=self.url + "/v1", api_key=key, **{"max_retries": 0, "timeout": 60, **options})
+
+    def post(self, path: str, body: object, key: str = KEY) -> httpx2.Response:
+        """Ask without that client."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return httpx2.post(self.url + path, content=data, headers={"authorization": f"Bearer {key}"}, timeout=60)
+
+    def complete(self, prompt: str = "w5", *, most: int = 8, key: str = KEY, **members: Any) -> httpx2.Response:
+        """Ask for a completion."""
+        body = {"model": ATLAS, "prompt": prompt, "max_tokens": most, **members}
+        return self.post("/v1/completions", body, key)
+
+    def stop(self) -> None:
+        """Kill the engine."""
+        self.stopped_at = time.monotonic()
+        self.stopped.set()
+
+    def listens(self, port: int) -> None:
+        """Take the port."""
+        self.url = f"http://127.0.0.1:{port}"
+        self._listening.set()
+
+    def begin(self, channel: socket.socket, serving: Serving) -> None:
+        """Serve until the engine is gone."""
+        try:
+            with channel:
+                asyncio.run(serve_channel(channel, serving, stop=self.stop, listening=self.listens, clock=self.clock))
+        except StrongroomError as error:
+            self.error = error
+        finally:
+            self._listening.set()
+
+    def wait(self) -> None:
+        """Wait until it listens, or ended."""
+        assert self._listening.wait(60)
+
+
+def serving(folder: Path, policy: EgressPolicy | None = None, **changes: Any) -> Serving:
+    """Return how the tests serve."""
+    state = folder / "governor"
+    made = Serving(
+        policy=policy or roomy(),
+        tokenizer=words(),
+        keys=ApiKeys({digest_of(KEY): "dana", digest_of(OTHER_KEY): "kim"}),
+        state=state,
+        log=state / "atlas.odometer.log",
+        context=4096,
+    )
+    return replace(made, **changes)
+
+
+@contextmanager
+def gateway(
+    folder: Path,
+    engine: Engine | None = None,
+    policy: EgressPolicy | None = None,
+    clock: Clock | None = None,
+    **changes: Any,
+) -> Iterator[Live]:
+    """Serve `engine`, which runs in a thread with its end of the channel."""
+    ours, theirs = socket.socketpair()
+    made = serving(folder, policy, **changes)
+    live = Live(made.state, clock)
+
+    def run_engine() -> None:
+        # The other end is closed: that is how an engine ends.
+        with theirs, suppress(OSError):
+            (engine or honest())(theirs)
+
+    threads = [
+        threading.Thread(target=run_engine, daemon=True),
+        threading.Thread(target=live.begin, args=(ours, made), daemon=True),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        live.wait()
+        yield live
+    finally:
+        # As when the enclave is killed: its end of the channel is closed.
+        with suppress(OSError):
+            theirs.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()

@@ -1,0 +1,51 @@
+"""The commands around a gateway that need no deployment."""
+
+from __future__ import annotations
+
+import json
+
+from click.testing import CliRunner
+
+from strongroom.cli.main import main
+from strongroom.core.errors import ExitCode
+from strongroom.enclave.gateway.keys import PREFIX, ApiKeys
+
+
+def call(*words: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(main, ["enclave", "serve", *words])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_drawn_key_is_known_by_its_entry() -> None:
+    files = []
+    for _ in range(2):
+        code, entry, key = call("key", "research-team")
+        assert code == ExitCode.OK
+        assert key.startswith(PREFIX)
+        assert key.strip() not in entry
+        files.append((json.loads(entry), key.strip()))
+    keys = ApiKeys.parse(json.dumps({"v": 1, "keys": [entry for entry, _key in files]}).encode())
+    for _entry, key in files:
+        assert keys.principal(f"Bearer {key}") == "research-team"
+
+
+def test_a_principal_that_cannot_be_one_is_refused() -> None:
+    for name in ("", "two words", "x" * 65, "-x"):
+        code, out, _err = call("key", "--", name)
+        assert code != ExitCode.OK
+        assert "sha256" not in out
+
+
+def test_serving_takes_every_rule_and_has_no_default_for_any() -> None:
+    for needed in (
+        "--sealed",
+        "--image",
+        "--request",
+        "--tpm",
+        "--egress-policy",
+        "--api-keys",
+        "--tokenizer",
+        "--state",
+    ):
+        assert f"{needed} " in call("run", "--help")[1]
+    assert call("run", "atlas")[0] == ExitCode.USAGE
