@@ -16,6 +16,9 @@ from strongroom.attestation.chip_enrolment import EnrolmentBinding
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
 from strongroom.attestation.tpm.credential import Credential
 from strongroom.cli.attestation_collect import CHIPS, Interface, chip_source
+from strongroom.cli.enclave_image import image as image_group
+from strongroom.cli.enclave_machine import run_in_machine
+from strongroom.cli.enclave_serve import serving
 from strongroom.cli.grant import revoke_platforms
 from strongroom.cli.session import as_wallet, json_option, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
@@ -245,3 +248,6 @@ def _certificate(path: Path) -> bytes:
 
 
 enclave.add_command(revoke_platforms)
+enclave.add_command(serving(_Broker))
+enclave.add_command(image_group)
+image_group.add_command(run_in_machine(_Broker, _tell))

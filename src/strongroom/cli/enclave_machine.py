@@ -1,0 +1,123 @@
+"""``strongroom enclave image run``: open a model in a measured machine, and run the image's command beside it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import click
+
+from strongroom.cli.session import as_wallet, json_option, no_passphrase
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.client.api import BrokerApi
+from strongroom.client.wiring import connect
+from strongroom.core.digest import Digest
+from strongroom.core.errors import ExitCode, MalformedError, UsageError
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import model_id
+from strongroom.enclave.agent.messages import Order
+from strongroom.enclave.launch.relay import ReleasePort
+from strongroom.enclave.vm.definition import VmImage
+from strongroom.enclave.vm.layout import SEALED
+from strongroom.enclave.vm.machine import Accelerator
+from strongroom.enclave.vm.prediction import launched
+from strongroom.enclave.vm.wiring import VmLaunch, read_image, run
+from strongroom.sealing.adapters.directory import read_envelope
+from strongroom.sealing.manifest import read_manifest
+
+_FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
+_NOBODY: Final = 65534
+
+
+def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[..., None]) -> click.Command:
+    """Return the command.
+
+    :param port: makes the launcher's port out of the broker's API. :param tell: says what was opened.
+    """
+
+    @click.command("run")
+    @click.argument("folder", type=_FOLDER)
+    @click.argument("model")
+    @click.option("--sealed", type=_FOLDER, required=True, help="Sealed directory.")
+    @click.option("--request", "request_text", required=True, help="Digest of the approved request (sha256:...).")
+    @click.option(
+        "--tpm", type=click.Path(path_type=Path, exists=True), required=True, help="Control socket of a fresh swtpm."
+    )
+    @click.option(
+        "--accelerator",
+        type=click.Choice([one.value for one in Accelerator]),
+        default=Accelerator.KVM.value,
+        show_default=True,
+        help="What runs the machine's instructions; tcg works everywhere, slowly.",
+    )
+    @click.option("--uid", type=click.IntRange(1), default=_NOBODY, show_default=True, help="QEMU's user, under root.")
+    @click.option("--timeout", default=3600.0, show_default=True, help="Seconds that the command may run.")
+    @as_wallet
+    @json_option
+    def run_command(
+        *,
+        folder: Path,
+        model: str,
+        sealed: Path,
+        request_text: str,
+        tpm: Path,
+        accelerator: str,
+        uid: int,
+        timeout: float,
+        wallet: Path,
+        as_json: bool,
+    ) -> None:
+        """Start the image in FOLDER, open MODEL in it, and run the image's own command beside the weights.
+
+        The command's output comes out here; what Strongroom says goes to standard error. The exit code is the command's
+        own, or Strongroom's when the release is refused or the lease ends.
+        """
+        own = WalletFolder(wallet, no_passphrase)
+        image = read_image(folder)
+        order = _order(own.genesis(), image, model, sealed, request_text)
+        launch = VmLaunch(
+            image=image,
+            folder=folder.resolve(),
+            sealed=sealed,
+            tpm=tpm.resolve(),
+            accelerator=Accelerator(accelerator),
+            uid=uid,
+        )
+        with connect(own) as transport:
+            status = run(
+                launch,
+                order,
+                port(BrokerApi(transport)),
+                opened=lambda facts: tell(facts, as_json=as_json),
+                out=sys.stdout.buffer,
+                err=sys.stderr.buffer,
+                seconds=timeout,
+            )
+        sys.stdout.flush()
+        raise SystemExit(status.code if status.code is not None else int(ExitCode.FAILED))
+
+    return run_command
+
+
+def _order(genesis: Genesis, image: VmImage, model: str, sealed: Path, request_text: str) -> Order:
+    manifest = read_envelope(sealed)
+    version = read_manifest(manifest)
+    if version.model != model_id(model):
+        raise UsageError(f"the sealed directory holds `{version.model}`, not `{model}`")
+    try:
+        request = Digest.parse(request_text)
+    except MalformedError as error:
+        raise UsageError(f"--request: {error.message}") from None
+    # What isn't believed inside is what will be found there anyway: the image's own command, and its own measurements.
+    return Order(
+        genesis=genesis,
+        request=request,
+        model=version.model,
+        version=version.version,
+        manifest=manifest,
+        sealed=SEALED,
+        command=image.command,
+        measurements=launched(image, genesis.digest),
+    )

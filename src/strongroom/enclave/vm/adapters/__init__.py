@@ -1,0 +1,1 @@
+"""Building an image's files, and running them under QEMU."""
