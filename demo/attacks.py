@@ -18,7 +18,7 @@ from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
 from strongroom.attestation.evidence import devices_digest
-from strongroom.attestation.measurement import Measurement
+from strongroom.attestation.measurement import MeasuredName, Measurement
 from strongroom.attestation.transcript import Binding
 from strongroom.cli.session import no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
@@ -27,7 +27,6 @@ from strongroom.client.wiring import connect
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, Signature
 from strongroom.core.errors import StrongroomError
-from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, PlatformId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.sealing.adapters.directory import read_envelope
@@ -154,7 +153,7 @@ class Attacks:
         other.parent.mkdir()
         other.write_text(self._script.read_text() + "\n# one more line\n")
         outcome = self.enclave(self.approved, script=other)
-        stage.refused("unknown measurement", outcome, DENIED, "unwanted-files")
+        stage.refused("unknown measurement", outcome, DENIED, "unwanted-command")
         stage.note("replayed evidence", self._replay(), DENIED)
 
     def _replay(self) -> str:
@@ -162,7 +161,8 @@ class Attacks:
         genesis, request = host.genesis(), Digest.parse(self.approved)
         manifest = read_manifest(read_envelope(self._sealed))
         entry = json.loads((self._stage.scratch / "image.json").read_text())
-        measurements = tuple(Measurement.read(Fields(event, "event")) for event in entry["events"])
+        (measured,) = entry["measured"]["tpm2"]
+        measurements = tuple(Measurement(name, Digest.parse(measured[name])) for name in MeasuredName)
         key = RecipientKey()
         self._tpm.power_cycle()
         device = TpmDevice(DescriptorTransport.unix(self._tpm.socket_path))

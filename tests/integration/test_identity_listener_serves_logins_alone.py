@@ -24,7 +24,7 @@ from strongroom.client.login import LoginApi, open_session
 from strongroom.core.canonical import Json
 from strongroom.core.errors import DeniedError
 from strongroom.personnel.roster import Person
-from support.brokers import RunningBroker, broker
+from support.brokers import Answer, Caller, RunningBroker, broker
 from support.identity import adopt, body_of, log_in, no_provider, session_caller, stranger, wallet
 from support.logins import SAM, listed
 
@@ -68,6 +68,13 @@ def test_tls_1_2_is_refused(running: RunningBroker) -> None:
         caller.get(TERMS)
 
 
+def patient(caller: Caller, method: str, path: str) -> Answer:
+    """Call, and again as soon as the gate takes more calls: there are more routes than one second's share."""
+    while (answer := caller.call(method, path)).status == 429:
+        time.sleep(0.2)
+    return answer
+
+
 def test_no_route_of_the_api_is_reached_by_this_door(running: RunningBroker) -> None:
     paths = openapi()["paths"]
     assert len(paths) > 15
@@ -78,7 +85,7 @@ def test_no_route_of_the_api_is_reached_by_this_door(running: RunningBroker) -> 
         caller = type(inside)(running.identity_port, context)
         for path, item in paths.items():
             for method in item:
-                answer = caller.call(method.upper(), path.replace("{", "x").replace("}", "x"))
+                answer = patient(caller, method.upper(), path.replace("{", "x").replace("}", "x"))
                 assert (answer.status, answer.json["code"]) == (404, "not-found"), path
         for path in (
             "/",
@@ -93,7 +100,7 @@ def test_no_route_of_the_api_is_reached_by_this_door(running: RunningBroker) -> 
             "/scim/v2/Users",
             "/ssf/events",
         ):
-            assert caller.get(path).status == 404, path
+            assert patient(caller, "GET", path).status == 404, path
         caller.connection.close()
 
 

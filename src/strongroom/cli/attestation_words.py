@@ -50,7 +50,9 @@ def refused_class_line(isolation: IsolationClass) -> str:
 def line(label: str, text: str) -> str:
     """Lay out one entry of the heading or the verdict."""
     indent = " " * (_LABEL + 2)
-    return textwrap.fill(_plain(text), _width(), initial_indent=f"{label:<{_LABEL}}  ", subsequent_indent=indent)
+    return textwrap.fill(
+        _plain(text), _width(), initial_indent=f"{label:<{_LABEL}}  ", subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def _proven_lines(one: Recorded) -> Iterator[str]:
