@@ -18,8 +18,8 @@ from strongroom.cli import security_keys
 from strongroom.cli.main import main
 from strongroom.client.adapters.security_key import SecurityKeyMissingError, WrongPinError
 from strongroom.client.adapters.wallet_folder import WalletFolder
-from strongroom.client.api import Recorded
 from strongroom.client.default_policy import default_policy
+from strongroom.client.told import Recorded
 from strongroom.client.trust import Trust
 from strongroom.client.wallet import EMPTY_LOG, Seen, WalletError
 from strongroom.core.envelope import Envelope, payload_type, sign, verify

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from strongroom.cli.request import notice_json, notice_line, watch
-from strongroom.client.api import NOTICE_SECONDS, BrokerApi, NoticePage
+from strongroom.client.api import NOTICE_SECONDS, BrokerApi
 from strongroom.client.service import Session
+from strongroom.client.told import NoticePage
 from strongroom.core.canonical import Json
 from strongroom.core.clock import FixedClock
 from strongroom.core.digest import Digest

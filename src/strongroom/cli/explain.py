@@ -13,10 +13,10 @@ from strongroom.access.policy import Weights
 from strongroom.audit.entries import Entry
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, session
-from strongroom.client.api import CheckShown, Explanation, GrantTold
 from strongroom.client.decisions import Recorded, recorded_decision
 from strongroom.client.render import printable
 from strongroom.client.service import Session, refusals_of
+from strongroom.client.told import CheckShown, Explanation, GrantTold
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.errors import UsageError

@@ -10,8 +10,8 @@ from strongroom.access.request import Action, Purpose
 from strongroom.cli.asking import act, asking, carry_out, why_options
 from strongroom.cli.output import show, table
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
-from strongroom.client.api import GrantShown
 from strongroom.client.requests import ask_to_revoke_grant, ask_to_revoke_platforms
+from strongroom.client.told import GrantShown
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.errors import UsageError

@@ -13,10 +13,11 @@ from strongroom.cli.output import show, table
 from strongroom.cli.review import review_break_glass
 from strongroom.cli.sealed import read_recipient
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
-from strongroom.client.api import NOTICE_SECONDS, NoticeTold
+from strongroom.client.api import NOTICE_SECONDS
 from strongroom.client.render import as_text, printable, render
 from strongroom.client.requests import ask_to_export, ask_to_open, voices
 from strongroom.client.service import Review
+from strongroom.client.told import NoticeTold
 from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest

@@ -11,9 +11,9 @@ from strongroom.cli.grant import grant_json, grant_row
 from strongroom.cli.output import show, table
 from strongroom.cli.session import as_wallet, json_option, read_file, session
 from strongroom.cli.statements import save_draft
-from strongroom.client.api import GrantShown
 from strongroom.client.service import Session
 from strongroom.client.statements import draft, read_statement
+from strongroom.client.told import GrantShown
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest

@@ -13,8 +13,8 @@ from typing import Final
 from strongroom.access.policy import Rule
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, NONCE_BYTES, REQUEST_TYPE, Action, Purpose, Request
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
-from strongroom.client.api import RequestFile
 from strongroom.client.state import ModelStatus
+from strongroom.client.told import RequestFile
 from strongroom.client.trust import Prove, Trust, check_witnessed
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest

@@ -14,8 +14,9 @@ from strongroom.access.request import Action, Request
 from strongroom.audit.checkpoint import read_checkpoint
 from strongroom.audit.note import VerifierKey
 from strongroom.client import requests
-from strongroom.client.api import NOTICE_SECONDS, Adopted, BrokerApi, Explanation, Recorded, RequestFile
+from strongroom.client.api import NOTICE_SECONDS, BrokerApi
 from strongroom.client.render import Line, Standings, render
+from strongroom.client.told import Adopted, Explanation, Recorded, RequestFile
 from strongroom.client.trust import StateMismatchError, Trust, verify_state
 from strongroom.client.wallet import Wallet
 from strongroom.core.clock import Clock

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from strongroom.broker.bodies import CollateralAnswer, CollateralIn, CollateralQuery, PartAnswer, binary
+from strongroom.broker.answers import CollateralAnswer, PartAnswer
+from strongroom.broker.bodies import CollateralIn, CollateralQuery, binary
 from strongroom.broker.errors import OtherPartyError, TooManyCallsError
 from strongroom.broker.gate import IDENTITY
 from strongroom.broker.identity import Identity

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from strongroom.broker.bodies import AdoptedAnswer, EnvelopeAnswer, EnvelopeIn
+from strongroom.broker.answers import AdoptedAnswer, EnvelopeAnswer
+from strongroom.broker.bodies import EnvelopeIn
 from strongroom.broker.routes.shared import PEOPLE, DigestPath, TheDirectory
 from strongroom.broker.service import Members
 from strongroom.core.digest import Digest

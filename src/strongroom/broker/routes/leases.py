@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
 
-from strongroom.broker.bodies import LeaseAnswer, LeaseEndAnswer, LeaseIn, WaitQuery, binary
+from strongroom.broker.answers import LeaseAnswer, LeaseEndAnswer
+from strongroom.broker.bodies import LeaseIn, WaitQuery, binary
 from strongroom.broker.routes.shared import ENCLAVES, DigestPath, TheBroker
 from strongroom.broker.service import Broker, Members
 from strongroom.core.digest import Digest

@@ -6,15 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from strongroom.broker.bodies import (
-    CheckpointAnswer,
-    ConsistencyAnswer,
-    ConsistencyQuery,
-    EntriesAnswer,
-    EntriesQuery,
-    InclusionAnswer,
-    InclusionQuery,
-)
+from strongroom.broker.answers import CheckpointAnswer, ConsistencyAnswer, EntriesAnswer, InclusionAnswer
+from strongroom.broker.bodies import ConsistencyQuery, EntriesQuery, InclusionQuery
 from strongroom.broker.routes.shared import TheDirectory
 from strongroom.broker.service import Members
 

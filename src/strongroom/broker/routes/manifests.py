@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from strongroom.broker.bodies import ManifestAnswer, ManifestIn, Recorded
+from strongroom.broker.answers import ManifestAnswer, Recorded
+from strongroom.broker.bodies import ManifestIn
 from strongroom.broker.routes.shared import PEOPLE, TheBroker
 from strongroom.broker.service import Members
 from strongroom.core.digest import Digest

@@ -9,7 +9,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 
-from strongroom.broker.bodies import NoticesAnswer, NoticesQuery
+from strongroom.broker.answers import NoticesAnswer
+from strongroom.broker.bodies import NoticesQuery
 from strongroom.broker.errors import TooManyCallsError
 from strongroom.broker.gate import IDENTITY
 from strongroom.broker.routes.shared import PEOPLE, TheBroker

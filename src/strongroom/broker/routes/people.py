@@ -6,17 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from strongroom.broker.bodies import (
+from strongroom.broker.answers import (
     AttestedAnswer,
     DecisionAnswer,
     DecisionsAnswer,
-    DecisionsQuery,
     EnvelopeAnswer,
-    EnvelopeIn,
     GrantsAnswer,
     PeopleAnswer,
     Recorded,
 )
+from strongroom.broker.bodies import DecisionsQuery, EnvelopeIn
 from strongroom.broker.errors import OtherPartyError
 from strongroom.broker.gate import IDENTITY
 from strongroom.broker.identity import Identity

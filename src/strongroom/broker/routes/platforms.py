@@ -8,18 +8,8 @@ from fastapi import APIRouter, Path, Query
 
 from strongroom.attestation.enrolment import MAX_REQUEST
 from strongroom.attestation.evidence import MAX_BODY
-from strongroom.broker.bodies import (
-    ChipAnswer,
-    ChipEvidenceIn,
-    ChipIn,
-    EnrolmentAnswer,
-    EnrolmentAnswerIn,
-    EnrolmentIn,
-    PageQuery,
-    PlatformAnswer,
-    PlatformsAnswer,
-    binary,
-)
+from strongroom.broker.answers import ChipAnswer, EnrolmentAnswer, PlatformAnswer, PlatformsAnswer
+from strongroom.broker.bodies import ChipEvidenceIn, ChipIn, EnrolmentAnswerIn, EnrolmentIn, PageQuery, binary
 from strongroom.broker.routes.shared import TheDirectory
 from strongroom.broker.service import Members
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from strongroom.broker.bodies import ChallengeAnswer, ChallengeIn, ReleaseAnswer, ReleaseIn, binary
+from strongroom.broker.answers import ChallengeAnswer, ReleaseAnswer
+from strongroom.broker.bodies import ChallengeIn, ReleaseIn, binary
 from strongroom.broker.routes.shared import ENCLAVES, DigestPath, TheBroker
 from strongroom.broker.service import Members
 from strongroom.core.digest import Digest

@@ -6,19 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from strongroom.broker.bodies import (
+from strongroom.broker.answers import (
     DeliveryAnswer,
-    EnvelopeIn,
     ExplanationAnswer,
-    ListQuery,
     Recorded,
     RequestAnswer,
-    RequestIn,
     RequestsAnswer,
-    SealIn,
     SubmittedAnswer,
-    binary,
 )
+from strongroom.broker.bodies import EnvelopeIn, ListQuery, RequestIn, SealIn, binary
 from strongroom.broker.ports import VoiceKind
 from strongroom.broker.routes.shared import PEOPLE, DigestPath, TheBroker, TheDirectory
 from strongroom.broker.service import Members

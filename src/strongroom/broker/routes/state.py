@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from strongroom.broker.bodies import GenesisAnswer, StateAnswer
+from strongroom.broker.answers import GenesisAnswer, StateAnswer
 from strongroom.broker.routes.shared import TheDirectory
 from strongroom.broker.service import Members
 from strongroom.core.canonical import Json

@@ -1,0 +1,211 @@
+"""What the broker told, parsed and typed. None of it is believed for that alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strongroom.attestation.bundle.held import Held
+from strongroom.core.clock import Instant
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope
+from strongroom.core.fields import Fields
+from strongroom.core.ids import ModelId, PersonId, PlatformId, model_id, person_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Where a record stands in the log, and a signed checkpoint that covers it."""
+
+    index: int
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """What became of a document: recorded where (None if before), and until when it waits (None if in force)."""
+
+    index: int | None
+    effective: Instant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantShown:
+    """A grant, as the keeper says."""
+
+    grant: Digest
+    requester: PersonId
+    model: ModelId
+    access: str
+    issued: Instant
+    expires: Instant
+    uses: int
+    last_used: Instant | None
+    live: bool
+
+    @classmethod
+    def read(cls, fields: Fields) -> GrantShown:
+        """Read the JSON form."""
+        return cls(
+            grant=fields.digest("grant"),
+            requester=fields.parsed("requester", person_id),
+            model=fields.parsed("model", model_id),
+            access=fields.text("access", max_length=16),
+            issued=fields.instant("issued"),
+            expires=fields.instant("expires"),
+            uses=fields.integer("uses"),
+            last_used=fields.instant("last_used") if fields.optional("last_used") else None,
+            live=fields.boolean("live"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRequest:
+    """A request in a list: the server's summary, to choose from, never to sign by."""
+
+    digest: Digest
+    action: str
+    model: str
+    requester: str
+    created: Instant
+    expires: Instant | None
+    approvals: int
+    denials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFile:
+    """A request's envelope and everything that was said about it."""
+
+    request: Envelope
+    approvals: tuple[Envelope, ...]
+    denials: tuple[Envelope, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckShown:
+    """One numbered step of the keeper's judgement."""
+
+    step: str
+    name: str
+    passed: bool
+    found: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantTold:
+    """A grant as the keeper says it through a server that isn't believed: good to know, never to sign by."""
+
+    issued: Instant
+    approvers: tuple[str, ...]
+    access: str
+    expires: Instant
+    uses: int
+    used: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """How the keeper judges a request now."""
+
+    allowed: bool
+    checks: tuple[CheckShown, ...]
+    others: tuple[tuple[str, str], ...]
+    """Further reasons of a refusal: code, and what would pass."""
+    grant: GrantTold | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChallengeTold:
+    """A challenge to an enclave."""
+
+    challenge: str
+    nonce: bytes
+    expires: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentTold:
+    """A credential that only the platform's TPM opens."""
+
+    session: str
+    credential_blob: bytes
+    encrypted_secret: bytes
+    platform: PlatformId
+    isolation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTold:
+    """A signed delivery, and the attestation result as a token (EAR) that may be shown to anybody."""
+
+    delivery: Envelope
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipTold:
+    """The challenge that an enrolling chip's evidence must answer."""
+
+    session: str
+    nonce: bytes
+    expires: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeTold:
+    """That an entry is in the log, as the server tells it: a reason to look, never something to sign by."""
+
+    kind: str
+    index: int
+    at: Instant
+    priority: str
+    request: Digest | None
+    action: str
+    model: str
+    requester: str
+    """These three are empty where there is no request."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticePage:
+    """Notices in the order of the log, and the place to ask from next."""
+
+    notices: tuple[NoticeTold, ...]
+    after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollateralShown:
+    """The collateral that the keeper holds, as the server says."""
+
+    digest: Digest
+    lost: bool
+    """The log names a bundle that the keeper doesn't have any more: it has to be imported again."""
+    items: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollateralImported:
+    """What came of a bundle that was handed in."""
+
+    index: int | None
+    """Where its record stands; None when everything in it was held before."""
+    digest: Digest
+    items: int
+    added: int
+    replaced: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> CollateralImported:
+        """Read the JSON form."""
+        return cls(
+            index=fields.integer("index") if fields.optional("index") else None,
+            digest=fields.digest("digest"),
+            items=fields.integer("items"),
+            added=fields.integer("added"),
+            replaced=fields.integer("replaced"),
+        )
