@@ -1,4 +1,4 @@
-"""The JSON bodies that come in at the API. Unknown members are refused; what is inside an envelope is the keeper's to judge."""
+"""The JSON bodies that come in at the API. Unknown members are refused; envelopes are the keeper's to judge."""
 
 from __future__ import annotations
 
