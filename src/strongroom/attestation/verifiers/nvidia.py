@@ -13,6 +13,7 @@ certificate above it can.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
@@ -71,7 +72,7 @@ class _Named:
     manifest: Manifest | None
 
 
-class _NvidiaVerifier(Generic[AnyPolicy]):
+class _NvidiaVerifier(ABC, Generic[AnyPolicy]):
     """What both kinds of device have in common."""
 
     kind: ClassVar[EvidenceKind]
@@ -136,13 +137,15 @@ class _NvidiaVerifier(Generic[AnyPolicy]):
             )
         return identity
 
+    @abstractmethod
     def _wanted_manifests(self, opaque: OpaqueData, architecture: Architecture) -> tuple[_Named, ...]:
-        raise NotImplementedError
+        """Name the manifests that this device's measurements are compared with."""
 
+    @abstractmethod
     def _proven(
         self, statement: DeviceStatement, identity: DeviceIdentity, manifests: tuple[ManifestMatch, ...]
     ) -> Proven:
-        raise NotImplementedError
+        """Return what the report says, now that it is believed."""
 
     def _manifests(
         self,
