@@ -1,0 +1,1 @@
+"""nft, ip, and the gate's record on the disk."""
