@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
-from strongroom.attestation.errors import TpmError
-from strongroom.attestation.tpm.wire import u16, u32
 from strongroom.core.errors import StrongroomError
+from strongroom.tpm.adapters.transport import DescriptorTransport
+from strongroom.tpm.errors import TpmError
+from strongroom.tpm.wire import u16, u32
 
 pytestmark = pytest.mark.integration
 
@@ -58,11 +58,11 @@ def test_a_broken_frame_is_an_error(broken: bytes) -> None:
 
 
 def test_asking_again_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strongroom.attestation.adapters.tpm_commands._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("strongroom.tpm.adapters.commands._PAUSE_SECONDS", 0.0)
     good = answer(b"\0" + u32(6) + u32(1) + u32(0x105) + b"IBM\0")
     with answering(answer(code=0x922), answer(code=0x908), answer(code=0x90A), good) as device:
         assert device.manufacturer() == "IBM"
-    monkeypatch.setattr("strongroom.attestation.adapters.tpm_commands._ATTEMPTS", 5)
+    monkeypatch.setattr("strongroom.tpm.adapters.commands._ATTEMPTS", 5)
     with answering(*[answer(code=0x922)] * 10) as device, pytest.raises(TpmError, match="again"):
         device.manufacturer()
 

@@ -31,6 +31,7 @@ from strongroom.core.signature import Ed25519Signer
 from strongroom.personnel.enrolment import ENROLMENT_TYPE, Enrolment, check_attested
 from strongroom.personnel.roster import Person, Roster
 from strongroom.release.statements import StatementKind
+from support.cosigners import LOG_COSIGNER
 from support.security_keys import RP_ID, allowed, pin_of
 
 pytestmark = pytest.mark.integration
@@ -46,6 +47,7 @@ GENESIS = Genesis(
     keeper_key=ROOT,
     log_origin="strongroom/test",
     log_key=ROOT,
+    log_cosigner=LOG_COSIGNER,
 )
 
 

@@ -14,12 +14,10 @@ from simulators.attester import APPRAISAL, tpm_root
 from simulators.swtpm import SoftwareTPM
 from strongroom.attestation.adapters.measure_files import measure_file, measure_tree
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
-from strongroom.attestation.adapters.tpm_commands import RefusedCommandError
 from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
 from strongroom.attestation.appraisal import appraise
 from strongroom.attestation.enrolment import begin, finish
-from strongroom.attestation.errors import ChainRefusedError, EnrolmentRefusedError, TpmError
+from strongroom.attestation.errors import ChainRefusedError, EnrolmentRefusedError
 from strongroom.attestation.evidence import Evidence, EvidenceItem, devices_digest
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.kinds import EvidenceKind
@@ -42,6 +40,9 @@ from strongroom.attestation.trust_anchors import TrustAnchor
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import ImageId, ModelId
+from strongroom.tpm.adapters.commands import RefusedCommandError
+from strongroom.tpm.adapters.transport import DescriptorTransport
+from strongroom.tpm.errors import TpmError
 
 pytestmark = [
     pytest.mark.integration,

@@ -40,7 +40,6 @@ from strongroom.attestation.evidence import Evidence, EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.platform_record import PlatformRecord
 from strongroom.attestation.reference_values import ReferenceValues
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.boot_facts import loader_texts, secure_boot
 from strongroom.attestation.tpm.event_log import EventLog, replay
 from strongroom.attestation.tpm.public_area import PublicArea
@@ -50,6 +49,7 @@ from strongroom.attestation.tpm.statement import MAX_FIRMWARE_LOG, TpmStatement
 from strongroom.attestation.trust_anchors import MAX_CERTIFICATE, NO_ANCHORS, TrustAnchors, load_certificate
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier
 from strongroom.core.errors import MalformedError, StrongroomError
+from strongroom.tpm import wire
 
 Parser = Callable[[bytes], object]
 

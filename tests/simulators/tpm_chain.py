@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from strongroom.attestation.isolation import IsolationClass
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.event_log import EventLog, replay
 from strongroom.attestation.tpm.public_area import AK_ATTRIBUTES
 from strongroom.attestation.tpm.statement import TpmStatement
-from strongroom.attestation.tpm.wire import tpm2b, u16, u32
 from strongroom.attestation.trust_anchors import TrustAnchor, Vendor
+from strongroom.tpm import wire
+from strongroom.tpm.wire import tpm2b, u16, u32
 from support.certificates import usage
 
 MADE = 1_795_000_000

@@ -16,10 +16,10 @@ from simulators.tpm_chain import (
     spec_id,
     variable,
 )
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.boot_facts import SecureBoot, hashed_data, loader_texts, secure_boot
 from strongroom.attestation.tpm.event_log import MAX_EVENTS, MAX_LOG, EventLog, replay
 from strongroom.core.errors import MalformedError
+from strongroom.tpm import wire
 
 BANKS = (wire.ALG_SHA1, wire.ALG_SHA256, wire.ALG_SHA384)
 

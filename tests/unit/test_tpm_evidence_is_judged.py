@@ -47,7 +47,6 @@ from strongroom.attestation.measurement import MEASURED_PCR, expected_pcr
 from strongroom.attestation.policies.allowed import ANYTHING, Allowed
 from strongroom.attestation.policies.revocation_rule import RevocationRule
 from strongroom.attestation.policies.tpm2 import Bank, LogRule, SecureBootRule, Tpm2Policy, Voucher
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.public_area import AK_ATTRIBUTES, Attribute, KeyAttributesError
 from strongroom.attestation.tpm.statement import LoggedEvent, TpmStatement
 from strongroom.attestation.trust_anchors import TrustAnchor, TrustAnchors, Vendor, vendor_anchors
@@ -55,6 +54,7 @@ from strongroom.attestation.verifier import Genuine
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier, TpmEvidence
 from strongroom.core.errors import MalformedError, StrongroomError, UsageError
 from strongroom.core.fields import Fields
+from strongroom.tpm import wire
 from support.certificates import usage
 
 VERIFIER = Tpm2Verifier()

@@ -27,12 +27,12 @@ from strongroom.attestation.endorsements import Endorsements
 from strongroom.attestation.errors import WrongBankError
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.statement import TpmStatement
 from strongroom.attestation.trust_anchors import TrustAnchors
 from strongroom.attestation.verifier import Genuine
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier, TpmEvidence
 from strongroom.core.errors import MalformedError
+from strongroom.tpm import wire
 
 MACHINE = virtual_tpm()
 BANKS = (wire.ALG_SHA1, wire.ALG_SHA256, wire.ALG_SHA384)

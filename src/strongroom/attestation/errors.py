@@ -124,12 +124,6 @@ class EvidenceAmbiguousError(NotGenuineError):
     code = "evidence-ambiguous"
 
 
-class TpmError(UnavailableError):
-    """A TPM refused a command, or its answer makes no sense. The message names the command and the TPM's code."""
-
-    code = "tpm"
-
-
 class EndorsementMismatchError(NotGenuineError):
     """The certificate that vouches for the evidence is another product's, chip's or TCB version's."""
 

@@ -12,6 +12,11 @@ def root_purpose(genesis: Digest) -> WrapPurpose:
     return WrapPurpose(genesis=genesis, kind=KeyKind.ROOT, name="root", parent="provider")
 
 
+def root_part_purpose(genesis: Digest, number: int) -> WrapPurpose:
+    """One part of a root key that two providers hold, wrapped by provider ``number`` (1 or 2)."""
+    return WrapPurpose(genesis=genesis, kind=KeyKind.ROOT_PART, name=str(number), parent=f"provider {number}")
+
+
 def signing_purpose(genesis: Digest) -> WrapPurpose:
     """The keeper's own signing key, wrapped under the root key."""
     return WrapPurpose(genesis=genesis, kind=KeyKind.KEEPER_SIGNING, name="keeper", parent="root")

@@ -40,6 +40,7 @@ class KeyKind(StrEnum):
     """What a key is for; part of every wrap's associated data."""
 
     ROOT = "root"
+    ROOT_PART = "root-part"
     EPOCH = "epoch"
     MODEL_KEK = "model-kek"
     DATA = "data"

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.enrolment import EnrolmentRequest
-from strongroom.attestation.errors import TpmError
 from strongroom.attestation.evidence import Evidence, EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import MEASURED_PCR, QUOTED_PCRS, Measurement, expected_pcr
@@ -16,6 +15,7 @@ from strongroom.attestation.tpm.statement import LoggedEvent, TpmStatement
 from strongroom.attestation.transcript import Binding
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
+from strongroom.tpm.errors import TpmError
 
 
 class TpmAttester:

@@ -6,37 +6,35 @@ time and nothing needs to be stored; they are flushed after use, because a TPM h
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
-from strongroom.attestation.adapters.tpm_commands import (
+from strongroom.attestation.tpm.credential import MAX_SECRET, Credential
+from strongroom.attestation.tpm.public_area import AK_ATTRIBUTES, EK_ATTRIBUTES, EK_POLICY, MAX_PUBLIC, PublicArea
+from strongroom.attestation.tpm.quote import MAX_ATTEST
+from strongroom.core.reader import Reader
+from strongroom.tpm import wire
+from strongroom.tpm.adapters.commands import (
     Command,
     RefusedCommandError,
     execute,
     execute_authorised,
     session,
 )
-from strongroom.attestation.adapters.tpm_transport import TpmTransport
-from strongroom.attestation.errors import TpmError
-from strongroom.attestation.reader import Reader
-from strongroom.attestation.tpm import wire
-from strongroom.attestation.tpm.credential import MAX_SECRET, Credential
-from strongroom.attestation.tpm.public_area import AK_ATTRIBUTES, EK_ATTRIBUTES, EK_POLICY, MAX_PUBLIC, PublicArea
-from strongroom.attestation.tpm.quote import MAX_ATTEST
-from strongroom.attestation.tpm.wire import pcr_selection, tpm2b, u16, u32
+from strongroom.tpm.adapters.sessions import flush, pcr_read, policy_session, primary
+from strongroom.tpm.adapters.transport import TpmTransport
+from strongroom.tpm.errors import TpmError
+from strongroom.tpm.wire import pcr_selection, tpm2b, u16, u32
 
 RH_ENDORSEMENT: Final = 0x4000000B
-RH_NULL: Final = 0x40000007
 NV_EK_CERTIFICATE: Final = 0x01C00002
 """Where the RSA-2048 endorsement certificate lies (TCG EK Credential Profile, 2.2.1.4)."""
 MAX_NV: Final = 4096
 _CAP_TPM_PROPERTIES: Final = 6
 _PT_MANUFACTURER: Final = 0x105
 _RC_INITIALIZE: Final = 0x100
-_SESSION_POLICY: Final = b"\x01"
 _NV_CHUNK: Final = 512
 
 AK_TEMPLATE: Final = (
@@ -109,14 +107,7 @@ class TpmDevice:
 
     def pcr_read(self, pcr: int) -> bytes:
         """Return the 32 bytes of a PCR of the SHA-256 bank."""
-        selection = pcr_selection((pcr,))
-        body = self._plain(Command.PCR_READ, selection)
-        body.take(4)
-        if body.take(len(selection)) != selection or body.integer(4) != 1:
-            raise TpmError("the TPM has no SHA-256 bank for this PCR")
-        value = body.sized(32)
-        body.end()
-        return value
+        return pcr_read(self._transport, pcr)
 
     def nv_read(self, index: int) -> bytes:
         """Return the contents of an NV index that anyone may read (at most 4,096 bytes)."""
@@ -166,7 +157,7 @@ class TpmDevice:
 
     def activate_credential(self, attestation: LoadedKey, endorsement: LoadedKey, credential: Credential) -> bytes:
         """Open a credential: 1 to 32 bytes, if it was made for these two keys."""
-        policy = self._policy_session()
+        policy = policy_session(self._transport)
         try:
             # The endorsement key's policy asks for the endorsement hierarchy's authorisation, which is empty.
             self._authorised(Command.POLICY_SECRET, u32(RH_ENDORSEMENT) + u32(policy), u16(0) * 3 + u32(0))
@@ -187,7 +178,7 @@ class TpmDevice:
 
     def flush(self, handle: int) -> None:
         """Drop a loaded key or a session."""
-        self._plain(Command.FLUSH_CONTEXT, u32(handle)).end()
+        flush(self._transport, handle)
 
     def close(self) -> None:
         """Close the transport."""
@@ -201,24 +192,8 @@ class TpmDevice:
 
     @contextmanager
     def _primary(self, template: bytes) -> Iterator[LoadedKey]:
-        sensitive = tpm2b(u16(0) + u16(0))
-        handle, body = execute_authorised(
-            self._transport,
-            Command.CREATE_PRIMARY,
-            u32(RH_ENDORSEMENT),
-            session(),
-            sensitive + tpm2b(template) + u16(0) + u32(0),
-        )
-        number = int.from_bytes(handle, "big")
-        try:
+        with primary(self._transport, RH_ENDORSEMENT, template) as (number, body):
             yield LoadedKey(number, PublicArea.parse(body.sized(MAX_PUBLIC)))
-        finally:
-            self.flush(number)
-
-    def _policy_session(self) -> int:
-        parameters = u32(RH_NULL) * 2 + tpm2b(os.urandom(16)) + u16(0) + _SESSION_POLICY
-        body = self._plain(Command.START_AUTH_SESSION, parameters + u16(wire.ALG_NULL) + u16(wire.ALG_SHA256))
-        return body.integer(4)
 
     def _plain(self, command: Command, parameters: bytes) -> Reader:
         return execute(self._transport, command, parameters)

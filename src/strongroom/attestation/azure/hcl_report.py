@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 MAX_HCL_REPORT: Final = 8192
 """Azure's NV index has 2,600 bytes."""

@@ -22,12 +22,12 @@ from strongroom.attestation.containers.protobuf import Message
 from strongroom.attestation.containers.scale import compact_length
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.attestation.reader import Reader
 from strongroom.attestation.sev_snp.body import write_body
 from strongroom.attestation.sev_snp.certificate_table import MAX_TABLE, CertificateTable, ders_in
 from strongroom.attestation.sev_snp.report import REPORT_BYTES, VERSIONS, Report
 from strongroom.core.canonical import parse
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 _PROVIDER: Final = "sev_guest"
 _MAX_JSON: Final = 256 * 1024

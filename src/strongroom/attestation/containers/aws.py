@@ -19,8 +19,8 @@ from strongroom.attestation.containers.scale import compact_length
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.nitro.cose import MAX_SIGN1
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 _UNTAGGED: Final = b"\x84\x44\xa1\x01\x38\x22"
 """An array of four, whose first item is a byte string of four bytes: the map {1: -35}."""

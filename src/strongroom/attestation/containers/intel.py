@@ -19,7 +19,6 @@ from strongroom.attestation.containers.contained import MAX_FILE, Contained
 from strongroom.attestation.containers.scale import compact_length
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.attestation.reader import Reader
 from strongroom.attestation.tdx.quote import (
     HEADER_BYTES,
     MAX_QUOTE,
@@ -31,6 +30,7 @@ from strongroom.attestation.tdx.quote import (
 )
 from strongroom.core.canonical import parse
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 _PROVIDER: Final = "tdx_guest"
 _MAX_JSON: Final = 1024 * 1024

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 MAX_FIELDS: Final = 4096
 _MAX_NUMBER: Final = (1 << 29) - 1

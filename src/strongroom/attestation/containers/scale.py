@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 
 def compact_length(reader: Reader, most: int) -> int:

@@ -26,13 +26,13 @@ from strongroom.attestation.containers.protobuf_text import Form, to_wire
 from strongroom.attestation.errors import WrongStructureError
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.event_log import REGISTERS
 from strongroom.attestation.tpm.quote import PcrSelection, Quote
 from strongroom.attestation.tpm.statement import MAX_CERTIFICATES, MAX_FIRMWARE_LOG, TpmStatement
 from strongroom.core.canonical import Json, parse
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
+from strongroom.tpm import wire
 
 _MAX_QUOTES: Final = 8
 _AREAS: Final = tuple(

@@ -20,9 +20,9 @@ from cryptography.x509.oid import NameOID
 from strongroom.attestation.chain import is_ca
 from strongroom.attestation.errors import ChainRefusedError
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.attestation.reader import Reader
 from strongroom.attestation.trust_anchors import public_key_bytes
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 PDI_BYTES: Final = 8
 _COMPOSITE_DEVICE: Final = x509.ObjectIdentifier("2.23.133.5.4.1")

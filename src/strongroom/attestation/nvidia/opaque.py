@@ -15,8 +15,8 @@ from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 PDI_BYTES: Final = 8
 MAX_OPAQUE: Final = 8 * 1024

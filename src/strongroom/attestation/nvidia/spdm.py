@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from strongroom.attestation.errors import BadSignatureError
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 REQUEST_BYTES: Final = 37
 NONCE_BYTES: Final = 32

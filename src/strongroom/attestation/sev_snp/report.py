@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
 from strongroom.attestation.errors import BadSignatureError
-from strongroom.attestation.reader import Reader
 from strongroom.attestation.sev_snp.products import TCB_BYTES, Product, Tcb, product_of_cpu
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 REPORT_BYTES: Final = 0x4A0
 SIGNED_BYTES: Final = 0x2A0

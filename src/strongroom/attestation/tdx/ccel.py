@@ -12,9 +12,9 @@ from typing import Final
 
 from strongroom.attestation.errors import EventLogMismatchError
 from strongroom.attestation.tdx.bodies import TdReport
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.event_log import EventLog, replay
 from strongroom.core.errors import MalformedError
+from strongroom.tpm import wire
 
 RTMRS: Final = 4
 _ZERO: Final = bytes(48)

@@ -15,8 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 SGX_EXTENSION: Final = x509.ObjectIdentifier("1.2.840.113741.1.13.1")
 _PREFIX: Final = bytes.fromhex("2a864886f84d010d01")

@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from strongroom.attestation.reader import Reader
 from strongroom.attestation.tdx.bodies import BodyType, EnclaveReport, TdReport
 from strongroom.core.encoding import from_base64
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 MAX_QUOTE: Final = 128 * 1024
 """The buffer in which current Linux asks for a quote; what the quote leaves of it is zeros."""

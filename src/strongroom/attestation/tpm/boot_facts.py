@@ -13,10 +13,10 @@ import hmac
 from enum import StrEnum
 from typing import Final
 
-from strongroom.attestation.reader import Reader
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.event_log import MAX_EVENT, Event, EventLog
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
+from strongroom.tpm import wire
 
 SECURE_BOOT_REGISTER: Final = 7
 GRUB_REGISTER: Final = 8

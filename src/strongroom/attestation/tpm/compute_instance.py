@@ -8,8 +8,8 @@ from typing import Annotated, Final, Self
 from cryptography import x509
 from cryptography.hazmat import asn1
 
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
 
 COMPUTE_INSTANCE: Final = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.1.21")
 _MAX: Final = 1024

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from strongroom.attestation.tpm.public_area import KeyAttributesError, PublicArea
-from strongroom.attestation.tpm.wire import tpm2b, u32
 from strongroom.core.errors import MalformedError
+from strongroom.tpm.wire import tpm2b, u32
 
 MAX_SECRET: Final = 32
 _SEED_BYTES: Final = 32

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from strongroom.attestation.reader import Reader
-from strongroom.attestation.tpm import wire
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
+from strongroom.tpm import wire
 
 MAX_LOG: Final = 512 * 1024
 MAX_EVENTS: Final = 8192

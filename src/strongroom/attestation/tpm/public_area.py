@@ -8,9 +8,9 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from strongroom.attestation.reader import Reader
-from strongroom.attestation.tpm import wire
 from strongroom.core.errors import DeniedError, MalformedError
+from strongroom.core.reader import Reader
+from strongroom.tpm import wire
 
 MAX_PUBLIC: Final = 1024
 RSA_BITS: Final = (2048, 3072, 4096)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroom.attestation.errors import WrongStructureError
-from strongroom.attestation.reader import Reader
-from strongroom.attestation.tpm import wire
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
+from strongroom.tpm import wire
 
 GENERATED_VALUE: Final = 0xFF544347
 ST_ATTEST_QUOTE: Final = 0x8018

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 
 from strongroom.attestation.errors import BadSignatureError
-from strongroom.attestation.reader import Reader
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.public_area import VerifyingKey
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
+from strongroom.tpm import wire
 
 MAX_SIGNATURE: Final = 6 + 512
 _RSA: Final = frozenset({wire.ALG_RSASSA, wire.ALG_RSAPSS})

@@ -44,7 +44,6 @@ from strongroom.attestation.policies.azure import AzureSnpPolicy, AzureTdxPolicy
 from strongroom.attestation.sev_snp.certificate_table import CertificateTable
 from strongroom.attestation.sev_snp.report import Report
 from strongroom.attestation.tdx.quote import parse_td_quote
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.quote import Quote, pcr_digest, sha256_only
 from strongroom.attestation.tpm.signature import TpmSignature
 from strongroom.attestation.verifier import Genuine, Verifier
@@ -53,6 +52,7 @@ from strongroom.attestation.verifiers.sev_snp import SevSnpStatement, SevSnpVeri
 from strongroom.attestation.verifiers.tdx import TdxStatement
 from strongroom.core.clock import Instant
 from strongroom.core.errors import UsageError
+from strongroom.tpm import wire
 
 Hardware = TypeVar("Hardware")
 

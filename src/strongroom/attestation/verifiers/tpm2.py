@@ -45,7 +45,6 @@ from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import MEASURED_PCR, QUOTED_PCRS, MeasuredName, expected_pcr, measured_set
 from strongroom.attestation.platform_record import EnrolledTpm, PlatformRecord
 from strongroom.attestation.policies.tpm2 import LogRule, SecureBootRule, Tpm2Policy, Voucher
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.attestation_certificate import (
     require_attestation_certificate,
     says_simulated,
@@ -68,6 +67,7 @@ from strongroom.attestation.trust_anchors import TrustAnchor, Vendor, load_certi
 from strongroom.attestation.verifier import Genuine
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.errors import MalformedError
+from strongroom.tpm import wire
 
 _FOREVER: Final = 253402300799
 """An enrolled key has no end of its own: leaving the register is what ends it."""

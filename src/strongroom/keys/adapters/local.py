@@ -17,6 +17,7 @@ from strongroom.core.errors import LockedError, MalformedError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
+from strongroom.keys.provider import Capability, Closed, KeyServiceMismatchError, KeyServiceRefusedError
 from strongroom.keys.wrapping import KEY_BYTES, RandomBytes, WrapError, WrappedKey, WrapPurpose, unwrap, wrap
 
 SALT_BYTES: Final = 16
@@ -37,6 +38,43 @@ class Argon2Cost:
     iterations: int = 4
     lanes: int = 2
     memory_kib: int = 256 * 1024
+
+
+class LocalService:
+    """The ``local:`` key service: a passphrase. ``cost`` is what closing takes; opening takes what is stored."""
+
+    capabilities: frozenset[Capability] = frozenset({Capability.ASSOCIATED_DATA})
+
+    def __init__(self, passphrase: SecretBytes, random_bytes: RandomBytes, cost: Argon2Cost | None = None) -> None:
+        self._passphrase = passphrase
+        self._random_bytes = random_bytes
+        self._cost = cost or Argon2Cost()
+
+    def close_key(self, key: SecretBytes, purpose: WrapPurpose) -> Closed:
+        """Encrypt under a key that Argon2id makes of the passphrase.
+
+        :raises UsageError: the passphrase is shorter than 12 bytes.
+        """
+        data = wrap_with_passphrase(key, self._passphrase, purpose, self._random_bytes, self._cost)
+        return Closed(key="passphrase", version="", data=data)
+
+    def open_key(self, closed: Closed, purpose: WrapPurpose) -> SecretBytes:
+        """Decrypt.
+
+        :raises KeyServiceMismatchError: not such a file, or a cost beyond what this program will spend.
+        :raises WrongPassphraseError: wrong passphrase or changed bytes; which one can't be told.
+        """
+        try:
+            return unwrap_with_passphrase(closed.data, self._passphrase, purpose)
+        except MalformedError:
+            raise KeyServiceMismatchError("the closed key isn't a passphrase's") from None
+
+    def destroy(self) -> None:
+        """Nobody can make a passphrase forgotten.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise KeyServiceRefusedError("a passphrase can't be destroyed", remedy="erase the keeper's file and its copies")
 
 
 def wrap_with_passphrase(

@@ -6,10 +6,10 @@ import time
 from enum import IntEnum
 from typing import Final
 
-from strongroom.attestation.adapters.tpm_transport import HEADER_BYTES, MAX_MESSAGE, TpmTransport
-from strongroom.attestation.errors import TpmError
-from strongroom.attestation.reader import Reader
-from strongroom.attestation.tpm.wire import u16, u32
+from strongroom.core.reader import Reader
+from strongroom.tpm.adapters.transport import HEADER_BYTES, MAX_MESSAGE, TpmTransport
+from strongroom.tpm.errors import TpmError
+from strongroom.tpm.wire import tpm2b, u16, u32
 
 _TAG_PLAIN: Final = 0x8001
 _TAG_SESSIONS: Final = 0x8002
@@ -28,13 +28,21 @@ class Command(IntEnum):
     ACTIVATE_CREDENTIAL = 0x147
     NV_READ = 0x14E
     POLICY_SECRET = 0x151
+    CREATE = 0x153
+    LOAD = 0x157
     QUOTE = 0x158
+    UNSEAL = 0x15E
     FLUSH_CONTEXT = 0x165
     NV_READ_PUBLIC = 0x169
     START_AUTH_SESSION = 0x176
     GET_CAPABILITY = 0x17A
     PCR_READ = 0x17E
+    POLICY_PCR = 0x17F
     PCR_EXTEND = 0x182
+    POLICY_PASSWORD = 0x18C
+
+
+_GIVES_HANDLE: Final = frozenset({Command.CREATE_PRIMARY, Command.LOAD})
 
 
 class RefusedCommandError(TpmError):
@@ -47,12 +55,12 @@ class RefusedCommandError(TpmError):
         self.response_code = response_code
 
 
-def session(handle: int = _RS_PASSWORD) -> bytes:
-    """Write one authorisation: an empty password, or a policy session without an HMAC.
+def session(handle: int = _RS_PASSWORD, secret: bytes = b"") -> bytes:
+    """Write one authorisation without an HMAC: a password (empty by default), or a policy session.
 
-    None of the objects that are used has an authorisation value. A policy session ends with its command.
+    ``secret`` goes to the TPM in clear. A policy session ends with the command that succeeds.
     """
-    return u32(handle) + u16(0) + b"\0" + u16(0)
+    return u32(handle) + u16(0) + b"\0" + tpm2b(secret)
 
 
 def execute(transport: TpmTransport, command: Command, parameters: bytes) -> Reader:
@@ -72,7 +80,7 @@ def execute_authorised(
     """
     body = handles + u32(len(sessions)) + sessions + parameters
     answer = _exchange(transport, command, _TAG_SESSIONS, body)
-    handle = answer.take(4) if command is Command.CREATE_PRIMARY else b""
+    handle = answer.take(4) if command in _GIVES_HANDLE else b""
     size = answer.integer(4)
     return handle, Reader(answer.take(size), command.name, max_bytes=MAX_MESSAGE)
 

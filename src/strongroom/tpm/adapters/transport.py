@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from strongroom.attestation.errors import TpmError
+from strongroom.tpm.errors import TpmError
 
 MAX_MESSAGE: Final = 4096
 HEADER_BYTES: Final = 10

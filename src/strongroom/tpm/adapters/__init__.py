@@ -1,0 +1,1 @@
+"""Carrying commands to a TPM and reading what it answers."""
