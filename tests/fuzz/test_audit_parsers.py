@@ -13,19 +13,44 @@ from hypothesis import strategies as st
 from strongroom.audit import protocol
 from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
+from strongroom.audit.cosignature import CosignatureKind, Cosigner, CosignerKey
 from strongroom.audit.entries import read_entry
 from strongroom.audit.merkle import Frontier, verify_consistency, verify_inclusion
-from strongroom.audit.note import Note, VerifierKey
+from strongroom.audit.note import Note, VerifierKey, read_signature_lines
+from strongroom.audit.proof_file import ProofFile
 from strongroom.audit.tiles import Tile, decode_bundle, encode_bundle, hashes_of
+from strongroom.audit.timestamp import verify_timestamp
+from strongroom.audit.witness import Submission, judge
+from strongroom.audit.witness_policy import WitnessPolicy, check_note, read_log_key
+from strongroom.audit.witnessing import conflict_size, read_cosignature
 from strongroom.core.canonical import Json, encode
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
 from strongroom.ipc import frames
-from support.logs import LOG_KEY, LOG_SIGNER, ORIGIN, sample_entry
+from support.cosigners import LOG_SEED, witness
+from support.logs import AT, LOG_KEY, LOG_SIGNER, ORIGIN, sample_entry
 
 NOTE = Checkpoint(ORIGIN, 1, b"\x01" * 32).sign(LOG_SIGNER)
 ENTRY = sample_entry(EventName.RELEASED, 1)
-SEEDS = [NOTE, ENTRY, encode_bundle([ENTRY, b""]), frames.frame({"id": 1, "op": "head"})[4:], str(LOG_KEY).encode()]
+CHECKPOINT = Checkpoint(ORIGIN, 1, b"\x01" * 32)
+WITNESS, LOG_COSIGNER = witness(1, CosignatureKind.ED25519), Cosigner.of_log(ORIGIN, LOG_SEED).key
+LINE = WITNESS.cosign(CHECKPOINT, AT)
+COSIGNED = Note.parse(NOTE).signed_also((LINE,)).to_bytes()
+TEXT = f"log {LOG_KEY}\nwitness W {WITNESS.key}\ngroup G all W\nquorum G\n".encode()
+POLICY = WitnessPolicy.parse(TEXT)
+SEEDS = [
+    NOTE,
+    ENTRY,
+    encode_bundle([ENTRY, b""]),
+    frames.frame({"id": 1, "op": "head"})[4:],
+    str(LOG_KEY).encode(),
+    COSIGNED,
+    TEXT,
+    str(WITNESS.key).encode(),
+    LINE.line().encode(),
+    Submission(old=0, proof=(), note=Note.parse(NOTE)).to_bytes(),
+    ProofFile(index=0, hashes=(bytes(32),), checkpoint=COSIGNED, extra=b"x").to_bytes(),
+]
 
 
 def text(data: bytes) -> str:
@@ -46,6 +71,17 @@ PARSERS: list[Callable[[bytes], object]] = [
     frames.read_answer,
     lambda data: frames.frame_length(data[:4]),
     lambda data: FolderSource(Path("/nowhere")).read(text(data)),
+    lambda data: CosignerKey.parse(text(data)),
+    lambda data: read_log_key(text(data)),
+    lambda data: read_signature_lines(text(data)),
+    WitnessPolicy.parse,
+    ProofFile.parse,
+    Submission.parse,
+    lambda data: judge(Submission.parse(data), (LOG_KEY, LOG_COSIGNER), None),
+    lambda data: check_note(data, POLICY, now=AT),
+    lambda data: read_cosignature(data, CHECKPOINT, WITNESS.key, now=AT),
+    conflict_size,
+    lambda data: verify_timestamp(data, b"message", (), now=AT),
 ]
 
 

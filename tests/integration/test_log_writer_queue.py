@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.audit.adapters.store import Store
+from strongroom.audit.adapters.sqlite_store import SqliteStore
 from strongroom.audit.errors import LogBusyError, LogHaltedError, LogOutcomeUnknownError
 from strongroom.audit.facts import Producer
 from strongroom.audit.sequencer import Batch, Counters
@@ -30,7 +30,7 @@ class Bench:
         self.go.set()
         self.batches: list[int] = []
         self.fail = False
-        self.store = Store.open(folder / "log.db", LOG_KEY)
+        self.store = SqliteStore.open(folder / "log.db", LOG_KEY)
         self.executor = ThreadPoolExecutor(1)
         self.writer = LogWriter(
             self.store,

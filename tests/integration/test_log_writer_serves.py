@@ -24,6 +24,7 @@ from strongroom.audit.errors import (
 )
 from strongroom.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from strongroom.audit.note import VerifierKey
+from strongroom.audit.replay import EntryChecks
 from strongroom.audit.verify import verify_log
 from strongroom.audit.wiring import Places
 from strongroom.core.errors import DeniedError, ExitCode, StrongroomError, UnavailableError
@@ -75,9 +76,8 @@ def test_overlapping_records_are_durable_in_order_and_provable(home: Home) -> No
 
     with log_writer(folder):
         asyncio.run(run())
-        report = verify_log(
-            FolderSource(Places(folder).public), key, keeper_key=genesis.keeper_key, genesis=genesis.digest
-        )
+        checks = EntryChecks(keeper_key=genesis.keeper_key, genesis=genesis.digest)
+        report = verify_log(FolderSource(Places(folder).public), key, entries=checks)
         assert report.checkpoint.size == 341
 
 
@@ -146,7 +146,8 @@ def test_sigterm_publishes_and_the_log_goes_on_after_a_restart(home: Home) -> No
         assert client.head().next_seq == 5
         assert client.append([sample_entry(EventName.REFUSED, 5)]).first == 6
         client.flush()
-    assert verify_log(FolderSource(Places(folder).public), key, genesis=genesis.digest).checkpoint.size == 7
+    checks = EntryChecks(keeper_key=None, genesis=genesis.digest)
+    assert verify_log(FolderSource(Places(folder).public), key, entries=checks).checkpoint.size == 7
 
 
 def start_refused(folder: Path) -> tuple[int, str]:

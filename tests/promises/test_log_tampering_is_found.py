@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import pytest
 
 from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
-from strongroom.audit.entries import read_entry
+from strongroom.audit.entries import MAX_ENTRY, read_entry
 from strongroom.audit.errors import (
     EditedEntryError,
+    EntryError,
     EntryForgedError,
     ForgedCheckpointError,
     ForkError,
@@ -22,22 +22,22 @@ from strongroom.audit.errors import (
     MissingRowsError,
     PartialTileMissingError,
     SequenceError,
-    StoreDamagedError,
-    StoreReplacedError,
     TileError,
     WrongKeyError,
 )
 from strongroom.audit.facts import Producer
 from strongroom.audit.merkle import leaf_hash, tree_root
 from strongroom.audit.note import VerifierKey
-from strongroom.audit.sequencer import make_batch
+from strongroom.audit.replay import EntryChecks
 from strongroom.audit.tiles import Tile, TileBuilder, bundles_of, encode_bundle, read_bundle, tiles_of
-from strongroom.audit.verify import Report, verify_entry_at, verify_log
+from strongroom.audit.verify import Report, SeenRoot, verify_entry_at, verify_log
 from strongroom.core.digest import Digest
+from strongroom.core.errors import MalformedError
 from strongroom.core.events import EventName
 from strongroom.core.signature import Ed25519Signer
 from support.logs import AT, GENESIS, KEEPER, LOG_KEY, LOG_SIGNER, ORIGIN, LocalLog, opening, sample_entry, some_entries
 
+CHECKS = EntryChecks(keeper_key=KEEPER.public_key, genesis=GENESIS.digest)
 SIZE = 600  # two full tiles, a partial one, and a second level
 
 
@@ -49,9 +49,8 @@ def log(tmp_path: Path) -> LocalLog:
 
 
 def check(log: LocalLog, previous: bytes | None = None) -> Report:
-    return verify_log(
-        FolderSource(log.public), LOG_KEY, keeper_key=KEEPER.public_key, genesis=GENESIS.digest, previous=previous
-    )
+    seen = [] if previous is None else [SeenRoot.kept(previous, LOG_KEY)]
+    return verify_log(FolderSource(log.public), LOG_KEY, entries=CHECKS, seen=seen)
 
 
 def published(log: LocalLog) -> list[bytes]:
@@ -79,8 +78,9 @@ def write_folder(folder: Path, entries: list[bytes], signer: Ed25519Signer = LOG
 def test_untouched_log_verifies(log: LocalLog) -> None:
     report = check(log)
     assert report.checkpoint.size == SIZE
-    assert report.keeper_signatures == SIZE - 1
-    assert sum(report.events.values()) == SIZE
+    assert report.entries is not None
+    assert report.entries.signatures == SIZE - 1
+    assert sum(report.entries.events.values()) == SIZE
     assert verify_entry_at(FolderSource(log.public), LOG_KEY, 300).size == SIZE
 
 
@@ -207,10 +207,27 @@ def test_forged_checkpoint_is_found(log: LocalLog) -> None:
 def test_wrong_key_is_told_from_a_forgery(log: LocalLog) -> None:
     other = VerifierKey(ORIGIN, Ed25519Signer.from_seed(b"O" * 32).public_key)
     with pytest.raises(WrongKeyError):
-        verify_log(FolderSource(log.public), other)
+        verify_log(FolderSource(log.public), other, entries=None)
     write_folder(log.public, published(log), signer=Ed25519Signer.from_seed(b"O" * 32))
     with pytest.raises(WrongKeyError):
         check(log)
+
+
+def test_the_key_of_another_log_is_refused_also_by_the_same_owner(log: LocalLog) -> None:
+    other = VerifierKey("vault.example/another-log", LOG_SIGNER.public_key)
+    with pytest.raises(WrongKeyError) as caught:
+        verify_log(FolderSource(log.public), other, entries=None)
+    assert caught.value.code == "log-key-wrong"
+
+
+def test_an_entry_too_large_for_a_bundle_is_never_logged(log: LocalLog) -> None:
+    large = b'{"at":"' + b"x" * MAX_ENTRY + b'"}'
+    with pytest.raises(EntryError) as caught:
+        read_entry(large)
+    assert caught.value.code == "bad-log-entry"
+    with pytest.raises(MalformedError):
+        encode_bundle([large])
+    assert check(log).checkpoint.size == SIZE
 
 
 def test_missing_partial_tile_is_found(log: LocalLog) -> None:
@@ -235,85 +252,9 @@ def test_every_damaged_or_missing_hash_tile_is_found(log: LocalLog, tile: Tile) 
 
 def test_log_of_another_deployment_is_refused(log: LocalLog) -> None:
     with pytest.raises(GenesisMismatchError):
-        verify_log(FolderSource(log.public), LOG_KEY, genesis=Digest.of(b"another"))
-
-
-# The writer's own store, in hostile hands while the writer was stopped or running.
-
-
-def sql(log: LocalLog, *statements: str) -> None:
-    db = sqlite3.connect(log.db, isolation_level=None)
-    for statement in statements:
-        db.execute(statement)
-    db.close()
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE entry SET d = x'7b7d' WHERE i = 300",
-        "DELETE FROM entry WHERE i = 599",
-        "DELETE FROM entry WHERE i = 300",
-        "INSERT INTO entry VALUES (600, x'7b7d')",
-        "UPDATE head SET size = 599",
-        "UPDATE head SET frontier = zeroblob(128)",
-        "DELETE FROM head",
-        "DELETE FROM checkpoint",
-        "DELETE FROM checkpoint WHERE size = 600",
-        "UPDATE checkpoint SET note = (SELECT note FROM checkpoint WHERE size = 64) WHERE size = 600",
-        "INSERT INTO checkpoint SELECT 700, note FROM checkpoint WHERE size = 600",
-        "CREATE TRIGGER lose AFTER INSERT ON entry BEGIN DELETE FROM entry WHERE i = new.i; END",
-        "CREATE VIEW shadow AS SELECT 1",
-    ],
-)
-def test_changed_store_is_refused(log: LocalLog, statement: str) -> None:
-    sql(log, statement)
-    with pytest.raises(StoreDamagedError):
-        log.open()
-
-
-def test_rolled_back_store_is_refused(log: LocalLog, tmp_path: Path) -> None:
-    older = tmp_path / "older.db"
-    shutil.copy(log.db, older)
-    log.append([sample_entry(EventName.REFUSED, seq) for seq in range(599, 620)])
-    shutil.copy(older, log.db)
-    with pytest.raises(StoreDamagedError):
-        log.open()
-
-
-def test_lost_store_isnt_begun_anew(log: LocalLog) -> None:
-    log.db.unlink()
-    with pytest.raises(StoreDamagedError):
-        log.open()
-    assert not log.db.exists()
-
-
-@pytest.mark.parametrize("suffix", ["", "-wal"])
-@pytest.mark.parametrize("again", [True, False])
-def test_replaced_store_is_refused(log: LocalLog, suffix: str, *, again: bool) -> None:
-    store, _ = log.open()
-    victim = log.db.with_name(log.db.name + suffix)
-    copy = victim.with_name("copy")
-    shutil.copy(victim, copy)
-    victim.unlink()
-    if again:
-        copy.rename(victim)
-    batch = make_batch(
-        store.frontier,
-        [sample_entry(EventName.REFUSED, 599)],
-        origin=ORIGIN,
-        sign=lambda checkpoint: checkpoint.sign(LOG_SIGNER),
-    )
-    with pytest.raises(StoreReplacedError):
-        store.commit(batch)
-    store.close()
-
-
-def test_second_log_writer_is_refused(log: LocalLog) -> None:
-    store, _ = log.open()
-    with pytest.raises(Exception, match="another process has the log's store open"):
-        log.open()
-    store.close()
+        verify_log(
+            FolderSource(log.public), LOG_KEY, entries=EntryChecks(keeper_key=None, genesis=Digest.of(b"another"))
+        )
 
 
 def test_published_folder_is_rebuilt_from_the_store(log: LocalLog) -> None:

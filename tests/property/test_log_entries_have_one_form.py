@@ -32,6 +32,42 @@ def test_made_is_read(event: EventName, seq: int, at: int) -> None:
     assert canonical.encode(entry.to_json()) == data
 
 
+@given(EVENTS)
+def test_what_is_signed_is_the_entry_without_its_signature(event: EventName) -> None:
+    body = json.loads(sample_entry(event, 3))
+    body.pop("sig", None)
+    assert read_entry(sample_entry(event, 3)).signed_bytes == canonical.encode(body)
+
+
+@given(
+    EVENTS,
+    st.sampled_from(
+        [
+            (b'"v":1', b'"v":1.0'),
+            (b'"v":1', b'"v":true'),
+            (b'"v":1', b'"v":1e0'),
+            (b'"v":1', b'"v":1,"v":1'),
+            (b'"v":1', b'"v":2,"v":1'),
+            (b'"seq":3', b'"seq":3.0'),
+            (b'"seq":3', b'"seq":-0'),
+            (b'"seq":3', b'"seq":NaN'),
+            (b'"seq":3', b'"seq":9007199254740992'),
+            (b'"facts":{', b'"facts":{ '),
+            (b'"event":"', b'"event":"\\u0061'),
+            (b'{"at"', b'\xef\xbb\xbf{"at"'),
+            (b'"at":"2', b'"at":"\\u0032'),
+            (b'"facts":{', b'"facts":{},"facts":{'),
+            (b'"facts":{', b'"facts":[[' + b"[" * 2000 + b"]" * 2000 + b"]],{"),
+        ]
+    ),
+)
+def test_another_spelling_is_refused(event: EventName, change: tuple[bytes, bytes]) -> None:
+    good = sample_entry(event, 3)
+    assert change[0] in good
+    with pytest.raises(EntryError):
+        read_entry(good.replace(change[0], change[1], 1))
+
+
 @given(EVENTS, st.data())
 def test_another_byte_is_another_entry(event: EventName, data: st.DataObject) -> None:
     made = sample_entry(event, 3)

@@ -30,6 +30,9 @@ class MemoryLog:
         self.gate.set()
         self.batches: list[int] = []
         self.fault: Callable[[Appended], Appended] | None = None
+        self.short_of_space = False
+        self.witnessed: bytes | None = None
+        """What it says that witnesses cosigned."""
 
     def last(self, event: EventName | None = None) -> Entry:
         """Return the newest entry, or the newest of an event."""
@@ -59,3 +62,11 @@ class MemoryLog:
     async def head(self) -> tuple[int, bytes | None]:
         """Return size and checkpoint."""
         return len(self.entries), self.sign()
+
+    async def tight(self) -> bool:
+        """Return whether space is short."""
+        return self.short_of_space
+
+    async def cosigned(self) -> bytes | None:
+        """Return what witnesses cosigned."""
+        return self.witnessed

@@ -6,27 +6,32 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from strongroom.audit.adapters.postgres_store import PostgresStore
 from strongroom.audit.adapters.publisher import Publisher, published_checkpoint
-from strongroom.audit.adapters.store import Store
+from strongroom.audit.adapters.sqlite_store import SqliteStore
+from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import make_entry
 from strongroom.audit.facts import SCHEMA, Fact, Kind, Producer, producer_of
 from strongroom.audit.note import VerifierKey
-from strongroom.audit.sequencer import make_batch
-from strongroom.audit.wiring import create_log_key
+from strongroom.audit.sequencer import Batch, EntryStore, make_batch
+from strongroom.audit.store_settings import PostgresSettings
+from strongroom.audit.stored import Visitor
+from strongroom.audit.wiring import create_log_keys
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey
+from support.cosigners import LOG_COSIGNER, LOG_SEED
 
 AT: Final = 1_795_471_717
 ORIGIN: Final = "vault.example/log"
-LOG_SIGNER: Final = Ed25519Signer.from_seed(b"L" * 32)
+LOG_SIGNER: Final = Ed25519Signer.from_seed(LOG_SEED)
 PUBLISHER: Final = HybridSigner.from_seed(b"P" * 32)
 KEEPER: Final = Ed25519Signer.from_seed(b"K" * 32)
 LOG_KEY: Final = VerifierKey(ORIGIN, LOG_SIGNER.public_key)
@@ -62,8 +67,8 @@ def sample_entry(event: EventName, seq: int, *, at: int = AT) -> bytes:
     return make_entry(event, at=at, by=by, seq=seq, facts=sample_facts(event), signer=signer)
 
 
-def genesis_of(log_key: PublicKey) -> Genesis:
-    """Return a genesis for a log with ``log_key``."""
+def genesis_of(log_key: PublicKey, log_cosigner: bytes = LOG_COSIGNER) -> Genesis:
+    """Return a genesis for a log with these keys."""
     root = Ed25519Signer.from_seed(b"R" * 32)
     return Genesis(
         deployment="test",
@@ -73,6 +78,7 @@ def genesis_of(log_key: PublicKey) -> Genesis:
         keeper_key=KEEPER.public_key,
         log_origin=ORIGIN,
         log_key=log_key,
+        log_cosigner=log_cosigner,
     )
 
 
@@ -96,6 +102,8 @@ class LocalLog:
     """A store and a published folder under one home, driven without a process."""
 
     home: Path
+    settings: PostgresSettings | None = None
+    """Where the store is; None for SQLite under the home."""
 
     @property
     def db(self) -> Path:
@@ -105,22 +113,29 @@ class LocalLog:
     def public(self) -> Path:
         return self.home / "public"
 
-    def open(self) -> tuple[Store, Publisher]:
+    def open(self) -> tuple[EntryStore, Publisher]:
         """Open both as the log writer does."""
         published = published_checkpoint(self.public, LOG_KEY)
         publisher = Publisher(self.public, already=published.size if published else 0)
-        store = Store.open(self.db, LOG_KEY, visit=publisher.restore, expected=published)
+        store = self.open_store(visit=publisher.restore, expected=published)
         publisher.resume(store.checkpoint)
         return store, publisher
+
+    def open_store(self, *, visit: Visitor | None = None, expected: Checkpoint | None = None) -> EntryStore:
+        """Open the store alone."""
+        if self.settings is None:
+            return SqliteStore.open(self.db, LOG_KEY, visit=visit, expected=expected)
+        none = self.home / "pgpass"
+        return PostgresStore.open(
+            self.settings, LOG_KEY, password_file=none, visit=visit, expected=expected, lease_seconds=2
+        )
 
     def append(self, entries: Iterable[bytes], *, batch: int = 64) -> bytes:
         """Append entries in batches and publish each; returns the last checkpoint."""
         store, publisher = self.open()
         waiting = list(entries)
         while waiting:
-            made = make_batch(
-                store.frontier, waiting[:batch], origin=ORIGIN, sign=lambda checkpoint: checkpoint.sign(LOG_SIGNER)
-            )
+            made = next_batch(store, waiting[:batch])
             store.commit(made)
             publisher.add(made)
             publisher.publish()
@@ -132,10 +147,16 @@ class LocalLog:
         return note
 
 
+def next_batch(store: EntryStore, entries: Sequence[bytes]) -> Batch:
+    """Return the batch that the log writer would commit next."""
+    return make_batch(store.frontier, entries, origin=ORIGIN, sign=lambda checkpoint: checkpoint.sign(LOG_SIGNER))
+
+
 def found_home(home: Path) -> tuple[Path, VerifierKey, Genesis]:
     """Lay out a deployment's home with a log key and a genesis."""
     home.mkdir(parents=True, exist_ok=True)
-    genesis = genesis_of(create_log_key(home, os.urandom))
+    keys = create_log_keys(home, os.urandom)
+    genesis = genesis_of(keys.signing, keys.cosigning)
     (home / "genesis.json").write_bytes(genesis.to_bytes())
     return home, VerifierKey(ORIGIN, genesis.log_key), genesis
 

@@ -88,9 +88,9 @@ def test_a_key_handed_over_under_an_unknown_request_pages(event: EventName) -> N
     assert notices_of(7, entry(event), ASKED)[0].priority is Priority.NORMAL
 
 
-def test_freezes_and_regressed_counters_page() -> None:
+def test_freezes_breaches_and_regressed_counters_page() -> None:
     paged = {event for event, kind in KINDS.items() if kind in PAGES}
-    assert paged == {EventName.MODEL_FROZEN, EventName.AUTHENTICATOR_REGRESSED}
+    assert paged == {EventName.MODEL_FROZEN, EventName.AUTHENTICATOR_REGRESSED, EventName.EGRESS_BREACHED}
     for event in paged:
         assert notices_of(7, entry(event), ASKED)[0].priority is Priority.PAGE
 

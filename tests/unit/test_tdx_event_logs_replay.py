@@ -10,9 +10,9 @@ from simulators.intel_chain import intel_chain
 from strongroom.attestation.errors import EventLogMismatchError
 from strongroom.attestation.tdx.ccel import replay_rtmrs, require_replay
 from strongroom.attestation.tdx.quote import parse_td_quote
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.event_log import EV_NO_ACTION, Event, EventLog
 from strongroom.core.errors import MalformedError
+from strongroom.tpm import wire
 
 SEPARATOR = 4
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from itertools import combinations_with_replacement
+from pathlib import Path
+
 import pytest
 
+from strongroom.audit import standalone_verifier
 from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.checkpoint import read_checkpoint
-from strongroom.audit.errors import ForgedCheckpointError, NoteError, WrongKeyError
+from strongroom.audit.errors import ForgedCheckpointError, MissingRowsError, NoteError, ProofError, WrongKeyError
 from strongroom.audit.merkle import leaf_hash, make_consistency, make_inclusion, verify_consistency, verify_inclusion
 from strongroom.audit.note import Note, VerifierKey
 from strongroom.audit.tiles import Tile, TileBuilder, TileReader, bundles_of, encode_bundle, read_bundle, tiles_of
+from strongroom.audit.verify import SeenRoot, verify_log
 from support.vectors import vectors_folder
 
 C2SP_KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
@@ -73,6 +80,43 @@ def test_tessera_log_is_read_proven_and_written_again() -> None:
             path = make_inclusion(index, old, reader.node)
             leaf = leaf_hash(entries[index])
             verify_inclusion(index=index, size=old, leaf=leaf, proof=path, root=heads[old].root)
+
+
+def test_every_pair_of_tessera_checkpoints_is_consistent() -> None:
+    folder = vectors_folder("tessera-log")
+    key, reader = VerifierKey.parse(TESSERA_KEY), TileReader(FolderSource(folder), 15)
+    heads = [read_checkpoint((folder / f"checkpoint.{size}").read_bytes(), key) for size in range(16)]
+    for old, new in combinations_with_replacement(range(16), 2):
+        proof = make_consistency(old, new, reader.node)
+        roots = {"old_root": heads[old].root, "new_root": heads[new].root}
+        verify_consistency(old=old, new=new, proof=proof, **roots)
+        if 0 < old < new:
+            with pytest.raises(ProofError):
+                verify_consistency(
+                    old=old, new=new, proof=proof, old_root=heads[old - 1].root, new_root=heads[new].root
+                )
+
+
+@pytest.mark.parametrize("size", range(16))
+def test_the_tessera_log_verifies_at_each_of_its_checkpoints(
+    tmp_path: Path, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, log = vectors_folder("tessera-log"), tmp_path / "log"
+    shutil.copytree(folder, log)
+    shutil.copy(folder / f"checkpoint.{size}", log / "checkpoint")
+    (tmp_path / "key").write_text(TESSERA_KEY)
+    kept = [folder / f"checkpoint.{older}" for older in range(size + 1)]
+    seen = [SeenRoot.kept(path.read_bytes(), VerifierKey.parse(TESSERA_KEY)) for path in kept]
+    report = verify_log(FolderSource(log), VerifierKey.parse(TESSERA_KEY), entries=None, seen=seen)
+    assert (report.checkpoint.size, len(report.seen)) == (size, size + 1)
+    previous = [word for path in kept for word in ("--previous", str(path))]
+    code = standalone_verifier.main([str(log), "--key", str(tmp_path / "key"), "--json", *previous])
+    assert (code, json.loads(capsys.readouterr().out)["size"]) == (0, size)
+    # An auditor of a later day isn't content with this one.
+    if size < 15:
+        newer = SeenRoot.kept((folder / "checkpoint.15").read_bytes(), VerifierKey.parse(TESSERA_KEY))
+        with pytest.raises(MissingRowsError):
+            verify_log(FolderSource(log), VerifierKey.parse(TESSERA_KEY), entries=None, seen=[newer])
 
 
 def test_tessera_checkpoint_is_refused_when_changed_or_under_another_key() -> None:

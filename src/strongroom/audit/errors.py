@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from strongroom.core.errors import ConflictError, MalformedError, TamperedError, UnavailableError
+from strongroom.core.errors import (
+    ConflictError,
+    ExitCode,
+    MalformedError,
+    StrongroomError,
+    TamperedError,
+    UnavailableError,
+    UsageError,
+)
 
 
 class ProofError(TamperedError):
@@ -112,6 +120,24 @@ class LogHaltedError(UnavailableError):
     code = "log-halted"
 
 
+class LogFencedError(UnavailableError):
+    """Another log writer took the lease: this one may write nothing more."""
+
+    code = "log-fenced"
+
+
+class StoreUnsafeError(UsageError):
+    """The database is set up so that it would call something durable that isn't, or isn't where it should be."""
+
+    code = "log-store-unsafe"
+
+
+class LogFullError(UnavailableError):
+    """The log's disk is nearly full. Nothing was queued; what takes access away is still taken."""
+
+    code = "log-full"
+
+
 class LogBusyError(UnavailableError):
     """The queue of the log writer is full. Nothing was queued; the same entry may be sent again."""
 
@@ -128,3 +154,97 @@ class OutOfSequenceError(ConflictError):
     """An append isn't the next one of its producer. Nothing was queued."""
 
     code = "log-out-of-sequence"
+
+
+class CosignatureForgedError(LogError):
+    """A line names a known cosigner's key, but that key didn't sign this checkpoint."""
+
+    code = "cosignature-forged"
+
+
+class CosignatureOtherLogError(LogError):
+    """The cosigned checkpoint is of another log than the one that was asked about."""
+
+    code = "cosignature-other-log"
+
+
+class CosignatureFromFutureError(LogError):
+    """A cosignature says a time that hasn't come: a witness's clock, or this machine's, is wrong."""
+
+    code = "cosignature-from-future"
+
+
+class QuorumMissingError(LogError):
+    """Too few of the witnesses that the policy names cosigned the checkpoint."""
+
+    code = "witness-quorum-missing"
+
+
+class LogRolledBackError(LogError):
+    """The log's own key signed a tree that this log doesn't hold: it was rolled back, or forked."""
+
+    code = "log-rolled-back"
+
+
+class TimestampError(LogError):
+    """A timestamp isn't one of the pinned authority over these bytes."""
+
+    code = "timestamp-bad"
+
+
+class TimestampFromFutureError(TimestampError):
+    """A timestamp says a time that hasn't come."""
+
+    code = "timestamp-from-future"
+
+
+class WitnessStoreError(TamperedError):
+    """What a witness keeps of a log is missing or damaged. It never begins anew by itself: that could cosign a fork."""
+
+    code = "witness-store-damaged"
+
+
+class WitnessRefusedError(StrongroomError):
+    """A witness didn't cosign. ``http_status`` is what tlog-witness gives for it."""
+
+    code = "witness-refused"
+    exit_code = ExitCode.CONFLICT
+    http_status = 400
+
+
+class SubmissionMalformedError(WitnessRefusedError):
+    """The request isn't one of add-checkpoint, or its old size exceeds its checkpoint's."""
+
+    code = "witness-submission-malformed"
+
+
+class SubmissionForgedError(WitnessRefusedError):
+    """No trusted key of the log signed the checkpoint, or a line that names one doesn't verify."""
+
+    code = "witness-submission-forged"
+    http_status = 403
+
+
+class LogUnknownError(WitnessRefusedError):
+    """The witness doesn't follow a log with this origin."""
+
+    code = "witness-log-unknown"
+    http_status = 404
+
+
+class OldSizeError(WitnessRefusedError):
+    """The old size isn't the size that the witness cosigned last, which is ``size``."""
+
+    code = "witness-old-size"
+    http_status = 409
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class InconsistentError(WitnessRefusedError):
+    """The checkpoint isn't shown to continue what the witness cosigned: a fork, or a wrong proof."""
+
+    code = "witness-inconsistent"
+    http_status = 422

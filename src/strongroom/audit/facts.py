@@ -112,6 +112,7 @@ _HANDED_OVER: Final = {
     "approvers": Kind.PERSONS,
     "decision": Kind.DIGEST,
 }
+_METERED: Final = {**_REQUEST, "use": Kind.INTEGER, "model": Kind.MODEL}
 _PROVED: Final = {"evidence": Kind.DIGEST, "result": Kind.DIGEST, "attested": Kind.DIGEST}
 
 SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
@@ -217,6 +218,7 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             **_PROVED,
         },
         EventName.REFUSED: {**_REQUEST, "step": Kind.CODE, "reason": Kind.CODE, "decision": Kind.DIGEST_OR_NULL},
+        EventName.REFUSALS_SUMMED: {**_REQUEST, "count": Kind.INTEGER, "first": Kind.INSTANT, "last": Kind.INSTANT},
         EventName.LEASE_ATTESTED: {
             **_REQUEST,
             "use": Kind.INTEGER,
@@ -231,6 +233,44 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "use": Kind.INTEGER,
             "recipient": Kind.DIGEST,
             "reason": Kind.CODE,
+        },
+        EventName.EGRESS_POLICIES_ADOPTED: _DOCUMENT,
+        EventName.ODOMETER_ADVANCED: {
+            **_METERED,
+            "epoch": Kind.INTEGER,
+            "run": Kind.INTEGER,
+            "through": Kind.INTEGER,
+            "settled": Kind.INTEGER,
+            "total": Kind.INTEGER,
+            "recent": Kind.INTEGER,
+            "limit": Kind.INTEGER,
+            "day": Kind.INTEGER,
+            "policy": Kind.DIGEST,
+        },
+        EventName.EGRESS_WARNED: {
+            "model": Kind.MODEL,
+            "limit": Kind.CODE,
+            "permille": Kind.INTEGER,
+            "used": Kind.INTEGER,
+            "of": Kind.INTEGER,
+        },
+        EventName.EGRESS_BREACHED: {**_METERED, "cause": Kind.CODE},
+        EventName.DROP_KEY_RECORDED: {"person": Kind.PERSON, "statement": Kind.DIGEST, "key": Kind.DIGEST},
+        EventName.WORKSPACE_BEGUN: {**_METERED, "person": Kind.PERSON, "input": Kind.DIGEST, "bytes": Kind.INTEGER},
+        EventName.DROP_CHARGED: {
+            **_METERED,
+            "person": Kind.PERSON,
+            "drop": Kind.DIGEST,
+            "bytes": Kind.INTEGER,
+            "bits": Kind.INTEGER,
+            "total": Kind.INTEGER,
+        },
+        EventName.DROP_REVIEWED: {
+            **_REQUEST,
+            "drop": Kind.DIGEST,
+            "statement": Kind.DIGEST,
+            "reviewer": Kind.PERSON,
+            "outcome": Kind.CODE,
         },
     }
 )

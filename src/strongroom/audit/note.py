@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,6 +78,10 @@ class NoteSignature:
     key_id: bytes
     value: bytes
 
+    def line(self) -> str:
+        """Return the line, with its newline."""
+        return f"{_DASH}{self.name} {to_base64(self.key_id + self.value)}\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -102,10 +107,7 @@ class Note:
         cut = whole.rfind("\n\n")
         if cut < 0 or not whole.endswith("\n"):
             raise MalformedError("a note is text, an empty line, and lines of signatures")
-        lines = whole[cut + 2 :].split("\n")[:-1]
-        if not 0 < len(lines) <= MAX_SIGNATURES:
-            raise MalformedError(f"a note has 1 to {MAX_SIGNATURES} signatures")
-        return cls(whole[: cut + 1], tuple(_signature(line) for line in lines))
+        return cls(whole[: cut + 1], read_signature_lines(whole[cut + 2 :]))
 
     def verify(self, key: VerifierKey) -> None:
         """Check that ``key`` signed this text; lines by other keys are ignored.
@@ -123,12 +125,27 @@ class Note:
 
     def to_bytes(self) -> bytes:
         """Return the note's bytes."""
-        lines = "".join(f"{_DASH}{s.name} {to_base64(s.key_id + s.value)}\n" for s in self.signatures)
-        return f"{self.text}\n{lines}".encode()
+        return f"{self.text}\n{''.join(signature.line() for signature in self.signatures)}".encode()
+
+    def signed_also(self, signatures: Iterable[NoteSignature]) -> Note:
+        """Return this note with more signatures; a line by a key that signed before takes the older line's place."""
+        lines = {(signature.name, signature.key_id): signature for signature in (*self.signatures, *signatures)}
+        return Note(self.text, tuple(lines.values()))
 
 
 def _shown(key: VerifierKey) -> str:
     return f"{key.name}+{key.key_id.hex()}"
+
+
+def read_signature_lines(text: str) -> tuple[NoteSignature, ...]:
+    """Read 1 to 64 signature lines, each with its newline: the end of a note, or what a witness answers.
+
+    :raises MalformedError: another form.
+    """
+    lines = text.split("\n")
+    if lines.pop() or not 0 < len(lines) <= MAX_SIGNATURES:
+        raise MalformedError(f"a note has 1 to {MAX_SIGNATURES} lines of signatures")
+    return tuple(_signature(line) for line in lines)
 
 
 def _signature(line: str) -> NoteSignature:

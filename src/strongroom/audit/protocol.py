@@ -24,6 +24,7 @@ class Operation(StrEnum):
     PROVE_INCLUSION = "prove-inclusion"
     PROVE_CONSISTENCY = "prove-consistency"
     FLUSH = "flush"
+    COSIGNED = "cosigned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Head:
     checkpoint: bytes | None
     next_seq: int
     halted: bool
+    tight: bool
+    """Space is short: only what takes access away should be appended."""
 
 
 def write_entries(entries: tuple[bytes, ...]) -> Json:

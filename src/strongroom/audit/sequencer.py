@@ -52,6 +52,10 @@ class EntryStore(Protocol):
         """Return committed entries."""
         ...
 
+    def close(self) -> None:
+        """Close the store; never raises."""
+        ...
+
 
 class CheckpointSigner(Protocol):
     """Signs the log's tree heads."""
@@ -98,19 +102,19 @@ class Counters:
         self._next[entry.by] += 1
 
 
-def admit(counters: Counters, entries: Sequence[bytes], *, by: Producer) -> None:
-    """Check entries that ``by`` wants to append, and count them.
+def read_own(entries: Sequence[bytes], *, by: Producer) -> list[Entry]:
+    """Read entries that ``by`` wants to append.
 
     A malformed entry would spoil the log for every later reader, so the schema is checked before, not after.
 
-    :raises EntryError: not an entry, or another producer's.
-    :raises OutOfSequenceError: not the producer's next.
+    :raises EntryError: not an entry.
+    :raises OutOfSequenceError: another producer's.
     """
     read = [read_entry(data) for data in entries]
     for entry in read:
         if entry.by is not by:
             raise OutOfSequenceError(f"this connection appends entries of `{by}` only")
-    counters.admit(read)
+    return read
 
 
 def make_batch(frontier: Frontier, entries: Sequence[bytes], *, origin: str, sign: CheckpointSigner) -> Batch:

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from strongroom.audit.errors import ProofError
 from strongroom.audit.facts import Producer
-from strongroom.audit.merkle import make_consistency, make_inclusion
+from strongroom.audit.merkle import EMPTY_ROOT, make_consistency, make_inclusion, range_root
 from strongroom.audit.protocol import MAX_READ_BYTES, Head
 from strongroom.audit.sequencer import EntryStore
 from strongroom.audit.tiles import TileReader, TileSource
@@ -50,6 +50,8 @@ class LogService:
         self._published = published
         self._publish_executor = publish_executor
         self._published_size = 0
+        self.cosigned: Callable[[], bytes | None] = lambda: None
+        """Returns the newest checkpoint that a quorum of witnesses cosigned, as whoever asks the witnesses knows it."""
 
     def head(self) -> Head:
         """Return the committed state."""
@@ -58,6 +60,7 @@ class LogService:
             checkpoint=self._store.checkpoint,
             next_seq=self.writer.next_seq(Producer.KEEPER),
             halted=self.writer.halted,
+            tight=self.writer.tight,
         )
 
     async def read(self, start: int, count: int) -> tuple[bytes, ...]:
@@ -91,6 +94,16 @@ class LogService:
         """
         reader = await self._reader(new)
         return await self._run(self._publish_executor, lambda: make_consistency(old, new, reader.node))
+
+    async def root_at(self, size: int) -> bytes:
+        """Return the root over the first ``size`` entries.
+
+        :raises ProofError: the log isn't that long.
+        """
+        if size == 0:
+            return EMPTY_ROOT
+        reader = await self._reader(size)
+        return await self._run(self._publish_executor, lambda: range_root(0, size, reader.node))
 
     async def _reader(self, size: int) -> TileReader:
         if size > self._store.frontier.size:

@@ -16,7 +16,10 @@ WIDTH: Final = 256
 HEIGHT: Final = 8
 MAX_LEVEL: Final = 63
 CHECKPOINT: Final = "checkpoint"
+COSIGNED: Final = "checkpoint.cosigned"
+"""The newest checkpoint that a quorum of witnesses cosigned. It isn't part of C2SP's layout."""
 _ENTRIES: Final = "entries"
+_TOO_FULL: Final = "bundle-too-full"
 _PATH: Final = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
@@ -92,7 +95,7 @@ def decode_bundle(data: bytes) -> tuple[bytes, ...]:
         entries.append(data[at + 2 : end])
         at = end
     if len(entries) > WIDTH:
-        raise MalformedError(f"an entry bundle has at most {WIDTH} entries")
+        raise MalformedError(f"an entry bundle has at most {WIDTH} entries", reason=_TOO_FULL)
     return tuple(entries)
 
 
@@ -226,13 +229,19 @@ def read_bundle(source: TileSource, tile: Tile) -> tuple[bytes, ...]:
     try:
         entries = decode_bundle(data)
     except MalformedError as error:
+        if error.reason == _TOO_FULL:
+            raise _too_many(tile, first + width) from None
         raise MissingRowsError(f"`{tile.path}`: {error.message}", index=first) from None
     if len(entries) > width:
-        raise EditedEntryError(f"`{tile.path}` holds more entries than its name says", index=first + width)
+        raise _too_many(tile, first + width)
     if len(entries) < width:
         missing = first + len(entries)
         raise MissingRowsError(f"the entries from index {missing} on are missing in `{tile.path}`", index=missing)
     return entries[: tile.width]
+
+
+def _too_many(tile: Tile, index: int) -> EditedEntryError:
+    return EditedEntryError(f"`{tile.path}` holds more entries than its name says", index=index)
 
 
 def _first_entry(tile: Tile) -> int:

@@ -1,57 +1,83 @@
 """Verifying a published log offline, trusting nothing in it but the key that was given.
 
-Steps, as in docs/spec/audit-entries.md:
-1. the checkpoint is the log's; 2. every entry is there, well formed, numbered without a gap, signed by the keeper
-where its key is given; 3. every hash tile is what the entries hash to; 4. the entries hash to the signed root;
-5. an earlier checkpoint, if given, is of the same log.
+Steps, as in docs/spec/transparency-log.md:
+1. the checkpoint is the log's; 2. every entry below its size is there; 3. every hash tile is what the entries hash to;
+4. the entries hash to the signed root; 5. whoever saw an earlier root of this log saw the root of a part of it;
+6. each entry is well formed, numbered without a gap, and signed by the keeper where its key is given.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.entries import Entry, read_entry
-from strongroom.audit.errors import EditedEntryError, ForkError, MissingRowsError, TileError
-from strongroom.audit.merkle import leaf_hash, make_inclusion, tree_root, verify_inclusion
+from strongroom.audit.errors import EditedEntryError, ForkError, LogError, MissingRowsError, TileError
+from strongroom.audit.facts import Producer
+from strongroom.audit.merkle import Frontier, complete_root, fold_peaks, leaf_hash, make_inclusion, verify_inclusion
 from strongroom.audit.note import Note, VerifierKey
-from strongroom.audit.replay import Replay
-from strongroom.audit.tiles import (
-    CHECKPOINT,
-    WIDTH,
-    Tile,
-    TileBuilder,
-    TileReader,
-    TileSource,
-    bundles_of,
-    read_bundle,
-    read_hashes,
-)
+from strongroom.audit.replay import EntryChecks
+from strongroom.audit.spans import Difference, Spread, Told, Walked, compare, require_next, spans_of, walk
+from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileReader, TileSource, bundles_of, read_bundle
 from strongroom.core.clock import Instant, format_instant
-from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import NotFoundError
 from strongroom.core.events import EventName
-from strongroom.core.signature import PublicKey
 
 _NO_CHECKPOINT: Final = "the folder holds no `checkpoint`"
 _GIVE_FOLDER: Final = "Give the log's published folder."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What was verified. ``keeper_signatures`` is None where no keeper key was given, so none was checked."""
+class SeenRoot:
+    """What somebody saw of this log earlier: the root of its first ``size`` entries. ``where`` says who, in words."""
 
-    checkpoint: Checkpoint
+    size: int
+    root: bytes
+    where: str
+
+    @classmethod
+    def kept(cls, note: bytes, key: VerifierKey) -> SeenRoot:
+        """Return what a signed checkpoint that an auditor kept says.
+
+        :raises MalformedError: not a checkpoint. :raises LogError: not this log's.
+        """
+        checkpoint = read_checkpoint(note, key)
+        return cls(size=checkpoint.size, root=checkpoint.root, where="a checkpoint that you kept")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntriesRead:
+    """What the entries say, all of them well formed. ``signatures`` counts the keeper's where its key was given."""
+
     events: Mapping[EventName, int]
-    keeper_signatures: int | None
+    signatures: int | None
     genesis_checked: bool
     first_at: Instant | None
     last_at: Instant | None
-    previous: Checkpoint | None
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as a JSON object."""
+        return {
+            "events": {event.value: count for event, count in sorted(self.events.items())},
+            "keeper_signatures": self.signatures,
+            "genesis_checked": self.genesis_checked,
+            "first_at": None if self.first_at is None else format_instant(self.first_at),
+            "last_at": None if self.last_at is None else format_instant(self.last_at),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was verified. ``entries`` is None where only hashes and roots were asked for."""
+
+    checkpoint: Checkpoint
+    seen: tuple[SeenRoot, ...]
+    """Earlier roots that the log continues, in order of size."""
+    entries: EntriesRead | None
 
     def to_json(self) -> dict[str, object]:
         """Return the report as a JSON object."""
@@ -60,12 +86,8 @@ class Report:
             "origin": self.checkpoint.origin,
             "size": self.checkpoint.size,
             "root": to_base64(self.checkpoint.root),
-            "events": {event.value: count for event, count in sorted(self.events.items())},
-            "keeper_signatures": self.keeper_signatures,
-            "genesis_checked": self.genesis_checked,
-            "first_at": None if self.first_at is None else format_instant(self.first_at),
-            "last_at": None if self.last_at is None else format_instant(self.last_at),
-            "previous_size": None if self.previous is None else self.previous.size,
+            "continues": [one.size for one in self.seen],
+            "entries": None if self.entries is None else self.entries.to_json(),
         }
 
 
@@ -85,93 +107,126 @@ def verify_log(
     source: TileSource,
     key: VerifierKey,
     *,
-    keeper_key: PublicKey | None = None,
-    genesis: Digest | None = None,
-    previous: bytes | None = None,
+    entries: EntryChecks | None,
+    seen: Iterable[SeenRoot] = (),
+    spread: Spread = map,
 ) -> Report:
-    """Verify all of a published log; ``previous`` is a signed checkpoint that the auditor kept.
+    """Verify all of a published log.
 
+    :param entries: what each entry is asked for (step 6); None checks hashes and roots alone, some fifty times faster.
+    :param seen: roots that somebody saw earlier.
+    :param spread: who walks the spans: ``map``, or several processes.
     :raises LogError: the log isn't what it should be; its ``index`` is the first divergent entry, if that is known.
     :raises MalformedError: a checkpoint isn't a note. :raises NotFoundError: there is no checkpoint.
     """
     head = published_head(source, key)
-    earlier = None if previous is None else read_checkpoint(previous, key)
-    if earlier is not None and earlier.size > head.size:
+    earlier = sorted(seen, key=lambda one: one.size)
+    if earlier and earlier[-1].size > head.size:
         raise MissingRowsError(
-            f"the log has {head.size} entries; the earlier checkpoint has {earlier.size}", index=head.size
+            f"the log has {head.size} entries; {earlier[-1].where} has {earlier[-1].size}", index=head.size
         )
-    walk = _Walk(source, head, Replay(keeper_key=keeper_key, genesis=genesis), earlier)
-    walk.run()
-    return Report(
-        checkpoint=head,
-        events=walk.events,
-        keeper_signatures=None if keeper_key is None else walk.replay.signatures,
-        genesis_checked=genesis is not None,
-        first_at=walk.first_at,
-        last_at=walk.last_at,
-        previous=earlier,
+    cuts = sorted({one.size for one in earlier if one.size})
+    walked: list[Walked] = []
+    for part in spread(walk, spans_of(source, head.size, cuts, entries)):
+        walked.append(part)
+        # What stands behind a gap can't be verified. Whoever signs a size of 10^18 must not keep us looking, either.
+        if not part.whole:
+            break
+    bundles = tuple(value for part in walked for value in part.bundles)
+    _check_tree(source, head, walked, bundles)
+    _check_seen(earlier, walked, bundles)
+    read = None if entries is None else _put_together(entries, [part.told for part in walked])
+    return Report(checkpoint=head, seen=tuple(earlier), entries=read)
+
+
+def _check_tree(source: TileSource, head: Checkpoint, walked: Sequence[Walked], bundles: Sequence[bytes]) -> None:
+    """Steps 2 to 4. Where an entry and its tile differ, the signed root tells which of the two was touched."""
+    found: list[LogError | Difference] = []
+    for part in walked:
+        found += [*part.wrong, *part.differs]
+    if not all(part.whole for part in walked):
+        raise _first([_edited(one) if isinstance(one, Difference) else one for one in found])
+    found += _upper_tiles(source, bundles)
+    rest = Frontier.over(walked[-1].rest).peaks if walked else ()
+    if _root(Frontier.over(bundles).peaks, rest) == head.root:
+        if found:
+            raise _first([_damaged(one) if isinstance(one, Difference) else one for one in found])
+        return
+    differs = [one for one in found if isinstance(one, Difference)]
+    if differs:
+        raise _edited(_finest(differs))
+    raise EditedEntryError(f"the {head.size} entries don't hash to the signed root")
+
+
+def _first(errors: Sequence[LogError]) -> LogError:
+    return min(errors, key=lambda error: error.index or 0)
+
+
+def _damaged(difference: Difference) -> TileError:
+    return TileError(f"the hash tile `{difference.path}` isn't what the entries hash to", index=difference.index)
+
+
+def _upper_tiles(source: TileSource, bundles: Sequence[bytes]) -> Iterator[TileError | Difference]:
+    level, hashes = 1, bundles
+    while hashes:
+        tiles = [hashes[at : at + WIDTH] for at in range(0, len(hashes), WIDTH)]
+        for index, tile in enumerate(tiles):
+            found = compare(source, Tile(level, index, len(tile)), tile)
+            if found is not None:
+                yield found
+        level, hashes = level + 1, [complete_root(tile) for tile in tiles if len(tile) == WIDTH]
+
+
+def _finest(differs: Sequence[Difference]) -> Difference:
+    """Return the first difference, as narrow as any tile shows it: an edited entry makes every tile above it differ."""
+    first = min(differs)
+    inside = [one for one in differs if one.span < first.span and first.index <= one.index < first.index + first.span]
+    return _finest(inside) if inside else first
+
+
+def _edited(difference: Difference) -> EditedEntryError:
+    index, last = difference.index, difference.index + difference.span - 1
+    what = f"entry {index} isn't" if difference.span == 1 else f"one of the entries {index} to {last} isn't"
+    return EditedEntryError(f"{what} the one whose hash was logged", index=index)
+
+
+def _root(full: Sequence[bytes], rest: Sequence[bytes]) -> bytes:
+    # The peaks over full bundles and those over what stands behind them are the peaks of the whole, but where ``rest``
+    # is a full bundle itself; then equal peaks meet at its left, and folding from the right joins them all the same.
+    return fold_peaks((*full, *rest))
+
+
+def _check_seen(earlier: Sequence[SeenRoot], walked: Sequence[Walked], bundles: Sequence[bytes]) -> None:
+    """Step 5."""
+    cut = {size: peaks for part in walked for size, peaks in part.cut.items()}
+    grown, done = Frontier(), 0
+    for one in earlier:
+        while done < (one.size - 1) // WIDTH:
+            grown.append(bundles[done])
+            done += 1
+        if _root(grown.peaks, cut.get(one.size, ())) != one.root:
+            raise ForkError(f"the first {one.size} entries aren't those of {one.where}")
+
+
+def _put_together(checks: EntryChecks, told: Sequence[Told]) -> EntriesRead:
+    """Step 6, across spans: the first entry that doesn't belong, and numbers that go on from span to span."""
+    events: Counter[EventName] = Counter()
+    due = dict.fromkeys(Producer, 0)
+    for part in told:
+        for producer, numbers in part.numbered.items():
+            require_next(producer, numbers.first, due[producer], numbers.index)
+            due[producer] = numbers.due
+        if part.wrong is not None:
+            raise part.wrong
+        events.update(part.events)
+    times = [at for part in told for at in (part.first_at, part.last_at) if at is not None]
+    return EntriesRead(
+        events=events,
+        signatures=None if checks.keeper_key is None else sum(part.signatures for part in told),
+        genesis_checked=checks.genesis is not None,
+        first_at=times[0] if times else None,
+        last_at=times[-1] if times else None,
     )
-
-
-class _Walk:
-    """One pass over all entries."""
-
-    def __init__(self, source: TileSource, head: Checkpoint, replay: Replay, earlier: Checkpoint | None) -> None:
-        self.source = source
-        self.head = head
-        self.replay = replay
-        self.earlier = earlier
-        self.builder = TileBuilder()
-        self.events: Counter[EventName] = Counter()
-        self.first_at: Instant | None = None
-        self.last_at: Instant | None = None
-
-    def run(self) -> None:
-        self._compare_earlier()
-        for bundle in bundles_of(self.head.size):
-            entries = read_bundle(self.source, bundle)
-            leaves = [leaf_hash(entry) for entry in entries]
-            # The hash tile first: where it disagrees, it names the very entry that was edited.
-            self._compare_leaves(Tile(0, bundle.index, bundle.width), leaves)
-            for data, leaf in zip(entries, leaves, strict=True):
-                self._take(self.replay.feed(data, leaf))
-                for tile, computed in self.builder.append(leaf):
-                    if tile.level:
-                        self._compare(tile, computed)
-                self._compare_earlier()
-        for tile, computed in self.builder.partials():
-            if tile.level:
-                self._compare(tile, computed)
-        self.replay.finish(self.head)
-
-    def _take(self, entry: Entry) -> None:
-        self.events[entry.event] += 1
-        if self.first_at is None:
-            self.first_at = entry.at
-        self.last_at = entry.at
-
-    def _compare_leaves(self, tile: Tile, leaves: list[bytes]) -> None:
-        for offset, (stored, computed) in enumerate(zip(read_hashes(self.source, tile), leaves, strict=True)):
-            if stored != computed:
-                index = tile.index * WIDTH + offset
-                if self._entries_are_signed():
-                    raise TileError(f"the hash tile `{tile.path}` isn't what the entries hash to", index=index)
-                raise EditedEntryError(f"entry {index} isn't the one whose hash was logged", index=index)
-
-    def _entries_are_signed(self) -> bool:
-        # Entry and hash tile disagree: the signed root tells which of the two was touched.
-        bundles = (read_bundle(self.source, bundle) for bundle in bundles_of(self.head.size))
-        return tree_root(leaf_hash(entry) for bundle in bundles for entry in bundle) == self.head.root
-
-    def _compare(self, tile: Tile, computed: bytes) -> None:
-        if b"".join(read_hashes(self.source, tile)) != computed:
-            first = (tile.index * WIDTH) << (8 * (tile.level or 0))
-            raise TileError(f"the hash tile `{tile.path}` isn't what the entries hash to", index=first)
-
-    def _compare_earlier(self) -> None:
-        earlier = self.earlier
-        if earlier is not None and earlier.size == self.replay.size and earlier.root != self.replay.frontier.root():
-            raise ForkError(f"the first {earlier.size} entries aren't the ones of the earlier checkpoint")
 
 
 def claimed_size(source: TileSource) -> int:
@@ -196,6 +251,20 @@ def read_published(source: TileSource, *, start: int, size: int) -> Iterator[tup
             for index, data in enumerate(read_bundle(source, bundle), first):
                 if index >= start:
                     yield index, read_entry(data)
+
+
+def verified_entries(source: TileSource, head: Checkpoint) -> Iterator[tuple[int, Entry, bytes]]:
+    """Read a log again that :func:`verify_log` verified: index, entry, and the log's root with that entry.
+
+    :raises EditedEntryError: at the end, when it isn't the verified log any more. Believe nothing before that.
+    """
+    frontier = Frontier()
+    for bundle in bundles_of(head.size):
+        for index, data in enumerate(read_bundle(source, bundle), bundle.index * WIDTH):
+            frontier.append(leaf_hash(data))
+            yield index, read_entry(data), frontier.root()
+    if frontier.root() != head.root:
+        raise EditedEntryError("the log changed while it was read")
 
 
 def verify_entry_at(source: TileSource, key: VerifierKey, index: int) -> Checkpoint:

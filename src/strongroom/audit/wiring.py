@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -19,27 +18,33 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+import uvloop
 
 from strongroom.audit.adapters.folder import FolderSource
+from strongroom.audit.adapters.private_files import create_seed, read_seed
 from strongroom.audit.adapters.publisher import Publisher, published_checkpoint
+from strongroom.audit.adapters.reserve import Reserve
 from strongroom.audit.adapters.server import Admission, LogServer
-from strongroom.audit.adapters.store import Store
+from strongroom.audit.adapters.stores import DATABASE, open_store
+from strongroom.audit.adapters.witness_client import WitnessRounds
+from strongroom.audit.cosignature import Cosigner, cosign_note
 from strongroom.audit.entries import make_entry
 from strongroom.audit.errors import GenesisMismatchError, WrongKeyError
 from strongroom.audit.facts import Producer
 from strongroom.audit.note import VerifierKey
-from strongroom.audit.replay import Replay
+from strongroom.audit.replay import EntryChecks, Replay
 from strongroom.audit.service import LogService
+from strongroom.audit.witnessing import ROUND_SECONDS
 from strongroom.audit.writer import LogWriter
 from strongroom.core.clock import Clock, SystemClock
 from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
-from strongroom.core.signature import Ed25519Signer, PublicKey
+from strongroom.core.signature import SEED_BYTES, Ed25519Signer, PublicKey
 from strongroom.ipc.adapters.process import harden, program_log, say_ready
 
 PUBLISH_SECONDS: Final = 0.2
-_SEED: Final = 32
+LEAST_ROUND_SECONDS: Final = 0.1
 
 _log = structlog.get_logger("strongroom.audit")
 
@@ -62,8 +67,23 @@ class Places:
 
     @property
     def store(self) -> Path:
-        """The log's store."""
-        return self.home / "log" / "log.db"
+        """The log's store, where that is a file."""
+        return self.home / "log" / DATABASE
+
+    @property
+    def witnesses(self) -> Path:
+        """The trust policy whose witnesses are asked; there needn't be one."""
+        return self.home / "log" / "witnesses.policy"
+
+    @property
+    def witness_authority(self) -> Path:
+        """The authority that the witnesses' servers are believed by; without it, the usual ones are."""
+        return self.home / "log" / "witnesses-ca.pem"
+
+    @property
+    def reserve(self) -> Path:
+        """Space that is kept for when the disk is full."""
+        return self.home / "log" / "reserve"
 
     @property
     def public(self) -> Path:
@@ -76,63 +96,54 @@ class Places:
         return self.home / "run" / "log.sock"
 
 
-def create_log_key(home: Path, random_bytes: Callable[[int], bytes]) -> PublicKey:
-    """Make the log's signing key of a new deployment and return its public half, for the genesis.
+@dataclass(frozen=True, slots=True)
+class LogKeys:
+    """The public halves of a log's keys, for the genesis: Ed25519, and ML-DSA-44 (1,312 bytes). One seed makes both."""
+
+    signing: PublicKey
+    cosigning: bytes
+
+
+def create_log_keys(home: Path, random_bytes: Callable[[int], bytes]) -> LogKeys:
+    """Make the log's keys of a new deployment.
 
     :raises UsageError: there is a key already.
     """
-    path = Places(home).key
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    seed = random_bytes(_SEED)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        raise UsageError("this deployment has a log key already") from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(seed)
-        file.flush()
-        os.fsync(file.fileno())
-    return Ed25519Signer.from_seed(seed).public_key
-
-
-def open_log_key(path: Path) -> Ed25519Signer:
-    """Read the log key's seed.
-
-    :raises UsageError: missing, not 32 bytes, not this user's, or readable by anybody else.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        raise UsageError("the log key can't be opened") from None
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(file.fileno())
-        if found.st_mode & 0o077 or found.st_uid != os.geteuid():
-            raise UsageError("the log key must belong to this user alone", remedy=f"chmod 600 {path.name}")
-        seed = file.read(_SEED + 1)
-    if len(seed) != _SEED:
-        raise UsageError("the log key isn't 32 bytes long")
-    return Ed25519Signer.from_seed(seed)
+    seed = random_bytes(SEED_BYTES)
+    create_seed(Places(home).key, seed)
+    return LogKeys(Ed25519Signer.from_seed(seed).public_key, Cosigner.of_log("log", seed).key.raw)
 
 
 class LogProcess:
     """Everything the log writer holds open, checked against the genesis before the first request is taken."""
 
-    def __init__(self, places: Places, signer: Ed25519Signer, genesis: Genesis) -> None:
+    def __init__(
+        self, places: Places, seed: bytes, genesis: Genesis, clock: Clock, *, witness_seconds: float = ROUND_SECONDS
+    ) -> None:
+        signer, cosigner = Ed25519Signer.from_seed(seed), Cosigner.of_log(genesis.log_origin, seed)
         key = VerifierKey(genesis.log_origin, signer.public_key)
-        if genesis.log_key != signer.public_key:
+        if genesis.log_key != signer.public_key or genesis.log_cosigner != cosigner.key.raw:
             raise WrongKeyError("the log key isn't the one that the genesis names")
         places.public.mkdir(parents=True, exist_ok=True)
         places.socket.parent.mkdir(parents=True, exist_ok=True)
         published = published_checkpoint(places.public, key)
-        self._publisher = Publisher(places.public, already=published.size if published else 0)
-        replay = Replay(keeper_key=None, genesis=genesis.digest)
+        self._publisher = Publisher(
+            places.public,
+            already=published.size if published else 0,
+            # At the rhythm of publication, not of commits: ML-DSA-44 takes a dozen times as long as Ed25519.
+            cosign=lambda note: cosign_note(note, cosigner, clock.now()),
+        )
+        replay = Replay(EntryChecks(keeper_key=None, genesis=genesis.digest))
         self._replay = replay
 
         def visit(index: int, data: bytes, leaf: bytes) -> None:
             replay.feed(data, leaf)
             self._publisher.restore(index, data, leaf)
 
-        self._store = Store.open(places.store, key, visit=visit, expected=published)
+        reserve = Reserve(places.reserve)
+        # On a full disk the store needs some of the reserve to open at all.
+        reserve.space()
+        self._store = open_store(places.store.parent, key, visit=visit, expected=published)
         self._publisher.resume(self._store.checkpoint)
         self._commits = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publish")
@@ -144,6 +155,7 @@ class LogProcess:
             executor=self._commits,
             committed=self._publisher.add,
             lag=lambda: self._publisher.lag,
+            space=reserve.space,
         )
         self.service = LogService(
             writer=writer,
@@ -153,6 +165,17 @@ class LogProcess:
             published=FolderSource(places.public),
             publish_executor=self._publishing,
         )
+        self.witnesses = WitnessRounds(
+            key=key,
+            policy_file=places.witnesses,
+            authority=places.witness_authority,
+            log=self.service,
+            notes=self._publisher,
+            executor=self._publishing,
+            clock=clock,
+            seconds=witness_seconds,
+        )
+        self.service.cosigned = lambda: self.witnesses.cosigned
         self._genesis = genesis
 
     async def open_shard(self, clock: Clock) -> None:
@@ -198,19 +221,26 @@ async def _serve(places: Places, admission: Admission, process: LogProcess, cloc
         loop.add_signal_handler(number, stop.set)
     await process.open_shard(clock)
     await process.service.flush()
+    # Before anything is appended: a log that was rolled back while it was down is told so by its witnesses.
+    await process.witnesses.round()
     server = LogServer(process.service, admission)
     await server.start(places.socket)
     publishing = asyncio.create_task(process.publish_always(), name="publish")
+    witnessing = asyncio.create_task(process.witnesses.run(), name="witnesses")
+    # It only ends on proof that this log was rolled back or forked: then nothing more is appended.
+    witnessing.add_done_callback(lambda _ended: stop.set())
     head = process.service.head()
     say_ready("log-writer", socket=str(places.socket), size=head.size)
     await stop.wait()
     await server.stop()
-    publishing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await publishing
+    for task in (publishing, witnessing):
+        task.cancel()
+    ended = await asyncio.gather(publishing, witnessing, return_exceptions=True)
     await process.close()
     places.socket.unlink(missing_ok=True)
     _log.info("stopped", size=process.service.head().size)
+    if isinstance(ended[1], Exception):
+        raise ended[1]
 
 
 def run_log_writer(
@@ -219,13 +249,18 @@ def run_log_writer(
     appenders: Collection[int] | None = None,
     readers: Collection[int] = (),
     clock: Clock | None = None,
+    witness_seconds: float = ROUND_SECONDS,
 ) -> None:
     """Run the log writer of the deployment at ``home`` until SIGTERM; writes one JSON line to stdout when ready.
 
-    ``appenders`` and ``readers`` are user ids; without them only this process's own user may connect.
+    ``appenders`` and ``readers`` are user ids; without them only this process's own user may connect. Witnesses are
+    asked every ``witness_seconds``.
 
-    :raises UsageError: a key that others can read. :raises TamperedError: the store isn't what was signed.
+    :raises UsageError: a key that others can read. :raises TamperedError: the store isn't what was signed,
+        or a witness holds proof that it is behind.
     """
+    if not LEAST_ROUND_SECONDS <= witness_seconds <= 3600:
+        raise UsageError(f"witnesses are asked every {LEAST_ROUND_SECONDS} to 3600 seconds")
     harden()
     program_log()
     places = Places(home)
@@ -234,8 +269,9 @@ def run_log_writer(
     except OSError:
         raise GenesisMismatchError("the deployment's genesis can't be read") from None
     admission = Admission.of(appenders if appenders is not None else (os.geteuid(),), readers)
-    process = LogProcess(places, open_log_key(places.key), genesis)
-    asyncio.run(_serve(places, admission, process, clock or SystemClock()))
+    clock = clock or SystemClock()
+    process = LogProcess(places, read_seed(places.key), genesis, clock, witness_seconds=witness_seconds)
+    uvloop.run(_serve(places, admission, process, clock))
 
 
 def main() -> None:
@@ -244,9 +280,12 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True, help="the deployment's folder")
     parser.add_argument("--appender", type=int, action="append", help="user id that may append (default: this user)")
     parser.add_argument("--reader", type=int, action="append", default=[], help="user id that may read")
+    parser.add_argument("--witness-seconds", type=float, default=ROUND_SECONDS, help="rhythm of asking witnesses")
     given = parser.parse_args()
     try:
-        run_log_writer(given.home, appenders=given.appender, readers=given.reader)
+        run_log_writer(
+            given.home, appenders=given.appender, readers=given.reader, witness_seconds=given.witness_seconds
+        )
     except StrongroomError as error:
         sys.stderr.write(json.dumps({"level": "error", "event": "log writer refused", **error.problem()}) + "\n")
         sys.exit(int(error.exit_code))

@@ -14,7 +14,8 @@ from typing import Final
 
 from strongroom.audit.errors import LogBusyError, LogHaltedError, LogOutcomeUnknownError
 from strongroom.audit.facts import Producer
-from strongroom.audit.sequencer import Batch, CheckpointSigner, Counters, EntryStore, admit, make_batch
+from strongroom.audit.sequencer import Batch, CheckpointSigner, Counters, EntryStore, make_batch, read_own
+from strongroom.audit.space import Space, require_space
 from strongroom.core.errors import UsageError
 
 MAX_BATCH: Final = 2048
@@ -34,6 +35,7 @@ class Receipt:
 class _Waiting:
     entries: tuple[bytes, ...]
     length: int
+    until: float
     done: asyncio.Future[Receipt]
 
 
@@ -41,9 +43,9 @@ class LogWriter:
     """The only way into the log. Bound to one event loop; commits run in ``executor``, which has one thread.
 
     ``committed`` is called in that thread after each commit. ``lag`` returns the bytes that derived copies still owe;
-    above ``max_lag`` appends are refused, so that nothing grows without bound. There is no switch to go on without
-    the log: after one failed commit every append fails for as long as this process lives. A failed sync may have
-    dropped the page, and a second try that succeeds would lie.
+    above ``max_lag`` appends are refused, so that nothing grows without bound. ``space`` says how full the disk is.
+    There is no switch to go on without the log: after one failed commit every append fails for as long as this process
+    lives. A failed sync may have dropped the page, and a second try that succeeds would lie.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class LogWriter:
         executor: Executor,
         committed: Callable[[Batch], None] = lambda _batch: None,
         lag: Callable[[], int] = lambda: 0,
+        space: Callable[[], Space] = lambda: Space.AMPLE,
         max_queued: int = 4096,
         max_bytes: int = 16 << 20,
         wait_seconds: float = 5.0,
@@ -67,30 +70,42 @@ class LogWriter:
         self._executor = executor
         self._committed = committed
         self._lag = lag
+        self._space = space
         self._max_lag = max_bytes
         self._max_queued = max_queued
         self._max_bytes = max_bytes
         self._wait = wait_seconds
         self._queue: deque[_Waiting] = deque()
+        self._taken: list[_Waiting] = []
         self._queued = 0
         self._bytes = 0
         self._halted: str | None = None
         self._worker: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def halted(self) -> bool:
         """Whether the log takes nothing more in this process."""
         return self._halted is not None
 
+    @property
+    def tight(self) -> bool:
+        """Whether space is short, so that nothing more should be begun."""
+        return self._space() is not Space.AMPLE
+
     def next_seq(self, producer: Producer) -> int:
         """Return the counter that the producer's next entry must carry."""
         return self._counters.next(producer)
 
     def submit(self, entries: Sequence[bytes], *, by: Producer) -> asyncio.Future[Receipt]:
-        """Queue entries in the order of the calls; the future ends when they are durable.
+        """Queue entries in the order of the calls; the future ends when they are durable, or with an error.
+
+        That error is LogHaltedError if the write failed, LogOutcomeUnknownError if it took too long: then it may
+        still become durable.
 
         :raises LogHaltedError: an earlier write failed.
         :raises LogBusyError: the queue is full; nothing was queued.
+        :raises LogFullError: the disk is nearly full, and this doesn't take access away; nothing was queued.
         :raises EntryError: a malformed entry; nothing was queued.
         :raises OutOfSequenceError: not the producer's next entry; nothing was queued.
         """
@@ -103,47 +118,51 @@ class LogWriter:
             raise LogBusyError("the log writer's queue is full")
         if self._lag() > self._max_lag:
             raise LogBusyError("the published tiles lag too far behind the log")
-        admit(self._counters, entries, by=by)
-        waiting = _Waiting(tuple(entries), length, asyncio.get_running_loop().create_future())
+        read = read_own(entries, by=by)
+        if self._space() is Space.RESERVE:
+            require_space(entry.event for entry in read)
+        self._counters.admit(read)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(tuple(entries), length, loop.time() + self._wait, loop.create_future())
         self._queue.append(waiting)
         self._queued += len(entries)
         self._bytes += length
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work(), name="log-writer")
+            self._worker = loop.create_task(self._work(), name="log-writer")
+        if self._timer is None:
+            self._timer = loop.call_at(waiting.until, self._expire)
         return waiting.done
 
-    async def confirmed(self, done: asyncio.Future[Receipt]) -> Receipt:
-        """Wait, not for ever, until what :meth:`submit` queued is durable.
-
-        :raises LogOutcomeUnknownError: not durable in time; it may become so later.
-        :raises LogHaltedError: the write failed.
-        """
-        try:
-            # Shielded: the caller's impatience must not take an entry out of an order that others already follow.
-            return await asyncio.wait_for(asyncio.shield(done), self._wait)
-        except TimeoutError:
-            done.add_done_callback(_forget)
-            raise LogOutcomeUnknownError(
-                f"the log didn't confirm the entry within {self._wait:g} seconds", remedy="Treat the act as not done."
-            ) from None
-        except asyncio.CancelledError:
-            done.add_done_callback(_forget)
-            raise
-
     async def append(self, entries: Sequence[bytes], *, by: Producer) -> Receipt:
-        """Queue entries and wait until they are durable. Raises what :meth:`submit` and :meth:`confirmed` raise."""
-        return await self.confirmed(self.submit(entries, by=by))
+        """Queue entries and wait until they are durable. Raises what :meth:`submit` does and what ends its future."""
+        # Whoever is cancelled here gives up its own future alone: its entries stay in an order that others follow.
+        return await self.submit(entries, by=by)
 
     async def drain(self) -> None:
         """Wait until everything queued so far is durable or refused."""
         while self._worker is not None:
             await asyncio.shield(self._worker)
 
+    def _expire(self) -> None:
+        """End the waits that are over. One timer serves all: they end in the order in which they began."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        for waiting in (*self._taken, *self._queue):
+            if waiting.until > loop.time():
+                self._timer = loop.call_at(waiting.until, self._expire)
+                return
+            if not waiting.done.done():
+                waiting.done.set_exception(
+                    LogOutcomeUnknownError(
+                        f"the log didn't confirm the entry within {self._wait:g} seconds",
+                        remedy="Treat the act as not done.",
+                    )
+                )
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while self._queue and self._halted is None:
-                taken = self._take()
+                self._taken = taken = self._take()
                 try:
                     batch = await loop.run_in_executor(self._executor, self._commit, taken)
                 except Exception as error:  # noqa: BLE001 - whatever failed, the log must stop and say so
@@ -151,7 +170,7 @@ class LogWriter:
                 else:
                     self._answer(taken, batch)
         finally:
-            self._worker = None
+            self._worker, self._taken = None, []
 
     def _take(self) -> list[_Waiting]:
         taken: list[_Waiting] = []
@@ -188,9 +207,3 @@ class LogWriter:
 
 
 _RESTART: Final = "Find out why the disk refused, then restart the log writer; it checks all entries before it goes on."
-
-
-def _forget(done: asyncio.Future[Receipt]) -> None:
-    # The caller is gone: read the outcome so that the loop doesn't report it as lost.
-    if not done.cancelled():
-        done.exception()

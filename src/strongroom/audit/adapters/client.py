@@ -41,9 +41,10 @@ def _note(fields: Fields) -> bytes:
 
 
 def _head(fields: Fields) -> Head:
-    size, next_seq, halted = fields.integer("size"), fields.integer("next_seq"), fields.boolean("halted")
+    size, next_seq = fields.integer("size"), fields.integer("next_seq")
+    halted, tight = fields.boolean("halted"), fields.boolean("tight")
     note = _note(fields) if fields.optional("checkpoint") else None
-    return Head(size=size, checkpoint=note, next_seq=next_seq, halted=halted)
+    return Head(size=size, checkpoint=note, next_seq=next_seq, halted=halted, tight=tight)
 
 
 def _entries(fields: Fields) -> tuple[bytes, ...]:
@@ -138,6 +139,12 @@ class LogClient:
     async def flush(self) -> int:
         """Publish now; returns the published size."""
         return await self._ask(Operation.FLUSH, {}, lambda fields: fields.integer("size"))
+
+    async def cosigned(self) -> bytes | None:
+        """Return the newest checkpoint that a quorum of witnesses cosigned, as the log writer sees it; not verified."""
+        return await self._ask(
+            Operation.COSIGNED, {}, lambda fields: _note(fields) if fields.optional("checkpoint") else None
+        )
 
     async def _durable(self, answer: asyncio.Future[Json | StrongroomError]) -> Receipt:
         try:

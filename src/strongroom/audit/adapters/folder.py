@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from strongroom.audit.tiles import CHECKPOINT, Tile
+from strongroom.audit.tiles import CHECKPOINT, COSIGNED, Tile
 
 _MOST: Final = 256 * (65_535 + 2)
 """A full bundle of the longest entries; nothing in a log is larger."""
@@ -22,10 +22,14 @@ class FolderSource:
 
         :raises MalformedError: ``path`` isn't a path of the log's layout.
         """
-        if path != CHECKPOINT:
+        if path not in {CHECKPOINT, COSIGNED}:
             Tile.parse(path)
+        place = self._folder / path
         try:
-            with (self._folder / path).open("rb") as file:
+            # A pipe in a file's place would make its reader wait for ever.
+            if not place.is_file():
+                return None
+            with place.open("rb") as file:
                 return file.read(_MOST + 1)
         except OSError:
             return None

@@ -6,32 +6,34 @@ written beside its place, synced and renamed, and folders are synced before the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.errors import TileError
 from strongroom.audit.merkle import leaf_hash
-from strongroom.audit.note import VerifierKey
+from strongroom.audit.note import Note, VerifierKey
 from strongroom.audit.sequencer import Batch
-from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileBuilder, bundles_of, encode_bundle, tiles_of
+from strongroom.audit.tiles import CHECKPOINT, COSIGNED, WIDTH, Tile, TileBuilder, bundles_of, encode_bundle, tiles_of
 
 _REBUILD: Final = "Move the published folder away and restart the log writer; it writes the folder anew."
 
 
 def published_checkpoint(folder: Path, key: VerifierKey) -> Checkpoint | None:
-    """Return the verified checkpoint that was published last, or None where there is none.
+    """Return the largest verified checkpoint that was published or cosigned, or None where there is none.
 
-    :raises TamperedError: it isn't this log's, or isn't signed.
+    :raises TamperedError: one isn't this log's, or isn't signed.
     """
-    try:
-        data = (folder / CHECKPOINT).read_bytes()
-    except FileNotFoundError:
-        return None
-    return read_checkpoint(data, key)
+    found = []
+    for name in (CHECKPOINT, COSIGNED):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(read_checkpoint((folder / name).read_bytes(), key))
+    return max(found, key=lambda checkpoint: checkpoint.size, default=None)
 
 
 class Publisher:
@@ -40,8 +42,10 @@ class Publisher:
     :meth:`add` may be called from the commit thread while another thread is in :meth:`publish`.
     """
 
-    def __init__(self, folder: Path, *, already: int = 0) -> None:
+    def __init__(self, folder: Path, *, already: int = 0, cosign: Callable[[bytes], bytes] = lambda note: note) -> None:
         self._folder = folder
+        self._cosign = cosign
+        """Adds the log's own cosignature to a checkpoint that is about to be published."""
         self._already = already
         """Entries covered by the checkpoint on disk: full tiles below it are checked for presence, not written."""
         self._builder = TileBuilder()
@@ -53,6 +57,8 @@ class Publisher:
         self._dirty: set[Path] = set()
         self._latest: bytes | None = None
         self._on_disk: bytes | None = None
+        self._shown: Note | None = None
+        """What the published checkpoint holds: the log's signatures, and the witnesses' over this size."""
         self._with_partials = {tile.full for tile in (*tiles_of(already), *bundles_of(already)) if tile.width < WIDTH}
 
     @property
@@ -92,11 +98,40 @@ class Publisher:
             latest = self._latest
             self._write_partials()
             self._sync_folders()
-            self._place(self._folder / CHECKPOINT, latest)
+            shown = self._cosign(latest)
+            self._place(self._folder / CHECKPOINT, shown)
             self._sync_folders()
-            self._on_disk = latest
+            self._on_disk, self._shown = latest, Note.parse(shown)
             self._sweep()
         return self._builder.size
+
+    def published_note(self) -> bytes | None:
+        """Return the checkpoint as it was published last in this process, with every signature on it."""
+        return None if self._shown is None else self._shown.to_bytes()
+
+    def publish_cosigned(self, note: bytes) -> None:
+        """Publish a checkpoint that a quorum cosigned, durably, in the place of the one before.
+
+        :raises OSError: the disk refused.
+        """
+        self._place(self._folder / COSIGNED, note)
+        self._sync_folders()
+
+    def cosigned_checkpoint(self) -> bytes | None:
+        """Return what :meth:`publish_cosigned` published last, by this process or an earlier one."""
+        try:
+            return (self._folder / COSIGNED).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def add_cosignatures(self, note: bytes) -> None:
+        """Put the signatures of ``note`` on the published checkpoint, if it is still the one that they are over."""
+        added = Note.parse(note)
+        if self._shown is not None and self._shown.text == added.text:
+            merged = self._shown.signed_also(added.signatures)
+            self._place(self._folder / CHECKPOINT, merged.to_bytes())
+            self._sync_folders()
+            self._shown = merged
 
     def _take(self) -> None:
         while self._pending:

@@ -45,6 +45,7 @@ class LogServer:
             Operation.PROVE_INCLUSION: self._prove_inclusion,
             Operation.PROVE_CONSISTENCY: self._prove_consistency,
             Operation.FLUSH: self._flush,
+            Operation.COSIGNED: self._cosigned,
         }
 
     async def start(self, path: Path) -> None:
@@ -72,8 +73,7 @@ class LogServer:
         entries = protocol.read_entries(fields, most=MAX_APPEND)
         fields.end()
         # No await before this line: calls begin in the order of their frames, so appends are queued in that order.
-        queued = self._service.writer.submit(entries, by=Producer.KEEPER)
-        done = await self._service.writer.confirmed(queued)
+        done = await self._service.writer.submit(entries, by=Producer.KEEPER)
         return {"first_index": done.first, "size": done.size, "checkpoint": done.checkpoint.decode()}
 
     async def _read(self, fields: Fields) -> dict[str, Json]:
@@ -85,7 +85,13 @@ class LogServer:
         fields.end()
         head = self._service.head()
         note = None if head.checkpoint is None else head.checkpoint.decode()
-        return {"size": head.size, "checkpoint": note, "next_seq": head.next_seq, "halted": head.halted}
+        return {
+            "size": head.size,
+            "checkpoint": note,
+            "next_seq": head.next_seq,
+            "halted": head.halted,
+            "tight": head.tight,
+        }
 
     async def _prove_inclusion(self, fields: Fields) -> dict[str, Json]:
         index, size = fields.integer("index"), fields.integer("size")
@@ -101,3 +107,8 @@ class LogServer:
     async def _flush(self, fields: Fields) -> dict[str, Json]:
         fields.end()
         return {"size": await self._service.flush()}
+
+    async def _cosigned(self, fields: Fields) -> dict[str, Json]:
+        fields.end()
+        note = self._service.cosigned()
+        return {"checkpoint": None if note is None else note.decode()}

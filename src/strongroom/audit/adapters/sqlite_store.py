@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
+from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.errors import LogBusyError, StoreDamagedError, StoreReplacedError
-from strongroom.audit.merkle import Frontier, leaf_hash
-from strongroom.audit.note import Note, VerifierKey
+from strongroom.audit.merkle import Frontier
+from strongroom.audit.note import VerifierKey
 from strongroom.audit.sequencer import Batch
-from strongroom.core.errors import MalformedError, TamperedError
+from strongroom.audit.stored import DAMAGED, Visitor, continues, recompute
 
 _SCHEMA: Final = {
     "entry": "CREATE TABLE entry (i INTEGER PRIMARY KEY, d BLOB NOT NULL) STRICT",
@@ -35,32 +34,24 @@ _PRAGMAS: Final = (
     "PRAGMA fullfsync=ON",
     "PRAGMA checkpoint_fullfsync=ON",
 )
-_DAMAGED: Final = "Keep the store as it is for inspection; restore a copy as a new shard, never over this one."
-
-Visitor = Callable[[int, bytes, bytes], None]
-"""Called at opening for each entry: index, bytes, leaf hash."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """What tells a file from another one that took its name."""
-
-    device: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> _Identity:
-        found = path.stat(follow_symlinks=False)
-        return cls(found.st_dev, found.st_ino)
+_Identity = tuple[int, int]
+"""Device and inode: what tells a file from another one that took its name."""
 
 
-class Store:
+def _identity(path: str) -> _Identity:
+    found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - twice for each file and commit: the short way
+    return found.st_dev, found.st_ino
+
+
+class SqliteStore:
     """An opened store. Not safe for use by two threads at once: the writer owns it."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
         self._db = connection
-        self._files = (path, path.with_name(path.name + "-wal"))
+        self._files = (str(path), f"{path}-wal")
         self._identity: tuple[_Identity, ...] = ()
         self._frontier = Frontier()
         self._note: bytes | None = None
@@ -80,22 +71,22 @@ class Store:
         try:
             # A store that may be made anew beside published tiles would start a second history under one key.
             if expected is not None and expected.size and not path.exists():
-                raise StoreDamagedError("the log's store is gone but its published checkpoint isn't", remedy=_DAMAGED)
+                raise StoreDamagedError("the log's store is gone but its published checkpoint isn't", remedy=DAMAGED)
             connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         except sqlite3.Error:
-            raise StoreDamagedError("the log's store can't be opened", remedy=_DAMAGED) from None
+            raise StoreDamagedError("the log's store can't be opened", remedy=DAMAGED) from None
         store = cls(path, connection)
         try:
             store._prepare(path)
-            store._recompute(key, visit, expected)
+            store._frontier, store._note = recompute(store, key, visit=visit, expected=expected)
         except sqlite3.OperationalError as error:
             store.close()
             if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise LogBusyError("another process has the log's store open") from None
-            raise StoreDamagedError("the log's store can't be read", remedy=_DAMAGED) from None
+            raise StoreDamagedError("the log's store can't be read", remedy=DAMAGED) from None
         except sqlite3.Error:
             store.close()
-            raise StoreDamagedError("the log's store isn't a sound database", remedy=_DAMAGED) from None
+            raise StoreDamagedError("the log's store isn't a sound database", remedy=DAMAGED) from None
         except BaseException:
             store.close()
             raise
@@ -122,7 +113,7 @@ class Store:
             self._db.execute("INSERT INTO head VALUES (1, 0, x'')")
         elif found != _SCHEMA:
             # A trigger or a view slipped in could drop what is being acknowledged.
-            raise StoreDamagedError("the log's store has other tables or triggers than its own", remedy=_DAMAGED)
+            raise StoreDamagedError("the log's store has other tables or triggers than its own", remedy=DAMAGED)
         self._db.execute("COMMIT")
         path.chmod(0o600)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -130,71 +121,19 @@ class Store:
             os.fsync(folder)
         finally:
             os.close(folder)
-        self._identity = tuple(_Identity.of(file) for file in self._files)
+        self._identity = tuple(map(_identity, self._files))
 
-    def _recompute(self, key: VerifierKey, visit: Visitor | None, expected: Checkpoint | None) -> None:
-        signed = self._signed()
-        due = next(signed, None)
-        grown = Frontier()
-        for index, data in self._db.execute("SELECT i, d FROM entry ORDER BY i"):
-            if index != grown.size:
-                raise StoreDamagedError(
-                    f"entry {grown.size} is missing from the store", index=grown.size, remedy=_DAMAGED
-                )
-            leaf = leaf_hash(data)
-            grown.append(leaf)
-            if visit is not None:
-                visit(index, data, leaf)
-            if due is not None and due.size == grown.size:
-                self._agree(due, grown)
-                due = next(signed, None)
-            if expected is not None and grown.size == expected.size:
-                self._agree(expected, grown)
-        if due is not None or (expected is not None and expected.size > grown.size):
-            raise StoreDamagedError(
-                f"the store has {grown.size} entries, fewer than were signed", index=grown.size, remedy=_DAMAGED
-            )
-        self._check_head(key, grown)
-        self._frontier = grown
+    def entries(self) -> Iterator[tuple[int, bytes]]:
+        """Return index and bytes of each stored entry, in order."""
+        return self._db.execute("SELECT i, d FROM entry ORDER BY i")
 
-    def _signed(self) -> Iterator[Checkpoint]:
-        # In order of size. Only the roots are compared here; the signature of the last one is checked at the end.
-        for size, note in self._db.execute("SELECT size, note FROM checkpoint ORDER BY size"):
-            try:
-                checkpoint = Checkpoint.parse_text(Note.parse(note).text)
-            except MalformedError:
-                raise StoreDamagedError(f"the stored checkpoint of size {size} isn't one", remedy=_DAMAGED) from None
-            if checkpoint.size != size:
-                raise StoreDamagedError(f"the stored checkpoint of size {size} is another's", remedy=_DAMAGED)
-            yield checkpoint
+    def checkpoints(self) -> Iterator[tuple[int, bytes]]:
+        """Return size and note of each stored checkpoint, in order."""
+        return self._db.execute("SELECT size, note FROM checkpoint ORDER BY size")
 
-    @staticmethod
-    def _agree(checkpoint: Checkpoint, grown: Frontier) -> None:
-        if checkpoint.root != grown.root():
-            raise StoreDamagedError(
-                f"the entries below {grown.size} aren't the ones that were signed",
-                index=grown.size - 1,
-                remedy=_DAMAGED,
-            )
-
-    def _check_head(self, key: VerifierKey, grown: Frontier) -> None:
-        head = self._db.execute("SELECT size, frontier FROM head").fetchall()
-        if head != [(grown.size, grown.to_bytes())]:
-            raise StoreDamagedError("the stored tree head isn't the one of the stored entries", remedy=_DAMAGED)
-        last = self._db.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
-        if (last is None) != (grown.size == 0):
-            raise StoreDamagedError(
-                "the store has entries without a checkpoint, or the other way round", remedy=_DAMAGED
-            )
-        if last is None:
-            return
-        try:
-            stated = read_checkpoint(last[0], key)
-        except (MalformedError, TamperedError) as error:
-            raise StoreDamagedError(f"the last stored checkpoint: {error.message}", remedy=_DAMAGED) from None
-        if stated.size != grown.size:
-            raise StoreDamagedError("the last stored checkpoint isn't of the stored size", remedy=_DAMAGED)
-        self._note = last[0]
+    def heads(self) -> list[tuple[int, bytes]]:
+        """Return the stored tree heads: one, if the store is sound."""
+        return self._db.execute("SELECT size, frontier FROM head").fetchall()
 
     def commit(self, batch: Batch) -> None:
         """Write entries, head and checkpoint durably, or raise; after an exception the store must not be used again.
@@ -204,9 +143,8 @@ class Store:
         :raises sqlite3.Error: the disk or the database failed.
         """
         self._same_files()
+        continues(batch, self._frontier)
         before = (self._frontier.size, self._frontier.to_bytes())
-        if batch.first != before[0] or batch.size != batch.first + len(batch.entries):
-            raise StoreDamagedError("the batch doesn't continue the stored log")
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany("INSERT INTO entry VALUES (?, ?)", enumerate(batch.entries, batch.first))
         moved = self._db.execute(
@@ -214,7 +152,7 @@ class Store:
             (batch.size, batch.frontier.to_bytes(), *before),
         )
         if moved.rowcount != 1:
-            raise StoreDamagedError("the stored tree head changed under the log writer", remedy=_DAMAGED)
+            raise StoreDamagedError("the stored tree head changed under the log writer", remedy=DAMAGED)
         self._db.execute("INSERT INTO checkpoint VALUES (?, ?)", (batch.size, batch.checkpoint))
         self._db.execute("COMMIT")
         # Again, before anybody is told: what was just written may have gone to a file without a name.
@@ -230,11 +168,11 @@ class Store:
 
     def _same_files(self) -> None:
         try:
-            same = tuple(_Identity.of(file) for file in self._files) == self._identity
+            same = tuple(map(_identity, self._files)) == self._identity
         except OSError:
             same = False
         if not same:
-            raise StoreReplacedError("the log's store was removed or replaced while it was open", remedy=_DAMAGED)
+            raise StoreReplacedError("the log's store was removed or replaced while it was open", remedy=DAMAGED)
 
     def close(self) -> None:
         """Close the store; SQLite folds its WAL into the file. Never raises: there is nothing left to promise."""

@@ -1,0 +1,69 @@
+"""Files that one user keeps for itself: seeds of signing keys, and small records that must survive a crash whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from strongroom.core.errors import UsageError
+from strongroom.core.signature import SEED_BYTES
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace a file so that a crash leaves the old one or the new one, whole; synced when this returns.
+
+    :raises OSError: the disk refused. Which of the two is there is then unknown.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def create_seed(path: Path, seed: bytes) -> None:
+    """Write a new key's seed, mode 0600.
+
+    :raises UsageError: there is a key already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise UsageError(f"there is a key `{path.name}` already") from None
+    with os.fdopen(handle, "wb") as file:
+        file.write(seed)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def read_seed(path: Path) -> bytes:
+    """Read a key's seed: 32 bytes.
+
+    :raises UsageError: missing, not 32 bytes, not this user's, or readable by anybody else.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        raise UsageError(f"the key `{path.name}` can't be opened") from None
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(file.fileno())
+        if found.st_mode & 0o077 or found.st_uid != os.geteuid():
+            raise UsageError(f"the key `{path.name}` must belong to this user alone", remedy=f"chmod 600 {path.name}")
+        seed = file.read(SEED_BYTES + 1)
+    if len(seed) != SEED_BYTES:
+        raise UsageError(f"the key `{path.name}` isn't {SEED_BYTES} bytes long")
+    return seed

@@ -1,0 +1,133 @@
+"""Searching: an index says where to look, the log says what is there. Pure over both.
+
+An index is a cache. It may be old, damaged or made by somebody else: every place that it names is read again from the
+log and judged again, and one that names a wrong place is thrown away and built anew. It can hide nothing that a walk
+through the whole log (:func:`walk`) wouldn't show.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+from strongroom.audit.checkpoint import Checkpoint
+from strongroom.audit.entries import Entry
+from strongroom.audit.errors import StoreDamagedError
+from strongroom.audit.reading.growth import Place, read_from
+from strongroom.audit.reading.query import Query, recorded_request
+from strongroom.audit.reading.view import LogView, entry_at
+from strongroom.core.errors import NotFoundError
+
+Hit = tuple[int, Entry]
+
+
+class IndexWrongError(StoreDamagedError):
+    """An index names a place where nothing of the kind is. It is built anew, never believed."""
+
+    code = "log-index-wrong"
+
+
+class Index(Protocol):
+    """Where to look. Nothing that it says is believed."""
+
+    def update(self, view: LogView, head: Checkpoint) -> None:
+        """Take in what the log grew by; builds everything anew where it doesn't fit the log.
+
+        :raises LogError: the log itself isn't what was signed.
+        """
+        ...
+
+    def find(self, query: Query, limit: int) -> tuple[int, ...]:
+        """Return where the newest ``limit`` entries stand that answer a query, oldest first.
+
+        :raises IndexWrongError: the index can't be read.
+        """
+        ...
+
+    def recorded(self, request: str) -> int | None:
+        """Return where a request was recorded.
+
+        :raises IndexWrongError: the index can't be read.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Forget everything."""
+        ...
+
+
+def search(view: LogView, index: Index, query: Query, limit: int) -> tuple[Hit, ...]:
+    """Return the newest ``limit`` entries that answer a query, oldest first, each read again from the log.
+
+    :raises LogError: the log isn't what was signed.
+    """
+    head = view.head()
+    index.update(view, head)
+    try:
+        return _confirmed(view, head, index, query, limit)
+    except IndexWrongError:
+        index.discard()
+        index.update(view, head)
+        return _confirmed(view, head, index, query, limit)
+
+
+def _confirmed(view: LogView, head: Checkpoint, index: Index, query: Query, limit: int) -> tuple[Hit, ...]:
+    models: dict[str, str | None] = {}
+
+    def model_of(request: str) -> str | None:
+        if request not in models:
+            place = index.recorded(request)
+            told = None if place is None else recorded_request(_entry(view, head, place))
+            if told is not None and told[0] != request:
+                raise IndexWrongError("the index names another entry as the one that recorded a request")
+            models[request] = told[1] if told else None
+        return models[request]
+
+    hits = tuple((place, _entry(view, head, place)) for place in index.find(query, limit))
+    if not all(query.matches(entry, model_of) for _place, entry in hits):
+        raise IndexWrongError("the index names an entry that isn't what was looked for")
+    return hits
+
+
+def _entry(view: LogView, head: Checkpoint, place: int) -> Entry:
+    try:
+        return entry_at(view, head, place)[1]
+    except NotFoundError:
+        raise IndexWrongError("the index names an entry that the log doesn't have") from None
+
+
+def requests_before(view: LogView, head: Checkpoint, size: int) -> dict[str, str]:
+    """Return the requests that the log's first ``size`` entries record, each with its model.
+
+    :raises LogError: the log isn't what was signed.
+    """
+    models: dict[str, str] = {}
+    if size:
+        for index, entry in read_from(view, Place.start(head.origin), head):
+            if index >= size:
+                break
+            told = recorded_request(entry)
+            if told is not None:
+                models.setdefault(*told)
+    return models
+
+
+def walk(view: LogView, place: Place, head: Checkpoint, query: Query) -> Iterator[Hit]:
+    """Yield the entries from ``place`` on that answer a query, by reading each of them: slow, and complete.
+
+    :raises LogError: the log isn't what was signed.
+    """
+    # What names a request belongs to its model, and the request may have been recorded before.
+    models = requests_before(view, head, place.size) if query.model else {}
+    for index, entry in read_from(view, place, head):
+        told = recorded_request(entry)
+        if told is not None:
+            models.setdefault(*told)
+        if query.matches(entry, models.get):
+            yield index, entry
+
+
+def last(hits: Iterator[Hit], most: int) -> tuple[Hit, ...]:
+    """Return the newest ``most`` of hits that come in the order of the log."""
+    return tuple(deque(hits, maxlen=most))
