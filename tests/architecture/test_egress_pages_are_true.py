@@ -90,8 +90,8 @@ def test_the_odometer_of_the_spec_runs_as_it_is_shown() -> None:
     rows = [tuple(map(int, line.split()[:4])) for line in example(SPEC, "odometer").splitlines()[1:]]
     for expected in rows:
         if expected[1] == 0:
-            entry = mirror.open(epoch=1, seen=None, now=AT)
-            meter = Odometer(entry, limit=rules.lifetime_bits, block_bits=rules.model_day_bits // 24)
+            entry = mirror.open(epoch=1, limit=rules.lifetime_bits, day=rules.model_day_bits, seen=None, now=AT)
+            meter = Odometer(entry, block_bits=rules.model_day_bits // 24)
         else:
             assert meter is not None
             if expected[2]:
@@ -99,7 +99,7 @@ def test_the_odometer_of_the_spec_runs_as_it_is_shown() -> None:
                 meter.settle(expected[2], expected[2])
             block = meter.wanted(AT)
             assert block is not None
-            entry = mirror.advance(block, limit=rules.lifetime_bits, now=AT)
+            entry = mirror.advance(block, epoch=1, limit=rules.lifetime_bits, day=rules.model_day_bits, now=AT)
             meter.take(entry)
         mirror = mirror.after(entry)
         assert (entry.run, entry.through, entry.settled, entry.total) == expected

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.core.errors import StrongroomError
-from strongroom.enclave.gateway.bodies import ChatBody, CompletionBody, read
+from strongroom.enclave.gateway.bodies import ChatBody, CompletionBody, EmbeddingBody, read
 from strongroom.enclave.gateway.keys import ApiKeys
 from strongroom.enclave.metered import FRAME, Frames, Orders
 
@@ -18,7 +18,20 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=6),
     max_leaves=20,
 )
-NAMES = ("model", "prompt", "messages", "max_tokens", "temperature", "top_p", "n", "stream", "stop", "seed")
+NAMES = [
+    "model",
+    "prompt",
+    "messages",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "n",
+    "stream",
+    "stop",
+    "seed",
+    "input",
+    "dimensions",
+]
 FIELDS = st.dictionaries(st.sampled_from(NAMES), JSON)
 
 
@@ -45,6 +58,8 @@ def test_bodies(data: bytes) -> None:
         read(ChatBody, data)
     with contextlib.suppress(StrongroomError):
         read(CompletionBody, data)
+    with contextlib.suppress(StrongroomError):
+        read(EmbeddingBody, data)
 
 
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))

@@ -77,8 +77,9 @@ def test_errors_are_those_of_the_client(tmp_path: Path) -> None:
             client.completions.create(model="boreas", prompt="w5")
         with pytest.raises(openai.NotFoundError):
             client.models.retrieve("boreas")
-        with pytest.raises(openai.NotFoundError):
+        with pytest.raises(openai.PermissionDeniedError) as refused:
             client.embeddings.create(model=ATLAS, input="w5")
+        assert refused.value.code == "egress-output"
         with pytest.raises(openai.BadRequestError, match="4096 tokens together"):
             client.completions.create(model=ATLAS, prompt="w5", max_tokens=5000)
 
@@ -140,7 +141,7 @@ def test_malformed_bodies_are_400(body: bytes, tmp_path: Path) -> None:
 
 def test_paths_that_engines_have_are_not_there(tmp_path: Path) -> None:
     with gateway(tmp_path) as live:
-        for path in ("/metrics", "/tokenize", "/invocations", "/v1/embeddings", "/docs", "/openapi.json", "/"):
+        for path in ("/metrics", "/tokenize", "/invocations", "/v1/responses", "/docs", "/openapi.json", "/"):
             assert live.post(path, {}).status_code in {404, 405}, path
         assert httpx2.get(live.url + "/v1/models").status_code == 401
         assert "server" not in httpx2.get(live.url + "/v1/models").headers

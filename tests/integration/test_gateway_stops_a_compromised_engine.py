@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.enclave.engine.schedule import Schedule
+from strongroom.enclave.gateway.adapters.governor_folder import GovernorFolder
 from strongroom.enclave.gateway.errors import ChannelBreachError, FrozenBeforeError
 from strongroom.enclave.metered import OPENING, Code, Frame, Orders
-from support.gateways import Counting, Engine, gateway
+from support.gateways import ATLAS, Counting, Engine, gateway
 
 pytestmark = pytest.mark.integration
 READY = Frame(OPENING, Code.READY).to_bytes()
@@ -109,7 +111,14 @@ def test_once_frozen_it_stays_frozen_over_a_restart(tmp_path: Path) -> None:
         assert live.stopped.wait(1)
     with gateway(tmp_path) as live:
         assert isinstance(live.error, FrozenBeforeError)
-    (live.state / "atlas.frozen.json").unlink()
+    folder = GovernorFolder(live.state, ATLAS)
+    mark = json.loads((live.state / "atlas.frozen.json").read_bytes())
+    assert mark["cause"] == "channel-breach.no-demand"
+    with pytest.raises(FrozenBeforeError):
+        folder.check_resumed(lambda: None)
+    with pytest.raises(FrozenBeforeError):
+        folder.check_resumed(lambda: mark["seq"])
+    folder.check_resumed(lambda: mark["seq"] + 1)
     with gateway(tmp_path) as live:
         assert live.error is None
         assert live.complete().status_code == 200

@@ -11,17 +11,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from strongroom.enclave.sandbox import ExecRule, WritableCode
-from support.enclave_lab import ATTEMPTS, SUPPORT, Outcome, lab_profile, require_sandbox, run_inside
-from support.escape_attempts import ATTEMPTS as ALL
+from support.enclave_lab import ATTEMPTS as PROGRAM
+from support.enclave_lab import SUPPORT, Outcome, lab_profile, require_sandbox, run_inside
+from support.escape_attempts import ATTEMPTS
+from support.escape_calls import CALLS, NEEDS_MORE, OPEN
 
 pytestmark = pytest.mark.integration
 ORDINARY_UID = 65534
+ALL = [name for name in ATTEMPTS if name not in OPEN]
 
 # What would succeed outside, for root or for the owner, on any Linux: the proof that the attempts are real ones.
 # The rest need a kernel feature, a privilege or a state that not every host has.
@@ -53,7 +57,30 @@ REAL = (
     "turn_data_into_code",
     "become_dumpable",
     "escape_by_thread",
+    "write_own_code_by_proc",
+    "write_own_code_by_thread_entry",
+    "change_how_much_a_core_holds",
+    "change_who_is_killed_when_memory_ends",
+    "list_the_machines_hardware",
+    "use_shared_memory_folder",
+    "reach_a_file_through_a_link",
+    "link_weights_into_scratch",
+    "move_weights_into_scratch",
+    "exchange_weights_with_scratch",
+    "reopen_weights_writable",
+    "map_weights_writable",
+    "make_a_nameless_file_beside_weights",
+    "make_a_pipe_with_a_name",
+    "make_a_program_of_another_user",
+    "load_a_library_from_scratch",
+    "send_to_a_named_socket_by_a_nameless_one",
+    "send_to_an_abstract_socket_by_a_nameless_one",
+    "learn_where_the_parents_locks_are",
+    "queue_a_signal_to_the_parent",
+    "socket inet6",
 )
+# The same for root alone.
+REAL_FOR_ROOT = ("learn_physical_addresses", "open_a_device")
 
 
 @dataclass(frozen=True)
@@ -74,12 +101,16 @@ def place() -> Iterator[Place]:
     (folder / "sealed-sibling.txt").write_text("not for the enclave")
     address = str(folder / "keeper.sock")
     abstract = f"strongroom-test-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as unnamed:
-        named.bind(address)
-        Path(address).chmod(0o777)
-        named.listen()
-        unnamed.bind("\0" + abstract)
-        unnamed.listen()
+    with ExitStack() as sockets:
+        for number, kind in enumerate((socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+            named, unnamed = (sockets.enter_context(socket.socket(socket.AF_UNIX, kind)) for _ in range(2))
+            end = "-datagram" * number
+            named.bind(address + end)
+            Path(address + end).chmod(0o777)
+            unnamed.bind("\0" + abstract + end)
+            if not number:
+                named.listen()
+                unnamed.listen()
         yield Place(
             folder,
             {
@@ -124,21 +155,51 @@ def test_attempt_is_blocked_when_started_by_an_ordinary_user(inside_ordinary: Ou
     assert inside_ordinary.result()[name][0] == "blocked", inside_ordinary.result()[name]
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_is_refused_by_the_filter_before_the_kernel_looks_at_it(inside: Outcome, name: str) -> None:
+    assert inside.result()[f"call {name}"] == ["blocked", "EPERM"]
+
+
+def test_the_kernel_itself_would_not_have_refused_these_calls(place: Place, tmp_path: Path) -> None:
+    if not may_administer():
+        pytest.skip("the kernel refuses many of them to who may not administer")
+    results = outside(place, tmp_path, [f"call {name}" for name in CALLS if name not in NEEDS_MORE])
+    assert {name: result for name, result in results.items() if result == ["blocked", "EPERM"]} == {}
+
+
 def test_attempts_are_real_ones(place: Place, tmp_path: Path) -> None:
+    names = [name for name in (*REAL, *(REAL_FOR_ROOT if os.geteuid() == 0 else ())) if Path("/etc/passwd").exists()]
+    results = outside(place, tmp_path, names)
+    assert {name: result for name, result in results.items() if result[0] != "escaped"} == {}
+
+
+def may_administer() -> bool:
+    """Tell whether this process has CAP_SYS_ADMIN; a container's root often hasn't."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return bool(int(next(line.split()[1] for line in status if line.startswith("CapEff:")), 16) >> 21 & 1)
+
+
+def outside(place: Place, tmp_path: Path, names: list[str]) -> dict[str, list[str]]:
+    """Make attempts without an enclave."""
     model = tmp_path / "model"
     model.mkdir()
     (model / "weights.txt").write_text("plain")
-    names = [name for name in REAL if Path("/etc/passwd").exists()]
     ran = subprocess.run(
-        [sys.executable, ATTEMPTS, json.dumps(place.facts), json.dumps(names)],
+        [sys.executable, PROGRAM, json.dumps(place.facts), json.dumps(names)],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
         env={"STRONGROOM_MODEL": str(model), "TMPDIR": str(tmp_path)},
     )
-    results = json.loads(ran.stdout)
-    assert {name: result for name, result in results.items() if result[0] != "escaped"} == {}
+    results: dict[str, list[str]] = json.loads(ran.stdout)
+    return results
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_what_the_documents_call_open_is_open(inside: Outcome, name: str) -> None:
+    # Should one of these be closed one day, it belongs to the attempts above, and the documents lose a line.
+    assert inside.result()[name][0] == "escaped", inside.result()[name]
 
 
 def test_root_gives_up_its_uid(inside: Outcome) -> None:
@@ -208,7 +269,7 @@ def test_compiled_code_rule_still_refuses_writable_code(tmp_path: Path) -> None:
     require_sandbox()
     profile = lab_profile(tmp_path, writable_code=WritableCode.COMPILED)
     wanted = ["map_writable_code", "turn_data_into_code"]
-    outcome = run_inside(profile, ["python", ATTEMPTS, "{}", json.dumps(wanted)])
+    outcome = run_inside(profile, ["python", PROGRAM, "{}", json.dumps(wanted)])
     assert outcome.result()["map_writable_code"][0] == "blocked"
     assert outcome.result()["turn_data_into_code"][0] == "escaped"  # that is what the rule is for
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import socket
@@ -19,7 +18,7 @@ from strongroom.enclave.adapters.channel import Channel
 from strongroom.enclave.sandbox import SandboxError
 from strongroom.enclave.vm.adapters.build import FIRMWARE, INITRAMFS, KERNEL, ROOT, VARIABLES
 from strongroom.enclave.vm.adapters.port import Port
-from strongroom.enclave.vm.adapters.qemu import VmLaunch, VmRunner
+from strongroom.enclave.vm.adapters.qemu import Outputs, VmLaunch, VmRunner
 from strongroom.enclave.vm.machine import QEMU, Accelerator
 from support.vm_images import files_of, image_of
 from support.vm_lab import FIRMWARE as OVMF
@@ -97,7 +96,7 @@ def test_a_machine_that_cannot_start_says_why(tmp_path: Path) -> None:
             image=image_of(files), folder=folder, sealed=sealed, tpm=control, accelerator=Accelerator.TCG, uid=UID
         )
         with pytest.raises(SandboxError) as refused:
-            VmRunner().launch(launch, out=io.BytesIO(), err=io.BytesIO())
+            VmRunner().launch(launch, Outputs())
     assert refused.value.reason == "vm.not-booted"
     assert "kernel" in refused.value.remedy
     assert set(Path("/tmp").glob("strongroom-vm-*")) == before  # noqa: S108 - looked at
@@ -114,4 +113,4 @@ def test_a_host_without_qemu_says_what_to_install(tmp_path: Path, monkeypatch: p
         uid=os.getuid() or UID,
     )
     with pytest.raises(StrongroomError, match="isn't on this host"):
-        VmRunner().launch(launch, out=io.BytesIO(), err=io.BytesIO())
+        VmRunner().launch(launch, Outputs())

@@ -6,7 +6,6 @@ its evidence has the class `vm-simulated`. How long each step took is printed, a
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,10 +14,14 @@ from pathlib import Path
 import pytest
 
 from simulators.swtpm import SoftwareTPM
+from strongroom.attestation.evidence import Evidence
+from strongroom.attestation.measurement import MeasuredName
 from strongroom.attestation.tpm.event_log import EventLog, replay
-from strongroom.attestation.tpm.wire import ALG_SHA256
+from strongroom.attestation.tpm.statement import TpmStatement
 from strongroom.enclave.sandbox import SandboxError
-from strongroom.enclave.vm.adapters.qemu import VmRunner
+from strongroom.enclave.vm.adapters.qemu import Outputs, VmRunner
+from strongroom.tpm.wire import ALG_SHA256
+from support.logs import GENESIS
 from support.vm_lab import Ran, VmLab, open_to_others, require_tools, vm_lab, vm_tpm, with_word
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(900)]
@@ -58,7 +61,7 @@ def test_nothing_gets_out_of_the_machine(ran: Ran) -> None:
 def test_the_boot_log_replays_to_the_prediction(lab: VmLab) -> None:
     with vm_tpm(lab.attested.tpm) as tpm:
         launch = lab.launch(lab.image, lab.folder, tpm)
-        with VmRunner().launch(launch, out=io.BytesIO(), err=io.BytesIO()) as running:
+        with VmRunner().launch(launch, Outputs()) as running:
             booted = running.booted
     assert booted is not None
     print(f"first word after {booted.milliseconds} ms of the guest's own time")  # noqa: T201 - as above
@@ -79,6 +82,21 @@ def test_one_more_word_on_the_command_line_gets_no_key(lab: VmLab) -> None:
     assert "opened" not in ran.times
 
 
+def test_another_deployments_genesis_gets_no_key(lab: VmLab) -> None:
+    # Its keeper would be believed inside: what it signs would be keys, leases and what may leave.
+    ran = lab.run(genesis=GENESIS)
+    assert ran.out == b""
+    assert ran.error is not None
+    # The quote is for another deployment than the keeper's; and the registers in it say so as well.
+    assert ran.error.reason == "evidence-replayed"
+    assert "opened" not in ran.times
+    statement = TpmStatement.parse(Evidence.parse(ran.evidence).main.body)
+    measured = {event.measurement.name: event.measurement.digest for event in statement.events}
+    assert measured[MeasuredName.GENESIS] == GENESIS.digest
+    wanted = {one.name: one.digest for one in lab.prediction.launch}
+    assert {name for name in wanted if wanted[name] != measured[name]} == {MeasuredName.GENESIS}
+
+
 def test_a_changed_root_does_not_run(lab: VmLab, tmp_path: Path) -> None:
     folder = tmp_path / "image"
     shutil.copytree(lab.folder, folder)
@@ -90,4 +108,4 @@ def test_a_changed_root_does_not_run(lab: VmLab, tmp_path: Path) -> None:
     with vm_tpm(lab.attested.tpm) as tpm:
         launch = lab.launch(lab.image, folder, tpm)
         with pytest.raises(SandboxError, match="ended before it said anything"):
-            VmRunner().launch(launch, out=io.BytesIO(), err=io.BytesIO()).kill()
+            VmRunner().launch(launch, Outputs()).kill()

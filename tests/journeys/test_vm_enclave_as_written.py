@@ -40,7 +40,7 @@ def turn_off_when_asked(folder: Path, tpm: SoftwareTPM, over: threading.Event) -
 
 def script(kernel: Path) -> str:
     first = BLOCK.findall((OPERATE / "first-deployment.md").read_text("utf-8"))
-    build, predict, run = BLOCK.findall((OPERATE / "vm-enclave.md").read_text("utf-8"))
+    build, predict, run, _serve = BLOCK.findall((OPERATE / "vm-enclave.md").read_text("utf-8"))
     build = re.sub(r"/boot/vmlinuz-\S+", str(kernel), build).replace(" --package numpy", "")
     ask = next(at for at, block in enumerate(first) if "request create" in block)
     measuring = next(at for at, block in enumerate(first) if "measurements propose" in block)

@@ -117,6 +117,10 @@ class Streams(RuleBasedStateMachine):
     def mirror(self, model: ModelId) -> None:
         for block in self.governor.wanted(self.now):
             if block.model == model:
+                mirror, rules = self.logs[model].mirror, self.policies[model]
+                asked = block.through - mirror._runs[-1].through
+                # The log's side, which trusts no governor, never stands in the way of an honest one.
+                assert min(asked, rules.lifetime_bits - mirror.total) <= mirror.room(rules.model_day_bits, self.now)
                 try:
                     self.logs[model].answer(
                         self.governor, block, limit=self.policies[model].lifetime_bits, now=self.now

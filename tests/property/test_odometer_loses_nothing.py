@@ -11,7 +11,7 @@ from strongroom.egress.buckets import DAY
 from strongroom.egress.errors import LimitReachedError, MirrorBehindError
 from strongroom.egress.mirror import Mirror
 from strongroom.egress.odometer import Block, LocalRecord, Odometer, OdometerEntry
-from support.egress import ATLAS
+from support.egress import ATLAS, LOTS
 from support.logs import AT
 
 LIMIT = 5000
@@ -47,12 +47,12 @@ class Deployment(RuleBasedStateMachine):
     @precondition(lambda self: self.process is None)
     def start(self, block: int, upto: int) -> None:
         """Step 1, then step 4; ``upto`` says after how many of them the process dies, if it does."""
-        opening = self.mirror.open(epoch=1, seen=self.disk[-1], now=self.now)
+        opening = self.mirror.open(epoch=1, limit=LIMIT, day=LOTS, seen=self.disk[-1], now=self.now)
         self.log.append(opening)
         if upto < 2:
             return
         self.disk.append(opening.record.over(self.disk[-1]))
-        self.process = Odometer(opening, limit=LIMIT, block_bits=block)
+        self.process = Odometer(opening, block_bits=block)
         assert self.process.total >= self.out
 
     @rule(upto=st.sampled_from([2, 3, 4, 5, 5, 5, 5]))
@@ -82,7 +82,7 @@ class Deployment(RuleBasedStateMachine):
 
     def written(self, block: Block) -> OdometerEntry | None:
         try:
-            entry = self.mirror.advance(block, limit=LIMIT, now=self.now)
+            entry = self.mirror.advance(block, epoch=1, limit=LIMIT, day=LOTS, now=self.now)
         except StrongroomError:
             return None
         self.log.append(entry)

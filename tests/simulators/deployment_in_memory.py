@@ -21,7 +21,7 @@ from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, Refer
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import make_entry, read_entry
 from strongroom.audit.facts import Fact, Producer
-from strongroom.audit.merkle import Frontier, leaf_hash, make_consistency, node_hash
+from strongroom.audit.merkle import Frontier, leaf_hash, make_consistency, make_inclusion, node_hash
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.default_policy import default_policy
 from strongroom.client.wallet import publishing_signer
@@ -51,10 +51,12 @@ from strongroom.keeper.registry import PlatformRegistry
 from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.vault import Vault
+from strongroom.keys.wrapping import new_key
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
 from strongroom.release.decided import Decided
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from support.collateral import MemoryCollateral
+from support.cosigners import LOG_COSIGNER
 from support.deployment import vetted, vetting
 from support.room import MemoryDecisions, MemoryRecords
 
@@ -117,6 +119,10 @@ class MemoryLog:
         """Prove that the first ``old`` entries are a prefix of the first ``new``."""
         return make_consistency(old, new, self._node)
 
+    def prove_inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Prove that an entry is among the first ``size``."""
+        return make_inclusion(index, size, self._node)
+
     def _node(self, level: int, index: int) -> bytes:
         if level == 0:
             return leaf_hash(self.entries[index])
@@ -135,6 +141,14 @@ class MemoryLog:
     async def head(self) -> tuple[int, bytes | None]:
         """Return size and checkpoint."""
         return len(self.entries), self.checkpoint()
+
+    async def tight(self) -> bool:
+        """Return whether space is short."""
+        return False
+
+    async def cosigned(self) -> bytes | None:
+        """Return nothing: no witness is asked."""
+        return None
 
 
 class _Pins:
@@ -219,18 +233,20 @@ class InMemoryDeployment:
     def _found(self) -> tuple[Genesis, Vault]:
         roots: list[SecretBytes] = []
 
-        def keep(root: SecretBytes, _genesis: Digest) -> bytes:
+        def keep(_genesis: Digest) -> tuple[SecretBytes, bytes]:
+            root = new_key(os.urandom)
             roots.append(SecretBytes(bytearray(root.reveal(TOKEN))))
-            return b"kept in memory"
+            return root, b"kept in memory"
 
         founded = found(
             deployment="memory",
             root_keys=[signer(name).public_key for name in ROOTS],
             root_threshold=2,
             log_key=self.log.key.public_key,
+            log_cosigner=LOG_COSIGNER,
             at=self.clock.now(),
             random_bytes=os.urandom,
-            wrap_root=keep,
+            root_of=keep,
         )
         return founded.genesis, Vault(founded.genesis.digest, founded.keyring, roots[0])
 
@@ -360,6 +376,8 @@ class InMemoryDeployment:
                 return self._ask("state", kind=kind, envelope=body["envelope"])
             case "GET", ("people" | "grants") as what:
                 return self._ask(what)
+            case "GET", "statements", kind, digest:
+                return self._ask("statement", kind=kind, digest=digest)
             case "GET", "people", "fallen", digest:
                 return self._ask("fallen", digest=digest)
             case "POST", "chips":
@@ -385,6 +403,8 @@ class InMemoryDeployment:
                 if "after" in query:
                     self.while_waiting()
                 return {"notices": [], "after": len(self.log.entries) - 1}
+            case "GET", "manifests", model, version if (model, version) in self.manifests:
+                return {"manifest": self.manifests[model, version].to_json()}
             case "POST", "manifests":
                 envelope = _envelope(body["manifest"])
                 answer = self._ask("register", manifest=body["manifest"], request=body["request"])
@@ -398,10 +418,23 @@ class InMemoryDeployment:
                     for record in self.platforms
                 ]
                 return {"platforms": shown, "next": None}
+            case "GET", "egress", model:
+                return self._ask("odometer", model=model)
             case "GET", "collateral":
                 return self._ask("collateral", **query)
             case "POST", "collateral":
                 return self._ask("import-collateral", by="dana", **body)
+            case "GET", "log", "checkpoint":
+                return {"size": len(self.log.entries), "checkpoint": self.log.checkpoint().decode()}
+            case "GET", "log", "entries":
+                start, count = int(query["start"]), int(query["count"])
+                entries = self.log.entries[start : start + count]
+                return {"start": start, "entries": [to_base64(entry) for entry in entries]}
+            case "GET", "log", "proof", "inclusion":
+                place = int(query["index"])
+                proof = self.log.prove_inclusion(place, int(query["size"]))
+                leaf = to_base64(leaf_hash(self.log.entries[place]))
+                return {"leaf": leaf, "proof": [to_base64(value) for value in proof]}
             case "GET", "log", "proof", "consistency":
                 proof = self.log.prove(int(query["old"]), int(query["new"]))
                 return {"proof": [to_base64(value) for value in proof]}

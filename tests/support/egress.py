@@ -13,6 +13,8 @@ from strongroom.egress.odometer import Block, Odometer
 from strongroom.egress.policy import EgressPolicy
 from support.logs import AT
 
+LOTS = 10**12
+"""A day's budget that is no bound."""
 ATLAS, BOREAS = ModelId("atlas"), ModelId("boreas")
 
 
@@ -28,17 +30,18 @@ class Log:
 
     def __init__(self, model: ModelId = ATLAS) -> None:
         self.mirror = Mirror(model)
+        self.day = LOTS
 
     def served(self, rules: EgressPolicy, now: Instant = AT, *, block: int = 100) -> Served:
         """Open a run for a new governor."""
-        entry = self.mirror.open(epoch=1, seen=None, now=now)
+        self.day = rules.model_day_bits
+        entry = self.mirror.open(epoch=1, limit=rules.lifetime_bits, day=rules.model_day_bits, seen=None, now=now)
         self.mirror = self.mirror.after(entry)
-        odometer = Odometer(entry, limit=rules.lifetime_bits, block_bits=block)
-        return Served(policy=rules, odometer=odometer, recent=self.mirror.recent(now))
+        return Served(policy=rules, odometer=Odometer(entry, block_bits=block), recent=entry.recent)
 
     def answer(self, governor: Governor, block: Block, *, limit: int, now: Instant) -> None:
         """Mirror a block, and hand it over."""
-        entry = self.mirror.advance(block, limit=limit, now=now)
+        entry = self.mirror.advance(block, epoch=1, limit=limit, day=self.day, now=now)
         self.mirror = self.mirror.after(entry)
         governor.mirrored(entry, now)
 
@@ -48,6 +51,7 @@ def governor(rules: EgressPolicy | None = None, now: Instant = AT, *, vouched: i
     rules = rules or policy()
     log = Log(rules.model)
     made = Governor([log.served(rules, now, block=vouched)], now)
+    log.day = LOTS
     for block in made.wanted(now):
         log.answer(made, block, limit=rules.lifetime_bits, now=now)
     return made

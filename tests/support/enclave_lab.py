@@ -22,7 +22,7 @@ from strongroom.enclave.sandbox import ExecRule, SandboxProfile, WritableCode, p
 
 SUPPORT = Path(__file__).resolve().parent
 AGENT = str(SUPPORT / "enclave_agent.py")
-ATTEMPTS = str(SUPPORT / "escape_attempts.py")
+ATTEMPTS = str(SUPPORT / "escape_calls.py")
 
 
 @dataclass

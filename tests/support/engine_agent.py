@@ -9,8 +9,10 @@ from pathlib import Path
 from strongroom.enclave.adapters.channel import Channel, inherited_descriptor
 from strongroom.enclave.adapters.command import start_command
 from strongroom.enclave.adapters.model_folder import ModelFolder
+from strongroom.enclave.agent.ending import told_ending
 from strongroom.enclave.agent.wiring import metered_channel
 from strongroom.enclave.sandbox import SandboxProfile
+from strongroom.sealing.errors import CanaryMismatchError
 
 
 def main() -> None:
@@ -27,7 +29,12 @@ def main() -> None:
         channel.send({"started": True}, timeout=10)
         while (status := command.poll(timeout=60)) is None:
             pass
-    channel.send({"code": status.code, "signal": status.signal}, timeout=10)
+    try:
+        status = told_ending(profile, status)
+    except CanaryMismatchError as error:
+        channel.send({"refused": error.reason}, timeout=10)
+    else:
+        channel.send({"code": status.code, "signal": status.signal}, timeout=10)
 
 
 main()

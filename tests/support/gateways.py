@@ -24,8 +24,10 @@ from strongroom.enclave.engine.adapters.channel import serve as serve_engine
 from strongroom.enclave.engine.schedule import Generating
 from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
 from strongroom.enclave.gateway.keys import ApiKeys, digest_of
+from strongroom.enclave.gateway.odometer import OdometerLog
 from strongroom.enclave.gateway.wiring import Serving, serve_channel
 from strongroom.enclave.metered import Order
+from support.file_odometer import FileOdometer
 
 ATLAS: Final = ModelId("atlas")
 VOCABULARY: Final = 512
@@ -38,8 +40,8 @@ TEMPLATE: Final = (
 Engine = Callable[[socket.socket], None]
 
 
-def words(count: int = VOCABULARY) -> PublicTokenizer:
-    """Return a tokenizer whose token 7 is the word `w7`, so that a text says which tokens it was made of."""
+def word_files(count: int = VOCABULARY) -> dict[str, bytes]:
+    """Return the files of a tokenizer whose token 7 is the word `w7`: a text says which tokens it was made of."""
     tokenizer: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
@@ -51,12 +53,15 @@ def words(count: int = VOCABULARY) -> PublicTokenizer:
         "decoder": None,
         "model": {"type": "WordLevel", "vocab": {f"w{n}": n for n in range(count)}, "unk_token": "w0"},
     }
-    return PublicTokenizer(
-        {
-            "tokenizer.json": json.dumps(tokenizer).encode(),
-            "tokenizer_config.json": json.dumps({"chat_template": TEMPLATE}).encode(),
-        }
-    )
+    return {
+        "tokenizer.json": json.dumps(tokenizer).encode(),
+        "tokenizer_config.json": json.dumps({"chat_template": TEMPLATE}).encode(),
+    }
+
+
+def words(count: int = VOCABULARY) -> PublicTokenizer:
+    """Return that tokenizer."""
+    return PublicTokenizer(word_files(count))
 
 
 def text_of(tokens: list[int]) -> str:
@@ -107,7 +112,9 @@ class Live:
     """A gateway that listens."""
 
     state: Path
+    odometer: Callable[[], OdometerLog]
     clock: Clock | None = None
+    model: ModelId = ATLAS
     url: str = ""
     stopped: threading.Event = field(default_factory=threading.Event)
     """Set when the engine was killed."""
@@ -128,7 +135,7 @@ class Live:
 
     def complete(self, prompt: str = "w5", *, most: int = 8, key: str = KEY, **members: Any) -> httpx2.Response:
         """Ask for a completion."""
-        body = {"model": ATLAS, "prompt": prompt, "max_tokens": most, **members}
+        body = {"model": self.model, "prompt": prompt, "max_tokens": most, **members}
         return self.post("/v1/completions", body, key)
 
     def stop(self) -> None:
@@ -145,7 +152,16 @@ class Live:
         """Serve until the engine is gone."""
         try:
             with channel:
-                asyncio.run(serve_channel(channel, serving, stop=self.stop, listening=self.listens, clock=self.clock))
+                asyncio.run(
+                    serve_channel(
+                        channel,
+                        serving,
+                        odometer=self.odometer,
+                        stop=self.stop,
+                        listening=self.listens,
+                        clock=self.clock,
+                    )
+                )
         except StrongroomError as error:
             self.error = error
         finally:
@@ -164,7 +180,6 @@ def serving(folder: Path, policy: EgressPolicy | None = None, **changes: Any) ->
         tokenizer=words(),
         keys=ApiKeys({digest_of(KEY): "dana", digest_of(OTHER_KEY): "kim"}),
         state=state,
-        log=state / "atlas.odometer.log",
         context=4096,
     )
     return replace(made, **changes)
@@ -176,12 +191,14 @@ def gateway(
     engine: Engine | None = None,
     policy: EgressPolicy | None = None,
     clock: Clock | None = None,
+    odometer: OdometerLog | None = None,
     **changes: Any,
 ) -> Iterator[Live]:
-    """Serve `engine`, which runs in a thread with its end of the channel."""
+    """Serve `engine`, which runs in a thread with its end of the channel; without `odometer`, a file plays the log."""
     ours, theirs = socket.socketpair()
     made = serving(folder, policy, **changes)
-    live = Live(made.state, clock)
+    log = odometer or FileOdometer(folder / "log.jsonl", made.policy)
+    live = Live(made.state, lambda: log, clock, made.policy.model)
 
     def run_engine() -> None:
         # The other end is closed: that is how an engine ends.

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support import escape_attempts as sandbox
+from support import escape_calls
 
 MACHINE: dict[str, Callable[[], object]] = {}
 
@@ -92,7 +93,8 @@ def turn_the_machine_off() -> object:
 def main() -> None:
     sandbox.FACTS.update(json.loads(sys.argv[1]))
     results = {}
-    for name, function in {**sandbox.ATTEMPTS, **MACHINE}.items():
+    attempts = {name: function for name, function in sandbox.ATTEMPTS.items() if name not in escape_calls.OPEN}
+    for name, function in {**attempts, **MACHINE}.items():
         try:
             results[name] = ["escaped", repr(function())]
         except OSError as error:

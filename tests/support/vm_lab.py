@@ -13,10 +13,11 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,12 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError, UnavailableError
 from strongroom.core.fields import Fields
+from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ImageId, PlatformId
 from strongroom.enclave.agent.messages import Order
+from strongroom.enclave.engine.builtin import BuiltIn
 from strongroom.enclave.launch.relay import Challenged, Opened, Released
+from strongroom.enclave.metered import OUTPUT
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.vm.adapters.build import Recipe, build
 from strongroom.enclave.vm.adapters.qemu import VmLaunch, VmRunner
@@ -40,6 +44,7 @@ from strongroom.enclave.vm.wiring import predict_image, run
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.release.dossier import Dossier, Testimony
 from strongroom.release.lease import LeaseAsk, LeaseProof
+from support import tiny_llama
 from support.attested import Attested, Sealed, envelope
 from support.deployment import Deployment
 
@@ -90,9 +95,9 @@ def open_to_others(folder: Path) -> None:
             one.chmod(one.stat().st_mode | 0o011)
 
 
-def recipe(code: Path, command: tuple[str, ...], kernel: tuple[Path, Path]) -> Recipe:
+def recipe(code: Path | None, command: tuple[str, ...], kernel: tuple[Path, Path], **changes: Any) -> Recipe:
     """Return how the tests' image is built."""
-    return Recipe(
+    made = Recipe(
         image=IMAGE,
         code=code,
         command=command,
@@ -104,6 +109,39 @@ def recipe(code: Path, command: tuple[str, ...], kernel: tuple[Path, Path]) -> R
         cpus=1,
         model_bytes=64 << 20,
     )
+    return replace(made, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is in an image, and what it opens. Each is given a folder of its own."""
+
+    recipe: Callable[[Path, tuple[Path, Path]], Recipe]
+    plain: Callable[[Path], object]
+
+
+def _attempts(code: Path, kernel: tuple[Path, Path]) -> Recipe:
+    (code / "support").mkdir(parents=True)
+    shutil.copyfile(SUPPORT / "vm_attempts.py", code / "vm_attempts.py")
+    for name in ("escape_attempts.py", "escape_calls.py"):
+        shutil.copyfile(SUPPORT / name, code / "support" / name)
+    return recipe(code, ("vm_attempts.py", json.dumps(FACTS)), kernel)
+
+
+def _small_model(plain: Path) -> None:
+    (plain / "config.json").write_text('{"answer": 42}')
+    (plain / "model.bin").write_bytes(bytes(1 << 20))
+
+
+def _engine(_code: Path, kernel: tuple[Path, Path]) -> Recipe:
+    engine = BuiltIn.NUMPY
+    return recipe(None, engine.command, kernel, packages=engine.packages, environment=(OUTPUT,))
+
+
+ATTEMPTS = Contents(_attempts, _small_model)
+"""A command that tries to get out."""
+ENGINE = Contents(_engine, tiny_llama.make)
+"""A Llama behind the metered channel."""
 
 
 class Passed(io.BytesIO):
@@ -118,6 +156,8 @@ class Way:
     request: Envelope
     approvals: tuple[Envelope, ...]
     times: dict[str, float] = field(default_factory=dict)
+    evidence: bytes = b""
+    """What the agent handed in."""
 
     def keeper(self, operation: str, **members: Json) -> Fields:
         """Call the keeper, from any thread."""
@@ -141,7 +181,7 @@ class Way:
     def release(self, request: Digest, platform: PlatformId, challenge: str, evidence: bytes) -> Released:
         """Hand the keeper a dossier."""
         assert (request, platform) == (self.request.digest, self.lab.attested.platform)
-        self.times["attested"] = time.monotonic()
+        self.times["attested"], self.evidence = time.monotonic(), evidence
         assert self.lab.attested.record is not None
         testimony = Testimony(challenge=challenge, platform=self.lab.attested.record, evidence=evidence)
         dossier = Dossier(
@@ -172,6 +212,7 @@ class Ran:
     out: bytes
     err: bytes
     times: dict[str, float]
+    evidence: bytes
 
 
 @dataclass
@@ -191,10 +232,9 @@ class VmLab:
             image=image, folder=folder, sealed=self.sealed.path, tpm=tpm, accelerator=Accelerator.TCG, uid=UID
         )
 
-    def run(self, image: VmImage | None = None, folder: Path | None = None) -> Ran:
-        """Ask, approve, start, and run to the end."""
+    def approved(self) -> tuple[Order, Way]:
+        """Ask and approve; returns the order for the machine, and the way to the keeper."""
         request, approvals = self.attested.approved(self.sealed, image=IMAGE, measurement=self.entry.measurement)
-        way = Way(self, request, approvals)
         manifest = self.sealed.sealed.manifest
         order = Order(
             genesis=self.attested.deployment.genesis,
@@ -206,6 +246,12 @@ class VmLab:
             command=("/bin/sh",),
             measurements=(),
         )
+        return order, Way(self, request, approvals)
+
+    def run(self, image: VmImage | None = None, folder: Path | None = None, genesis: Genesis | None = None) -> Ran:
+        """Ask, approve, start, and run to the end."""
+        order, way = self.approved()
+        order = replace(order, genesis=genesis or order.genesis)
         out, err = Passed(), Passed()
         status, error = None, None
 
@@ -228,7 +274,7 @@ class VmLab:
             except StrongroomError as caught:
                 error = caught
             way.times["ended"] = time.monotonic()
-        return Ran(status, error, out.getvalue(), err.getvalue(), way.times)
+        return Ran(status, error, out.getvalue(), err.getvalue(), way.times, way.evidence)
 
 
 @contextmanager
@@ -253,13 +299,9 @@ def vm_tpm(tpm: SoftwareTPM) -> Iterator[Path]:
 
 
 @contextmanager
-def vm_lab(folder: Path, tpm: SoftwareTPM, kernel: tuple[Path, Path]) -> Iterator[VmLab]:
+def vm_lab(folder: Path, tpm: SoftwareTPM, kernel: tuple[Path, Path], contents: Contents = ATTEMPTS) -> Iterator[VmLab]:
     """Build, predict, found, adopt the prediction, enrol and seal."""
-    code = folder / "code"
-    (code / "support").mkdir(parents=True)
-    for source, name in (("vm_attempts.py", "vm_attempts.py"), ("escape_attempts.py", "support/escape_attempts.py")):
-        shutil.copyfile(SUPPORT / source, code / name)
-    image = build(recipe(code, ("vm_attempts.py", json.dumps(FACTS)), kernel), folder / "image")
+    image = build(contents.recipe(folder / "code", kernel), folder / "image")
     open_to_others(folder)
     with Deployment.found(folder / "home") as deployment:
         deployment.start("log")
@@ -272,8 +314,7 @@ def vm_lab(folder: Path, tpm: SoftwareTPM, kernel: tuple[Path, Path]) -> Iterato
         attested.enrol()
         plain = folder / "plain"
         plain.mkdir()
-        (plain / "config.json").write_text('{"answer": 42}')
-        (plain / "model.bin").write_bytes(bytes(1 << 20))
+        contents.plain(plain)
         sealed = attested.seal(plain, folder / "model.sealed")
         yield VmLab(attested, sealed, folder / "image", image, prediction, entry)
 

@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.core.digest import Digest
-from strongroom.core.errors import ConflictError, DeniedError, NotFoundError, UnavailableError, UsageError
-from strongroom.core.ids import PersonId
+from strongroom.core.errors import NotFoundError, UnavailableError, UsageError
 from strongroom.egress import governor as module
 from strongroom.egress.bits import Output, end_bits
 from strongroom.egress.buckets import DAY
@@ -27,8 +25,7 @@ from strongroom.egress.governor import Governor
 from strongroom.egress.mirror import HOLD_SECONDS, Mirror
 from strongroom.egress.odometer import BLOCK_SECONDS
 from strongroom.egress.policy import EgressPolicy
-from strongroom.egress.raising import LimitRaised
-from support.egress import ATLAS, BOREAS, Log, governor, policy
+from support.egress import ATLAS, BOREAS, LOTS, Log, governor, policy
 from support.logs import AT
 
 COST = 200 + end_bits(20)
@@ -110,7 +107,7 @@ def test_marks_of_a_life_are_told_once() -> None:
     told = []
     for _ in range(2):
         (block,) = made.wanted(AT)
-        entry = log.mirror.advance(block, limit=rules.lifetime_bits, now=AT)
+        entry = log.mirror.advance(block, epoch=1, limit=rules.lifetime_bits, day=LOTS, now=AT)
         log.mirror = log.mirror.after(entry)
         told.append([(one.limit, one.permille, one.used, one.of) for one in made.mirrored(entry, AT)])
         if log.mirror.total < 2000:
@@ -119,7 +116,7 @@ def test_marks_of_a_life_are_told_once() -> None:
     # After a restart they stand in the log, and aren't told again.
     again = Governor([log.served(rules)], AT)
     (block,) = again.wanted(AT)
-    assert again.mirrored(log.mirror.advance(block, limit=2000, now=AT), AT) == ()
+    assert again.mirrored(log.mirror.advance(block, epoch=1, limit=2000, day=LOTS, now=AT), AT) == ()
 
 
 def test_nothing_leaves_before_the_log_vouches_for_it() -> None:
@@ -200,24 +197,24 @@ def test_verified_tokens_cost_their_residual() -> None:
     assert made.settle(held.number, AT, verified=20).bits == 2 + end_bits(20)
 
 
-def test_two_people_raise_the_end_of_a_life() -> None:
-    rules = policy(lifetime_permille=1)
-    made = governor(rules)
-    assert refused(made, most=40).limit is Limit.LIFETIME
-    people = (PersonId("dana"), PersonId("eli"))
-    raised = LimitRaised(model=ATLAS, before=400, after=900, statement=Digest.of(b"signed"), people=people)
-    with pytest.raises(DeniedError, match="two different people"):
-        replace(raised, people=(people[0], people[0]))
-    with pytest.raises(UsageError):
-        replace(raised, after=400)
-    with pytest.raises(ConflictError):
-        made.raise_life(replace(raised, before=399))
-    made.raise_life(raised)
+def test_the_end_of_a_life_moves_with_the_log_s_next_entry() -> None:
+    log, rules = Log(), policy(lifetime_permille=1)
+    made = Governor([log.served(rules, block=400)], AT)
+    (block,) = made.wanted(AT)
+    log.answer(made, block, limit=rules.lifetime_bits, now=AT)
+    assert refused(made, most=50).limit is Limit.LIFETIME
+    # The next entry says what the policy says that is in force by then; marks are of the new life.
+    (block,) = made.wanted(AT + BLOCK_SECONDS // 2)
+    entry = log.mirror.advance(block, epoch=1, limit=900, day=LOTS, now=AT + BLOCK_SECONDS // 2)
+    assert made.mirrored(entry, AT + BLOCK_SECONDS // 2) == ()
+    log.mirror = log.mirror.after(entry)
     with pytest.raises(MirrorBehindError):
-        made.reserve("dana", ATLAS, 40, AT)
-    # The statement is used up.
-    with pytest.raises(ConflictError):
-        made.raise_life(raised)
+        made.reserve("dana", ATLAS, 50, AT + BLOCK_SECONDS // 2)
+    (block,) = made.wanted(AT + BLOCK_SECONDS // 2)
+    told = made.mirrored(
+        log.mirror.advance(block, epoch=1, limit=900, day=LOTS, now=AT + BLOCK_SECONDS // 2), AT + BLOCK_SECONDS // 2
+    )
+    assert [(one.permille, one.of) for one in told] == [(500, 900), (800, 900)]
 
 
 def test_a_restart_refills_nothing() -> None:
@@ -241,9 +238,9 @@ def test_an_older_governor_stops_when_a_newer_one_opened() -> None:
     newer = Governor([log.served(rules)], AT)
     (block,) = older.wanted(AT)
     with pytest.raises(MeterSupersededError):
-        log.mirror.advance(block, limit=rules.lifetime_bits, now=AT)
+        log.mirror.advance(block, epoch=1, limit=rules.lifetime_bits, day=LOTS, now=AT)
     (block,) = newer.wanted(AT)
-    entry = log.mirror.advance(block, limit=rules.lifetime_bits, now=AT)
+    entry = log.mirror.advance(block, epoch=1, limit=rules.lifetime_bits, day=LOTS, now=AT)
     with pytest.raises(MeterSupersededError):
         older.mirrored(entry, AT)
     with pytest.raises(EgressFrozenError, match="egress-superseded"):
@@ -252,7 +249,7 @@ def test_an_older_governor_stops_when_a_newer_one_opened() -> None:
 
 @pytest.mark.parametrize(("through", "total"), [(499, 499), (500, 499), (600, 599)])
 def test_a_log_that_says_less_than_before_freezes(through: int, total: int) -> None:
-    made, entry = governor(vouched=500), Mirror(ATLAS).open(epoch=1, seen=None, now=AT)
+    made, entry = governor(vouched=500), Mirror(ATLAS).open(epoch=1, limit=500, day=LOTS, seen=None, now=AT)
     with pytest.raises(OdometerRegressedError):
         made.mirrored(replace(entry, through=through, total=total), AT)
     with pytest.raises(EgressFrozenError, match="egress-odometer-regressed"):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from strongroom.core.errors import MalformedError
-from strongroom.enclave.metered import Code, Frame, Frames, Kind, Order, Orders
+from strongroom.enclave.metered import Code, Frame, Frames, Kind, Order, Orders, halves_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 VECTORS: Final[dict[str, list[dict[str, Any]]]] = json.loads((ROOT / "tests/vectors/metered-channel.json").read_text())
@@ -66,15 +66,22 @@ def test_bytes_may_come_in_any_pieces() -> None:
     assert [one for at in range(0, len(data), 7) for one in reader.feed(data[at : at + 7])] == orders
 
 
-def test_the_page_s_example_is_true() -> None:
+def example(name: str) -> tuple[list[Frame], tuple[Order, ...]]:
+    """Return what goes out and in, in an example of the page."""
     page = (ROOT / "docs/spec/metered-channel.md").read_text()
-    lines = page.split("<!-- example: channel -->")[1].split("```")[1].splitlines()
-    out = [bytes.fromhex(line.split()[1]) for line in lines if line.startswith("<")]
-    assert [Frame.parse(frame) for frame in out] == [
-        Frame(0xFFF, Code.READY),
-        Frame(0, Code.TOKEN, 42),
-        Frame(0, Code.TOKEN, 43),
-        Frame(0, Code.LENGTH),
-    ]
+    lines = page.split(f"<!-- example: {name} -->")[1].split("```")[1].splitlines()
+    out = [Frame.parse(bytes.fromhex(line.split()[1])) for line in lines if line.startswith("<")]
     into = bytes.fromhex("".join(line[2:] for line in lines if line.startswith(">")))
-    assert Orders().feed(into) == (Order(kind=Kind.GENERATE, answer=0, most=2, prompt=(1, 128000, 7)),)
+    return out, Orders().feed(into)
+
+
+def test_the_page_s_examples_are_true() -> None:
+    assert example("channel") == (
+        [Frame(0xFFF, Code.READY), Frame(0, Code.TOKEN, 42), Frame(0, Code.TOKEN, 43), Frame(0, Code.LENGTH)],
+        (Order(kind=Kind.GENERATE, answer=0, most=2, prompt=(1, 128000, 7)),),
+    )
+    halves = halves_of([1.5])
+    assert example("vector") == (
+        [*(Frame(1, Code.VALUE, half) for half in halves), Frame(1, Code.LENGTH)],
+        (Order(kind=Kind.EMBED, answer=1, most=1, prompt=(101, 102)),),
+    )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from strongroom.cli.main import main
 from strongroom.core.errors import ExitCode
 from strongroom.enclave.gateway.keys import PREFIX, ApiKeys
+from support.gateways import words
 
 
 def call(*words: str) -> tuple[int, str, str]:
@@ -42,10 +45,35 @@ def test_serving_takes_every_rule_and_has_no_default_for_any() -> None:
         "--image",
         "--request",
         "--tpm",
-        "--egress-policy",
         "--api-keys",
         "--tokenizer",
         "--state",
     ):
         assert f"{needed} " in call("run", "--help")[1]
     assert call("run", "atlas")[0] == ExitCode.USAGE
+
+
+def test_canaries_are_recorded_of_a_few_questions_into_a_new_file(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(words()._tokenizer.to_str())
+    questions, out = tmp_path / "questions.txt", tmp_path / "canaries.json"
+    asked = ("canaries", str(tmp_path), "--questions", str(questions), "--out", str(out))
+    for text in ("", "\n \n", "w1\n" * 33):
+        questions.write_text(text)
+        assert call(*asked)[0] == ExitCode.USAGE
+        assert not out.exists()
+    questions.write_text("w1\n")
+    out.write_text("what was there")
+    assert call(*asked)[0] == ExitCode.USAGE
+    assert out.read_text() == "what was there"
+
+
+def test_a_model_that_cannot_be_read_leaves_no_file_of_canaries(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "tokenizer.json").write_text(words()._tokenizer.to_str())
+    (tmp_path / "questions.txt").write_text("w1\n")
+    out = tmp_path / "canaries.json"
+    code, _out, _err = call(
+        "canaries", str(tmp_path), "--questions", str(tmp_path / "questions.txt"), "--out", str(out)
+    )
+    assert code == ExitCode.TAMPERED
+    assert not out.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from strongroom.core.errors import MalformedError, NotFoundError, UsageError
 from strongroom.core.ids import ImageId
+from strongroom.egress.bits import Output, end_bits
+from strongroom.egress.errors import Limit, LimitReachedError
 from strongroom.enclave.agent.wiring import metered_channel
 from strongroom.enclave.engine.schedule import Schedule
 from strongroom.enclave.gateway.answers import problem, retry_headers
@@ -17,8 +20,8 @@ from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneErro
 from strongroom.enclave.gateway.keys import PREFIX, ApiKeys, digest_of, entry
 from strongroom.enclave.gateway.meter import ANSWER_SECONDS, CANCEL_SECONDS, Ask, Meter
 from strongroom.enclave.gateway.wiring import engine_image
-from strongroom.enclave.metered import OPENING, OUTPUT, Code, Frame, Kind, Order
-from support.egress import ATLAS, governor
+from strongroom.enclave.metered import OPENING, OUTPUT, Code, Frame, Kind, Order, Orders
+from support.egress import ATLAS, governor, policy
 from support.gateways import Counting, serving, words
 from support.logs import AT
 
@@ -134,6 +137,38 @@ def test_what_is_wrong_inside_is_not_told_outside() -> None:
     assert problem(EngineGoneError("a detail"))["error"]["message"] == "the model can't answer now"
     assert problem(FieldRefusedError("seed", "no"))["error"]["param"] == "seed"
     assert retry_headers(EngineGoneError("gone"), AT) == {}
+
+
+def test_what_others_left_of_a_shared_limit_is_not_told() -> None:
+    own = LimitReachedError(Limit.PRINCIPAL_DAY, seen=123, wanted=456, passes_at=AT + 7)
+    assert "123 bits left" in problem(own)["error"]["message"]
+    assert retry_headers(own, AT)["retry-after"] == "7"
+    for limit in (Limit.MODEL_DAY, Limit.FLEET_DAY, Limit.LIFETIME):
+        told = set()
+        for seen, later in ((0, 7), (123, 5000), (99_999, 80_000)):
+            error = LimitReachedError(limit, seen=seen, wanted=10**6, passes_at=AT + later)
+            told.add((json.dumps(problem(error)), json.dumps(retry_headers(error, AT))))
+        # Whatever is left, and whenever it passes, the same is said; and no number with it but the constant time.
+        (((said, headers)),) = told
+        assert not re.search(r"\d", said)
+        assert json.loads(headers) == {"retry-after": "3600", "x-should-retry": "false"}
+    never = LimitReachedError(Limit.LIFETIME, seen=5, wanted=6, passes_at=None)
+    assert retry_headers(never, AT) == {"x-should-retry": "false"}
+
+
+def test_a_number_is_counted_whole_with_its_first_half() -> None:
+    meter = Meter(governor(policy(outputs=(Output.VALUES,))), ATLAS, 1024)
+    meter.received(Frame(OPENING, Code.READY).to_bytes(), AT)
+    begun = meter.begin("dana", Ask(prompt=(1,), most=2, output=Output.VALUES), seed=7, now=AT)
+    (order,) = Orders().feed(begun.order)
+    assert (order.kind, order.most, order.seed, order.temperature) == (Kind.EMBED, 2, 0, 0)
+    meter.check(pending=5 * 5, now=AT)
+    meter.received(Frame(begun.answer, Code.VALUE, 1).to_bytes(), AT)
+    meter.check(pending=5 * 4, now=AT)
+    meter.cancel(begun.answer, AT)
+    (ended,) = meter.received(Frame(begun.answer, Code.CANCELLED).to_bytes(), AT)
+    assert ended.settled is not None
+    assert (ended.settled.units, ended.settled.bits) == (1, 32 + end_bits(2))
 
 
 def test_a_schedule_gives_everybody_a_token_in_turn() -> None:

@@ -12,32 +12,32 @@ from strongroom.core.fields import Fields
 from strongroom.egress.buckets import DAY
 from strongroom.egress.errors import LimitReachedError, MeterSupersededError, OdometerRegressedError
 from strongroom.egress.mirror import HOLD_SECONDS, Mirror
-from strongroom.egress.odometer import BLOCK_SECONDS, Block, LocalRecord, Odometer, OdometerEntry
-from support.egress import ATLAS, BOREAS
+from strongroom.egress.odometer import BLOCK_SECONDS, Block, LocalRecord, Odometer
+from support.egress import ATLAS, BOREAS, LOTS
 from support.logs import AT
 
-BLOCK = Block(model=ATLAS, epoch=1, run=1, through=100, settled=0)
+BLOCK = Block(model=ATLAS, run=1, through=100, settled=0)
 
 
 def opened(mirror: Mirror | None = None, now: int = AT) -> Mirror:
     mirror = mirror or Mirror(ATLAS)
-    return mirror.after(mirror.open(epoch=1, seen=None, now=now))
+    return mirror.after(mirror.open(epoch=1, limit=10_000, day=LOTS, seen=None, now=now))
 
 
 def advanced(mirror: Mirror, through: int, *, settled: int = 0, now: int = AT) -> Mirror:
     block = replace(BLOCK, run=mirror.run, through=through, settled=settled)
-    return mirror.after(mirror.advance(block, limit=10_000, now=now))
+    return mirror.after(mirror.advance(block, epoch=1, limit=10_000, day=LOTS, now=now))
 
 
 def test_a_governor_that_asks_for_more_than_there_is_gets_what_there_is() -> None:
-    entry = opened().advance(replace(BLOCK, through=10**9), limit=70, now=AT)
+    entry = opened().advance(replace(BLOCK, through=10**9), epoch=1, limit=70, day=LOTS, now=AT)
     assert (entry.through, entry.total) == (70, 70)
     spent = opened().after(entry)
     with pytest.raises(LimitReachedError):
-        spent.advance(replace(BLOCK, through=71), limit=70, now=AT)
+        spent.advance(replace(BLOCK, through=71), epoch=1, limit=70, day=LOTS, now=AT)
     # It may still say that it is there, and what it settled.
-    assert spent.advance(replace(BLOCK, through=70, settled=70), limit=70, now=AT).total == 70
-    assert spent.advance(replace(BLOCK, through=99), limit=MAX_INTEGER, now=AT).total == 99
+    assert spent.advance(replace(BLOCK, through=70, settled=70), epoch=1, limit=70, day=LOTS, now=AT).total == 70
+    assert spent.advance(replace(BLOCK, through=99), epoch=1, limit=MAX_INTEGER, day=LOTS, now=AT).total == 99
 
 
 def test_asking_twice_is_counted_once() -> None:
@@ -60,12 +60,12 @@ def test_asking_twice_is_counted_once() -> None:
 def test_blocks_that_do_not_go_forwards_are_refused(block: Block, error: type[Exception]) -> None:
     mirror = advanced(advanced(opened(), 100), 100, settled=40)
     with pytest.raises(error):
-        mirror.advance(block, limit=10_000, now=AT)
+        mirror.advance(block, epoch=1, limit=10_000, day=LOTS, now=AT)
 
 
 def test_a_log_that_knows_no_run_answers_none() -> None:
     with pytest.raises(OdometerRegressedError):
-        Mirror(ATLAS).advance(BLOCK, limit=10_000, now=AT)
+        Mirror(ATLAS).advance(BLOCK, epoch=1, limit=10_000, day=LOTS, now=AT)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,14 @@ def test_a_log_that_knows_no_run_answers_none() -> None:
         {"total": 149},
         {"settled": 101},
         {"at": AT - 1},
+        {"recent": 149},
         {"run": 2, "through": 0, "total": 99},
         {"run": 2, "through": 1, "settled": 0, "total": 101},
     ],
 )
 def test_entries_that_do_not_follow_are_refused(changes: dict[str, int]) -> None:
     mirror = advanced(opened(), 100)
-    entry = mirror.advance(replace(BLOCK, through=150), limit=10_000, now=AT)
+    entry = mirror.advance(replace(BLOCK, through=150), epoch=1, limit=10_000, day=LOTS, now=AT)
     mirror.after(entry)
     if changes == {"run": 3}:
         # Runs may be skipped, where a log lost some; but a new one begins at nothing.
@@ -96,22 +97,22 @@ def test_entries_that_do_not_follow_are_refused(changes: dict[str, int]) -> None
 
 def test_a_local_record_heals_a_log_that_went_back() -> None:
     seen = LocalRecord(model=ATLAS, run=7, total=900)
-    entry = advanced(opened(), 100).open(epoch=2, seen=seen, now=AT)
+    entry = advanced(opened(), 100).open(epoch=2, limit=10_000, day=LOTS, seen=seen, now=AT)
     assert (entry.run, entry.total, entry.epoch) == (8, 900, 2)
     older = LocalRecord(model=ATLAS, run=1, total=5)
-    assert advanced(opened(), 100).open(epoch=1, seen=older, now=AT).total == 100
+    assert advanced(opened(), 100).open(epoch=1, limit=10_000, day=LOTS, seen=older, now=AT).total == 100
     with pytest.raises(UsageError):
-        Mirror(BOREAS).open(epoch=1, seen=seen, now=AT)
+        Mirror(BOREAS).open(epoch=1, limit=10_000, day=LOTS, seen=seen, now=AT)
     assert older.over(seen) == seen == seen.over(older) == seen.over(None)
 
 
 def test_a_new_key_epoch_refunds_nothing() -> None:
     mirror = advanced(opened(), 100)
-    assert mirror.after(mirror.open(epoch=9, seen=None, now=AT)).total == 100
+    assert mirror.after(mirror.open(epoch=9, limit=10_000, day=LOTS, seen=None, now=AT)).total == 100
 
 
 def test_the_clock_of_the_log_never_goes_back() -> None:
-    assert opened().open(epoch=1, seen=None, now=AT - 5000).at == AT
+    assert opened().open(epoch=1, limit=10_000, day=LOTS, seen=None, now=AT - 5000).at == AT
 
 
 def test_a_dead_run_counts_as_recent_until_nothing_of_it_can_be_under_way() -> None:
@@ -154,9 +155,9 @@ def test_restarts_and_blocks_without_end_take_bounded_memory() -> None:
 
 def test_a_meter_settles_no_more_than_it_holds() -> None:
     mirror = opened()
-    entry = mirror.open(epoch=1, seen=None, now=AT)
-    meter = Odometer(entry, limit=1000, block_bits=100)
-    meter.take(mirror.after(entry).advance(replace(BLOCK, run=2), limit=1000, now=AT))
+    entry = mirror.open(epoch=1, limit=10_000, day=LOTS, seen=None, now=AT)
+    meter = Odometer(entry, block_bits=100)
+    meter.take(mirror.after(entry).advance(replace(BLOCK, run=2), epoch=1, limit=1000, day=LOTS, now=AT))
     meter.hold(50, AT)
     for held, charged in ((51, 0), (50, 51), (50, -1)):
         with pytest.raises(ValueError, match="settled more"):
@@ -165,18 +166,38 @@ def test_a_meter_settles_no_more_than_it_holds() -> None:
     assert (meter.headroom, meter.settled) == (80, 20)
 
 
-def test_records_blocks_and_entries_are_read_back() -> None:
-    record = LocalRecord(model=ATLAS, run=3, total=99)
-    with Fields(record.to_json(), "record") as fields:
-        assert LocalRecord.read(fields) == record
-    with Fields(BLOCK.to_json(), "block") as fields:
-        assert Block.read(fields) == BLOCK
-    entry = OdometerEntry(model=ATLAS, epoch=1, run=3, through=9, settled=4, total=99, at=AT)
-    told = entry.to_json()
+def test_blocks_are_read_back() -> None:
+    told = BLOCK.to_json()
     assert isinstance(told, dict)
-    with Fields(told, "entry") as fields:
-        assert OdometerEntry.read(fields) == entry
-    assert entry.record == record
+    with Fields(told, "block") as fields:
+        assert Block.read(fields) == BLOCK
     for name in told:
-        with pytest.raises(MalformedError), Fields({**told, name: -1}, "entry") as fields:
-            OdometerEntry.read(fields)
+        with pytest.raises(MalformedError), Fields({**told, name: -1}, "block") as fields:
+            Block.read(fields)
+
+
+def test_what_a_governor_remembered_and_the_log_did_not_counts_as_recent() -> None:
+    seen = LocalRecord(model=ATLAS, run=7, total=900)
+    mirror = advanced(opened(), 100)
+    entry = mirror.open(epoch=1, limit=10_000, day=LOTS, seen=seen, now=AT)
+    assert entry.recent == 900
+    healed = mirror.after(entry)
+    assert healed.recent(AT) == 900
+    # And so it does for whoever opens after that.
+    assert healed.open(epoch=1, limit=10_000, day=LOTS, seen=None, now=AT + DAY).recent == 900
+    assert healed.recent(AT + DAY + BLOCK_SECONDS + HOLD_SECONDS) == 0
+
+
+def test_the_end_of_a_life_is_where_the_newest_entry_says() -> None:
+    mirror = opened()
+    meter = Odometer(mirror.open(epoch=1, limit=10_000, day=LOTS, seen=None, now=AT), block_bits=100)
+    mirror = mirror.after(mirror.open(epoch=1, limit=10_000, day=LOTS, seen=None, now=AT))
+    meter.run = 2
+    entry = mirror.advance(replace(BLOCK, run=2), epoch=1, limit=500, day=LOTS, now=AT)
+    meter.take(entry)
+    assert meter.limit == 500
+    with pytest.raises(LimitReachedError):
+        meter.hold(501, AT)
+    # An entry that lets a model live beyond its end doesn't follow.
+    with pytest.raises(OdometerRegressedError):
+        mirror.after(replace(entry, limit=99))

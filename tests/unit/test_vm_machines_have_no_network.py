@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath
 
 import pytest
 
-from strongroom.enclave.vm.definition import VmImage
-from strongroom.enclave.vm.machine import Accelerator, Places, arguments, sev_snp_arguments, tdx_arguments
+from strongroom.enclave.vm.machine import Accelerator, Places, arguments
 from support.vm_images import files_of, image_of
 
 IMAGE = image_of(files_of())
@@ -23,21 +21,15 @@ PLACES = Places(
     tpm=PurePath("/t/control.sock"),
     port=7,
 )
-STARTS: dict[str, Callable[[VmImage, Places], tuple[str, ...]]] = {
-    "kvm": lambda image, places: arguments(image, places, Accelerator.KVM),
-    "tcg": lambda image, places: arguments(image, places, Accelerator.TCG),
-    "sev-snp": sev_snp_arguments,
-    "tdx": tdx_arguments,
-}
 
 
 def values(words: tuple[str, ...], option: str) -> list[str]:
     return [words[at + 1] for at, word in enumerate(words) if word == option]
 
 
-@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
-def test_nothing_is_attached_but_what_is_meant(start: Callable[[VmImage, Places], tuple[str, ...]]) -> None:
-    words = start(IMAGE, PLACES)
+@pytest.mark.parametrize("host", Accelerator)
+def test_nothing_is_attached_but_what_is_meant(host: Accelerator) -> None:
+    words = arguments(IMAGE, PLACES, host)
     assert {"-nodefaults", "-no-user-config", "-no-reboot"} <= set(words)
     for option in ("-nic", "-display", "-vga", "-serial", "-parallel", "-monitor"):
         assert values(words, option) == ["none"]
@@ -49,9 +41,9 @@ def test_nothing_is_attached_but_what_is_meant(start: Callable[[VmImage, Places]
     assert values(words, "-append") == [IMAGE.command_line]
 
 
-@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
-def test_disks_are_read_only_and_the_root_comes_first(start: Callable[[VmImage, Places], tuple[str, ...]]) -> None:
-    drives = values(start(IMAGE, PLACES), "-drive")
+@pytest.mark.parametrize("host", Accelerator)
+def test_disks_are_read_only_and_the_root_comes_first(host: Accelerator) -> None:
+    drives = values(arguments(IMAGE, PLACES, host), "-drive")
     disks = [drive for drive in drives if drive.startswith("if=none")]
     assert [disk.partition("file=")[2] for disk in disks] == ["/i/root.disk", "/w/sealed.disk"]
     writable = [drive for drive in drives if "readonly=on" not in drive]
@@ -64,6 +56,6 @@ def test_a_comma_in_a_path_adds_no_option() -> None:
 
 
 def test_confidential_starts_measure_the_kernel() -> None:
-    objects = values(sev_snp_arguments(IMAGE, PLACES), "-object")
+    objects = values(arguments(IMAGE, PLACES, Accelerator.SEV_SNP), "-object")
     assert any("sev-snp-guest" in one and "kernel-hashes=on" in one for one in objects)
-    assert "tdx-guest,id=tdx0" in values(tdx_arguments(IMAGE, PLACES), "-object")
+    assert "tdx-guest,id=tdx0" in values(arguments(IMAGE, PLACES, Accelerator.TDX), "-object")

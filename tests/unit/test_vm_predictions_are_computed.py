@@ -10,8 +10,8 @@ import pytest
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import MeasuredName, require_enough
 from strongroom.core.digest import Digest
-from strongroom.core.errors import MalformedError
-from strongroom.enclave.vm.definition import COMMAND_LINE, VmImage
+from strongroom.core.errors import MalformedError, UsageError
+from strongroom.enclave.vm.definition import COMMAND_LINE, VmImage, pinned
 from strongroom.enclave.vm.direct_boot import MIB, as_loaded, low_memory
 from strongroom.enclave.vm.portable_executable import authenticode
 from strongroom.enclave.vm.prediction import ArtefactMismatchError, Artefacts, predict, reference_image
@@ -90,6 +90,31 @@ def test_a_definition_is_read_as_written() -> None:
 def test_a_command_line_names_its_root_once(template: str) -> None:
     with pytest.raises(MalformedError):
         replace(IMAGE, command_line_template=template)
+
+
+def test_an_image_that_names_a_deployment_is_predicted_for_that_one_only() -> None:
+    files = files_of()
+    image = replace(image_of(files), command_line_template=pinned(COMMAND_LINE, GENESIS))
+    assert image.deployment == GENESIS
+    assert VmImage.parse(image.to_bytes()) == image
+    assert predict(image, files, GENESIS).pcr9 != predict(image_of(files), files, GENESIS).pcr9
+    with pytest.raises(UsageError, match="another deployment"):
+        predict(image, files, Digest.of(b"another"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "strongroom.genesis=",
+        f"strongroom.genesis={'1' * 63}",
+        f"strongroom.genesis={'1' * 64} strongroom.genesis={'1' * 64}",
+        f"x=strongroom.genesis={'1' * 64}",
+        "strongroom.genesis",
+    ],
+)
+def test_a_command_line_names_a_deployment_once_or_not_at_all(words: str) -> None:
+    with pytest.raises(MalformedError, match="one deployment"):
+        replace(image_of(files_of()), command_line_template=f"{COMMAND_LINE} {words}")
 
 
 def test_memory_below_four_gib_is_as_on_q35() -> None:

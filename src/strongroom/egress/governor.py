@@ -28,7 +28,6 @@ from strongroom.egress.marks import Crossing, Marks
 from strongroom.egress.mirror import HOLD_SECONDS
 from strongroom.egress.odometer import Block, Odometer, OdometerEntry
 from strongroom.egress.policy import EgressPolicy
-from strongroom.egress.raising import LimitRaised
 
 MAX_PRINCIPALS: Final = 65536
 MAX_HELD: Final = 65536
@@ -43,7 +42,7 @@ class Served:
     odometer: Odometer
     """Of a run that was opened for this governor."""
     recent: int
-    """Bits that may have left within the last day, as the mirror said when the run was opened."""
+    """Bits that may have left within the last day, as the entry said that opened the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,17 +288,23 @@ class Governor:
     def mirrored(self, entry: OdometerEntry, now: Instant) -> tuple[Crossing, ...]:
         """Take a block that the log holds, once its ``record`` is stored. Returns the marks of the life that it passed.
 
+        The end of the model's life is from now on where the entry says that it is.
+
         :raises MeterSupersededError: a newer governor opened the odometer; the model is frozen here.
         :raises OdometerRegressedError: the log says less than before; the model is frozen here.
         :raises NotFoundError: the model isn't served here.
         """
         now, lane = self._tick(now), self._lane(entry.model)
+        before = lane.odometer.limit
         try:
             lane.odometer.take(entry)
         except (ConflictError, TamperedError) as error:
             self.freeze(entry.model, error.code)
             raise
         total, limit = lane.odometer.total, lane.odometer.limit
+        if limit > before:
+            # People signed a policy that lets more out: what was passed of the old life says nothing of the new one.
+            lane.life_marks.begin_anew()
         return tuple(
             Crossing(limit=Limit.LIFETIME, model=entry.model, permille=mark, used=total, of=limit, at=now)
             for mark in lane.life_marks.passed(total, limit, now)
@@ -312,18 +317,6 @@ class Governor:
         """
         lane = self._lane(model)
         lane.frozen = lane.frozen or cause
-
-    def raise_life(self, raised: LimitRaised) -> None:
-        """Move the end of a model's life, as two people signed. Checking their signatures is the caller's.
-
-        :raises NotFoundError: the model isn't served here.
-        :raises ConflictError: they signed for another limit than the one in force.
-        """
-        lane = self._lane(raised.model)
-        if raised.before != lane.odometer.limit:
-            raise ConflictError(f"the statement raises another limit of `{raised.model}` than the one in force")
-        lane.odometer.limit = raised.after
-        lane.life_marks.begin_anew()
 
     def level(self, model: ModelId, now: Instant) -> Level:
         """Return how a model stands.

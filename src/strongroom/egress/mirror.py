@@ -28,6 +28,9 @@ has nothing that it could still let out."""
 _DEAD: Final = DAY + BLOCK_SECONDS + HOLD_SECONDS
 _MAX_POINTS: Final = 512
 _MAX_RUNS: Final = 512
+DAYS_AHEAD: Final = 3
+"""Days' budgets that blocks may run ahead of the clock: a full bucket, an answer as large as a day, and what crashes
+lost of a block. No honest governor asks for more; one that was taken over gets d + 3 days' budgets within d days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,14 @@ class Mirror:
     """The newest run; 0 before the first."""
     epoch: int = 0
     _runs: tuple[_Run, ...] = ()
+    _ahead: int = 0
+    """How far blocks run ahead of the days' budgets, in bits times the seconds of a day: nothing is rounded away."""
+    _ahead_at: Instant = 0
 
-    def open(self, *, epoch: int, seen: LocalRecord | None, now: Instant) -> OdometerEntry:
+    def open(self, *, epoch: int, limit: int, day: int, seen: LocalRecord | None, now: Instant) -> OdometerEntry:
         """Return the entry that begins a new run (step 1).
+
+        ``limit`` is where the model's life ends, and ``day`` what may leave it within a day, in bits.
 
         ``seen`` is the opening governor's local record. If it says more than the log, the log was rolled back, and what
         the record says is the truth from now on; an entry whose total exceeds the one before it tells everybody.
@@ -76,22 +84,29 @@ class Mirror:
         """
         if seen is not None and seen.model != self.model:
             raise UsageError(f"the local record is of another model than `{self.model}`")
+        at, total = self._time(now), max(self.total, seen.total if seen else 0)
         return OdometerEntry(
             model=self.model,
             epoch=epoch,
             run=max(self.run, seen.run if seen else 0) + 1,
             through=0,
             settled=0,
-            total=max(self.total, seen.total if seen else 0),
-            at=self._time(now),
+            total=total,
+            recent=self.recent(at) + total - self.total,
+            limit=limit,
+            day=day,
+            at=at,
         )
 
-    def advance(self, block: Block, *, limit: int, now: Instant) -> OdometerEntry:
-        """Return the entry that answers a block (step 3). Where the limit is near, it gives less than was asked.
+    def advance(self, block: Block, *, epoch: int, limit: int, day: int, now: Instant) -> OdometerEntry:
+        """Return the entry that answers a block (step 3). Where a limit is near, it gives less than was asked.
+
+        A governor bounds what leaves by its buckets; one that was taken over keeps to none. So blocks run no more than
+        :data:`DAYS_AHEAD` days' budgets ahead of the clock, whoever asks.
 
         :raises MeterSupersededError: a newer run was opened.
         :raises OdometerRegressedError: the log lost entries that this governor saw, or its readings go back.
-        :raises LimitReachedError: there is nothing left of the model's life.
+        :raises LimitReachedError: there is nothing left of the model's life, or blocks run too far ahead.
         """
         if block.model != self.model or block.run < self.run:
             raise MeterSupersededError(f"the odometer of `{self.model}` was opened again after run {block.run}")
@@ -101,17 +116,23 @@ class Mirror:
         if not run.points[-1][1] <= block.settled <= run.through or block.through < 0:
             raise OdometerRegressedError(f"the readings of run {block.run} of `{self.model}` don't go forwards")
         asked = max(0, block.through - run.through)
-        given = min(asked, max(0, limit - self.total), MAX_INTEGER - self.total)
+        life = min(max(0, limit - self.total), MAX_INTEGER - self.total)
+        at = self._time(now)
+        given = min(asked, life, self.room(day, at))
         if asked and not given:
-            raise LimitReachedError(Limit.LIFETIME, seen=0, wanted=asked, passes_at=None)
+            reached = Limit.MODEL_DAY if life else Limit.LIFETIME
+            raise LimitReachedError(reached, seen=0, wanted=asked, passes_at=None)
         return OdometerEntry(
             model=self.model,
-            epoch=block.epoch,
+            epoch=epoch,
             run=block.run,
             through=run.through + given,
             settled=block.settled,
             total=self.total + given,
-            at=self._time(now),
+            recent=self.recent(at) + given,
+            limit=limit,
+            day=day,
+            at=at,
         )
 
     def after(self, entry: OdometerEntry) -> Self:
@@ -127,13 +148,43 @@ class Mirror:
             and entry.through >= run.through
             and run.points[-1][1] <= entry.settled <= run.through
             and entry.total - self.total == entry.through - run.through
+            and entry.total <= max(self.total, entry.limit)
+            and entry.total - self.total <= self.room(entry.day, entry.at)
         )
-        if entry.model != self.model or entry.at < self._time(entry.at) or not (begins or goes_on):
+        # What is recent falls with time alone: an entry that was made a moment before it was dated may say more.
+        tells = entry.recent >= self.recent(entry.at) + entry.total - self.total
+        if entry.model != self.model or entry.at < self._time(entry.at) or not (begins or goes_on) or not tells:
             raise OdometerRegressedError(f"an odometer entry of `{self.model}` doesn't follow the one before it")
         newest = run.after(entry) if run and goes_on else _Run(entry.run, 0, entry.at, ((entry.at, 0),))
         older = self._runs[:-1] if goes_on else self._runs
+        if not goes_on and entry.total > self.total:
+            # What a governor remembered and the log didn't may have left within the last day.
+            older = (*older, _Run(entry.run, entry.total - self.total, entry.at, ((entry.at, 0),)))
         alive = tuple(one for one in older if one.at > entry.at - _DEAD)
-        return replace(self, total=entry.total, run=entry.run, epoch=entry.epoch, _runs=(*_bounded(alive), newest))
+        return replace(
+            self,
+            total=entry.total,
+            run=entry.run,
+            epoch=entry.epoch,
+            _runs=(*_bounded(alive), newest),
+            _ahead=min(
+                self._ahead_by(entry.day, entry.at) + (entry.total - self.total) * DAY, DAYS_AHEAD * entry.day * DAY
+            ),
+            _ahead_at=entry.at,
+        )
+
+    def after_drop(self, bits: int, total: int) -> Self:
+        """Return what the log says with a workspace's drop more: the model's total grows, and no run has a part in it.
+
+        :raises OdometerRegressedError: the entry's total isn't the one before it and these bits.
+        """
+        if bits < 1 or total != self.total + bits:
+            raise OdometerRegressedError(f"a drop of `{self.model}` doesn't follow the odometer entry before it")
+        return replace(self, total=total, _ahead=self._ahead + bits * DAY)
+
+    def room(self, day: int, now: Instant) -> int:
+        """Return how much a block may give now, where ``day`` bits may leave within a day."""
+        return max(0, DAYS_AHEAD * day * DAY - self._ahead_by(day, now)) // DAY
 
     def recent(self, now: Instant) -> int:
         """Return at most how many bits left within the last day, and are held and may leave: what buckets begin with.
@@ -141,6 +192,9 @@ class Mirror:
         A restart refills no bucket: it starts with what a day's budget has left after this.
         """
         return sum(one.recent(now) for one in self._runs if one.at > now - _DEAD)
+
+    def _ahead_by(self, day: int, now: Instant) -> int:
+        return max(0, self._ahead - day * max(0, now - self._ahead_at))
 
     def _time(self, now: Instant) -> Instant:
         return max(now, self._runs[-1].at) if self._runs else now

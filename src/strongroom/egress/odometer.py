@@ -2,16 +2,16 @@
 
 The block protocol; step numbers as in docs/spec/egress-budget.md:
 
-1. Open. At its start a governor shows the log its local record; the log answers with an entry that begins a new run,
-   whose total is the larger of both. The run before may not go on.
+1. Open. At its start a governor shows the newest entry that it kept; the log answers with an entry that begins a new
+   run, whose total is the larger of both. The run before may not go on.
 2. Ask. Before anything may leave, the governor asks for a block: a new, higher reading ``through`` of this run.
 3. Mirror. The log appends an entry with that reading and the model's new total (:mod:`strongroom.egress.mirror`).
-4. Keep. The governor's process stores the entry's record over its local one, durably; after step 1 too.
+4. Keep. The governor's process stores the signed entry over the one that it kept, durably; after step 1 too.
 5. Take. Only now may bits up to ``through`` be held for answers, within :data:`BLOCK_SECONDS` of the entry.
 6. Settle. What an answer didn't use goes back to the run's headroom; never to the log.
 
 Killed at any moment, a governor loses nothing that it spent: the log had counted it before. What is left of its last
-block is lost with it. A restored database holds an older local record, and the larger of the two counts.
+block is lost with it. A restored disk holds an older entry, and the larger of the two counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroom.core.canonical import MAX_INTEGER, Json
-from strongroom.core.clock import Instant, format_instant
+from strongroom.core.clock import Instant
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, model_id
 from strongroom.egress.errors import (
@@ -37,7 +37,7 @@ BLOCK_SECONDS: Final = 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRecord:
-    """What a governor's process keeps durably beside it, outside the log: the highest reading it knows of."""
+    """The highest reading that a governor's process knows of. It is kept as the log's entry that said it, as signed."""
 
     model: ModelId
     run: int
@@ -49,21 +49,6 @@ class LocalRecord:
         if stored is None:
             return self
         return LocalRecord(model=self.model, run=max(self.run, stored.run), total=max(self.total, stored.total))
-
-    @classmethod
-    def read(cls, fields: Fields) -> LocalRecord:
-        """Read the object.
-
-        :raises MalformedError: another form.
-        """
-        fields.constant("v", 1)
-        return cls(
-            model=fields.parsed("model", model_id), run=fields.integer("run", least=1), total=fields.integer("total")
-        )
-
-    def to_json(self) -> Json:
-        """Return what :meth:`read` reads."""
-        return {"v": 1, "model": self.model, "run": self.run, "total": self.total}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,40 +66,18 @@ class OdometerEntry:
     """Bits that this run had charged when it asked."""
     total: int
     """Bits that all runs may have let out."""
+    recent: int
+    """Of these, at most how many left within the last day or may still leave: what buckets begin with."""
+    limit: int
+    """Where the model's life ends, in bits, by the policy that was in force."""
+    day: int
+    """Bits that may leave the model within a day, by that policy."""
     at: Instant
 
     @property
     def record(self) -> LocalRecord:
-        """What to store locally before the entry is taken."""
+        """What it says of the model's life."""
         return LocalRecord(model=self.model, run=self.run, total=self.total)
-
-    @classmethod
-    def read(cls, fields: Fields) -> OdometerEntry:
-        """Read the object.
-
-        :raises MalformedError: another form.
-        """
-        return cls(
-            model=fields.parsed("model", model_id),
-            epoch=fields.integer("epoch"),
-            run=fields.integer("run", least=1),
-            through=fields.integer("through"),
-            settled=fields.integer("settled"),
-            total=fields.integer("total"),
-            at=fields.instant("at"),
-        )
-
-    def to_json(self) -> Json:
-        """Return what :meth:`read` reads."""
-        return {
-            "model": self.model,
-            "epoch": self.epoch,
-            "run": self.run,
-            "through": self.through,
-            "settled": self.settled,
-            "total": self.total,
-            "at": format_instant(self.at),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +85,6 @@ class Block:
     """What a governor asks the log to mirror. Asking twice changes nothing: the readings are absolute."""
 
     model: ModelId
-    epoch: int
     run: int
     through: int
     settled: int
@@ -135,7 +97,6 @@ class Block:
         """
         return cls(
             model=fields.parsed("model", model_id),
-            epoch=fields.integer("epoch"),
             run=fields.integer("run", least=1),
             through=fields.integer("through"),
             settled=fields.integer("settled"),
@@ -145,7 +106,6 @@ class Block:
         """Return what :meth:`read` reads."""
         return {
             "model": self.model,
-            "epoch": self.epoch,
             "run": self.run,
             "through": self.through,
             "settled": self.settled,
@@ -155,10 +115,10 @@ class Block:
 class Odometer:
     """The governor's side of one run: what the log vouches for, what is held for answers, and what they used."""
 
-    def __init__(self, opening: OdometerEntry, *, limit: int, block_bits: int) -> None:
-        """``limit`` is the policy's ``lifetime_bits``, or what it was raised to; ``block_bits`` is at least 1."""
-        self.model, self.epoch, self.run = opening.model, opening.epoch, opening.run
-        self.limit, self._block = limit, block_bits
+    def __init__(self, opening: OdometerEntry, *, block_bits: int) -> None:
+        """``block_bits`` is at least 1."""
+        self.model, self.run = opening.model, opening.run
+        self.limit, self._block = opening.limit, block_bits
         self.total = opening.total
         """Bits that all runs may have let out, as far as this one knows."""
         self._through, self._fresh_until = 0, opening.at
@@ -174,7 +134,7 @@ class Odometer:
     def hold(self, bits: int, now: Instant) -> None:
         """Hold bits for an answer.
 
-        :raises LimitReachedError: the model's life doesn't have them; people may raise it.
+        :raises LimitReachedError: the model's life doesn't have them; a new policy may raise it.
         :raises MirrorBehindError: the log doesn't vouch for them yet: steps 2 to 5, then again.
         """
         life = self.headroom + max(0, self.limit - self.total)
@@ -203,9 +163,7 @@ class Odometer:
             return None
         more = max(self._block, self._need - self.headroom) if low else 0
         more = min(more, max(0, self.limit - self.total), MAX_INTEGER - self.total)
-        return Block(
-            model=self.model, epoch=self.epoch, run=self.run, through=self._through + more, settled=self.settled
-        )
+        return Block(model=self.model, run=self.run, through=self._through + more, settled=self.settled)
 
     def take(self, entry: OdometerEntry) -> None:
         """Take a block that the log holds and whose record is stored: steps 3 and 4 came before.
@@ -217,6 +175,6 @@ class Odometer:
             raise MeterSupersededError(f"the odometer of `{self.model}` was opened again; this governor's run is over")
         if entry.through < self._through or entry.total - self.total < entry.through - self._through:
             raise OdometerRegressedError(f"the log's odometer of `{self.model}` says less than it said before")
-        self._through, self.total = entry.through, entry.total
+        self._through, self.total, self.limit = entry.through, entry.total, entry.limit
         self._fresh_until = max(self._fresh_until, entry.at + BLOCK_SECONDS)
         self._need = 0

@@ -59,7 +59,7 @@ class EgressPolicy:
     fleet_day_bits: int
     """Over all models of one governor; of several policies the smallest counts."""
     lifetime_permille: int
-    """How much of the effective size may leave in the model's life, over all key epochs; two people may raise it."""
+    """How much of the effective size may leave in the model's life, over all key epochs."""
     warn_permille: tuple[int, ...]
     """Shares of a limit at which its use is worth a record, ascending."""
     residual_millibits_per_token: int
@@ -104,7 +104,7 @@ class EgressPolicy:
 
     @property
     def lifetime_bits(self) -> int:
-        """Where the odometer stops, unless two people raise it."""
+        """Where the odometer stops, unless two root holders raise it."""
         return self.effective_size * self.lifetime_permille // MILLI
 
     @property

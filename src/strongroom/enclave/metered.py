@@ -1,11 +1,13 @@
 """The metered channel between a governor and the engine beside the weights: docs/spec/metered-channel.md. Pure.
 
-Out of the enclave comes one form only, five bytes long: an answer's number, a code from a closed list, and a token id.
-There is no room for text, for a reason or for padding: every byte sequence that isn't such a frame is an error.
+Out of the enclave comes one form only, five bytes long: an answer's number, a code from a closed list, and a token id
+or half a number of a vector. There is no room for text, for a reason or for padding: every byte sequence that isn't
+such a frame is an error.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,7 +20,7 @@ from strongroom.egress.conservation import FrameShape
 OUTPUT: Final = ("STRONGROOM_OUTPUT", "metered")
 """In an image's environment, which is measured: its command gets the metered channel and no other way to speak."""
 FRAME: Final = 5
-"""Bytes of a frame: 12 bits answer, 4 bits code, 24 bits token."""
+"""Bytes of a frame: 12 bits answer, 4 bits code, 24 bits token or half a value."""
 SHAPE: Final = FrameShape(header_bytes=2, unit_bytes=3, slots=1)
 MAX_ANSWERS: Final = 1024
 """Answers under way at once."""
@@ -31,6 +33,9 @@ MAX_PROMPT: Final = 1 << 17
 """Tokens in one prompt."""
 MILLI: Final = 1000
 MAX_TEMPERATURE: Final = 2 * MILLI
+HALVES: Final = 2
+"""Frames that carry one number of a vector: float32, 16 bits in each, the high ones first."""
+HALF: Final = 1 << 16
 
 
 class Code(IntEnum):
@@ -38,6 +43,8 @@ class Code(IntEnum):
 
     TOKEN = 0
     READY = 1
+    VALUE = 2
+    """Half a number of a vector."""
     STOPPED = 8
     """The model said its stop token, which isn't sent."""
     LENGTH = 9
@@ -48,15 +55,17 @@ class Code(IntEnum):
 
 
 ENDS: Final = frozenset({Code.STOPPED, Code.LENGTH, Code.CANCELLED, Code.FAILED})
+_ROOM: Final = {Code.TOKEN: MAX_VOCABULARY, Code.VALUE: HALF}
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame out of the enclave. ``token`` is 0 unless the code is ``TOKEN``."""
+    """One frame out of the enclave."""
 
     answer: int
     code: Code
     token: int = 0
+    """The token's id with ``TOKEN``, 16 bits with ``VALUE``, else 0."""
 
     def to_bytes(self) -> bytes:
         """Return the five bytes."""
@@ -79,8 +88,8 @@ class Frame:
             raise MalformedError("a frame has a code that isn't on the list") from None
         if (answer != OPENING) if known is Code.READY else (answer >= MAX_ANSWERS):
             raise MalformedError("a frame has an answer's number that there can't be")
-        if token and known is not Code.TOKEN:
-            raise MalformedError("a frame that carries no token has bits that aren't zero")
+        if token >= _ROOM.get(known, 1):
+            raise MalformedError("a frame has bits that mean nothing and aren't zero")
         return cls(answer, known, token)
 
 
@@ -108,6 +117,8 @@ class Kind(IntEnum):
 
     GENERATE = 1
     CANCEL = 2
+    EMBED = 3
+    """The vector of a text: ``most`` numbers, all or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +131,7 @@ class Order:
     kind: Kind
     answer: int
     most: int = 0
-    """Tokens that the answer may have."""
+    """Tokens that the answer may have, or numbers that its vector must have."""
     temperature: int = 0
     """In thousandths; 0 takes the likeliest token each time."""
     top_p: int = MILLI
@@ -140,6 +151,8 @@ class Order:
             raise MalformedError(f"an order has 1 to {MAX_PROMPT} tokens of prompt and asks for at least one")
         if not 0 <= self.temperature <= MAX_TEMPERATURE or not 1 <= self.top_p <= MILLI or not 0 <= self.seed < 1 << 64:
             raise MalformedError("an order's sampling is out of range")
+        if self.kind is Kind.EMBED and (self.temperature, self.top_p, self.seed) != (0, MILLI, 0):
+            raise MalformedError("an order for a vector leaves nothing to chance")
         if any(not 0 <= token < MAX_VOCABULARY for token in self.prompt):
             raise MalformedError("an order's prompt has a token that no vocabulary has")
 
@@ -186,6 +199,30 @@ class Orders:
 def tokens_to_bytes(tokens: Sequence[int]) -> bytes:
     """Return token ids as three bytes each."""
     return b"".join(token.to_bytes(TOKEN, "big") for token in tokens)
+
+
+def halves_of(values: Sequence[float]) -> tuple[int, ...]:
+    """Return numbers as they cross: each as float32, rounded to it, in two halves of 16 bits.
+
+    :raises MalformedError: one is too large for float32.
+    """
+    try:
+        data = struct.pack(f">{len(values)}f", *values)
+    except OverflowError:
+        raise MalformedError("a vector has a number that is too large for float32") from None
+    return struct.unpack(f">{len(values) * HALVES}H", data)
+
+
+def values_of(halves: Sequence[int]) -> tuple[float, ...]:
+    """Return the numbers that :func:`halves_of` cut: the same float32, to the bit.
+
+    :raises MalformedError: half a number is left over, or a half is no 16 bits.
+    """
+    try:
+        data = struct.pack(f">{len(halves)}H", *halves)
+        return struct.unpack(f">{len(halves) // HALVES}f", data)
+    except struct.error:
+        raise MalformedError("halves of numbers are of 16 bits and come in pairs") from None
 
 
 def _prompt_length(data: bytes | bytearray) -> int:

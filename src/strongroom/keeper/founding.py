@@ -30,11 +30,12 @@ def found(
     root_keys: Sequence[PublicKey],
     root_threshold: int,
     log_key: PublicKey,
+    log_cosigner: bytes,
     at: Instant,
     random_bytes: RandomBytes,
-    wrap_root: Callable[[SecretBytes, Digest], bytes],
+    root_of: Callable[[Digest], tuple[SecretBytes, bytes]],
 ) -> Founded:
-    """Make the keys and the genesis. ``wrap_root`` is the provider: (root key, genesis digest) -> what it stores.
+    """Make the keys and the genesis. ``root_of``: genesis digest -> (new root key, what is stored of it).
 
     :raises UsageError: fewer than two root signatures would be needed, or a key is listed twice.
     """
@@ -43,7 +44,7 @@ def found(
             f"{len(root_keys)} root keys with a threshold of {root_threshold} can't found a deployment",
             remedy="name at least two different root keys and a threshold of two: nobody may change the rules alone",
         )
-    with new_key(random_bytes) as seed, new_key(random_bytes) as root:
+    with new_key(random_bytes) as seed:
         signer = Ed25519Signer.from_seed(bytes(seed.reveal(TOKEN)))
         genesis = Genesis(
             deployment=deployment,
@@ -53,7 +54,9 @@ def found(
             keeper_key=signer.public_key,
             log_origin=f"strongroom/{deployment}",
             log_key=log_key,
+            log_cosigner=log_cosigner,
         )
         Genesis.parse(genesis.to_bytes())
-        stored = wrap_root(root, genesis.digest)
-        return Founded(genesis, new_keyring(genesis.digest, root, stored, seed, random_bytes=random_bytes))
+        root, stored = root_of(genesis.digest)
+        with root:
+            return Founded(genesis, new_keyring(genesis.digest, root, stored, seed, random_bytes=random_bytes))

@@ -8,6 +8,7 @@ If an entry may not have become durable, nothing that was decided on it can be t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,6 +18,7 @@ from strongroom.audit.entries import Entry, make_entry, read_entry, verify_entry
 from strongroom.audit.facts import Fact, Producer
 from strongroom.audit.merkle import Frontier, leaf_hash
 from strongroom.audit.note import VerifierKey
+from strongroom.audit.space import require_space
 from strongroom.core.clock import Clock, Instant
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.errors import StrongroomError, TamperedError, UnavailableError
@@ -59,13 +61,22 @@ class LogPort(Protocol):
         """Return the log's size and last signed checkpoint."""
         ...
 
+    async def tight(self) -> bool:
+        """Return whether the log's disk is nearly full."""
+        ...
+
+    async def cosigned(self) -> bytes | None:
+        """Return the newest checkpoint that a quorum of witnesses cosigned; nothing of it is verified."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A durable entry: where it stands, and the checkpoint that covers it."""
+    """A durable entry: where it stands, the checkpoint that covers it, and its signed bytes."""
 
     index: int
     checkpoint: bytes
+    entry: bytes
 
 
 @dataclass(slots=True)
@@ -90,6 +101,8 @@ class Journal:
         self._worker: asyncio.Task[None] | None = None
         self._seen: Instant = 0
         self.failure: StrongroomError | None = None
+        self.tight = False
+        """Whether the log's disk is nearly full, when last looked: then only what takes access away is recorded."""
         self.on_failure: Callable[[], None] = lambda: None
         self.durable = (0, Frontier().root())
         """Size and root of the log as far as it is known to be durable."""
@@ -125,6 +138,7 @@ class Journal:
             )
         self._check_head(note, self._frontier.size, self._frontier.root())
         self._check_pins_kept(pins)
+        await self.look_for_space()
         now = self._clock.now()
         self._seen = pins.latest if pins else 0
         if now < self.latest:
@@ -133,14 +147,22 @@ class Journal:
                 remedy="mend the machine's clock",
             )
 
+    async def cosigned(self) -> bytes | None:
+        """Return what the log writer says that witnesses cosigned; not verified."""
+        return await self._log.cosigned()
+
     def record(self, event: EventName, facts: Mapping[str, Fact], signer: Signer) -> asyncio.Future[Recorded]:
         """Queue an entry; the future ends when it is durable. The ledger knows it at once.
 
         :raises UnavailableError: an earlier append failed.
+        :raises LogFullError: space is short, and this doesn't take access away; nothing was queued.
         :raises LedgerError: the entry can't follow what the log holds; nothing was queued.
         """
         if self.failure is not None:
             raise self.failure
+        if self.tight:
+            # Here, before the ledger knows of it: an append that the log writer refuses can't be taken back.
+            require_space((event,))
         at: Instant = max(self._clock.now(), self.ledger.latest)
         data = make_entry(event, at=at, by=Producer.KEEPER, seq=self.ledger.keeper_seq, facts=facts, signer=signer)
         index = self.ledger.size
@@ -150,6 +172,11 @@ class Journal:
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="journal")
         return done
+
+    async def look_for_space(self) -> None:
+        """Ask the log writer whether its disk is nearly full."""
+        with contextlib.suppress(UnavailableError):
+            self.tight = await self._log.tight()
 
     def pins(self) -> Pins:
         """Return what is to be pinned now: only what is durable."""
@@ -187,7 +214,7 @@ class Journal:
         self._check_head(appended.checkpoint, batch[-1].index + 1, batch[-1].root)
         for queued in batch:
             if not queued.done.done():
-                queued.done.set_result(Recorded(queued.index, appended.checkpoint))
+                queued.done.set_result(Recorded(queued.index, appended.checkpoint, queued.data))
 
     def _fail(self, batch: list[_Queued], error: StrongroomError) -> None:
         self.failure = UnavailableError(
@@ -218,7 +245,7 @@ class Journal:
     def _check_pins_kept(self, pins: Pins | None) -> None:
         # The first start pins before it lets anybody adopt a document: a log that has one was pinned.
         ledger = self.ledger
-        if pins is None and (ledger.roster or ledger.policy or ledger.reference_values):
+        if pins is None and (ledger.roster or ledger.policy or ledger.reference_values or ledger.egress):
             raise RolledBackError(
                 "the keeper's pins are gone, and the log was in use before",
                 remedy="restore the keeper's `pins.json`: without it nobody can tell whether the log is whole",

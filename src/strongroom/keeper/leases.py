@@ -24,14 +24,15 @@ from strongroom.audit.facts import Fact
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, Instant, format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import Envelope, sign
+from strongroom.core.envelope import Envelope, sign, verify
 from strongroom.core.errors import DeniedError, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.keeper.journal import Recorded
+from strongroom.keeper.quotas import Quota
 from strongroom.keeper.reattest import reappraise
 from strongroom.keeper.service import Keeper
-from strongroom.release.delivery import Delivery
+from strongroom.release.delivery import DELIVERY_TYPE, Delivery
 from strongroom.release.lease import (
     LEASE_TYPE,
     Lease,
@@ -137,6 +138,42 @@ class Leases:
         )
         return sign(LEASE_TYPE, lease.to_bytes(), self._keeper.vault.signer)
 
+    def delivered(self, delivery: Envelope) -> Released:
+        """Return the release that a delivery answered: the keeper signed it, and gave it to its launcher alone.
+
+        :raises SignatureError: the delivery isn't the keeper's.
+        :raises DeniedError: no such release is in the log.
+        """
+        genesis = self._keeper.genesis
+        verify(delivery, DELIVERY_TYPE, [genesis.keeper_key], threshold=1)
+        told = Delivery.parse(delivery.payload)
+        released = self._released(told.request, told.use)
+        if told.genesis != genesis.digest or told.recipient != released.recipient:
+            raise _unknown()
+        return released
+
+    def require_live(self, released: Released) -> Request:
+        """Return what was asked for while a release's lease is live; it is judged again, so that nothing that just fell
+        still counts.
+
+        :raises LeaseEndedError: it doesn't hold any more, or was ended before.
+        :raises UnavailableError: it isn't known to be live: it ran out, or the keeper was started anew since and waits
+            for its next renewal.
+        """
+        name = released.request, released.use
+        ended = self._keeper.journal.ledger.ended.get(name)
+        if ended is not None:
+            raise LeaseEndedError(ended)
+        held = self._live.get(name)
+        if held is None or held.until <= self._clock.now():
+            raise UnavailableError(
+                "this release's lease isn't known to be live",
+                reason="lease-not-live",
+                remedy="renew it, then ask again",
+            )
+        self._judge(held.released, held.request)
+        return held.request
+
     async def ended(self, request: Digest, use: int, *, wait: int) -> str:
         """Return why a lease ended; waits up to ``wait`` seconds for that, then returns an empty text.
 
@@ -210,6 +247,7 @@ class Leases:
 
     def _reattest(self, released: Released, request: Request, proof: LeaseProof, now: Instant) -> Released:
         keeper = self._keeper
+        keeper.quotas.take(Quota.EVIDENCE, f"{released.request}/{released.use}")
         good = reappraise(keeper, released, request, proof, now)
         known = replace(released, isolation=good.result.isolation.value)
         # The machine may be worth less than it was: a lower class must be enough today.

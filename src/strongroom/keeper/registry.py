@@ -95,8 +95,10 @@ class PlatformRegistry:
         :raises NotFoundError: no such enrolment is open.
         :raises EnrolmentRefusedError: the answer is late or wrong.
         :raises PlatformEnrolledError: it is enrolled already.
+        :raises WitnessQuorumStaleError: no quorum of witnesses has seen the log lately.
         """
         self._keeper.require_unlocked()
+        await self._keeper.witnesses.require()
         pending = self._open.pop(session, None)
         if not isinstance(pending, PendingEnrolment):
             raise NotFoundError("no such enrolment is open", remedy="begin again")
@@ -108,8 +110,10 @@ class PlatformRegistry:
         :raises NotFoundError: no such enrolment is open.
         :raises EnrolmentRefusedError: late, not genuine, not as the policy wants it, or a chip that hides its identity.
         :raises PlatformEnrolledError: it is enrolled already.
+        :raises WitnessQuorumStaleError: no quorum of witnesses has seen the log lately.
         """
         self._keeper.require_unlocked()
+        await self._keeper.witnesses.require()
         pending = self._open.pop(session, None)
         if not isinstance(pending, PendingChip):
             raise NotFoundError("no such enrolment is open", remedy="begin again")
@@ -161,10 +165,12 @@ async def register_version(keeper: Keeper, manifest: Envelope, request: Digest) 
     :param request: the ``seal`` request under which the data key was made.
     :raises DeniedError: the manifest doesn't fit that request, its publisher, or the version before it.
     :raises TamperedError: the manifest isn't the publisher's.
+    :raises WitnessQuorumStaleError: no quorum of witnesses has seen the log lately.
     """
     keeper.require_unlocked()
     ledger = keeper.journal.ledger
     claimed = read_manifest(manifest)
+    await keeper.witnesses.require()
     made = ledger.data_keys.get(claimed.data_key_id)
     if made is None or made.request != request or (made.model, made.version) != (claimed.model, claimed.version):
         raise DeniedError("the manifest names a data key that wasn't made for it", reason="data-key-of-another-version")

@@ -29,6 +29,13 @@ renew         {request, use, recipient, serial, nonce, proof} -> {lease}  signed
                                                                    again, and so is the new evidence in `proof`, or null
 attested      {digest}                    -> {attested}            the evidence and result that the log names
 ended         {request, use, wait}        -> {reason}              why a lease ended; empty when `wait` seconds passed
+odometer      {model}                     -> {total, recent, run, index, resumed, frozen, policy}
+odometer-open {delivery, seen}            -> {index, entry}        the signed log entry; `seen`: newest kept, or null
+odometer-advance {delivery, block}        -> {index, entry}
+egress-breach {delivery, cause}           -> {index}               freezes the model; null when it was frozen before
+workspace-begin {delivery, ask}           -> {word}                signed: the input `ask` names is recorded
+workspace-leave {delivery, ask}           -> {word}                signed: the drop `ask` names is charged
+drops         {model}                     -> {drops}               the newest 1,000
 lock          {}                          -> {}
 """
 
@@ -44,6 +51,7 @@ from strongroom.attestation.collateral import MAX_ITEMS
 from strongroom.attestation.enrolment import MAX_REQUEST, EnrolmentRequest
 from strongroom.attestation.evidence import MAX_BODY
 from strongroom.attestation.kinds import EvidenceKind
+from strongroom.audit.entries import MAX_ENTRY
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, format_instant
 from strongroom.core.digest import Digest
@@ -51,10 +59,13 @@ from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import NotFoundError, UsageError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import person_id, platform_id
+from strongroom.core.ids import model_id, person_id, platform_id
+from strongroom.egress.odometer import Block
 from strongroom.ipc.frames import Call
 from strongroom.keeper import voices
 from strongroom.keeper.collateral import MAX_PART, CollateralRegistry, Imported
+from strongroom.keeper.drops import Drops
+from strongroom.keeper.egress import Meters
 from strongroom.keeper.journal import Recorded
 from strongroom.keeper.leases import LONGEST_WAIT, Leases
 from strongroom.keeper.people import People
@@ -64,8 +75,10 @@ from strongroom.keeper.service import Keeper
 from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.release.documents import DocumentKind, adopted
 from strongroom.release.dossier import Dossier
+from strongroom.release.drop import PassageAsk
 from strongroom.release.lease import MAX_USE, LeaseAsk, LeaseProof
 from strongroom.release.ledger import Ledger
+from strongroom.release.metering import MAX_CAUSE, breach_cause
 from strongroom.release.statements import StatementKind
 
 MAX_DECISIONS: Final = 500
@@ -92,6 +105,8 @@ class KeeperRoutes:
         collateral: CollateralRegistry,
     ) -> None:
         self._keeper = keeper
+        self._meters = Meters(keeper, leases, clock)
+        self._drops = Drops(keeper, leases, clock)
         self._collateral = collateral
         self._platforms = platforms
         self._people = people
@@ -106,6 +121,7 @@ class KeeperRoutes:
             "people": self._show_people,
             "grants": self._show_grants,
             "fallen": self._fallen,
+            "statement": self._statement,
             "decisions": self._show_decisions,
             "decision": self._show_decision,
             "grant": self._grant,
@@ -128,6 +144,13 @@ class KeeperRoutes:
             "renew": self._renew,
             "attested": self._show_attested,
             "ended": self._ended,
+            "odometer": self._odometer,
+            "odometer-open": self._open_odometer,
+            "odometer-advance": self._advance_odometer,
+            "egress-breach": self._breach,
+            "workspace-begin": self._begin_workspace,
+            "workspace-leave": self._leave_workspace,
+            "drops": self._show_drops,
             "lock": self._lock,
         }
 
@@ -218,6 +241,14 @@ class KeeperRoutes:
         envelope = self._people.fallen(digest)
         if envelope is None:
             raise NotFoundError("no such record of what fell is kept")
+        return {"envelope": envelope.to_json()}
+
+    async def _statement(self, fields: Fields) -> Answer:
+        kind, digest = fields.parsed("kind", StatementKind), fields.digest("digest")
+        fields.end()
+        envelope = self._keeper.kept(kind.value, digest)
+        if envelope is None:
+            raise NotFoundError("no such statement is kept; what is said of one person's vetting is never shown")
         return {"envelope": envelope.to_json()}
 
     async def _show_decisions(self, fields: Fields) -> Answer:
@@ -381,6 +412,47 @@ class KeeperRoutes:
         fields.end()
         return {"reason": await self._leases.ended(request, use, wait=wait)}
 
+    async def _odometer(self, fields: Fields) -> Answer:
+        model = fields.parsed("model", model_id)
+        fields.end()
+        spent, policy = self._meters.spent(model), self._keeper.documents.egress.get(model)
+        return {
+            "total": spent.total,
+            "recent": spent.recent,
+            "run": spent.run,
+            "index": spent.index,
+            "resumed": spent.resumed,
+            "frozen": spent.frozen,
+            "policy": None if policy is None else str(policy.digest),
+        }
+
+    async def _open_odometer(self, fields: Fields) -> Answer:
+        seen = fields.binary("seen", max_length=MAX_ENTRY) if fields.optional("seen") else None
+        return _entry(await self._meters.open(_envelope(fields, "delivery"), seen))
+
+    async def _advance_odometer(self, fields: Fields) -> Answer:
+        with fields.child("block") as child:
+            block = Block.read(child)
+        return _entry(await self._meters.advance(_envelope(fields, "delivery"), block))
+
+    async def _breach(self, fields: Fields) -> Answer:
+        cause = fields.parsed("cause", breach_cause, max_length=MAX_CAUSE)
+        recorded = await self._meters.breach(_envelope(fields, "delivery"), cause)
+        return {"index": recorded.index if recorded else None}
+
+    async def _begin_workspace(self, fields: Fields) -> Answer:
+        ask = _passage(fields)
+        return {"word": (await self._drops.begin(_envelope(fields, "delivery"), ask)).to_json()}
+
+    async def _leave_workspace(self, fields: Fields) -> Answer:
+        ask = _passage(fields)
+        return {"word": (await self._drops.leave(_envelope(fields, "delivery"), ask)).to_json()}
+
+    async def _show_drops(self, fields: Fields) -> Answer:
+        model = fields.parsed("model", model_id)
+        fields.end()
+        return {"drops": self._drops.shown(model)}
+
     async def _lock(self, fields: Fields) -> Answer:
         fields.end()
         self._keeper.lock("asked")
@@ -410,6 +482,15 @@ def _in_force(ledger: Ledger, kind: str, epoch: int) -> bool:
 
 def _recorded(recorded: Recorded) -> Answer:
     return {"index": recorded.index, "checkpoint": recorded.checkpoint.decode()}
+
+
+def _entry(recorded: Recorded) -> Answer:
+    return {"index": recorded.index, "entry": to_base64(recorded.entry)}
+
+
+def _passage(fields: Fields) -> PassageAsk:
+    with fields.child("ask") as child:
+        return PassageAsk.read(child)
 
 
 def _envelope(fields: Fields, name: str) -> Envelope:

@@ -46,7 +46,9 @@ from strongroom.core.ids import PlatformId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper.journal import Journal, Recorded
 from strongroom.keeper.pins import AttestedStore, DecisionStore, DocumentStore, PinStore
+from strongroom.keeper.quotas import Quotas, SummedRefusals
 from strongroom.keeper.vault import Vault
+from strongroom.keeper.witnesses import WitnessGate
 from strongroom.keys.wrapping import RandomBytes
 from strongroom.personnel.roster import Roster
 from strongroom.release.attested import Attested
@@ -62,6 +64,7 @@ from strongroom.release.documents import (
     adopted,
     change_refused,
     examine_document,
+    only_takes_away,
 )
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.release.judge import Verdict, examine
@@ -139,6 +142,8 @@ class Keeper:
         """What chip makers published, as far as it was carried here."""
         self._clock = clock
         self._random = random_bytes
+        self.quotas = Quotas(clock)
+        self.refusals = SummedRefusals(self.quotas)
         self._challenges = OpenChallenges()
         self._pinning = threading.Lock()
         self.locked_because = ""
@@ -147,6 +152,14 @@ class Keeper:
         """Called when somebody or something may have lost access: leases are looked at again."""
         self.lease_seconds = LEASE_SECONDS
         self.on_delivered: Callable[[Delivery, Request, AttestationResult], None] = lambda _d, _request, _result: None
+        self.witnesses = WitnessGate(
+            genesis=genesis,
+            documents=self.documents,
+            ledger=journal.ledger,
+            cosigned=journal.cosigned,
+            lock=self.lock,
+            clock=clock,
+        )
         journal.on_failure = lambda: self.lock("log-failed")
 
     @property
@@ -217,9 +230,15 @@ class Keeper:
 
         Handed in again once its time has come, it comes into force.
 
+        A policy doesn't wait for witnesses: were they gone for good, nothing else could name others. Nor do reference
+        values and egress policies that only take away.
+
         :raises ChangeRefusedError: an approver stopped it, or the policy in force forbids the change.
+        :raises WitnessQuorumStaleError: no quorum of witnesses has seen the log lately.
         """
         self.require_unlocked()
+        if kind is not DocumentKind.POLICY and not only_takes_away(kind, envelope, self.documents, self.journal.ledger):
+            await self.witnesses.require()
         if kind is DocumentKind.POLICY:
             # Thousands of trial decisions, in a thread: a freeze needn't wait for them. What they came to is kept, and
             # asked for again below, where nothing waits in between.
@@ -390,8 +409,11 @@ class Keeper:
 
         Everything is judged again at each use. What is issued here is counted against the caps, and starts no clock
         but that of the approvals: agreement that came in time stays good for the grant's window.
+
+        :raises WitnessQuorumStaleError: no quorum of witnesses has seen the log lately.
         """
         self.require_unlocked()
+        await self.witnesses.require_for(dossier.request.payload)
         verdict = self._examine(dossier, None)
         request, refusal = verdict.request, verdict.refusal
         reasons = {refusal.reason, *(reason for reason, _remedy in verdict.others)} if refusal else set()
@@ -446,13 +468,15 @@ class Keeper:
 
     async def _decide(self, dossier: Dossier, actions: AbstractSet[Action]) -> tuple[Verdict, Request]:
         self.require_unlocked()
+        # Before the decision: nothing may wait between that and the moment its record is queued.
+        await self.witnesses.require_for(dossier.request.payload)
         testimony = dossier.testimony
         verdict = self._examine(dossier, self._challenges.take(testimony.challenge) if testimony else None)
         if verdict.request is not None and verdict.request.action not in actions:
             raise ReleaseRefusedError(Step.REQUEST_GENUINE, "other-action", "the request is for another action")
         if verdict.refusal is not None or not verdict.allowed or verdict.request is None:
             refusal = verdict.refusal or ReleaseRefusedError(Step.DECISION, "refused", "no decision was made")
-            await self._record_refusal(dossier.request.digest, refusal, self._keep_decision(verdict))
+            await self._record_refusal(dossier.request.digest, refusal, verdict)
             raise refusal
         return verdict, verdict.request
 
@@ -518,14 +542,15 @@ class Keeper:
             now=self._clock.now(),
         )
 
-    async def _record_refusal(self, request: Digest, refusal: ReleaseRefusedError, decision: Digest | None) -> None:
-        # Only requests that are in the log have their refusals logged: a stranger can't fill the log with noise.
-        if request in self.journal.ledger.created:
+    async def _record_refusal(self, request: Digest, refusal: ReleaseRefusedError, verdict: Verdict) -> None:
+        # Only requests that are in the log have their refusals logged, and not each of a flood by an entry of its own:
+        # nobody can fill the log with noise.
+        if request in self.journal.ledger.created and self.refusals.single(request, self._clock.now()):
             facts: dict[str, Fact] = {
                 "request": request,
                 "step": refusal.step.number,
                 "reason": refusal.reason,
-                "decision": decision,
+                "decision": self._keep_decision(verdict),
             }
             await self.record(EventName.REFUSED, facts)
 

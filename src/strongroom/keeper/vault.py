@@ -18,7 +18,7 @@ from strongroom.keys.wrapping import RandomBytes, WrappedKey, new_key, unwrap, w
 from strongroom.release.dossier import WrappedDataKey
 
 DATA_KEY_ID_BYTES: Final = 16
-_UNLOCK: Final = "start it again and give it the passphrase"
+_UNLOCK: Final = "start it again: strongroom up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

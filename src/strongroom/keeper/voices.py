@@ -20,6 +20,7 @@ from strongroom.core.signature import PublicKey
 from strongroom.core.webauthn import assertion_counter
 from strongroom.framework.levels import SecurityLevel
 from strongroom.keeper.journal import Recorded
+from strongroom.keeper.quotas import Quota
 from strongroom.keeper.service import Keeper
 from strongroom.personnel.roster import Person
 from strongroom.release.people import person_facts
@@ -42,6 +43,7 @@ async def submit(keeper: Keeper, clock: Clock, envelope: Envelope) -> Recorded:
     request = Request.parse(envelope.payload)
     person = keeper.roster().person(request.requester)
     verify(envelope, REQUEST_TYPE, person.keys, threshold=1)
+    keeper.quotas.take(Quota.VOICE, person.id)
     if request.genesis != keeper.genesis.digest:
         raise DeniedError("the request belongs to another deployment", reason="other-deployment")
     _may(keeper, clock, Voice.REQUEST, person, request.requester, request.model)
@@ -89,6 +91,7 @@ def _speaker(keeper: Keeper, envelope: Envelope, kind: str) -> tuple[Person, Pub
     signature = envelope.signatures[0]
     person, key = keeper.roster().holder(signature.key_id)
     verify(envelope, kind, [key], threshold=1)
+    keeper.quotas.take(Quota.VOICE, person.id)
     if not person.active or person.id in keeper.journal.ledger.suspended:
         raise DeniedError(f"`{person.id}` isn't active", reason="approver-inactive")
     return person, key, signature

@@ -1,6 +1,6 @@
 """The keeper's process: unlock, replay, serve.
 
-``python -m strongroom.keeper.wiring --home DIR --passphrase-fd N``
+``python -m strongroom.keeper.wiring --home DIR [--passphrase-fd N]``
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -49,11 +50,14 @@ from strongroom.keeper.registry import PlatformRegistry
 from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.vault import Vault
-from strongroom.keys.adapters.local import Argon2Cost, unwrap_with_passphrase, wrap_with_passphrase
-from strongroom.keys.hierarchy import root_purpose
+from strongroom.keys.adapters.local import Argon2Cost
+from strongroom.keys.split_root import make_root, open_root
+from strongroom.keys.uri import KeyUri
+from strongroom.keys.wiring import key_provider
 from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
 
 PIN_SECONDS: Final = 1.0
+PASSPHRASE_ALONE: Final = (KeyUri.parse("local:"),)
 _log = structlog.get_logger("strongroom.keeper")
 
 
@@ -79,13 +83,14 @@ def load_genesis(home: Path) -> Genesis:
     return genesis
 
 
-def unlock(home: Path, genesis: Genesis, passphrase: SecretBytes) -> Vault:
-    """Open the keyring with the passphrase; the root key is wiped again before this returns.
+def unlock(home: Path, genesis: Genesis, passphrase: SecretBytes | None) -> Vault:
+    """Open the keyring by the providers that it names; the root key is wiped again before this returns.
 
-    :raises WrongPassphraseError: the passphrase is wrong, or the keyring was changed.
+    :raises LockedError: a provider is a passphrase, and there is none, or it is wrong.
+    :raises StrongroomError: a provider refused or isn't there, or the keyring was changed.
     """
     keyring = load_keyring(home / "keeper")
-    with unwrap_with_passphrase(keyring.root, passphrase, root_purpose(genesis.digest)) as root:
+    with open_root(genesis.digest, keyring.root, lambda uri: key_provider(uri, passphrase=passphrase)) as root:
         vault = Vault(genesis.digest, keyring, root)
     if vault.signer.public_key != genesis.keeper_key:
         raise OtherGenesisError("the keyring's signing key isn't the one that the genesis names")
@@ -99,12 +104,17 @@ def found_keeper(
     root_keys: Sequence[PublicKey],
     root_threshold: int,
     log_key: PublicKey,
-    passphrase: SecretBytes,
+    log_cosigner: bytes,
+    providers: Sequence[KeyUri] = PASSPHRASE_ALONE,
+    passphrase: SecretBytes | None,
     cost: Argon2Cost,
 ) -> Genesis:
     """Make the keeper's folder and the genesis of a new deployment at ``home``.
 
-    :raises UsageError: there is one already, or the root keys can't found one.
+    ``providers`` are one or two key services that hold the root key; ``passphrase`` and ``cost`` are for ``local:``.
+
+    :raises UsageError: there is one already, or the root keys or providers can't found one.
+    :raises StrongroomError: a key service refused or isn't there.
     """
     folder = home / "keeper"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,10 +123,18 @@ def found_keeper(
         root_keys=root_keys,
         root_threshold=root_threshold,
         log_key=log_key,
+        log_cosigner=log_cosigner,
         at=SystemClock().now(),
         random_bytes=os.urandom,
-        wrap_root=lambda root, genesis: wrap_with_passphrase(root, passphrase, root_purpose(genesis), os.urandom, cost),
+        root_of=lambda genesis: make_root(
+            genesis, [key_provider(uri, passphrase=passphrase, cost=cost) for uri in providers], os.urandom
+        ),
     )
+    if tuple(providers) != PASSPHRASE_ALONE:
+        # Who may encrypt may perhaps not decrypt: that is found out now, and not at the first start.
+        open_root(
+            founded.genesis.digest, founded.keyring.root, lambda uri: key_provider(uri, passphrase=passphrase)
+        ).wipe()
     save_keyring(folder, founded.keyring)
     write_durably(folder / "genesis.digest", f"{founded.genesis.digest}\n".encode())
     write_durably(home / "genesis.json", founded.genesis.to_bytes())
@@ -126,8 +144,11 @@ def found_keeper(
 async def _pin_always(keeper: Keeper) -> None:
     while True:
         await asyncio.sleep(PIN_SECONDS)
+        await keeper.journal.look_for_space()
         try:
             await asyncio.to_thread(keeper.pin)
+            if not keeper.locked_because:
+                keeper.refusals.record(keeper.record)
         except StrongroomError as error:
             _log.error("pinning failed", reason=error.reason)
 
@@ -183,7 +204,7 @@ async def serve(
 
 def run_keeper(
     home: Path,
-    passphrase_fd: int,
+    passphrase_fd: int | None,
     *,
     callers: Collection[int] | None = None,
     lease_seconds: int = LEASE_SECONDS,
@@ -200,7 +221,7 @@ def run_keeper(
     if not LEAST_SECONDS <= lease_seconds <= MOST_SECONDS:
         raise UsageError(f"a lease lasts {LEAST_SECONDS} to {MOST_SECONDS} seconds")
     genesis = load_genesis(home)
-    with read_passphrase(passphrase_fd) as passphrase:
+    with nullcontext() if passphrase_fd is None else read_passphrase(passphrase_fd) as passphrase:
         vault = unlock(home, genesis, passphrase)
     asyncio.run(
         serve(
@@ -219,7 +240,7 @@ def main(make_keeper: type[Keeper] = Keeper) -> None:
     """Run as a program; exits with the code of :class:`strongroom.core.errors.ExitCode`."""
     parser = argparse.ArgumentParser(description="Strongroom's keeper")
     parser.add_argument("--home", type=Path, required=True, help="the deployment's folder")
-    parser.add_argument("--passphrase-fd", type=int, required=True, help="open descriptor to read the passphrase from")
+    parser.add_argument("--passphrase-fd", type=int, help="open descriptor to read the passphrase from")
     parser.add_argument("--caller", type=int, action="append", help="user id that may connect (default: this user)")
     parser.add_argument("--lease-seconds", type=int, default=LEASE_SECONDS, help="how long a lease lasts")
     given = parser.parse_args()

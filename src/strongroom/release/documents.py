@@ -19,10 +19,13 @@ from strongroom.core.envelope import Envelope
 from strongroom.core.errors import ConflictError, MalformedError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import PersonId
+from strongroom.core.ids import ModelId, PersonId
+from strongroom.egress.policies import EGRESS_TYPE, LEAST_SIGNERS, EgressPolicies, changes, only_tightens
+from strongroom.egress.policy import EgressPolicy
 from strongroom.personnel.roster import ROSTER_TYPE, Roster
 from strongroom.personnel.vetting import VettingRecord
 from strongroom.release.ledger import Adopted, Ledger
+from strongroom.release.witnesses import witness_terms
 
 
 class DocumentKind(StrEnum):
@@ -31,17 +34,20 @@ class DocumentKind(StrEnum):
     ROSTER = "roster"
     POLICY = "policy"
     REFERENCE_VALUES = "reference-values"
+    EGRESS = "egress"
 
 
 PAYLOAD_TYPES = {
     DocumentKind.ROSTER: ROSTER_TYPE,
     DocumentKind.POLICY: POLICY_TYPE,
     DocumentKind.REFERENCE_VALUES: REFERENCE_VALUES_TYPE,
+    DocumentKind.EGRESS: EGRESS_TYPE,
 }
 ADOPTED_EVENTS = {
     DocumentKind.ROSTER: EventName.ROSTER_ADOPTED,
     DocumentKind.POLICY: EventName.POLICY_ADOPTED,
     DocumentKind.REFERENCE_VALUES: EventName.REFERENCE_VALUES_ADOPTED,
+    DocumentKind.EGRESS: EventName.EGRESS_POLICIES_ADOPTED,
 }
 
 
@@ -49,6 +55,7 @@ CHANGES: Mapping[DocumentKind, Change] = {
     DocumentKind.ROSTER: Change.ROSTER,
     DocumentKind.POLICY: Change.POLICY,
     DocumentKind.REFERENCE_VALUES: Change.MEASUREMENTS,
+    DocumentKind.EGRESS: Change.EGRESS,
 }
 
 
@@ -64,9 +71,12 @@ class StaleDocumentError(ConflictError):
     code = "stale-document"
 
 
+Document = Roster | Policy | ReferenceValues | EgressPolicies
+
+
 @dataclass(slots=True)
 class Documents:
-    """The three documents in force, the policy engine made of one of them, and each person's vetting record."""
+    """The documents in force, the policy engine made of one of them, and each person's vetting record."""
 
     roster: Roster | None = None
     roster_digest: Digest | None = None
@@ -75,6 +85,9 @@ class Documents:
     engine: CedarEngine | None = None
     reference_values: ReferenceValues | None = None
     reference_values_digest: Digest | None = None
+    egress: Mapping[ModelId, EgressPolicy] = field(default_factory=dict)
+    """What may leave each model. Nothing leaves one that isn't here."""
+    egress_digest: Digest | None = None
     vetting: dict[PersonId, VettingRecord] = field(default_factory=dict)
 
 
@@ -85,7 +98,7 @@ class Candidate:
     kind: DocumentKind
     epoch: int
     digest: Digest
-    document: Roster | Policy | ReferenceValues
+    document: Document
     engine: CedarEngine | None
 
     def put_into(self, documents: Documents) -> None:
@@ -95,8 +108,10 @@ class Candidate:
         elif isinstance(self.document, Policy):
             documents.policy, documents.policy_digest = self.document, self.digest
             documents.engine = self.engine
-        else:
+        elif isinstance(self.document, ReferenceValues):
             documents.reference_values, documents.reference_values_digest = self.document, self.digest
+        else:
+            documents.egress, documents.egress_digest = self.document.by_model, self.digest
 
 
 def adopted(ledger: Ledger, kind: DocumentKind) -> Adopted | None:
@@ -105,6 +120,7 @@ def adopted(ledger: Ledger, kind: DocumentKind) -> Adopted | None:
         DocumentKind.ROSTER: ledger.roster,
         DocumentKind.POLICY: ledger.policy,
         DocumentKind.REFERENCE_VALUES: ledger.reference_values,
+        DocumentKind.EGRESS: ledger.egress,
     }[kind]
 
 
@@ -116,21 +132,18 @@ def examine_document(
     :raises SignatureError: too few root keys signed.
     :raises MalformedError: another form, another deployment, or a policy that doesn't validate.
     :raises PolicyUnsafeError: a policy that allows what every policy must deny, or the other way round.
+    :raises BoundBrokenError: an egress policy under which its model could be stolen too soon.
     :raises StaleDocumentError: neither the one in force nor the next.
     """
     genesis.verify_root(envelope, PAYLOAD_TYPES[kind])
-    document: Roster | Policy | ReferenceValues
-    engine = None
-    if kind is DocumentKind.ROSTER:
-        document = Roster.parse(envelope.payload)
+    document, engine = parse_document(kind, envelope.payload), None
+    if isinstance(document, Roster):
         _require_enrolled(document, ledger)
-    elif kind is DocumentKind.POLICY:
-        document = Policy.parse(envelope.payload)
+    elif isinstance(document, Policy):
         engine = safe_engine(document)
-        for terms in document.models:
-            isolation_rank(terms.least_isolation)
-    else:
-        document = ReferenceValues.parse(envelope.payload)
+        witness_terms(document, genesis)
+    elif isinstance(document, EgressPolicies):
+        document.check()
     if document.genesis != genesis.digest:
         raise MalformedError(f"the {kind.value} belongs to another deployment")
     candidate = Candidate(kind, document.epoch, envelope.digest, document, engine)
@@ -146,6 +159,25 @@ def examine_document(
     return candidate, False
 
 
+def parse_document(kind: DocumentKind, payload: bytes) -> Document:
+    """Parse a document's payload.
+
+    :raises MalformedError: another form, or an isolation class that doesn't exist.
+    """
+    match kind:
+        case DocumentKind.ROSTER:
+            return Roster.parse(payload)
+        case DocumentKind.POLICY:
+            policy = Policy.parse(payload)
+            for terms in policy.models:
+                isolation_rank(terms.least_isolation)
+            return policy
+        case DocumentKind.REFERENCE_VALUES:
+            return ReferenceValues.parse(payload)
+        case DocumentKind.EGRESS:
+            return EgressPolicies.parse(payload)
+
+
 def change_refused(
     kind: DocumentKind, envelope: Envelope, genesis: Genesis, documents: Documents, ledger: Ledger, now: Instant
 ) -> tuple[str, str] | None:
@@ -155,26 +187,39 @@ def change_refused(
     """
     policy, engine = documents.policy, documents.engine
     if policy is None or engine is None:
+        if kind is DocumentKind.EGRESS:
+            # Without a policy nobody judges whether it may come; nothing is served then that it could bound.
+            return "no-documents", "have the root quorum sign a roster and a policy first"
         return None
     proposal = ledger.proposals.get(envelope.digest)
     roots = {key.key_id for key in genesis.root_keys}
+    loosens = adopted(ledger, kind) is not None and not only_takes_away(kind, envelope, documents, ledger)
+    # One holder alone never lets more of a model out than before, also where one is the whole root quorum.
+    least = LEAST_SIGNERS if loosens and kind is DocumentKind.EGRESS else 1
     facts = ChangeFacts(
         now=now,
         change=CHANGES[kind],
         level=policy.level,
-        loosens=adopted(ledger, kind) is not None and not _only_takes_away(kind, envelope, documents),
+        loosens=loosens,
         signatures=len({signature.key_id for signature in envelope.signatures} & roots),
-        threshold=genesis.root_threshold,
+        threshold=max(genesis.root_threshold, least),
         proposed_at=proposal.at if proposal else now,
         stopped=envelope.digest in ledger.stopped,
     )
     return may_change(facts, engine)
 
 
-def _only_takes_away(kind: DocumentKind, envelope: Envelope, documents: Documents) -> bool:
-    if kind is not DocumentKind.REFERENCE_VALUES or documents.reference_values is None:
-        return False
-    return ReferenceValues.parse(envelope.payload).only_takes_away_from(documents.reference_values)
+def only_takes_away(kind: DocumentKind, envelope: Envelope, documents: Documents, ledger: Ledger) -> bool:
+    """Tell whether a document, of whom it may be, gives nobody and nothing more than the one in force.
+
+    :raises MalformedError: another form.
+    """
+    if kind is DocumentKind.EGRESS and documents.egress_digest is not None:
+        after = EgressPolicies.parse(envelope.payload).by_model
+        return only_tightens(changes(documents.egress, after, metered=ledger.mirrors))
+    if kind is DocumentKind.REFERENCE_VALUES and documents.reference_values is not None:
+        return ReferenceValues.parse(envelope.payload).only_takes_away_from(documents.reference_values)
+    return False
 
 
 def _require_enrolled(roster: Roster, ledger: Ledger) -> None:

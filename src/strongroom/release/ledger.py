@@ -18,6 +18,10 @@ from strongroom.core.errors import TamperedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.core.signature import PublicKey
+from strongroom.egress.errors import OdometerRegressedError
+from strongroom.egress.mirror import Mirror
+from strongroom.release.drop_ledger import DropLedger
+from strongroom.release.metering import Metered, metered_of, odometer_of
 
 BREAK_GLASS: Final = "break-glass"
 
@@ -136,6 +140,7 @@ class Ledger:
     roster: Adopted | None = None
     policy: Adopted | None = None
     reference_values: Adopted | None = None
+    egress: Adopted | None = None
     collateral: Digest | None = None
     """The collateral bundle in force."""
     rosters: set[Digest] = field(default_factory=set)
@@ -180,7 +185,17 @@ class Ledger:
     ended: dict[tuple[Digest, int], str] = field(default_factory=dict)
     """(request, use) -> why its lease ended. An ended lease never lives again."""
     frozen: set[ModelId] = field(default_factory=set)
+    resumed: dict[ModelId, int] = field(default_factory=dict)
+    """Where the entry stands that resumed a model last."""
+    mirrors: dict[ModelId, Mirror] = field(default_factory=dict)
+    """Each model's odometer: what may have left it, over all runs and key epochs."""
+    meters: dict[ModelId, Metered] = field(default_factory=dict)
+    """The release whose governor opened the model's newest run: no other may go on with it."""
+    readings: dict[ModelId, int] = field(default_factory=dict)
+    """Where the newest entry of a model's odometer stands."""
     versions: dict[ModelId, list[Version]] = field(default_factory=dict)
+    drops: DropLedger = field(default_factory=DropLedger)
+    """Workspaces, and what left them."""
     roots: bytearray = field(default_factory=bytearray)
     """The log's root after each entry, 32 bytes each: what anybody who saw the log must have seen."""
     data_keys: dict[str, DataKey] = field(default_factory=dict)
@@ -409,6 +424,36 @@ def _freeze(ledger: Ledger, index: int, entry: Entry) -> None:
 def _resume(ledger: Ledger, index: int, entry: Entry) -> None:
     _control(ledger, index, entry)
     ledger.frozen.discard(ModelId(entry.text("model")))
+    ledger.resumed[ModelId(entry.text("model"))] = index
+
+
+def _metered(ledger: Ledger, index: int, entry: Entry) -> Metered:
+    metered = metered_of(entry)
+    released = ledger.released.get((metered.request, metered.use))
+    if released is None or released.model != metered.model:
+        raise LedgerError(f"entry {index} meters a release that isn't in the log")
+    return metered
+
+
+def _odometer(ledger: Ledger, index: int, entry: Entry) -> None:
+    metered, reading = _metered(ledger, index, entry), odometer_of(entry)
+    model, before = metered.model, ledger.mirrors.get(metered.model, Mirror(metered.model))
+    if (metered.request, metered.use) in ledger.ended or model in ledger.frozen:
+        raise LedgerError(f"entry {index} meters a lease that ended, or a frozen model")
+    if reading.epoch != ledger.key_epoch:
+        raise LedgerError(f"entry {index} meters in key epoch {reading.epoch}; {ledger.key_epoch} is the newest")
+    if reading.run == before.run and ledger.meters.get(model) != metered:
+        raise LedgerError(f"entry {index} goes on with a run that another release opened")
+    try:
+        ledger.mirrors[model] = before.after(reading)
+    except OdometerRegressedError as error:
+        raise LedgerError(f"entry {index}: {error.message}") from None
+    ledger.meters[model], ledger.readings[model] = metered, index
+
+
+def _breached(ledger: Ledger, index: int, entry: Entry) -> None:
+    # As a freeze by people does, until the model's quorum resumes it.
+    ledger.frozen.add(_metered(ledger, index, entry).model)
 
 
 def _revoke_grant(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -443,6 +488,24 @@ def _register(ledger: Ledger, index: int, entry: Entry) -> None:
     versions.append(version)
 
 
+def _drop_key(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.said.add(entry.digest("statement"))
+    ledger.drops.key(entry)
+
+
+def _workspace_begun(ledger: Ledger, index: int, entry: Entry) -> None:
+    _metered(ledger, index, entry)
+    ledger.drops.begin(index, entry)
+
+
+def _drop_charged(ledger: Ledger, index: int, entry: Entry) -> None:
+    _metered(ledger, index, entry)
+    drop = ledger.drops.charge(index, entry)
+    before = ledger.mirrors.get(drop.model) or Mirror(drop.model)
+    # One odometer for all ways out: what a workspace let go is gone from the model's life as well.
+    ledger.mirrors[drop.model] = before.after_drop(drop.bits, entry.integer("total"))
+
+
 _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.EPOCH_CREATED: lambda ledger, _i, entry: setattr(ledger, "key_epoch", entry.integer("epoch")),
     EventName.ROSTER_ADOPTED: _adopt("roster"),
@@ -472,4 +535,11 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.LEASE_ATTESTED: _lease_attested,
     EventName.LEASE_ENDED: _lease_ended,
     EventName.EXPORTED: _hand_over,
+    EventName.DROP_KEY_RECORDED: _drop_key,
+    EventName.WORKSPACE_BEGUN: _workspace_begun,
+    EventName.DROP_CHARGED: _drop_charged,
+    EventName.DROP_REVIEWED: lambda ledger, index, entry: ledger.drops.review(index, entry),
+    EventName.EGRESS_POLICIES_ADOPTED: _adopt("egress"),
+    EventName.ODOMETER_ADVANCED: _odometer,
+    EventName.EGRESS_BREACHED: _breached,
 }

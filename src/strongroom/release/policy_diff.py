@@ -14,12 +14,17 @@ from typing import Final
 
 from strongroom.access.clearance import ANYONE
 from strongroom.access.invariants import describe
-from strongroom.access.policy import Caps, Factor, ModelTerms, Policy, Rule, Unit, Weights
+from strongroom.access.policy import Caps, Factor, ModelTerms, Policy, Rule, Unit, Weights, Witnesses
 from strongroom.access.quorum import fill
 from strongroom.access.request import Action
+from strongroom.audit.cosignature import CosignerKey
+from strongroom.audit.witness_policy import WitnessPolicy, WitnessPolicyError
 from strongroom.core.ids import PersonId
+from strongroom.framework.levels import SecurityLevel
 from strongroom.release.documents import isolation_rank
 
+MAX_COMPARED: Final = 14
+"""Witnesses up to which two quorums are compared by every set of them: 16,384 sets."""
 STOPS: Final = frozenset({Action.FREEZE, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM})
 """Actions that only take access away."""
 
@@ -44,8 +49,13 @@ class Difference:
 
 
 def differences(before: Policy, after: Policy) -> tuple[Difference, ...]:
-    """Return every difference in rules, models and caps, and whether the Cedar text is another."""
-    found = [*_models(before, after), *_rules(before, after), *_caps(before.caps, after.caps)]
+    """Return every difference in rules, models, caps and witnesses, and whether the Cedar text is another."""
+    found = [
+        *_models(before, after),
+        *_rules(before, after),
+        *_caps(before.caps, after.caps),
+        *_witnesses(before.witnesses, after.witnesses),
+    ]
     if before.cedar != after.cedar:
         found.append(Difference(mark=Mark.CHANGED, text="the Cedar policies"))
     return tuple(found)
@@ -190,3 +200,49 @@ def _caps(was: Caps, becomes: Caps) -> Iterator[Difference]:
     for name, old, new in named:
         for mark, text in _number(f"most people with {name} access", -old, -new):
             yield Difference(mark=mark, text=text)
+
+
+# --- witnesses --------------------------------------------------------------------------------------------------------
+
+
+def _witnesses(was: Witnesses | None, becomes: Witnesses | None) -> Iterator[Difference]:
+    if was is None and becomes is not None:
+        yield Difference(mark=Mark.TIGHTER, text="witnesses must have seen the log lately")
+    elif was is not None and becomes is None:
+        yield Difference(mark=Mark.LOOSER, text="no witness has to have seen the log any more")
+    elif was is not None and becomes is not None:
+        mark = _quorums(was.policy, becomes.policy)
+        if mark is not None:
+            yield Difference(mark=mark, text="which witnesses are a quorum")
+        for level in SecurityLevel:
+            # Told for each level: a shorter age may hide a longer one elsewhere.
+            name = f"age of the witnesses' word at {level.value}, in seconds"
+            for mark, text in _number(name, -was.max_age(level), -becomes.max_age(level)):
+                yield Difference(mark=mark, text=text)
+
+
+def _quorums(was: str, becomes: str) -> Mark | None:
+    """Compare two quorums by who satisfies them; None when the same sets of keys do, whatever they are called."""
+    if was == becomes:
+        return None
+    try:
+        old, new = (WitnessPolicy.parse(text.encode("utf-8", "surrogatepass")) for text in (was, becomes))
+    except WitnessPolicyError:
+        return Mark.CHANGED
+    keys = sorted({witness.key for policy in (old, new) for witness in policy.witnesses}, key=str)
+    if len(keys) > MAX_COMPARED:
+        return Mark.CHANGED
+    tighter = looser = False
+    for bits in range(1 << len(keys)):
+        signed = {key for place, key in enumerate(keys) if bits >> place & 1}
+        before, after = _satisfied(old, signed), _satisfied(new, signed)
+        tighter, looser = tighter or (before and not after), looser or (after and not before)
+    if not tighter and not looser:
+        return None
+    if tighter and looser:
+        return Mark.CHANGED
+    return Mark.LOOSER if looser else Mark.TIGHTER
+
+
+def _satisfied(policy: WitnessPolicy, signed: set[CosignerKey]) -> bool:
+    return policy.met_by({witness.name for witness in policy.witnesses if witness.key in signed})

@@ -45,8 +45,15 @@ TAKES_NOTHING: Final = frozenset(
         EventName.EXPORTED,
         EventName.REDELIVERED,
         EventName.REFUSED,
+        EventName.REFUSALS_SUMMED,
         EventName.LEASE_ATTESTED,
         EventName.LEASE_ENDED,
+        EventName.ODOMETER_ADVANCED,
+        EventName.EGRESS_WARNED,
+        EventName.DROP_KEY_RECORDED,
+        EventName.WORKSPACE_BEGUN,
+        EventName.DROP_CHARGED,
+        EventName.DROP_REVIEWED,
     }
 )
 """Events that take nothing from anybody. Every other has all live leases judged again: one that is added later does

@@ -6,6 +6,8 @@ erasure             two vetting officers, neither the person
 objection           one person who may approve something under the policy in force
 break-glass-review  two people of another unit than the requester's, neither of whom took part
 access-review       one reviewer, who holds none of the grants that are decided on
+drop-key            the person whose key it is
+drop-review         one reviewer of drops, who isn't the drop's researcher
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ from strongroom.personnel.statements import (
 )
 from strongroom.personnel.vetting import OFFICER, OFFICERS, VETTING_TYPE, VettingRecord
 from strongroom.release.documents import Documents
+from strongroom.release.drop import REVIEWER as DROP_REVIEWER
+from strongroom.release.drop_statements import DROP_KEY_TYPE, DROP_REVIEW_TYPE, DropKey, DropReview
 from strongroom.release.ledger import Ledger
 from strongroom.release.people import person_facts
 
@@ -54,6 +58,8 @@ class StatementKind(StrEnum):
     OBJECTION = "objection"
     BREAK_GLASS_REVIEW = "break-glass-review"
     ACCESS_REVIEW = "access-review"
+    DROP_KEY = "drop-key"
+    DROP_REVIEW = "drop-review"
 
 
 STATEMENT_TYPES: Final[Mapping[StatementKind, str]] = {
@@ -63,6 +69,8 @@ STATEMENT_TYPES: Final[Mapping[StatementKind, str]] = {
     StatementKind.OBJECTION: OBJECTION_TYPE,
     StatementKind.BREAK_GLASS_REVIEW: BREAK_GLASS_REVIEW_TYPE,
     StatementKind.ACCESS_REVIEW: ACCESS_REVIEW_TYPE,
+    StatementKind.DROP_KEY: DROP_KEY_TYPE,
+    StatementKind.DROP_REVIEW: DROP_REVIEW_TYPE,
 }
 
 
@@ -319,6 +327,51 @@ def _access_review(case: _Case) -> Judged:
     return Judged(kind=StatementKind.ACCESS_REVIEW, event=EventName.ACCESS_REVIEWED, facts=facts)
 
 
+def _drop_key(case: _Case) -> Judged:
+    key = DropKey.parse(case.envelope.payload)
+    case.same_deployment(key.genesis)
+    # One that was replaced, for being lost or stolen, must not come back by being handed in again.
+    case.new()
+    people = _signers(
+        case,
+        StatementKind.DROP_KEY,
+        lambda person: "" if person.id == key.person else "nobody names a key for somebody else",
+    )
+    if not people:
+        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    facts: dict[str, Fact] = {
+        "person": key.person,
+        "statement": case.envelope.digest,
+        "key": Digest.of(key.public),
+    }
+    return Judged(kind=StatementKind.DROP_KEY, event=EventName.DROP_KEY_RECORDED, facts=facts, person=key.person)
+
+
+def _drop_review(case: _Case) -> Judged:
+    review = DropReview.parse(case.envelope.payload)
+    case.same_deployment(review.genesis)
+    drop = case.ledger.drops.charged.get((review.request, review.drop))
+    if drop is None or drop.outcome:
+        raise ConflictError("no such drop waits for a review", reason="nothing-to-review")
+
+    def may(person: Person) -> str:
+        if DROP_REVIEWER not in person.roles:
+            return f"the role `{DROP_REVIEWER}` is missing"
+        return "nobody reviews a drop of their own" if person.id == drop.person else ""
+
+    reviewers = _signers(case, StatementKind.DROP_REVIEW, may)
+    if not reviewers:
+        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    facts: dict[str, Fact] = {
+        "request": review.request,
+        "drop": review.drop,
+        "statement": case.envelope.digest,
+        "reviewer": reviewers[0],
+        "outcome": review.outcome.value,
+    }
+    return Judged(kind=StatementKind.DROP_REVIEW, event=EventName.DROP_REVIEWED, facts=facts)
+
+
 _JUDGES: Final[Mapping[StatementKind, Callable[[_Case], Judged]]] = {
     StatementKind.VETTING: _vetting,
     StatementKind.ENROLMENT: _enrolment,
@@ -326,4 +379,6 @@ _JUDGES: Final[Mapping[StatementKind, Callable[[_Case], Judged]]] = {
     StatementKind.OBJECTION: _objection,
     StatementKind.BREAK_GLASS_REVIEW: _break_glass_review,
     StatementKind.ACCESS_REVIEW: _access_review,
+    StatementKind.DROP_KEY: _drop_key,
+    StatementKind.DROP_REVIEW: _drop_review,
 }

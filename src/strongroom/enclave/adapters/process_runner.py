@@ -119,9 +119,9 @@ class ProcessRunning:
 
     def kill(self) -> None:
         """End everything inside at once, and its memory with it. A second call does nothing."""
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-            self._lifeline = None
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            os.close(lifeline)
         try:
             self._supervisor.wait(10)
         except subprocess.TimeoutExpired:

@@ -15,6 +15,8 @@ launcher -> agent   {lease: envelope}                    from the keeper, for th
 launcher -> agent   {prove: {challenge, nonce}}          from the keeper: ask again, with new evidence
 launcher -> agent   {fell: reason}                       the lease ended, says the deployment
 
+Of a workspace also those of :mod:`strongroom.enclave.drop.words`.
+
 either              {failed: {kinds, reason, message, remedy}}
 """
 
@@ -30,7 +32,7 @@ from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import ModelId, model_id
+from strongroom.core.ids import ModelId, PlatformId, model_id, platform_id
 from strongroom.ipc.frames import read_error, tell_error
 
 
@@ -46,6 +48,8 @@ class Order:
     sealed: str
     command: tuple[str, ...]
     measurements: tuple[Measurement, ...]
+    platform: PlatformId | None = None
+    """What a chip was enrolled as, where a chip speaks for the machine; a TPM's id is worked out from its key."""
 
     def to_json(self) -> Json:
         """Return the JSON form."""
@@ -59,6 +63,7 @@ class Order:
                 "sealed": self.sealed,
                 "command": [*self.command],
                 "measurements": [one.to_json() for one in self.measurements],
+                "platform": self.platform,
             }
         }
 
@@ -77,6 +82,7 @@ class Order:
                 sealed=fields.text("sealed", max_length=4096),
                 command=fields.texts("command", most=64, max_length=4096),
                 measurements=fields.objects("measurements", Measurement.read, most=MAX_EVENTS),
+                platform=fields.parsed("platform", platform_id) if fields.optional("platform") else None,
             )
 
 

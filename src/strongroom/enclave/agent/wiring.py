@@ -19,27 +19,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from strongroom.attestation.adapters.tpm_attester import TpmAttester
-from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
-from strongroom.attestation.errors import TpmError
-from strongroom.attestation.evidence import devices_digest
+from strongroom.attestation.errors import CollectionError
 from strongroom.attestation.measurement import MeasuredName
-from strongroom.attestation.platform_record import platform_of
 from strongroom.attestation.transcript import Binding
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import StrongroomError, TamperedError, UnavailableError
+from strongroom.core.errors import MalformedError, StrongroomError, TamperedError, UnavailableError
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.enclave.adapters.channel import Channel, inherited_descriptor
 from strongroom.enclave.adapters.command import Command, end_everything, start_command
 from strongroom.enclave.adapters.model_folder import ModelFolder
 from strongroom.enclave.adapters.secret_memory import secret_from
+from strongroom.enclave.agent.adapters.platform_voice import PlatformVoice, platform_voice
+from strongroom.enclave.agent.ending import told_ending
 from strongroom.enclave.agent.hold import EvidenceDue, Hold
 from strongroom.enclave.agent.messages import Order, failed, unless_failed
+from strongroom.enclave.drop.blinding import blinding_key
+from strongroom.enclave.drop.wiring import Desk, Door
+from strongroom.enclave.engine.canaries import CANARY_FILE
 from strongroom.enclave.metered import OUTPUT
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.sandbox import SandboxProfile
@@ -47,7 +47,9 @@ from strongroom.keys.recipient import RecipientKey
 from strongroom.release.delivery import Delivery, DeliveryMismatchError, accept
 from strongroom.release.lease import NONCE_BYTES, LeaseLostError, LeaseProof
 from strongroom.sealing.adapters.directory import open_directory
+from strongroom.sealing.canary import canaries_to_bytes
 from strongroom.sealing.manifest import ManifestExpectation, VerifiedManifest, verify_manifest
+from strongroom.tpm.errors import TpmError
 
 RELAY_SECONDS: Final = 120.0
 REPORT_SECONDS: Final = 1.0
@@ -71,6 +73,8 @@ class Watch:
         self._channel = channel
         self._hold = hold
         self._prove = prove
+        self.aside: Callable[[Json], bool] = lambda _message: False
+        """Takes a message that isn't about the lease, and says whether it was one."""
 
     def turn(self, *, seconds: float, command: Command | None = None) -> None:
         """Wait up to ``seconds`` for a message or for the command's end; ask for a lease when one is due.
@@ -89,7 +93,8 @@ class Watch:
                 waiting.register(command, select.POLLIN)
             least = max(0.0, min(seconds, self._hold.due() - now, self._hold.until - now))
             if self._channel.fileno() in {descriptor for descriptor, _ in waiting.poll(least * 1000)}:
-                due = self._hold.hear(self._channel.receive(timeout=self._hold.until - now))
+                message = self._channel.receive(timeout=self._hold.until - now)
+                due = None if self.aside(message) else self._hold.hear(message)
                 if due is not None:
                     self._answer(due)
         except UnavailableError as error:
@@ -99,7 +104,7 @@ class Watch:
         began = boot_seconds()
         try:
             proof = self._prove(due)
-        except TpmError:
+        except (TpmError, CollectionError):
             # Busy, say. It is asked again a third of a period later, and the deadline stands.
             return
         self._channel.send(self._hold.ask(began, os.urandom(NONCE_BYTES), proof), timeout=REPORT_SECONDS)
@@ -133,46 +138,43 @@ def boot_seconds() -> float:
 class Witness:
     """Says what runs here, again and again: for one order, and the one recipient key that the release is for."""
 
-    def __init__(self, order: Order, attester: TpmAttester, recipient_key: bytes) -> None:
+    def __init__(self, order: Order, voice: PlatformVoice, recipient_key: bytes) -> None:
         self._order = order
-        self._attester = attester
+        self._voice = voice
         self._recipient_key = recipient_key
 
     def evidence(self, challenge: str, nonce: bytes) -> bytes:
         """Return evidence for a challenge.
 
-        :raises TpmError: the TPM refused, or doesn't hold the measurements any more.
+        :raises StrongroomError: the platform refused, or doesn't hold the measurements any more.
         """
         order = self._order
-        binding = Binding(
-            genesis=order.genesis.digest,
-            challenge=challenge,
-            nonce=nonce,
-            request=order.request,
-            model=order.model,
-            version=order.version,
-            manifest=order.manifest.digest,
-            recipient_key=Digest.of(self._recipient_key),
-            devices=devices_digest(()),
-        )
-        return self._attester.attest(
-            binding=binding, measurements=order.measurements, recipient_key=self._recipient_key
-        )
+
+        def bind(devices: Digest) -> Binding:
+            return Binding(
+                genesis=order.genesis.digest,
+                challenge=challenge,
+                nonce=nonce,
+                request=order.request,
+                model=order.model,
+                version=order.version,
+                manifest=order.manifest.digest,
+                recipient_key=Digest.of(self._recipient_key),
+                devices=devices,
+            )
+
+        return self._voice.evidence(nonce, self._recipient_key, bind)
 
     def prove(self, due: EvidenceDue) -> LeaseProof:
         """Answer a challenge while the command runs; raises as :meth:`evidence`."""
         return LeaseProof(challenge=due.challenge, evidence=self.evidence(due.challenge, due.nonce))
 
 
-def attested_key(
-    channel: Channel, order: Order, device: TpmDevice, boot_pcrs: tuple[int, ...]
-) -> tuple[Delivery, SecretBytes, Hold, Witness]:
+def attested_key(channel: Channel, order: Order, voice: PlatformVoice) -> tuple[Delivery, SecretBytes, Hold, Witness]:
     """Steps 3 and 7, first half: prove what runs here, and receive the data key, on a lease from now on."""
     recipient = RecipientKey()
-    witness = Witness(order, TpmAttester(device, boot_pcrs=boot_pcrs), recipient.public)
-    with device.attestation_key() as key:
-        platform = platform_of(key.public)
-    channel.send({"ask": {"platform": platform}}, timeout=RELAY_SECONDS)
+    witness = Witness(order, voice, recipient.public)
+    channel.send({"ask": {"platform": voice.platform}}, timeout=RELAY_SECONDS)
     with unless_failed(channel.receive(timeout=RELAY_SECONDS)) as challenge:
         named, nonce = challenge.text("challenge", max_length=64), challenge.binary("nonce", max_length=32)
     evidence = witness.evidence(named, nonce)
@@ -192,7 +194,7 @@ def attested_key(
         Hold(
             genesis=order.genesis,
             request=order.request,
-            platform=platform,
+            platform=voice.platform,
             use=delivery.use,
             recipient=delivery.recipient,
             period=delivery.lease_seconds,
@@ -218,14 +220,21 @@ def checked_manifest(order: Order, delivery: Delivery) -> VerifiedManifest:
 def open_weights(
     order: Order, manifest: VerifiedManifest, data_key: SecretBytes, profile: SandboxProfile, watch: Watch
 ) -> Json:
-    """Step 7: decrypt every file into the memory-only folder, and close it for good."""
+    """Step 7: decrypt every file into the memory-only folder, and close it for good.
+
+    The canaries go there too, for the command to compare: they are as secret as the weights.
+    """
     folder, total = ModelFolder.of(profile), 0
     with open_directory(Path(order.sealed), data_key=data_key, manifest=manifest) as model:
+        if model.canaries:
+            folder.write(CANARY_FILE, (canaries_to_bytes(model.canaries),))
         for file in model.files():
+            if file.name == CANARY_FILE:
+                raise MalformedError("a model has no file with the name of its canaries", reason="model.name")
             total += folder.write(file.name, watch.between(model.chunks(file.name)))
-        count = len(model.files())
+        count, canaries = len(model.files()), len(model.canaries)
     folder.close()
-    return {"files": count, "bytes": total}
+    return {"files": count, "bytes": total, "canaries": canaries}
 
 
 def metered_channel(profile: SandboxProfile) -> int | None:
@@ -236,22 +245,43 @@ def metered_channel(profile: SandboxProfile) -> int | None:
     return inherited_descriptor("meter") if OUTPUT in profile.environment else None
 
 
+def seated(desk: Desk | None, watch: Watch, order: Order, delivery: Delivery, data_key: SecretBytes) -> Door | None:
+    """Have a workspace's input recorded, before any weights are opened beside it; returns the way out, if it is one.
+
+    What leaves later is blinded by a key that the data key makes: the way out has that one, and not the data key.
+
+    :raises StrongroomError: the keeper refuses the workspace, or doesn't answer.
+    """
+    if desk is None:
+        return None
+    watch.aside = desk.hears
+    return desk.sit_down(
+        order.genesis,
+        request=order.request,
+        use=delivery.use,
+        recipient=delivery.recipient,
+        blind=blinding_key(data_key.reveal(TOKEN), order.request),
+        turn=lambda seconds: watch.turn(seconds=seconds),
+    )
+
+
 def serve(channel: Channel, profile: SandboxProfile, boot_pcrs: tuple[int, ...]) -> int:
     """Carry out one order; returns the command's exit code."""
     order = Order.read(channel.receive(timeout=RELAY_SECONDS))
     genesis = next((one.digest for one in order.measurements if one.name is MeasuredName.GENESIS), None)
     if genesis != order.genesis.digest:
         raise GenesisNotMeasuredError("the genesis that was handed in isn't the measured one")
-    descriptor = inherited_descriptor("tpm")
-    # The TPM stays with the agent: it proves itself anew while the command runs, which gets no such descriptor.
-    with TpmDevice(DescriptorTransport(descriptor)) as device:
-        delivery, key, hold, witness = attested_key(channel, order, device, boot_pcrs)
+    desk = Desk.of(profile, channel)
+    with platform_voice(order, boot_pcrs) as voice:
+        delivery, key, hold, witness = attested_key(channel, order, voice)
         watch = Watch(channel, hold, witness.prove)
         # The page is one that the kernel keeps even from root, where it offers that; OpenSSL's own copy isn't in it.
         with key, secret_from(bytearray(key.reveal(TOKEN))) as data_key:
             key.wipe()
+            door = seated(desk, watch, order, delivery, data_key)
             opened = open_weights(order, checked_manifest(order, delivery), data_key, profile, watch)
-        with start_command(profile, order.command, meter=metered_channel(profile)) as command:
+        meter = desk.silence() if desk else metered_channel(profile)
+        with start_command(profile, order.command, meter=meter) as command:
             facts: Json = {
                 "opened": opened,
                 "log_index": delivery.log_index,
@@ -260,6 +290,7 @@ def serve(channel: Channel, profile: SandboxProfile, boot_pcrs: tuple[int, ...])
             }
             channel.send(facts, timeout=REPORT_SECONDS)
             status = watch.until_ended(command)
+            status = door.leave(status) if door else told_ending(profile, status)
     ended: Json = {"code": status.code, "signal": status.signal}
     channel.send({"ended": ended}, timeout=RELAY_SECONDS)
     return status.code if status.code is not None else 1

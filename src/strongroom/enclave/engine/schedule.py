@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from strongroom.core.errors import MalformedError
-from strongroom.enclave.metered import Code, Frame, Kind, Order
+from strongroom.enclave.metered import Code, Frame, Kind, Order, halves_of
 
 
 class Generating(Protocol):
@@ -17,18 +17,25 @@ class Generating(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A vector that is ready."""
+
+    values: tuple[float, ...]
+
+
 class Model(Protocol):
     """An opened model."""
 
-    def begin(self, order: Order) -> Generating | None:
-        """Begin an answer; None if the order doesn't fit the model."""
+    def begin(self, order: Order) -> Generating | Vector | None:
+        """Begin an answer, or make the vector that an order of kind ``EMBED`` is for; None if the model can't."""
         ...
 
 
 @dataclass(slots=True)
 class _Under:
     order: Order
-    generating: Generating
+    generating: Generating | Vector
     tokens: int = 0
 
 
@@ -56,15 +63,20 @@ class Schedule:
         if order.answer in self._under:
             raise MalformedError("an order names an answer that is under way")
         generating = self._model.begin(order)
-        if generating is None:
+        if generating is None or not _fits(order, generating):
             return (Frame(order.answer, Code.FAILED),)
         self._under[order.answer] = _Under(order, generating)
         return ()
 
     def round(self) -> tuple[Frame, ...]:
-        """Continue every answer by one token."""
+        """Continue every answer by one token; a vector is said as a whole."""
         said: list[Frame] = []
         for number, under in tuple(self._under.items()):
+            if isinstance(under.generating, Vector):
+                said += (Frame(number, Code.VALUE, half) for half in halves_of(under.generating.values))
+                said.append(Frame(number, Code.LENGTH))
+                del self._under[number]
+                continue
             token = under.generating.step()
             if token is None:
                 said.append(Frame(number, Code.STOPPED))
@@ -76,3 +88,10 @@ class Schedule:
                 said.append(Frame(number, Code.LENGTH))
                 del self._under[number]
         return tuple(said)
+
+
+def _fits(order: Order, made: Generating | Vector) -> bool:
+    # A model that knows one kind only mustn't answer the other: its tokens would be charged as numbers, or not at all.
+    if isinstance(made, Vector):
+        return order.kind is Kind.EMBED and len(made.values) == order.most
+    return order.kind is Kind.GENERATE

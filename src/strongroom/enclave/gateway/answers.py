@@ -5,18 +5,24 @@ Constant where the original tells something of the machine behind: one fingerpri
 
 from __future__ import annotations
 
+import base64
 import json
+import math
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from strongroom.core.clock import Instant
 from strongroom.core.errors import StrongroomError
-from strongroom.egress.errors import LimitReachedError
-from strongroom.enclave.gateway.errors import FieldRefusedError
+from strongroom.egress.errors import Limit, LimitReachedError
+from strongroom.enclave.gateway.errors import FieldRefusedError, NotFiniteError
 from strongroom.enclave.metered import Code
 
 FINGERPRINT: Final = "strongroom"
 DONE: Final = b"data: [DONE]\n\n"
+SHARED_SECONDS: Final = 3600
+"""How long a client is told to wait for a limit that all share: never the true time, which is what others left."""
 LONG_SECONDS: Final = 60
 """A client that is told to wait longer shouldn't try again by itself."""
 _REASONS: Final = {Code.STOPPED: "stop", Code.LENGTH: "length", Code.CANCELLED: "length"}
@@ -82,6 +88,32 @@ def _usage(prompt: int, tokens: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
 
 
+def embeddings(
+    model: str, vectors: Sequence[Sequence[float]], encoding_format: Literal["float", "base64"], *, prompt: int
+) -> dict[str, Any]:
+    """Return vectors, each number the float32 that crossed. ``prompt`` is how many tokens were read.
+
+    :raises NotFiniteError: one isn't finite; JSON has no word for it, and no use is made of such a vector.
+    """
+    if not all(map(math.isfinite, (number for vector in vectors for number in vector))):
+        raise NotFiniteError("the model made a vector that isn't finite")
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": _packed(vector) if encoding_format == "base64" else [*vector],
+        }
+        for index, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": prompt, "total_tokens": prompt}
+    return {"object": "list", "data": data, "model": model, "usage": usage}
+
+
+def _packed(vector: Sequence[float]) -> str:
+    # As the API has it: little-endian.
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
 def event(value: dict[str, Any]) -> bytes:
     """Return a server-sent event."""
     return b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n"
@@ -100,6 +132,9 @@ def model(name: str) -> dict[str, Any]:
 def problem(error: StrongroomError) -> dict[str, Any]:
     """Return an error in the API's form. What isn't the client's fault is told in a word and no more."""
     told = error.message if error.http_status < 500 else "the model can't answer now"
+    if isinstance(error, LimitReachedError) and error.limit is not Limit.PRINCIPAL_DAY:
+        # How much others left, or took, is theirs: of a shared limit it is told that it is reached.
+        told = "a limit that all share is reached; a shorter answer may pass"
     kind = {401: "authentication_error", 429: "rate_limit_exceeded"}.get(error.http_status, "invalid_request_error")
     field = error.field if isinstance(error, FieldRefusedError) else None
     kind = kind if error.http_status < 500 else "server_error"
@@ -112,5 +147,5 @@ def retry_headers(error: StrongroomError, now: Instant) -> dict[str, str]:
         return {}
     if error.passes_at is None:
         return {"x-should-retry": "false"}
-    wait = max(1, error.passes_at - now)
+    wait = max(1, error.passes_at - now) if error.limit is Limit.PRINCIPAL_DAY else SHARED_SECONDS
     return {"retry-after": str(wait), **({"x-should-retry": "false"} if wait > LONG_SECONDS else {})}

@@ -19,9 +19,12 @@ from strongroom.enclave.metered import MILLI
 MAX_BODY: Final = 2 << 20
 MAX_TEXT: Final = 1 << 20
 MAX_MESSAGES: Final = 1024
+MAX_INPUTS: Final = 64
+"""Texts in one request for embeddings: each is an answer of its own."""
 DEFAULT_MOST: Final = 256
 _Stop = Annotated[str, Field(min_length=1, max_length=256)]
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
+_Input = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 class _Body(BaseModel):
@@ -98,7 +101,22 @@ class ChatBody(_Asked):
         return self.max_completion_tokens or self.max_tokens or DEFAULT_MOST
 
 
-T = TypeVar("T", CompletionBody, ChatBody)
+class EmbeddingBody(_Body):
+    """`POST /v1/embeddings`. Not `dimensions`: what the model makes is charged and sent whole."""
+
+    model: Annotated[str, Field(max_length=64)]
+    input: _Input | Annotated[list[_Input], Field(min_length=1, max_length=MAX_INPUTS)]
+    encoding_format: Literal["float", "base64"] = "float"
+    user: Annotated[str, Field(max_length=256)] = ""
+    """Taken and not used: whose the request is says its key."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The texts."""
+        return (self.input,) if isinstance(self.input, str) else tuple(self.input)
+
+
+T = TypeVar("T", CompletionBody, ChatBody, EmbeddingBody)
 
 
 def read(kind: type[T], data: bytes) -> T:

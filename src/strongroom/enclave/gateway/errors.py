@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from strongroom.core.errors import DeniedError, StrongroomError, TamperedError, UnavailableError, UsageError
+from strongroom.core.errors import (
+    ConflictError,
+    DeniedError,
+    StrongroomError,
+    TamperedError,
+    UnavailableError,
+    UsageError,
+)
 
 
 class ChannelBreachError(TamperedError):
@@ -46,8 +53,20 @@ class FieldRefusedError(UsageError):
         self.field = field
 
 
+class NotFiniteError(UnavailableError):
+    """The model made a vector that isn't one. Its bits left, and are charged."""
+
+    code = "engine-values"
+
+
+class EgressPolicyStaleError(ConflictError):
+    """The egress policy that the governor was given isn't the one by which the keeper writes the odometer."""
+
+    code = "egress-policy-stale"
+
+
 class FrozenBeforeError(DeniedError):
-    """The model was frozen by an earlier run, and nobody has looked since."""
+    """The model was frozen by an earlier run, and its quorum hasn't resumed it since."""
 
     code = "egress-frozen-before"
 

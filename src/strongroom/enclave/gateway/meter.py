@@ -1,8 +1,8 @@
 """The governor's end of the metered channel: what was asked for, what came, and whether one explains the other. Pure.
 
-Every frame is judged before it goes on: its answer must be under way, its token one of the vocabulary, and the governor
-must agree to it. Beside that the conservation check compares what the kernel delivered with what the frames explain.
-The first thing that doesn't fit freezes the model for good; nothing is ever skipped.
+Every frame is judged before it goes on: its answer must be under way and of that kind, its token one of the vocabulary,
+and the governor must agree to it. Beside that the conservation check compares what the kernel delivered with what the
+frames explain. The first thing that doesn't fit freezes the model for good; nothing is ever skipped.
 """
 
 from __future__ import annotations
@@ -14,16 +14,30 @@ from typing import Final
 from strongroom.core.clock import Instant
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError, UsageError
 from strongroom.core.ids import ModelId
+from strongroom.egress.bits import Output
 from strongroom.egress.conservation import Sample, judge
 from strongroom.egress.governor import Governor, Reservation, Settled
 from strongroom.egress.marks import Crossing
 from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneError
-from strongroom.enclave.metered import ENDS, MAX_ANSWERS, OPENING, SHAPE, Code, Frame, Frames, Kind, Order
+from strongroom.enclave.metered import (
+    ENDS,
+    HALVES,
+    MAX_ANSWERS,
+    MILLI,
+    OPENING,
+    SHAPE,
+    Code,
+    Frame,
+    Frames,
+    Kind,
+    Order,
+)
 
 ANSWER_SECONDS: Final = 1800
 """How long an answer may take before it is cancelled: well within its reservation."""
 CANCEL_SECONDS: Final = 30
 """How long an engine may take to end an answer that was cancelled."""
+_KINDS: Final = {Output.TOKENS: Kind.GENERATE, Output.VALUES: Kind.EMBED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +46,12 @@ class Ask:
 
     prompt: tuple[int, ...]
     most: int
-    temperature: int
+    """Tokens, or the numbers of a vector."""
+    temperature: int = 0
     """In thousandths."""
-    top_p: int
+    top_p: int = MILLI
     """In thousandths."""
+    output: Output = Output.TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +69,7 @@ class Heard:
 
     answer: int
     token: int | None = None
+    """A token, or half a number of a vector."""
     end: Code | None = None
     settled: Settled | None = None
     """What was charged, with an end."""
@@ -62,14 +79,25 @@ class Heard:
 class _Under:
     reservation: Reservation
     begun: Instant
-    units: int = 0
+    frames: int = 0
+    """That carried a token, or half a value."""
     cancelled: Instant | None = None
+
+    @property
+    def values(self) -> bool:
+        return self.reservation.output is Output.VALUES
+
+    @property
+    def most(self) -> int:
+        """Frames that it may have, without its end."""
+        return self.reservation.most * (HALVES if self.values else 1)
 
 
 @dataclass(slots=True)
 class _Totals:
     frames: int = 0
     units: int = 0
+    """Tokens and halves of values: what each frame has one place for."""
     ends: int = 0
     read: int = 0
     """Bytes."""
@@ -116,15 +144,16 @@ class Meter:
         number = self._free[0]
         # Made before anything is reserved: what can't be asked costs nothing.
         order = Order(
-            kind=Kind.GENERATE,
+            kind=_KINDS[ask.output],
             answer=number,
             most=ask.most,
             temperature=ask.temperature,
             top_p=ask.top_p,
-            seed=seed,
+            # A vector leaves nothing to chance.
+            seed=seed if ask.output is Output.TOKENS else 0,
             prompt=ask.prompt,
         ).to_bytes()
-        reservation = self.governor.reserve(principal, self.model, ask.most, now)
+        reservation = self.governor.reserve(principal, self.model, ask.most, now, output=ask.output)
         heapq.heappop(self._free)
         self._under[number] = _Under(reservation, now)
         self._demand += 1
@@ -190,7 +219,7 @@ class Meter:
 
     def _slack(self) -> int:
         """Return how many bytes may be there that weren't read: all that the answers under way may still send."""
-        left = sum(one.reservation.most - one.units + 1 for one in self._under.values()) + (not self.ready)
+        left = sum(one.most - one.frames + 1 for one in self._under.values()) + (not self.ready)
         return SHAPE.bytes_of(frames=left, units=left)
 
     def breach(self, found: str, message: str) -> ChannelBreachError:
@@ -217,19 +246,24 @@ class Meter:
             raise self.breach("no-demand", "a frame came for an answer that nobody is waiting for")
         if frame.code in ENDS:
             return self._ended(frame, under, now)
-        if frame.token >= self.vocabulary:
+        if under.values is not (frame.code is Code.VALUE):
+            raise self.breach("other-output", "a frame carries another kind of output than was asked for")
+        if not under.values and frame.token >= self.vocabulary:
             raise self.breach("no-token", "a frame has a token that the model's vocabulary hasn't")
-        # Counted before it goes on; more than was reserved, or too late, and the governor refuses.
-        self.governor.emit(under.reservation.number, 1, now)
-        under.units += 1
+        # Counted before it goes on; more than was reserved, or too late, and the governor refuses. A number counts
+        # whole with its first half.
+        self.governor.emit(under.reservation.number, int(not under.values or under.frames % HALVES == 0), now)
+        under.frames += 1
         self._totals.units += 1
         return Heard(answer=frame.answer, token=frame.token)
 
     def _ended(self, frame: Frame, under: _Under, now: Instant) -> Heard:
-        whole = under.units == under.reservation.most
+        whole = under.frames == under.most
         if (frame.code is Code.LENGTH and not whole) or (frame.code is Code.CANCELLED and under.cancelled is None):
             raise self.breach("false-end", "an answer ended in a way that can't be")
-        if frame.code is Code.FAILED and under.units:
+        if frame.code is Code.STOPPED and under.values:
+            raise self.breach("false-end", "a vector ended before it was whole")
+        if frame.code is Code.FAILED and under.frames:
             raise self.breach("false-end", "an answer failed after it had begun")
         settled = self.governor.settle(under.reservation.number, now)
         del self._under[frame.answer]

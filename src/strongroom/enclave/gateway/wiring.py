@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import os
 import signal
 import socket
 import sys
@@ -18,34 +17,41 @@ from typing import IO, Final
 
 import uvicorn
 
-from strongroom.attestation.adapters.tpm_attester import TpmAttester
-from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.core.clock import Clock, SystemClock
 from strongroom.core.errors import StrongroomError, UnavailableError, UsageError
 from strongroom.core.ids import ImageId
+from strongroom.egress.bits import Output
 from strongroom.egress.governor import Governor, Served
 from strongroom.egress.odometer import Odometer
 from strongroom.egress.policy import EgressPolicy
 from strongroom.enclave.adapters.installation import python_roots
-from strongroom.enclave.adapters.process_runner import ProcessRunner
+from strongroom.enclave.agent.messages import Order
+from strongroom.enclave.engine.builtin import BuiltIn
+from strongroom.enclave.gateway.adapters.broker_odometer import BrokerOdometer
+from strongroom.enclave.gateway.adapters.engines import EngineHost
+from strongroom.enclave.gateway.adapters.governor_folder import GovernorFolder
 from strongroom.enclave.gateway.adapters.http import Gateway, application
 from strongroom.enclave.gateway.adapters.live import LiveModel
-from strongroom.enclave.gateway.adapters.odometer_files import FileLog, GovernorFolder
+from strongroom.enclave.gateway.adapters.screening import Screening
+from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFile
 from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
-from strongroom.enclave.gateway.errors import EngineGoneError
+from strongroom.enclave.gateway.errors import EgressPolicyStaleError, EngineGoneError
 from strongroom.enclave.gateway.keys import ApiKeys
 from strongroom.enclave.gateway.meter import Meter
+from strongroom.enclave.gateway.odometer import DeploymentPort, OdometerLog, last_resumption
+from strongroom.enclave.gateway.screen_settings import ScreenSettings
 from strongroom.enclave.image import Image
 from strongroom.enclave.launch.relay import Opened, ReleasePort, relay
-from strongroom.enclave.launch.wiring import AGENT, Launch, tpm_transport
 from strongroom.enclave.metered import OUTPUT
 from strongroom.enclave.runner import Running
 from strongroom.enclave.sandbox import process_profile
+from strongroom.release.metering import LoggedReading, Metered
 
-ENGINE: Final = "strongroom.enclave.engine.wiring"
 BLOCKS_A_DAY: Final = 24
 MAX_CONNECTIONS: Final = 1024
 STOP_SECONDS: Final = 5
+REASON_SECONDS: Final = 2.0
+"""How long an agent may take to say why its command ended, before everything is killed."""
 FOREVER: Final = 10 * 365 * 86400.0
 _LOWEST_ROOM: Final = 64 << 20
 
@@ -55,22 +61,22 @@ class Serving:
     """How one model is served."""
 
     policy: EgressPolicy
+    """The model's, of the egress policies in force."""
     tokenizer: PublicTokenizer
     keys: ApiKeys
     state: Path
     """The governor's own folder."""
-    log: Path
-    """The file that stands for the log."""
     context: int
     """Tokens that prompt and answer may have together."""
+    values: int = 0
+    """Numbers in a vector of the model; 0 if it makes none."""
+    screens: ScreenSettings | None = None
     host: str = "127.0.0.1"
     port: int = 0
     certificate: Path | None = None
     key: Path | None = None
     tick: float = 0.0
     """Seconds."""
-    epoch: int = 1
-    """Of the model's key."""
 
     def check(self) -> None:
         """Refuse what can't be served.
@@ -84,6 +90,11 @@ class Serving:
                 f"{self.policy.vocabulary}: each token would be charged too little",
                 remedy="hand over this model's tokenizer, or put its vocabulary into the policy",
             )
+        if (Output.VALUES in self.policy.outputs) != (self.values > 0):
+            raise UsageError(
+                "vectors are served where the egress policy lists `values` and their length is known, and only there",
+                remedy="give --values where the policy lists them",
+            )
         if (self.certificate is None) != (self.key is None):
             raise UsageError("TLS takes a certificate and its key")
         if self.certificate is None and not _loopback(self.host):
@@ -93,8 +104,10 @@ class Serving:
             )
 
 
-def engine_image(image: ImageId, sealed: Path, *, room: int | None = None) -> Image:
-    """Return the image of our own engine beside a sealed model: its output is metered, and that is measured.
+def engine_image(
+    image: ImageId, sealed: Path, engine: BuiltIn = BuiltIn.TRANSFORMERS, *, room: int | None = None
+) -> Image:
+    """Return the image of an engine of our own beside a sealed model: its output is metered, and that is measured.
 
     :param room: bytes of memory for the opened weights; by default what the sealed directory takes, and a tenth more.
     :raises UsageError: no such sealed directory.
@@ -113,7 +126,7 @@ def engine_image(image: ImageId, sealed: Path, *, room: int | None = None) -> Im
     paths = sysconfig.get_paths()
     return Image(
         image=image,
-        command=("python", "-m", ENGINE),
+        command=engine.command,
         profile=profile,
         interpreter=sys.executable,
         trees={
@@ -125,15 +138,16 @@ def engine_image(image: ImageId, sealed: Path, *, room: int | None = None) -> Im
 
 
 def serve(
-    launch: Launch,
+    host: EngineHost,
     broker: ReleasePort,
+    deployment: DeploymentPort,
     serving: Serving,
     *,
     opened: Callable[[Opened], None],
     listening: Callable[[int], None],
     err: IO[bytes],
 ) -> None:
-    """Measure into the TPM, launch, and serve until the release ends, somebody stops it, or the model is frozen.
+    """Start the engine where ``host`` has it, and serve until the release ends, somebody stops it, or a freeze.
 
     ``listening`` is called with the port once the model is open.
 
@@ -142,29 +156,43 @@ def serve(
     :raises StrongroomError: the keeper refused, the model was frozen before, or its policy breaks its bound.
     """
     serving.check()
-    ours, theirs = socket.socketpair()
-    transport = tpm_transport(launch.tpm)
-    with ours, theirs, TpmDevice(transport) as device:
-        TpmAttester(device).measure(launch.order.measurements)
-        inherited = {"tpm": transport.descriptor, "meter": theirs.fileno()}
-        with ProcessRunner().launch(launch.image.profile, module=AGENT, inherited=inherited) as running:
-            theirs.close()
-            for pipe, sink in ((running.stdout, None), (running.stderr, err)):
-                threading.Thread(target=_drain, args=(pipe, sink), daemon=True).start()
-            kill = _Kill(running)
-            relaying = _Relaying(running, launch, broker, opened, kill)
-            try:
-                asyncio.run(serve_channel(ours, serving, stop=kill, listening=listening))
-            except EngineGoneError:
-                # Why it is gone, the relay knows: the keeper refused, or the lease ended.
-                kill()
-                relaying.join(10)
-                if relaying.error is not None:
-                    raise relaying.error from None
-                raise
-            finally:
-                kill()
-                relaying.join(10)
+    order = host.order
+    # Before a use of the grant is spent on a model that isn't served anyway.
+    folder = GovernorFolder(serving.state, serving.policy.model)
+    folder.check_resumed(lambda: last_resumption(deployment, order.genesis, order.model))
+    with host.started(err) as engine:
+        kill = _Kill(engine.running)
+        relaying = _Relaying(engine.running, order, broker, kill)
+
+        def odometer() -> OdometerLog:
+            facts = relaying.released()
+            engine.begin(serving.policy.vocabulary)
+            opened(facts)
+            metered = Metered(request=order.request, use=facts.use, model=order.model)
+            return BrokerOdometer(deployment, order.genesis, metered, facts.delivery)
+
+        try:
+            asyncio.run(
+                serve_channel(
+                    engine.channel,
+                    serving,
+                    odometer=odometer,
+                    vouch=engine.vouch,
+                    why=relaying.why,
+                    stop=kill,
+                    listening=listening,
+                )
+            )
+        except EngineGoneError:
+            # Why it is gone, the relay knows: the keeper refused, or the lease ended.
+            kill()
+            relaying.join(10)
+            if relaying.error is not None:
+                raise relaying.error from None
+            raise
+        finally:
+            kill()
+            relaying.join(10)
 
 
 class _Kill:
@@ -184,80 +212,142 @@ class _Relaying(threading.Thread):
     def __init__(
         self,
         running: Running,
-        launch: Launch,
+        order: Order,
         broker: ReleasePort,
-        opened: Callable[[Opened], None],
         kill: _Kill,
     ) -> None:
         super().__init__(daemon=True)
-        self._running, self._launch, self._broker, self._opened, self._kill = running, launch, broker, opened, kill
+        self._running, self._order, self._broker, self._kill = running, order, broker, kill
+        self._known = threading.Event()
+        self._facts: Opened | None = None
         self.error: StrongroomError | None = None
         self.start()
 
     def run(self) -> None:
         """Relay until the command ends; its end closes the channel, which is what the gateway waits for."""
         try:
-            relay(self._running, self._launch.order, self._broker, opened=self._opened, seconds=FOREVER)
+            relay(self._running, self._order, self._broker, opened=self._opened, seconds=FOREVER)
         except StrongroomError as error:
             self.error = error
         finally:
             # A refusal leaves an agent that waits, with the channel open.
             self._kill()
+            self._known.set()
+
+    def why(self) -> StrongroomError | None:
+        """Return why the command ended, once its agent has said so; or nothing, if it doesn't within a moment."""
+        self.join(REASON_SECONDS)
+        return self.error
+
+    def released(self) -> Opened:
+        """Wait until the agent has opened the model; returns what it says of it.
+
+        :raises EngineGoneError: it never will.
+        """
+        self._known.wait()
+        if self._facts is None:
+            raise EngineGoneError("the enclave ended before the model was open")
+        return self._facts
+
+    def _opened(self, facts: Opened) -> None:
+        self._facts = facts
+        self._known.set()
 
 
 async def serve_channel(
     channel: socket.socket,
     serving: Serving,
     *,
+    odometer: Callable[[], OdometerLog],
     stop: Callable[[], None],
     listening: Callable[[int], None],
+    vouch: Callable[[bytes], None] = lambda _entry: None,
+    why: Callable[[], StrongroomError | None] = lambda: None,
     clock: Clock | None = None,
 ) -> None:
     """Serve one model over a channel that leads to its engine, until it ends or a signal says so.
 
+    No frame is read before the log has the governor's first entry. ``odometer`` is called in a thread and may wait for
+    the release.
+
+    :raises EgressPolicyStaleError: the keeper has another egress policy in force than the one that was shown here.
     :raises StrongroomError: it couldn't begin, or why it ended, unless somebody asked for that.
     """
     clock = clock or SystemClock()
-    policy, folder = serving.policy, GovernorFolder(serving.state, serving.policy.model)
-    serving.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = FileLog(serving.log, policy.model)
-    with contextlib.closing(log):
-        run = folder.open(log, epoch=serving.epoch, now=clock.now())
-        odometer = Odometer(
-            run.entry, limit=policy.lifetime_bits, block_bits=max(1, policy.model_day_bits // BLOCKS_A_DAY)
-        )
-        governor = Governor([Served(policy=policy, odometer=odometer, recent=run.recent)], clock.now())
-        live = LiveModel(
-            channel,
-            Meter(governor, policy.model, policy.vocabulary),
-            log=log,
-            folder=folder,
-            limit=policy.lifetime_bits,
-            clock=clock,
-            stop=stop,
-            tick=serving.tick,
-        )
-        live.start()
-        gateway = Gateway(
-            live=live,
-            model=policy.model,
-            tokenizer=serving.tokenizer,
-            keys=serving.keys,
-            clock=clock,
-            context=serving.context,
-        )
-        try:
-            await _serve_http(gateway, serving, listening)
-        finally:
-            await live.close()
+    # First: a screen that can't be set up ends it before a run of the odometer is begun.
+    screening = Screening.of(serving.screens, SuspensionFile(serving.state, serving.policy.model), clock)
+    asked, folder = _signalled(), GovernorFolder(serving.state, serving.policy.model)
+
+    def begin() -> tuple[OdometerLog, LoggedReading]:
+        log = odometer()
+        opened = folder.open(log)
+        vouch(opened.data)
+        return log, opened
+
+    beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+    stopping = asyncio.ensure_future(asked.wait())
+    await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not beginning.done():
+        # The engine's end is what the thread waits for.
+        stop()
+        with contextlib.suppress(StrongroomError):
+            await beginning
+        return
+    log, opened = beginning.result()
+    live = LiveModel(
+        channel,
+        Meter(_governor(serving.policy, opened, clock), serving.policy.model, serving.policy.vocabulary),
+        log=log,
+        folder=folder,
+        opened=opened,
+        vouch=vouch,
+        clock=clock,
+        stop=stop,
+        why=why,
+        tick=serving.tick,
+    )
+    live.start()
+    gateway = Gateway(
+        live=live,
+        model=serving.policy.model,
+        tokenizer=serving.tokenizer,
+        keys=serving.keys,
+        clock=clock,
+        screening=screening,
+        context=serving.context,
+        values=serving.values,
+    )
+    try:
+        await _serve_http(gateway, serving, listening, asked)
+    finally:
+        await live.close()
+        await screening.close()
 
 
-async def _serve_http(gateway: Gateway, serving: Serving, listening: Callable[[int], None]) -> None:
-    loop, asked, live = asyncio.get_running_loop(), asyncio.Event(), gateway.live
+def _governor(policy: EgressPolicy, opened: LoggedReading, clock: Clock) -> Governor:
+    if opened.policy != policy.digest:
+        raise EgressPolicyStaleError(
+            f"the keeper has another egress policy of `{policy.model}` in force than the one that was shown here",
+            remedy="start again; if it stays so, the server shows an old document: treat this as an incident",
+        )
+    odometer = Odometer(opened.entry, block_bits=max(1, policy.model_day_bits // BLOCKS_A_DAY))
+    return Governor([Served(policy=policy, odometer=odometer, recent=opened.entry.recent)], clock.now())
+
+
+def _signalled() -> asyncio.Event:
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         # Elsewhere than in the main thread (a test) nobody sends any.
         with contextlib.suppress(ValueError, RuntimeError):
             loop.add_signal_handler(number, asked.set)
+    return asked
+
+
+async def _serve_http(
+    gateway: Gateway, serving: Serving, listening: Callable[[int], None], asked: asyncio.Event
+) -> None:
+    live = gateway.live
     over = asyncio.ensure_future(_first(live.over, asked))
     await _first(live.opened, asked)
     if live.error is not None:
@@ -330,12 +420,3 @@ def _loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _drain(source: IO[bytes], sink: IO[bytes] | None) -> None:
-    # The command has neither of the two; what the agent itself has to say comes before the weights are opened.
-    with contextlib.suppress(OSError, ValueError):
-        while part := os.read(source.fileno(), 65536):
-            if sink is not None:
-                sink.write(part)
-                sink.flush()

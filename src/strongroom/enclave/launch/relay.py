@@ -83,21 +83,44 @@ class ReleasePort(Protocol):
         ...
 
 
+class Aside(Protocol):
+    """Takes what isn't about the release and its lease."""
+
+    def hear(self, told: Fields, delivery: Envelope, tell: Callable[[Json], None]) -> bool:
+        """Take a message and return True, or leave it unread and return False. ``delivery`` answered the release.
+
+        Whatever waits must wait in a thread of its own; ``tell`` may be called from it, and answers the agent.
+
+        :raises StrongroomError: the agent can't be served any more.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """What the agent says of the model that it opened."""
 
     files: int
     bytes: int
+    canaries: int
+    """Answers that are compared before the model serves, where its output is metered; otherwise by the command."""
     log_index: int
     use: int
     checkpoint: str
     result: str
     """The keeper's attestation result, for whoever wants to know; the launcher passes it on unread."""
+    delivery: Envelope
+    """What answered the release, as it came: to whoever shows it the keeper lets the model's odometer go on."""
 
 
 def relay(
-    running: Running, order: Order, broker: ReleasePort, *, opened: Callable[[Opened], None], seconds: float
+    running: Running,
+    order: Order,
+    broker: ReleasePort,
+    *,
+    opened: Callable[[Opened], None],
+    seconds: float,
+    aside: Aside | None = None,
 ) -> ExitStatus:
     """Carry one agent from its order to the end of its command.
 
@@ -119,11 +142,18 @@ def relay(
         running.send(failed(error), timeout=AGENT_SECONDS)
         raise
     running.send({"delivery": released.delivery.to_json()}, timeout=AGENT_SECONDS)
-    leased = _Leased(running, broker, order.request, platform, released, seconds=seconds)
+    leased = _Leased(running, broker, order.request, platform, released, seconds=seconds, aside=aside)
     try:
         return leased.carry(opened)
     finally:
         leased.over.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What somebody else has to tell the agent."""
+
+    message: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +175,18 @@ class _Leased:
         released: Released,
         *,
         seconds: float,
+        aside: Aside | None,
     ) -> None:
         self._running = running
+        self._aside = aside
         self._broker = broker
         self._request = request
         self._platform = platform
         self._use = Delivery.parse(released.delivery.payload).use
+        self._delivery = released.delivery
         self._result = released.result
         self._seconds = seconds
-        self._happened: SimpleQueue[Json | Envelope | Challenged | _Fell | StrongroomError] = SimpleQueue()
+        self._happened: SimpleQueue[Json | Envelope | Challenged | _Answer | _Fell | StrongroomError] = SimpleQueue()
         self._asking = False
         self.over = Event()
 
@@ -171,6 +204,8 @@ class _Leased:
                         raise error
                     case Envelope() as lease:
                         self._tell({"lease": lease.to_json()})
+                    case _Answer(message=answer):
+                        self._tell(answer)
                     case Challenged(challenge=challenge, nonce=nonce):
                         self._tell({"prove": {"challenge": challenge, "nonce": to_base64(nonce)}})
                     case _Fell(reason=""):
@@ -197,12 +232,17 @@ class _Leased:
                 self._renew(ask, proof)
                 return None
             if told.optional("opened"):
-                opened(_opened(told, self._result))
+                opened(_opened(told, self._result, self._delivery))
+                return None
+            if self._aside is not None and self._aside.hear(told, self._delivery, self._answer_with):
                 return None
             with told.child("ended") as ended:
                 code = ended.integer("code", most=255) if ended.optional("code") else None
                 signal = ended.integer("signal", most=64) if ended.optional("signal") else None
         return ExitStatus(code, signal)
+
+    def _answer_with(self, message: Json) -> None:
+        self._happened.put(_Answer(message))
 
     def _tell(self, message: Json) -> None:
         # An agent that is gone has said why, or its channel is closed: both come out of the queue next.
@@ -265,15 +305,17 @@ def _begin(work: Callable[[], None]) -> Thread:
     return thread
 
 
-def _opened(told: Fields, result: str) -> Opened:
+def _opened(told: Fields, result: str, delivery: Envelope) -> Opened:
     with told.child("opened") as counts:
-        files, size = counts.integer("files"), counts.integer("bytes")
+        files, size, canaries = counts.integer("files"), counts.integer("bytes"), counts.integer("canaries")
     checkpoint = told.value("checkpoint")
     return Opened(
         files=files,
         bytes=size,
+        canaries=canaries,
         log_index=told.integer("log_index"),
         use=told.integer("use"),
         checkpoint=str(checkpoint),
         result=result,
+        delivery=delivery,
     )

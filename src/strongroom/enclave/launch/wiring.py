@@ -15,7 +15,6 @@ from typing import IO, Final
 from strongroom.attestation.adapters.measure_files import measure_file, measure_trees
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
 from strongroom.attestation.measurement import Measurement, facts_digest
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
@@ -29,6 +28,7 @@ from strongroom.enclave.image import Image, measured
 from strongroom.enclave.launch.relay import Opened, ReleasePort, relay
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.sandbox import process_profile
+from strongroom.tpm.adapters.transport import DescriptorTransport
 
 AGENT: Final = "strongroom.enclave.agent.wiring"
 _LOWEST_ROOM: Final = 64 << 20

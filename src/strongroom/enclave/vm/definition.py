@@ -16,7 +16,7 @@ from typing import Final
 
 from strongroom.core import canonical
 from strongroom.core.canonical import Json
-from strongroom.core.digest import Digest
+from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ImageId, image_id
@@ -33,6 +33,10 @@ COMMAND_LINE: Final = (
     "strongroom.root={root_hash} strongroom.data={data_bytes}"
 )
 """Locked down, no console, freed memory zeroed, a panic ends the machine, and the root, which nothing else names."""
+ROOT_WORD: Final = "strongroom.root="
+GENESIS_WORD: Final = "strongroom.genesis="
+"""A deployment's genesis digest, in hex."""
+_PIN: Final = re.compile(GENESIS_WORD + "[0-9a-f]{64}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _PRINTABLE: Final = re.compile(r"[ -~]+")
 
@@ -103,6 +107,9 @@ class VmImage:
         for place in ("strongroom.root={root_hash}", "strongroom.data={data_bytes}"):
             if template.split(" ").count(place) != 1 or template.count(place.partition("=")[0]) != 1:
                 raise MalformedError(f"the command line must have `{place}` exactly once")
+        pins = template.count(GENESIS_WORD.removesuffix("="))
+        if pins > 1 or pins != sum(bool(_PIN.fullmatch(word)) for word in template.split(" ")):
+            raise MalformedError("a command line names one deployment at most, in 64 hex digits")
         if not _PRINTABLE.fullmatch(template) or len(self.command_line) > MAX_COMMAND_LINE:
             raise MalformedError(f"a command line has at most {MAX_COMMAND_LINE} printable ASCII characters")
 
@@ -111,6 +118,12 @@ class VmImage:
         """What the kernel is started with."""
         found = self.command_line_template.replace("{root_hash}", self.root.root_hash)
         return found.replace("{data_bytes}", str(self.root.data_bytes))
+
+    @property
+    def deployment(self) -> Digest | None:
+        """The genesis of the one deployment whose orders the machine takes; None if it measures whose it took."""
+        named = [word for word in self.command_line_template.split(" ") if word.startswith(GENESIS_WORD)]
+        return Digest(DigestAlgorithm.SHA256, bytes.fromhex(named[0].removeprefix(GENESIS_WORD))) if named else None
 
     @property
     def digest(self) -> Digest:
@@ -163,6 +176,11 @@ class VmImage:
                 environment=fields.digest("environment"),
                 sandbox=fields.digest("sandbox"),
             )
+
+
+def pinned(command_line: str, genesis: Digest) -> str:
+    """Return a command line by which the machine takes one deployment's orders only."""
+    return f"{command_line} {GENESIS_WORD}{genesis.value.hex()}"
 
 
 def _hash(text: str) -> str:

@@ -18,6 +18,8 @@ EMPTY_FOLDERS: Final = ("dev", "mnt", "proc", "run", SEALED[1:], "sys", "tmp", "
 LINKS: Final = (("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64"), ("sbin", "usr/bin"))
 MODULES: Final = ("virtio_blk", "dm-verity", "squashfs")
 """What a cloud kernel doesn't have built in; what these depend on comes along."""
+CHIP_MODULES: Final = ("sev-guest", "tdx-guest")
+"""The kernel's interfaces to chips that keep a machine's memory; they load on such a machine only."""
 INIT: Final = f"""#!/bin/busybox sh
 # Opens the root that the measured command line names, and nothing else. Any failure ends the machine.
 set -eu
@@ -26,6 +28,7 @@ busybox mount -t devtmpfs none /dev
 busybox mount -t proc none /proc
 busybox mount -t sysfs none /sys
 while read -r module; do busybox insmod "/modules/$module"; done < /modules/order
+while read -r module; do busybox insmod "/modules/$module" 2>/dev/null || true; done < /modules/chips
 root= data=
 for word in $(busybox cat /proc/cmdline); do
     case "$word" in
@@ -42,7 +45,7 @@ exec busybox switch_root /newroot {PYTHON} -I -B -m {GUEST}
 """
 
 
-def guest_profile(*, model_bytes: int) -> SandboxProfile:
+def guest_profile(*, model_bytes: int, environment: tuple[tuple[str, str], ...] = ()) -> SandboxProfile:
     """Return the sandbox around agent and command: the same as without a machine, over the machine's own folders."""
     return process_profile(
         code_roots=("/usr",),
@@ -50,4 +53,5 @@ def guest_profile(*, model_bytes: int) -> SandboxProfile:
         sealed_roots=(SEALED,),
         links=(("/lib", "usr/lib"), ("/lib64", "usr/lib64")),
         model_bytes=model_bytes,
+        environment=environment,
     )

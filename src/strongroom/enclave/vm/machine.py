@@ -42,6 +42,15 @@ class Accelerator(StrEnum):
     KVM = "kvm"
     TCG = "tcg"
     """Emulation: slow, and on any host."""
+    SEV_SNP = "sev-snp"
+    """KVM, and a chip of AMD's that keeps the machine's memory from the host. Never run here."""
+    TDX = "tdx"
+    """The same of Intel's. Never run here."""
+
+    @property
+    def confidential(self) -> bool:
+        """Whether a chip speaks for the machine; then it has no TPM, and firmware of its own."""
+        return self in {Accelerator.SEV_SNP, Accelerator.TDX}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +65,23 @@ class Places:
     root: PurePath
     sealed: PurePath
     tpm: PurePath
-    """swtpm's control socket."""
+    """swtpm's control socket; confidential machines have none."""
     port: int
     """A connected socket, as QEMU inherits it."""
 
 
 def arguments(image: VmImage, places: Places, accelerator: Accelerator) -> tuple[str, ...]:
     """Return the words that start ``image``, QEMU's own name first."""
+    match accelerator:
+        case Accelerator.SEV_SNP:
+            return _sev_snp(image, places)
+        case Accelerator.TDX:
+            return _tdx(image, places)
+        case Accelerator.KVM | Accelerator.TCG:
+            return _with_tpm(image, places, accelerator)
+
+
+def _with_tpm(image: VmImage, places: Places, accelerator: Accelerator) -> tuple[str, ...]:
     return (
         QEMU,
         *_NOTHING_ELSE,
@@ -87,7 +106,7 @@ def arguments(image: VmImage, places: Places, accelerator: Accelerator) -> tuple
     )
 
 
-def sev_snp_arguments(image: VmImage, places: Places) -> tuple[str, ...]:
+def _sev_snp(image: VmImage, places: Places) -> tuple[str, ...]:
     """Return the words for an AMD SEV-SNP host (QEMU 9.1 or newer, firmware of the ``AmdSev`` platform).
 
     ``kernel-hashes`` puts kernel, initial file system and command line into the launch digest. Never run here.
@@ -112,7 +131,7 @@ def sev_snp_arguments(image: VmImage, places: Places) -> tuple[str, ...]:
     )
 
 
-def tdx_arguments(image: VmImage, places: Places) -> tuple[str, ...]:
+def _tdx(image: VmImage, places: Places) -> tuple[str, ...]:
     """Return the words for an Intel TDX host (QEMU 10.1 or newer, firmware of the ``IntelTdx`` platform).
 
     The firmware measures kernel, command line and initial file system into RTMR1 and RTMR2. Never run here.

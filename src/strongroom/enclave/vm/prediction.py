@@ -20,7 +20,7 @@ from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import Measurement, expected_pcr, launch_measurements, measured_set
 from strongroom.attestation.reference_values import ReferenceImage
 from strongroom.core.digest import Digest, DigestAlgorithm
-from strongroom.core.errors import TamperedError
+from strongroom.core.errors import TamperedError, UsageError
 from strongroom.enclave.vm.definition import VmImage
 from strongroom.enclave.vm.direct_boot import as_loaded
 from strongroom.enclave.vm.portable_executable import authenticode
@@ -111,7 +111,10 @@ def predict(image: VmImage, files: Artefacts, genesis: Digest) -> Prediction:
     """Check the files, and return what a machine that runs them measures.
 
     :raises ArtefactMismatchError: a file isn't the image's. :raises MalformedError: the kernel can't be started so.
+    :raises UsageError: the image is another deployment's.
     """
+    if image.deployment not in {None, genesis}:
+        raise UsageError("the image takes orders of another deployment than this one", remedy="build one for this one")
     check(image, files)
     kernel = authenticode(as_loaded(files.kernel, memory_mib=image.memory_mib, initramfs_bytes=image.initramfs_bytes))
     command_line = Digest.of((image.command_line + _INITRD).encode("utf-16-le") + b"\0\0")
@@ -130,7 +133,12 @@ def predict_snp(image: VmImage, files: Artefacts, firmware: bytes) -> dict[str, 
 
     :param firmware: edk2 built for ``AmdSev``; another file than the definition's. The files are checked as for a TPM.
     :raises ArtefactMismatchError: a file isn't the image's. :raises MalformedError: the firmware measures no kernel.
+    :raises UsageError: the image names no deployment: a chip measures no order, so any keeper's would be taken.
     """
+    if image.deployment is None:
+        raise UsageError(
+            "the image names no deployment, and a chip measures none", remedy="build it again, with --deployment"
+        )
     check(image, files)
     digest = launch_digest(
         SnpFirmware.parse(firmware),

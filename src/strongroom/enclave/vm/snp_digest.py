@@ -7,41 +7,33 @@ table of kernel hashes in its place, then one page of registers for each process
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from strongroom.attestation.reader import Reader
 from strongroom.core.errors import MalformedError
+from strongroom.core.reader import Reader
+from strongroom.enclave.vm.firmware_table import ENTRY, MAX_FIRMWARE, guid, table_of
 
 PAGE: Final = 4096
-MAX_FIRMWARE: Final = 64 << 20
 SNP_ACTIVE: Final = 0x1
 """The feature that every such machine has. A host that adds another (debug swap, 0x20) measures differently."""
 EPYC_V4: Final = 0x800F12
 """CPUID signature of QEMU's ``EPYC-v4``: it stands in a register when a processor starts."""
 
 
-def _guid(text: str) -> bytes:
-    """Return a GUID as it lies in memory: the first three numbers little-endian."""
-    parts = [bytes.fromhex(part) for part in text.split("-")]
-    return b"".join((*(part[::-1] for part in parts[:3]), *parts[3:]))
-
-
 _FOUR_GIB: Final = 1 << 32
 _NOTHING: Final = bytes(48)
 _REGISTERS_AT: Final = 0xFFFFFFFFF000
 _RESET: Final = 0xFFFFFFF0
-_ENTRY: Final = 18
-_FOOTER: Final = _guid("96b582de-1fb2-45f7-baea-a366c55a082d")
-_METADATA: Final = _guid("dc886566-984a-4798-a75e-5585a7bf67cc")
-_HASHES: Final = _guid("7255371f-3a3b-4b04-927b-1da6efa8d454")
-_AP_RESET: Final = _guid("00f771de-1a7e-4fcb-890e-68c77e2fb44e")
-_TABLE: Final = _guid("9438d606-4f22-4cc9-b479-a793d411fd21")
-_COMMAND_LINE: Final = _guid("97d02dd8-bd20-4c94-aa78-e7714d36ab2a")
-_INITRD: Final = _guid("44baf731-3a2f-4bd7-9af1-41e29169781d")
-_KERNEL: Final = _guid("4de79437-abd2-427f-b835-d5b172d2045b")
+_METADATA: Final = guid("dc886566-984a-4798-a75e-5585a7bf67cc")
+_HASHES: Final = guid("7255371f-3a3b-4b04-927b-1da6efa8d454")
+_AP_RESET: Final = guid("00f771de-1a7e-4fcb-890e-68c77e2fb44e")
+_TABLE: Final = guid("9438d606-4f22-4cc9-b479-a793d411fd21")
+_COMMAND_LINE: Final = guid("97d02dd8-bd20-4c94-aa78-e7714d36ab2a")
+_INITRD: Final = guid("44baf731-3a2f-4bd7-9af1-41e29169781d")
+_KERNEL: Final = guid("4de79437-abd2-427f-b835-d5b172d2045b")
 _MAX_SECTIONS: Final = 64
 _MAX_SECTION: Final = 16 << 20
 
@@ -93,7 +85,7 @@ class SnpFirmware:
         """
         if len(data) > MAX_FIRMWARE or len(data) < PAGE or len(data) % PAGE:
             raise MalformedError("a firmware image has whole pages, 64 MiB at most")
-        table = _footer(data)
+        table = table_of(data)
         try:
             back, hashes, reset = (
                 int.from_bytes(table[name][:4], "little") for name in (_METADATA, _HASHES, _AP_RESET)
@@ -156,27 +148,6 @@ class _Running:
             self.page(kind, address + at, hashlib.sha384(data[at : at + PAGE]).digest())
 
 
-def _footer(data: bytes) -> Mapping[bytes, bytes]:
-    """Read the table before the reset vector, from its end: each entry's data, then its length and name."""
-    end = len(data) - 32
-    size, name = _named(data[end - _ENTRY : end])
-    if name != _FOOTER or not _ENTRY <= size <= end:
-        raise MalformedError("the firmware has no table of contents at its end")
-    left = data[end - size : end - _ENTRY]
-    found: dict[bytes, bytes] = {}
-    while len(left) >= _ENTRY:
-        size, name = _named(left[-_ENTRY:])
-        if not _ENTRY <= size <= len(left) or name in found:
-            raise MalformedError("the firmware's table of contents is broken")
-        found[name] = left[-size:-_ENTRY]
-        left = left[:-size]
-    return found
-
-
-def _named(entry: bytes) -> tuple[int, bytes]:
-    return int.from_bytes(entry[:2], "little"), entry[2:_ENTRY]
-
-
 def _sections(data: bytes) -> Iterator[Section]:
     reader = Reader(data, "SEV metadata", max_bytes=MAX_FIRMWARE, order="little")
     magic, _, version, count = reader.take(4), reader.integer(4), reader.integer(4), reader.integer(4)
@@ -200,7 +171,7 @@ def _hashes(kernel: bytes, initramfs: bytes, command_line: str) -> bytes:
 
 
 def _entry(name: bytes, data: bytes) -> bytes:
-    return name + (_ENTRY + len(data)).to_bytes(2, "little") + data
+    return name + (ENTRY + len(data)).to_bytes(2, "little") + data
 
 
 def _registers(start: int, *, signature: int, features: int) -> bytes:

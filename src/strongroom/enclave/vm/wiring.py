@@ -11,7 +11,7 @@ from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.launch.relay import Opened, ReleasePort, relay
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.vm.adapters.build import Recipe, build, read_artefacts, read_image
-from strongroom.enclave.vm.adapters.qemu import VmLaunch, VmRunner
+from strongroom.enclave.vm.adapters.qemu import Outputs, VmLaunch, VmRunner
 from strongroom.enclave.vm.definition import VmImage
 from strongroom.enclave.vm.prediction import Prediction, predict, predict_snp
 
@@ -52,7 +52,7 @@ def run(
     :raises SandboxError: the machine doesn't start.
     :raises StrongroomError: the keeper refused, or the agent failed.
     """
-    with VmRunner().launch(launch, out=out, err=err) as running:
+    with VmRunner().launch(launch, Outputs(out, err)) as running:
         status = relay(running, order, broker, opened=opened, seconds=seconds)
         running.drain(timeout=LAST_WORDS_SECONDS)
         return status

@@ -216,6 +216,14 @@ def load_keyring(folder: Path) -> Keyring:
     return Keyring.parse(data)
 
 
+def replace_keyring(folder: Path, keyring: Keyring) -> None:
+    """Write the keyring of a deployment again: the same keys, its root wrapped by another provider.
+
+    :raises UnavailableError: the disk refuses; the old one stands.
+    """
+    write_durably(folder / "keyring.json", keyring.to_bytes())
+
+
 def save_keyring(folder: Path, keyring: Keyring) -> None:
     """Write the keyring of a new deployment.
 

@@ -17,6 +17,10 @@ class SocketLog:
         receipt = await self._client.append(entries)
         return Appended(receipt.first, receipt.checkpoint)
 
+    async def tight(self) -> bool:
+        """Return whether the log's disk is nearly full."""
+        return (await self._client.head()).tight
+
     async def read(self, start: int, count: int) -> tuple[bytes, ...]:
         """Return entries from ``start`` on, at most ``count``."""
         return await self._client.read(start, count)
@@ -25,3 +29,7 @@ class SocketLog:
         """Return the log's size and last signed checkpoint."""
         head = await self._client.head()
         return head.size, head.checkpoint
+
+    async def cosigned(self) -> bytes | None:
+        """Return the newest checkpoint that a quorum of witnesses cosigned."""
+        return await self._client.cosigned()

@@ -7,8 +7,17 @@ from typing import Any
 
 from strongroom.core.errors import MalformedError
 from strongroom.core.extras import need
-from strongroom.enclave.engine.schedule import Generating
-from strongroom.enclave.metered import MILLI, Order
+from strongroom.enclave.engine.adapters.transformers_encoder import TransformersEncoder
+from strongroom.enclave.engine.schedule import Generating, Model
+from strongroom.enclave.metered import MILLI, Kind, Order
+
+
+def open_model(folder: Path) -> Model:
+    """Read a model: an encoder where the folder says how vectors are made of it, else one that generates.
+
+    :raises MalformedError: it can't be read. :raises MissingExtraError: torch or transformers isn't installed.
+    """
+    return TransformersEncoder(folder) if (folder / "modules.json").exists() else TransformersModel(folder)
 
 
 class TransformersModel:
@@ -35,6 +44,8 @@ class TransformersModel:
 
     def begin(self, order: Order) -> Generating | None:
         """Begin an answer; None if it is longer than the model's context or names tokens that the model hasn't."""
+        if order.kind is not Kind.GENERATE:
+            return None
         if len(order.prompt) + order.most > self._context or max(order.prompt) >= self._vocabulary:
             return None
         return _Answer(self._torch, self._model, self._stops, order)

@@ -23,12 +23,14 @@ from strongroom.core.clock import Clock
 from strongroom.core.errors import ConflictError, StrongroomError, TamperedError, UnavailableError
 from strongroom.egress.errors import LimitReachedError, MirrorBehindError
 from strongroom.egress.marks import Crossing
-from strongroom.egress.odometer import Block, OdometerEntry
-from strongroom.enclave.gateway.adapters.odometer_files import GovernorFolder
+from strongroom.egress.odometer import Block
+from strongroom.enclave.gateway.adapters.governor_folder import GovernorFolder
 from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneError
 from strongroom.enclave.gateway.meter import Ask, Begun, Heard, Meter
 from strongroom.enclave.gateway.odometer import OdometerLog
 from strongroom.enclave.metered import Code
+from strongroom.enclave.taximeter import TaximeterError
+from strongroom.release.metering import LoggedReading
 
 CHECK_SECONDS: Final = 0.2
 """How often the channel is looked at, whether or not anything came."""
@@ -81,7 +83,10 @@ class LiveModel:
     """A model behind its governor.
 
     ``stop`` is called once when it can't go on, and kills the engine. ``tick`` is how often answers move on, in
-    seconds; 0 passes each token on as it comes, and with it the time at which the engine said it.
+    seconds; 0 passes each token on as it comes, and with it the time at which the engine said it. ``opened`` is the
+    entry that began the run, ``vouch`` is called with each signed entry before the governor takes it,
+    and ``why`` tells, when the engine closed the channel, what else is known of that. It may take a moment: it is
+    called in a thread, and the engine is killed only after it, so that an agent can say what it has to say.
     """
 
     def __init__(
@@ -91,19 +96,24 @@ class LiveModel:
         *,
         log: OdometerLog,
         folder: GovernorFolder,
-        limit: int,
+        opened: LoggedReading,
+        vouch: Callable[[bytes], None],
         clock: Clock,
         stop: Callable[[], None],
+        why: Callable[[], StrongroomError | None],
         tick: float = 0.0,
     ) -> None:
         self._channel, self._meter, self._clock, self._stop, self._tick = channel, meter, clock, stop, tick
-        self._store, self._folder, self._limit = log, folder, limit
+        self._store, self._folder, self._vouch = log, folder, vouch
+        self._why = why
+        self._last = opened
+        self._reporting: asyncio.Task[None] | None = None
         self._answers: dict[int, Answer] = {}
         self._held: list[tuple[Answer, Heard]] = []
         self._unsent = bytearray()
         self._mirroring = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._flushing = False
+        self._flushing = self._leaving = False
         self.opened = asyncio.Event()
         """Set when the engine has said that the model is open, or when it never will be."""
         self.over = asyncio.Event()
@@ -135,6 +145,8 @@ class LiveModel:
         for last in (*[False] * _TRIES, True):
             if self.error is not None:
                 raise self.error
+            if self._leaving:
+                raise EngineGoneError("the engine ended")
             try:
                 return self._meter.begin(principal, ask, seed=secrets.randbits(64), now=self._clock.now())
             except MirrorBehindError:
@@ -159,12 +171,17 @@ class LiveModel:
         """
         async with self._mirroring:
             for block in self._meter.governor.wanted(self._clock.now()):
-                entry = await asyncio.to_thread(self._mirrored, block)
-                self._tell(self._meter.governor.mirrored(entry, self._clock.now()))
+                reading = await asyncio.to_thread(self._mirrored, block)
+                self._tell(self._meter.governor.mirrored(reading.entry, self._clock.now()))
+                if reading.policy != self._last.policy:
+                    _log.warning("another egress policy is in force: restart to serve under it", model=block.model)
+                self._last = reading
 
     async def close(self) -> None:
-        """End: no answer goes on, the channel is closed and the engine killed."""
+        """End: no answer goes on, the channel is closed and the engine killed. A breach is reported before."""
         self.end(EngineGoneError("the gateway stops"))
+        if self._reporting is not None:
+            await self._reporting
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -178,20 +195,41 @@ class LiveModel:
         self._loop.remove_writer(self._channel)
         self._channel.close()
         self._stop()
-        if isinstance(error, TamperedError | ConflictError):
+        if isinstance(error, TamperedError):
             _log.error("model frozen", model=self._meter.model, cause=error.reason)
             with suppress(StrongroomError):
-                self._folder.freeze(error.reason, self._clock.now())
+                self._folder.freeze(error.reason, self._clock.now(), seq=self._last.seq)
+            self._reporting = self._loop.create_task(self._report(error.reason))
         for answer in (*self._answers.values(), *(answer for answer, _heard in self._held)):
             answer.fail(error)
         self._answers.clear()
         self.opened.set()
         self.over.set()
 
-    def _mirrored(self, block: Block) -> OdometerEntry:
-        entry = self._store.advance(block, limit=self._limit, now=self._clock.now())
-        self._folder.keep(entry)
-        return entry
+    def _mirrored(self, block: Block) -> LoggedReading:
+        reading = self._store.advance(block)
+        self._folder.keep(reading)
+        self._vouch(reading.data)
+        return reading
+
+    async def _report(self, cause: str) -> None:
+        # What is out can't be called back; every other release of the model is ended by this.
+        try:
+            await asyncio.to_thread(self._store.breach, cause)
+        except StrongroomError as error:
+            _log.error("nobody was told of the breach: freeze the model", model=self._meter.model, cause=error.reason)
+
+    def _gone(self) -> None:
+        if not self._leaving:
+            self._leaving = True
+            self._loop.remove_reader(self._channel)
+            self._loop.remove_writer(self._channel)
+            self._spawn(self._end_for_a_reason())
+
+    async def _end_for_a_reason(self) -> None:
+        # A meter inside the machine may have ended it: that is a breach like one that is found here.
+        error = await asyncio.to_thread(self._why)
+        self.end(error if isinstance(error, TaximeterError) else EngineGoneError("the engine ended"))
 
     def _readable(self) -> None:
         try:
@@ -201,7 +239,7 @@ class LiveModel:
         except OSError:
             data = b""
         if not data:
-            self.end(EngineGoneError("the engine ended"))
+            self._gone()
             return
         try:
             for heard in self._meter.received(data, self._clock.now()):
@@ -242,7 +280,7 @@ class LiveModel:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            self.end(EngineGoneError("the engine ended"))
+            self._gone()
             return
         del self._unsent[:sent]
         if self._unsent:
@@ -257,9 +295,9 @@ class LiveModel:
 
     def _look(self) -> None:
         # What there is, is read first; what the kernel then still holds is asked for last.
-        if self.error is None:
+        if self.error is None and not self._leaving:
             self._readable()
-        if self.error is not None:
+        if self.error is not None or self._leaving:
             return
         try:
             now = self._clock.now()

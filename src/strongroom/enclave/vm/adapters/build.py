@@ -21,7 +21,7 @@ from strongroom.core.ids import ImageId
 from strongroom.enclave.vm import layout
 from strongroom.enclave.vm.adapters.stage import libraries_of, stage
 from strongroom.enclave.vm.archive import Entry, archive
-from strongroom.enclave.vm.definition import COMMAND_LINE, RootDisk, VmImage
+from strongroom.enclave.vm.definition import COMMAND_LINE, RootDisk, VmImage, pinned
 from strongroom.enclave.vm.prediction import IDENTIFIER, Artefacts
 from strongroom.enclave.vm.verity import hash_tree
 
@@ -43,10 +43,12 @@ class Recipe:
     """What an image is built from."""
 
     image: ImageId
-    code: Path
-    """The folder of the command's script."""
+    code: Path | None
+    """The folder of the command's script; None where the command is a module of what is in the image anyway."""
     command: tuple[str, ...]
-    """The script's path below that folder, then its arguments."""
+    """The script's path below that folder, or ``python -m MODULE``; then its arguments."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Added to the command's. :data:`~strongroom.enclave.metered.OUTPUT` makes the metered channel its only output."""
     packages: tuple[str, ...] = ()
     """Further packages of this Python that the script imports."""
     kernel: Path
@@ -57,6 +59,8 @@ class Recipe:
     memory_mib: int
     cpus: int
     model_bytes: int
+    genesis: Digest | None = None
+    """The one deployment whose orders the machine takes. Where a chip measures, nothing else binds it to one."""
 
 
 def build(recipe: Recipe, folder: Path) -> VmImage:
@@ -65,12 +69,9 @@ def build(recipe: Recipe, folder: Path) -> VmImage:
     :raises UsageError: the folder is there already, or an input isn't as needed.
     :raises UnavailableError: a program or library that building takes isn't on this host.
     """
-    script = recipe.code / recipe.command[0] if recipe.command else recipe.code
-    if not script.is_file() or not script.resolve().is_relative_to(recipe.code.resolve()):
-        raise UsageError("the command begins with the path of a script below the code folder")
+    command = _command(recipe)
     folder.mkdir(mode=0o755)
-    profile = layout.guest_profile(model_bytes=recipe.model_bytes)
-    command = (f"{layout.CODE}/{recipe.command[0]}", *recipe.command[1:])
+    profile = layout.guest_profile(model_bytes=recipe.model_bytes, environment=recipe.environment)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         root = Path(work) / "root"
         root.mkdir()
@@ -90,7 +91,7 @@ def build(recipe: Recipe, folder: Path) -> VmImage:
         initramfs=Digest.of(initramfs),
         initramfs_bytes=len(initramfs),
         root=disk,
-        command_line_template=COMMAND_LINE,
+        command_line_template=COMMAND_LINE if recipe.genesis is None else pinned(COMMAND_LINE, recipe.genesis),
         memory_mib=recipe.memory_mib,
         cpus=recipe.cpus,
         interpreter=measured,
@@ -100,6 +101,17 @@ def build(recipe: Recipe, folder: Path) -> VmImage:
     )
     (folder / DEFINITION).write_bytes(image.to_bytes())
     return image
+
+
+def _command(recipe: Recipe) -> tuple[str, ...]:
+    if recipe.code is None:
+        if recipe.command[:2] != ("python", "-m") or len(recipe.command) <= len(("python", "-m")):
+            raise UsageError("without a code folder the command is `python -m MODULE`")
+        return recipe.command
+    script = recipe.code / recipe.command[0] if recipe.command else recipe.code
+    if not script.is_file() or not script.resolve().is_relative_to(recipe.code.resolve()):
+        raise UsageError("the command begins with the path of a script below the code folder")
+    return (f"{layout.CODE}/{recipe.command[0]}", *recipe.command[1:])
 
 
 def read_image(folder: Path) -> VmImage:
@@ -161,14 +173,16 @@ def _initial(modules: Path) -> list[Entry]:
     for name, path in libraries_of(veritysetup).items():
         folder = "lib64" if name.startswith("ld-linux") else "lib/x86_64-linux-gnu"
         files[f"{folder}/{name}"] = path
-    loaded = _in_order(modules, layout.MODULES)
+    loaded = _in_order(modules, (*layout.MODULES, *layout.CHIP_MODULES))
     # The module's own name; the folder that it lies in, and how it is packed, are the distribution's business.
     names = [path.name.removesuffix(".xz") for path in loaded]
+    always = len(_in_order(modules, layout.MODULES))
     entries = [Entry.file(name, path.read_bytes(), mode=0o755) for name, path in files.items()]
     entries += [
         Entry.file(f"modules/{name}", _unpacked(path), mode=0o644) for name, path in zip(names, loaded, strict=True)
     ]
-    entries.append(Entry.file("modules/order", "".join(f"{name}\n" for name in names).encode(), mode=0o644))
+    for listing, part in (("order", names[:always]), ("chips", names[always:])):
+        entries.append(Entry.file(f"modules/{listing}", "".join(f"{name}\n" for name in part).encode(), mode=0o644))
     entries.append(Entry.file("init", layout.INIT.encode(), mode=0o755))
     folders = {"dev", "proc", "sys", "newroot", "run"}
     for entry in entries:

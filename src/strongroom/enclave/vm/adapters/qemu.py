@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from strongroom.core.canonical import Json
-from strongroom.core.errors import StrongroomError, UnavailableError
+from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError, UsageError
 from strongroom.enclave.adapters.channel import Channel
 from strongroom.enclave.runner import Entered, ExitStatus
 from strongroom.enclave.sandbox import SandboxError
@@ -23,39 +23,77 @@ from strongroom.enclave.vm.adapters.build import FIRMWARE, INITRAMFS, KERNEL, RO
 from strongroom.enclave.vm.adapters.sealed_disk import write_disk
 from strongroom.enclave.vm.definition import VmImage
 from strongroom.enclave.vm.machine import QEMU, Accelerator, Places, arguments
-from strongroom.enclave.vm.messages import Booted, FromAgent, Output, Stopped, Stream, hear
+from strongroom.enclave.vm.messages import (
+    MAX_METERED,
+    Booted,
+    ForAgent,
+    ForMachine,
+    FramesOut,
+    FromAgent,
+    MeterOpened,
+    OrdersIn,
+    Output,
+    Stopped,
+    Stream,
+    Vouched,
+    hear,
+    say,
+)
 
 BOOT_SECONDS: Final = 180.0
+SEND_SECONDS: Final = 60.0
+"""How long the machine, or the gateway, may take to read what is for it."""
 _END_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmLaunch:
-    """One start of an image."""
+    """One start of an image.
+
+    :raises UsageError: a TPM or a firmware where there is none, or none where there must be one.
+    """
 
     image: VmImage
     folder: Path
     """Where the image's files lie."""
     sealed: Path
     """The sealed directory; the machine gets a copy of its files as a read-only disk."""
-    tpm: Path
-    """swtpm's control socket; one swtpm for one start."""
     accelerator: Accelerator
+    tpm: Path | None = None
+    """swtpm's control socket; one swtpm for one start. None on a confidential host."""
+    firmware: Path | None = None
+    """What a confidential machine is started with; other machines have the image's own."""
     uid: int
     """Whom QEMU runs as when the launcher is root; then the image's files and the TPM's socket must be open to it."""
 
+    def __post_init__(self) -> None:
+        if self.accelerator.confidential:
+            if self.tpm is not None or self.firmware is None:
+                raise UsageError("a confidential machine has firmware of its own, and no TPM")
+        elif self.tpm is None or self.firmware is not None:
+            raise UsageError("a machine that isn't confidential has a TPM, and the image's firmware")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where what the command writes goes. For an image whose output is metered, ``meter`` is all that there is."""
+
+    out: IO[bytes] | None = None
+    err: IO[bytes] | None = None
+    meter: socket.socket | None = None
+    """The engine's end of a metered channel, on this side of the machine."""
+
 
 class VmRunning:
-    """A started machine. What its command writes goes to ``out`` and ``err`` as messages are received."""
+    """A started machine. What its command says goes to ``outputs`` as messages are received."""
 
-    def __init__(
-        self, qemu: subprocess.Popen[bytes], channel: Channel, work: Path, *, out: IO[bytes], err: IO[bytes]
-    ) -> None:
+    def __init__(self, qemu: subprocess.Popen[bytes], channel: Channel, work: Path, outputs: Outputs) -> None:
         self._qemu = qemu
         self._channel = channel
         self._work = work
-        self._sinks = {Stream.OUT: out, Stream.ERR: err}
-        self._receiving = threading.Lock()
+        self._sinks = {Stream.OUT: outputs.out, Stream.ERR: outputs.err}
+        self._meter = outputs.meter
+        self._receiving, self._sending = threading.Lock(), threading.Lock()
         self._stopped = False
         self.entered = Entered(0, swap_excluded=True, private_proc=True, dedicated_uid=True)
         self.booted: Booted | None = None
@@ -81,11 +119,26 @@ class VmRunning:
                 raise SandboxError("the virtual machine didn't begin with its boot", reason="vm.not-booted")
 
     def send(self, message: Json, *, timeout: float) -> None:
-        """Send one message within ``timeout`` seconds.
+        """Send one message to the agent within ``timeout`` seconds.
 
         :raises UnavailableError: the machine is gone or doesn't read.
         """
-        self._channel.send(message, timeout=timeout)
+        self._say(ForAgent(message), timeout)
+
+    def begin_meter(self, vocabulary: int) -> None:
+        """Tell the meter inside of how many tokens the vocabulary is, and carry orders to the engine from now on.
+
+        :raises UnavailableError: the machine is gone or doesn't read.
+        """
+        self._say(MeterOpened(vocabulary), SEND_SECONDS)
+        threading.Thread(target=self._carry_orders, daemon=True).start()
+
+    def vouch(self, entry: bytes) -> None:
+        """Hand in a signed entry of the log: an order that it vouches for may be sent once this returns.
+
+        :raises UnavailableError: the machine is gone or doesn't read.
+        """
+        self._say(Vouched(entry), SEND_SECONDS)
 
     def receive(self, *, timeout: float) -> Json:
         """Return the agent's next message, waiting at most ``timeout`` seconds. Judge it as hostile input.
@@ -99,8 +152,9 @@ class VmRunning:
                     case FromAgent(message=message):
                         return message
                     case Output(stream=stream, data=data):
-                        self._sinks[stream].write(data)
-                        self._sinks[stream].flush()
+                        self._write(self._sinks[stream], data)
+                    case FramesOut(data=data):
+                        self._pass_on(data)
                     case Stopped():
                         self._stopped = True
                     case Booted():
@@ -132,6 +186,10 @@ class VmRunning:
         """End the machine at once, and its memory with it. A second call does nothing."""
         self._qemu.kill()
         self._qemu.wait(_END_SECONDS)
+        if self._meter is not None:
+            # As when a process enclave ends: whoever reads its frames finds the channel closed.
+            with suppress(OSError):
+                self._meter.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +200,31 @@ class VmRunning:
         if self._qemu.stderr is not None:
             self._qemu.stderr.close()
         shutil.rmtree(self._work, ignore_errors=True)
+
+    def _say(self, said: ForMachine, timeout: float) -> None:
+        # The relay, the gateway's orders and the log's entries come from threads of their own.
+        with self._sending:
+            self._channel.send(say(said), timeout=timeout)
+
+    def _carry_orders(self) -> None:
+        # When it ends, no order reaches the engine any more, and the gateway's answers end with their lease.
+        with suppress(OSError, StrongroomError):
+            while self._meter is not None and (part := self._meter.recv(MAX_METERED)):
+                self._say(OrdersIn(part), SEND_SECONDS)
+
+    def _write(self, sink: IO[bytes] | None, data: bytes) -> None:
+        if sink is None:
+            raise MalformedError("the machine sends what its command writes, and its output is metered")
+        sink.write(data)
+        sink.flush()
+
+    def _pass_on(self, frames: bytes) -> None:
+        if self._meter is None:
+            raise MalformedError("the machine sends frames, and its output isn't metered")
+        try:
+            self._meter.sendall(frames)
+        except OSError as error:
+            raise UnavailableError(f"nobody takes the engine's frames: {error.strerror}", reason="vm.frames") from None
 
     def _not_booted(self, error: UnavailableError) -> SandboxError:
         silent = error.reason == "channel.timeout"
@@ -170,7 +253,7 @@ class VmRunning:
 class VmRunner:
     """Starts machines."""
 
-    def launch(self, launch: VmLaunch, *, out: IO[bytes], err: IO[bytes], timeout: float = BOOT_SECONDS) -> VmRunning:
+    def launch(self, launch: VmLaunch, outputs: Outputs, *, timeout: float = BOOT_SECONDS) -> VmRunning:
         """Start a machine and wait for its first word.
 
         :raises UnavailableError: QEMU isn't on this host.
@@ -181,7 +264,7 @@ class VmRunner:
             raise UnavailableError(f"`{QEMU}` isn't on this host", remedy="apt-get install qemu-system-x86 ovmf")
         work = Path(tempfile.mkdtemp(prefix="strongroom-vm-"))
         try:
-            running = _start(launch, program, work, out=out, err=err)
+            running = _start(launch, program, work, outputs)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -193,19 +276,19 @@ class VmRunner:
         return running
 
 
-def _start(launch: VmLaunch, program: str, work: Path, *, out: IO[bytes], err: IO[bytes]) -> VmRunning:
+def _start(launch: VmLaunch, program: str, work: Path, outputs: Outputs) -> VmRunning:
     variables, sealed = work / VARIABLES, work / "sealed.disk"
     shutil.copyfile(launch.folder / VARIABLES, variables)
     write_disk(launch.sealed, sealed)
     ours, theirs = socket.socketpair()
     places = Places(
-        firmware=launch.folder / FIRMWARE,
+        firmware=launch.firmware or launch.folder / FIRMWARE,
         variables=variables,
         kernel=launch.folder / KERNEL,
         initramfs=launch.folder / INITRAMFS,
         root=launch.folder / ROOT,
         sealed=sealed,
-        tpm=launch.tpm,
+        tpm=launch.tpm or work / "none",
         port=theirs.fileno(),
     )
     as_whom: dict[str, object] = {}
@@ -224,4 +307,4 @@ def _start(launch: VmLaunch, program: str, work: Path, *, out: IO[bytes], err: I
             env={"PATH": "/usr/bin:/bin", "TMPDIR": str(work)},
             **as_whom,  # type: ignore[call-overload]
         )
-    return VmRunning(qemu, Channel(ours), work, out=out, err=err)
+    return VmRunning(qemu, Channel(ours), work, outputs)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from typing import Final
 
@@ -34,19 +35,19 @@ _UNUSED: Final = frozenset(
         "pydoc_data",
     }
 )
-_OUTSIDE_ONLY: Final = frozenset({"cli", "broker", "client", "loaders", "torch", "personnel", "audit"})
+_OUTSIDE_ONLY: Final = frozenset({"cli", "broker", "client", "loaders", "torch", "personnel"})
 """Parts of Strongroom that never run inside."""
 
 
 def stage(
-    root: Path, *, code: Path, packages: Iterable[str], command: tuple[str, ...], profile: SandboxProfile
+    root: Path, *, code: Path | None, packages: Iterable[str], command: tuple[str, ...], profile: SandboxProfile
 ) -> Path:
     """Fill the empty folder ``root``; returns where its interpreter lies on this host.
 
     :raises UsageError: a package isn't installed here, or the code folder isn't one.
     :raises UnavailableError: a library that something is linked with isn't here.
     """
-    if not code.is_dir():
+    if code is not None and not code.is_dir():
         raise UsageError(f"`{code}` isn't a folder")
     for name in layout.EMPTY_FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -54,8 +55,10 @@ def stage(
     _copy_tree(Path(paths["stdlib"]), root / _stdlib(), leaving_out=_UNUSED)
     site = root / _stdlib() / "site-packages"
     site.mkdir()
-    for name in sorted({*PACKAGES, *packages}):
+    wanted = sorted({*PACKAGES, *packages})
+    for name in wanted:
         _copy_package(Path(paths["platlib"]), site, name)
+    _copy_metadata(site, wanted)
     # Where this code itself lies: an editable installation has no copy among the packages.
     own = Path(__file__).resolve().parents[3]
     (site / own.name).mkdir()
@@ -64,7 +67,8 @@ def stage(
             _copy_tree(path, site / own.name / path.name, leaving_out=_UNUSED)
         elif path.is_file():
             shutil.copyfile(path, site / own.name / path.name)
-    _copy_tree(code, root / layout.CODE[1:], leaving_out=frozenset({"__pycache__"}))
+    if code is not None:
+        _copy_tree(code, root / layout.CODE[1:], leaving_out=frozenset({"__pycache__"}))
     interpreter = root / layout.PYTHON[1:]
     interpreter.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(sys.executable).resolve(), interpreter)
@@ -125,6 +129,16 @@ def _copy_package(installed: Path, site: Path, name: str) -> None:
             _copy_tree(path, site / path.name, leaving_out=_UNUSED)
         else:
             shutil.copyfile(path, site / path.name)
+
+
+def _copy_metadata(site: Path, packages: Iterable[str]) -> None:
+    """Copy what packages say of their version: some ask for it as they are imported. What pip noted beside it isn't."""
+    of_package = packages_distributions()
+    for name in sorted({one for package in packages for one in of_package.get(package, ())}):
+        told = distribution(name)
+        folder = site / f"{name.lower().replace('-', '_')}-{told.version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(told.read_text("METADATA") or "", encoding="utf-8")
 
 
 def _copy_libraries(root: Path, programs: Iterable[Path]) -> None:

@@ -1,0 +1,1 @@
+"""The folder that a workspace's command leaves behind."""

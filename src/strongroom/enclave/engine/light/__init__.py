@@ -1,0 +1,1 @@
+"""The engine that needs numpy and safetensors, and no more."""

@@ -1,0 +1,1 @@
+"""The interpreter that runs a researcher's code."""
