@@ -46,6 +46,7 @@ from strongroom.enclave.engine.adapters.channel import serve as serve_engine
 from strongroom.enclave.gateway.answers import DONE, Form
 from strongroom.enclave.gateway.wiring import serve_channel
 from strongroom.enclave.metered import FRAME
+from support.file_odometer import FileOdometer
 from support.gateways import ATLAS, KEY, VOCABULARY, Counting, roomy, serving, text_of
 
 PATH: Final = "/v1/completions"
@@ -162,7 +163,8 @@ def gateway(channel: socket.socket, folder: str, port: int, governed: bool) -> N
     if not governed:
         allow_everything()
     made = serving(Path(folder), roomy(), port=port)
-    asyncio.run(serve_channel(channel, made, stop=lambda: None, listening=lambda _port: None))
+    log = FileOdometer(Path(folder) / "log.jsonl", made.policy)
+    asyncio.run(serve_channel(channel, made, odometer=lambda: log, stop=lambda: None, listening=lambda _port: None))
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from stage import Outcome, Stage, UnexpectedError
 from strongroom.access.request import APPROVAL_TYPE
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
 from strongroom.attestation.evidence import devices_digest
 from strongroom.attestation.measurement import MeasuredName, Measurement
 from strongroom.attestation.transcript import Binding
@@ -31,6 +30,7 @@ from strongroom.core.ids import ModelId, PlatformId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.sealing.adapters.directory import read_envelope
 from strongroom.sealing.manifest import read_manifest
+from strongroom.tpm.adapters.transport import DescriptorTransport
 
 DENIED, PENDING, TAMPERED = 3, 4, 6
 

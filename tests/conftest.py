@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from pytest_socket import disable_socket, socket_allow_hosts
+
+from support.postgres import Cluster, programs
 
 settings.register_profile(
     "here",
@@ -25,3 +28,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
     else:
         disable_socket(allow_unix_socket=False)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """Return a PostgreSQL cluster that this session started, on a Unix socket in a temporary folder."""
+    if programs() is None:
+        pytest.skip("no PostgreSQL here: apt-get install postgresql")
+    cluster = Cluster.create()
+    yield cluster
+    cluster.remove()

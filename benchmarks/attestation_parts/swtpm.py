@@ -13,13 +13,13 @@ from simulators.attester import MEASUREMENTS, binding, tpm_root
 from simulators.swtpm import SoftwareTPM
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
 from strongroom.attestation.endorsements import Endorsements
 from strongroom.attestation.enrolment import begin, finish
 from strongroom.attestation.evidence import Evidence
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.trust_anchors import NO_ANCHORS
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier
+from strongroom.tpm.adapters.transport import DescriptorTransport
 
 RECIPIENT_KEY = bytes(range(256)) * 4 + bytes(192)
 

@@ -16,6 +16,7 @@ from strongroom.audit.entries import read_entry
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64
 from strongroom.core.envelope import sign
+from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.keeper.adapters.files import DecisionFile
 from strongroom.personnel.roster import ROSTER_TYPE, Person
@@ -103,3 +104,22 @@ def test_a_kept_decision_is_found_by_its_digest_in_either_file(tmp_path: Path) -
     assert (tmp_path / "decisions.older.jsonl").exists()
     assert [file.find(Digest.of(record)) for record in records] == records
     assert file.find(Digest.of(b"another")) is None
+
+
+def test_statements_are_for_auditors_and_never_those_about_one_person(
+    running: tuple[Deployment, RunningBroker],
+) -> None:
+    _founded, broker = running
+    entries = [read_entry(from_base64(data)) for data in _entries(broker)]
+    vetting = next(entry.digest("statement") for entry in entries if entry.event is EventName.VETTING_RECORDED)
+    for kind, digest in (("vetting", vetting), ("access-review", Digest.of(b"nobody made it"))):
+        path = f"/v1/statements/{kind}/{digest}"
+        assert broker.caller("dana").get(path).status == 403
+        assert broker.caller("olga").get(path).status == 404
+    assert broker.caller("olga").get(f"/v1/statements/another-kind/{vetting}").status == 400
+
+
+def _entries(broker: RunningBroker) -> list[str]:
+    entries = broker.caller("olga").get("/v1/log/entries?start=0&count=256").json["entries"]
+    assert isinstance(entries, list)
+    return [str(entry) for entry in entries]

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from strongroom.broker.adapters.dev_ca import DevCa
-from strongroom.broker.buckets import Rate
 from strongroom.broker.gate import PEER, App, Catch, Gate, Limits, Receive, Scope, Send
 from strongroom.broker.identity import Identity, Party, Peer, identify, own_domain
+from strongroom.core.buckets import Rate
 
 pytestmark = pytest.mark.integration  # an event loop needs a socket pair
 AT = 1_795_471_717

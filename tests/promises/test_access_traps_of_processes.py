@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 import strongroom
-from strongroom.audit.adapters.store import Store as LogStore
+from strongroom.audit.adapters.sqlite_store import SqliteStore as LogStore
 from strongroom.audit.note import VerifierKey
 from strongroom.broker.adapters.database import open_engines
 from strongroom.broker.adapters.tls import PeerCertProtocol, server_context
@@ -31,7 +31,10 @@ from support.room import Room, counted_bytes, found_room, unlocked
 pytestmark = pytest.mark.integration
 SOURCES = Path(strongroom.__file__).parent
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ("authlib", "joserfc", "scim2_server", "scim2_models", "torch", "transformers", "vllm", "numpy", "s3fs")
+EXTRAS = (
+    *("authlib", "joserfc", "scim2_server", "scim2_models", "torch", "transformers", "vllm", "numpy", "s3fs"),
+    *("pkcs11", "boto3", "botocore", "google.cloud.kms", "grpc", "azure.keyvault", "azure.identity"),
+)
 PROCESSES = ("strongroom.audit.wiring", "strongroom.keeper.wiring", "strongroom.broker.wiring", "strongroom.cli.main")
 
 
@@ -123,6 +126,8 @@ def test_9_no_key_that_is_to_be_destroyed_is_derived_from_one_that_stays() -> No
         node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         for place in ("keys", "keeper")
         for path in (SOURCES / place).rglob("*.py")
+        # The root of all is made of two parts, and destroyed with either: nothing that stays leads to it.
+        if path != SOURCES / "keys" / "split_root.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
     }
@@ -134,9 +139,11 @@ def test_9_no_key_that_is_to_be_destroyed_is_derived_from_one_that_stays() -> No
 
 
 def test_15_no_process_that_holds_keys_forks() -> None:
-    # There is no PKCS#11 here. What holds keys, sessions or databases is started as a program of its own, never forked.
+    # PKCS#11 sessions die with a fork. What holds keys, sessions or databases is a program of its own, never forked.
+    # A log is verified by several processes that are given a folder, and hold nothing.
+    verifiers = {SOURCES / "audit" / "standalone_verifier.py", SOURCES / "audit" / "adapters" / "workers.py"}
     for place in ("keeper", "keys", "broker", "audit", "ipc", "client"):
-        for path in (SOURCES / place).rglob("*.py"):
+        for path in set((SOURCES / place).rglob("*.py")) - verifiers:
             called = path.read_text(encoding="utf-8")
             assert not re.search(r"\bos\.fork|\bmultiprocessing\b|ProcessPoolExecutor", called), path
 

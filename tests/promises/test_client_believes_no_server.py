@@ -30,8 +30,10 @@ from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Ed25519Signer, SignatureError
+from strongroom.egress.policies import EGRESS_TYPE, EgressPolicies
 from strongroom.personnel.roster import ROSTER_TYPE, Roster
 from strongroom.release.documents import DocumentKind
+from support.cosigners import LOG_COSIGNER
 
 AT = 1_795_471_717
 
@@ -49,6 +51,7 @@ GENESIS = Genesis(
     keeper_key=key("keeper").public_key,
     log_origin="strongroom/test",
     log_key=key("log").public_key,
+    log_cosigner=LOG_COSIGNER,
 )
 
 
@@ -105,10 +108,16 @@ def values(epoch: int, before: Digest | None = None) -> Envelope:
     return sign(REFERENCE_VALUES_TYPE, document.to_bytes(), *ROOTS[:2])
 
 
+def egress(epoch: int, before: Digest | None = None) -> Envelope:
+    document = EgressPolicies(genesis=GENESIS.digest, epoch=epoch, predecessor=before, policies=())
+    return sign(EGRESS_TYPE, document.to_bytes(), *ROOTS[:2])
+
+
 MAKERS: dict[DocumentKind, Callable[..., Envelope]] = {
     DocumentKind.ROSTER: roster,
     DocumentKind.POLICY: policy,
     DocumentKind.REFERENCE_VALUES: values,
+    DocumentKind.EGRESS: egress,
 }
 
 

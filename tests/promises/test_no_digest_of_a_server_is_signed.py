@@ -31,6 +31,7 @@ from strongroom.core.signature import Ed25519Signer, Signer
 from strongroom.core.webauthn import Assertion
 from strongroom.personnel.roster import Person, Roster
 from strongroom.release.documents import DocumentKind
+from support.cosigners import LOG_COSIGNER
 from support.security_keys import Ports, pin_of
 
 SRC = Path(__file__).resolve().parents[2] / "src" / "strongroom"
@@ -46,6 +47,7 @@ GENESIS = Genesis(
     keeper_key=ROOT,
     log_origin="strongroom/test",
     log_key=ROOT,
+    log_cosigner=LOG_COSIGNER,
 )
 POLICY = default_policy(GENESIS.digest)
 

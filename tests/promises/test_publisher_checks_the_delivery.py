@@ -18,6 +18,7 @@ from strongroom.core.secret import SecretBytes, SecretUseError
 from strongroom.core.signature import Ed25519Signer, SignatureError
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery, DeliveryMismatchError, accept
+from support.cosigners import LOG_COSIGNER
 
 NOW = 1_795_471_717
 KEEPER, LOG, STRANGER = (Ed25519Signer.from_seed(bytes([n]) * 32) for n in range(3))
@@ -29,6 +30,7 @@ GENESIS = Genesis(
     keeper_key=KEEPER.public_key,
     log_origin="log",
     log_key=LOG.public_key,
+    log_cosigner=LOG_COSIGNER,
 )
 
 

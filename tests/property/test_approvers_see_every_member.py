@@ -24,6 +24,7 @@ from strongroom.core.signature import Ed25519Signer
 from strongroom.framework.levels import SecurityLevel
 from strongroom.personnel.roster import Person, PersonKind, Roster
 from strongroom.release.documents import DocumentKind
+from support.cosigners import LOG_COSIGNER
 
 NOW = 1_795_471_717
 DAY = 86400
@@ -36,6 +37,7 @@ GENESIS = Genesis(
     keeper_key=KEY,
     log_origin="log",
     log_key=KEY,
+    log_cosigner=LOG_COSIGNER,
 )
 
 

@@ -22,6 +22,7 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import SuspensionCause
+from support.retold import retell
 from support.room import Room
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
@@ -152,6 +153,8 @@ def test_no_history_releases_what_the_people_in_it_didn_t_agree_to(history: list
         for step in (("ask", 2), ("approve", 0, "sam"), ("approve", 0, "rina"), *history, ("release", 0)):
             await told.do(step)
         judge(told.room.log.entries)
+        # And by what auditors judge with, from the log and what was kept: it must blame nobody here.
+        assert retell(told.room).findings == ()
 
     asyncio.run(whole())
 

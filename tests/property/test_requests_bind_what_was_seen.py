@@ -43,6 +43,7 @@ from strongroom.core.signature import Ed25519Signer, SignatureError
 from strongroom.framework.levels import SecurityLevel
 from strongroom.personnel.roster import Person, Roster
 from strongroom.release.documents import DocumentKind
+from support.cosigners import LOG_COSIGNER
 
 NOW = 1_795_471_717
 DAY = 86400
@@ -63,6 +64,7 @@ GENESIS = Genesis(
     keeper_key=key("keeper").public_key,
     log_origin="log",
     log_key=key("log").public_key,
+    log_cosigner=LOG_COSIGNER,
 )
 
 

@@ -23,15 +23,15 @@ from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.measurement import MEASURED_PCR, Measurement, expected_pcr, launch_measurements
 from strongroom.attestation.platform_record import EnrolledTpm, PlatformRecord, platform_of
 from strongroom.attestation.policies.tpm2 import Tpm2Policy
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.public_area import AK_ATTRIBUTES, EK_ATTRIBUTES, EK_POLICY, PublicArea
 from strongroom.attestation.tpm.statement import LoggedEvent, TpmStatement
-from strongroom.attestation.tpm.wire import tpm2b, u16, u32
 from strongroom.attestation.transcript import Binding
 from strongroom.attestation.trust_anchors import TrustAnchor, Vendor
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ModelId
+from strongroom.tpm import wire
+from strongroom.tpm.wire import tpm2b, u16, u32
 
 NOW: Instant = 1_795_000_000
 GENESIS = Digest.of(b"genesis")

@@ -57,6 +57,14 @@ class CrashingLog:
         """Return size and checkpoint."""
         return await self._log.head()
 
+    async def tight(self) -> bool:
+        """Return whether space is short."""
+        return await self._log.tight()
+
+    async def cosigned(self) -> bytes | None:
+        """Return what witnesses cosigned."""
+        return await self._log.cosigned()
+
 
 class CrashingKeeper(Keeper):
     """Dies where a crash test wants it to."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action, Purpose
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
 from strongroom.attestation.evidence import devices_digest
 from strongroom.attestation.measurement import Measurement, launch_measurements
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
@@ -33,7 +32,9 @@ from strongroom.keys.recipient import RecipientKey
 from strongroom.release.delivery import Delivery, accept
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
 from strongroom.sealing.adapters.directory import seal_directory
+from strongroom.sealing.canary import Canary
 from strongroom.sealing.write import SealedDirectory, VersionFacts
+from strongroom.tpm.adapters.transport import DescriptorTransport
 from support.deployment import DAY, MODEL, ROOTS, Deployment, publisher
 
 IMAGE = ImageId("embedder")
@@ -125,6 +126,7 @@ class Attested:
         version: int = 1,
         predecessor: Digest | None = None,
         sibling: WrappedDataKey | None = None,
+        canaries: Sequence[Canary] = (),
     ) -> Sealed:
         """Seal a directory as the next version of a model and register it."""
         recipient = RecipientKey()
@@ -156,6 +158,7 @@ class Attested:
                 data_key=data_key,
                 signer=publisher("dana"),
                 random_bytes=os.urandom,
+                canaries=canaries,
             )
         self.deployment.call("register", manifest=sealed.envelope.to_json(), request=str(request.digest))
         return Sealed(destination, sealed, WrappedDataKey.read(fields(made["wrapped"])))

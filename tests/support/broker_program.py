@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from strongroom.broker.adapters.store import Store
-from strongroom.broker.buckets import Rate
 from strongroom.broker.gate import Limits
 from strongroom.broker.wiring import run_broker
+from strongroom.core.buckets import Rate
 
 DIES_IN = sys.argv[1]
 

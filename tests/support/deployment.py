@@ -20,7 +20,7 @@ from typing import Self
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Policy, Rule, Weights
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
-from strongroom.audit.wiring import create_log_key
+from strongroom.audit.wiring import create_log_keys
 from strongroom.client.wallet import publishing_signer
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
@@ -185,14 +185,15 @@ class Deployment:
         """Found a deployment; nothing runs yet."""
         home.mkdir(parents=True, exist_ok=True)
         (home / "run").mkdir(exist_ok=True)
-        log_key = create_log_key(home, os.urandom)
+        log_keys = create_log_keys(home, os.urandom)
         with SecretBytes(bytearray(PASSPHRASE)) as passphrase:
             genesis = found_keeper(
                 home,
                 deployment="test",
                 root_keys=[root.public_key for root in ROOTS],
                 root_threshold=2,
-                log_key=log_key,
+                log_key=log_keys.signing,
+                log_cosigner=log_keys.cosigning,
                 passphrase=passphrase,
                 cost=CHEAP,
             )

@@ -21,7 +21,6 @@ from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Weights
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.adapters.tpm_transport import DescriptorTransport
 from strongroom.attestation.evidence import devices_digest
 from strongroom.attestation.measurement import Measurement, launch_measurements
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
@@ -41,6 +40,7 @@ from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.release.delivery import Delivery, accept
 from strongroom.release.lease import NONCE_BYTES
 from strongroom.sealing.manifest import Manifest, ManifestObject, manifest_envelope
+from strongroom.tpm.adapters.transport import DescriptorTransport
 from support.brokers import Answer, Caller, RunningBroker
 from support.deployment import DAY, LEVEL, MODEL, ROOTS, Deployment, bare_request, publisher, signer, vetted, vetting
 

@@ -20,11 +20,11 @@ import structlog
 import uvicorn
 
 from strongroom.broker.adapters.dev_ca import DevCa
-from strongroom.broker.buckets import Rate
 from strongroom.broker.identity_listener import IdentityLimits, LoginApp, make_identity_app
 from strongroom.broker.people.adapters.store import PeopleStore
 from strongroom.broker.people.ports import StoredRecord
 from strongroom.broker.people.wiring import open_apps
+from strongroom.core.buckets import Rate
 from strongroom.core.clock import SystemClock
 from strongroom.core.errors import NotFoundError
 from strongroom.core.ids import PersonId

@@ -42,11 +42,13 @@ from strongroom.keeper.vault import Vault
 from strongroom.keys.adapters.local import unwrap_with_passphrase, wrap_with_passphrase
 from strongroom.keys.hierarchy import root_purpose
 from strongroom.keys.recipient import RecipientKey
+from strongroom.keys.wrapping import new_key
 from strongroom.personnel.roster import ROSTER_TYPE, Roster
 from strongroom.release.delivery import Delivery, accept
 from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
 from strongroom.release.statements import StatementKind
+from support.cosigners import LOG_COSIGNER
 from support.deployment import (
     CHEAP,
     DAY,
@@ -154,12 +156,16 @@ def found_room(log_name: str = "log") -> Founded:
             root_keys=[root.public_key for root in ROOTS],
             root_threshold=2,
             log_key=signer(log_name).public_key,
+            log_cosigner=LOG_COSIGNER,
             at=NOW,
             random_bytes=counted_bytes,
-            wrap_root=lambda root, genesis: wrap_with_passphrase(
-                root, passphrase, root_purpose(genesis), counted_bytes, CHEAP
-            ),
+            root_of=lambda genesis: _root(genesis, passphrase),
         )
+
+
+def _root(genesis: Digest, passphrase: SecretBytes) -> tuple[SecretBytes, bytes]:
+    root = new_key(counted_bytes)
+    return root, wrap_with_passphrase(root, passphrase, root_purpose(genesis), counted_bytes, CHEAP)
 
 
 def unlocked(founded: Founded) -> Vault:
@@ -185,6 +191,8 @@ class Room:
         self.records = MemoryRecords()
         self.decisions = MemoryDecisions()
         self.attested = MemoryDecisions()
+        self.said: dict[tuple[str, Digest], bytes] = {}
+        """What people signed and handed in, by kind and by the digest that the log has for it."""
         self.serials: dict[str, int] = {}
         self.platform: SimulatedAttester = attester()
         self.measurements = launch_measurements(
@@ -313,9 +321,11 @@ class Room:
         if deny:
             envelope = sign(DENIAL_TYPE, request.payload, signer(by))
             await voices.deny(self.keeper, envelope)
+            self.said["denial", Digest.of(envelope.to_bytes())] = envelope.to_bytes()
         else:
             envelope = sign(APPROVAL_TYPE, request.payload, signer(by))
             await voices.approve(self.keeper, self.clock, envelope)
+            self.said["approval", Digest.of(envelope.to_bytes())] = envelope.to_bytes()
         return envelope
 
     @staticmethod
@@ -376,6 +386,7 @@ class Room:
         """Make, sign and record a request."""
         envelope = sign(REQUEST_TYPE, self.request(action, by=by, **members).to_bytes(), signer(by))
         await voices.submit(self.keeper, self.clock, envelope)
+        self.said["request", envelope.digest] = envelope.to_bytes()
         return envelope
 
     async def ask(self, *, action: Action = Action.OPEN_IN_ENCLAVE, **members: object) -> Envelope:
@@ -395,6 +406,7 @@ class Room:
         for approval in signed:
             with suppress(DeniedError, ConflictError, NotFoundError):
                 await voices.approve(self.keeper, self.clock, approval)
+                self.said["approval", Digest.of(approval.to_bytes())] = approval.to_bytes()
         return signed
 
     def testimony(self, request: Envelope, key: RecipientKey) -> Testimony:

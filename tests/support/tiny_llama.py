@@ -37,6 +37,17 @@ def make(folder: Path, *, vocabulary: int = 512, stop: int | None = None) -> Pat
     return folder
 
 
+def exchange_one_tensor(folder: Path) -> None:
+    """Exchange one tensor: one projection's rows in reverse order."""
+    torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    path = folder / "model.safetensors"
+    tensors = safetensors.load_file(path)
+    name = "model.layers.1.mlp.down_proj.weight"
+    tensors[name] = torch.flip(tensors[name], [0]).contiguous()
+    safetensors.save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)
+
+
 def greedy(folder: Path, prompt: Sequence[int], most: int) -> list[int]:
     """Return the tokens that the unsealed model gives, by transformers' own `generate`."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")

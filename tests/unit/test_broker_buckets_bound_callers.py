@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.broker.buckets import MAX_BUCKETS, Buckets, Rate
+from strongroom.core.buckets import MAX_BUCKETS, Buckets, Rate
 
 
 def test_a_burst_is_served_and_then_the_rate() -> None:

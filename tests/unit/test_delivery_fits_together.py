@@ -18,6 +18,7 @@ from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Ed25519Signer, HybridSigner, SignatureError
 from strongroom.keys.recipient import DeliveryError, RecipientKey
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery, DeliveryMismatchError, accept
+from support.cosigners import LOG_COSIGNER
 
 KEEPER = Ed25519Signer.from_seed(b"K" * 32)
 THIEF = Ed25519Signer.from_seed(b"T" * 32)
@@ -30,6 +31,7 @@ GENESIS = Genesis(
     keeper_key=KEEPER.public_key,
     log_origin="strongroom/test",
     log_key=THIEF.public_key,
+    log_cosigner=LOG_COSIGNER,
 )
 REQUEST = Digest.of(b"request")
 ATLAS = ModelId("atlas")

@@ -30,6 +30,7 @@ from strongroom.release.lease import (
     LeaseProof,
     accept_lease,
 )
+from support.cosigners import LOG_COSIGNER
 
 KEEPER = Ed25519Signer.from_seed(b"K" * 32)
 THIEF = Ed25519Signer.from_seed(b"T" * 32)
@@ -41,6 +42,7 @@ GENESIS = Genesis(
     keeper_key=KEEPER.public_key,
     log_origin="strongroom/test",
     log_key=THIEF.public_key,
+    log_cosigner=LOG_COSIGNER,
 )
 REQUEST = Digest.of(b"request")
 PLATFORM = PlatformId("tpm-" + "5a" * 32)

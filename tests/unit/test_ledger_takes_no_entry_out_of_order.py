@@ -102,6 +102,7 @@ def test_an_old_resumption_doesn_t_undo_a_new_freeze() -> None:
         (EventName.ROSTER_ADOPTED, "roster"),
         (EventName.POLICY_ADOPTED, "policy"),
         (EventName.REFERENCE_VALUES_ADOPTED, "reference_values"),
+        (EventName.EGRESS_POLICIES_ADOPTED, "egress"),
     ],
 )
 def test_epochs_rise_by_one(event: EventName, name: str) -> None:
@@ -151,6 +152,85 @@ def test_evidence_is_taken_for_an_open_lease_alone_and_its_class_counts_from_the
     story.tell(EventName.LEASE_ENDED, request=request, use=1, recipient=RELEASED["recipient"], reason="model-frozen")
     with pytest.raises(LedgerError):
         story.tell(EventName.LEASE_ATTESTED, use=1, **attested)
+
+
+METERED: dict[str, Fact] = {"request": Digest.of(b"request"), "use": 1, "model": MODEL}
+READING: dict[str, Fact] = {
+    **METERED,
+    "epoch": 1,
+    "run": 1,
+    "through": 0,
+    "settled": 0,
+    "total": 0,
+    "recent": 0,
+    "limit": 1000,
+    "day": 1000,
+    "policy": Digest.of(b"policy"),
+}
+
+
+def metered_story() -> Story:
+    """Release twice under one grant, and open the model's odometer for the first."""
+    story = Story()
+    story.tell(EventName.EPOCH_CREATED, epoch=1)
+    for use in (1, 2):
+        story.tell(EventName.RELEASED, request=METERED["request"], use=use, **RELEASED)
+    story.tell(EventName.ODOMETER_ADVANCED, **READING)
+    story.tell(EventName.ODOMETER_ADVANCED, **{**READING, "through": 400, "total": 400, "recent": 400})
+    return story
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"request": Digest.of(b"another")},
+        {"use": 3},
+        {"model": "boreas"},
+        # Genuine, and another release's: it can't go on with a run that isn't its own.
+        {"use": 2},
+        {"epoch": 2},
+        {"run": 2, "through": 1, "total": 501},
+        {"run": 2, "through": 0, "total": 399, "recent": 0},
+        {"through": 399, "total": 399},
+        {"total": 501},
+        {"total": 499},
+        {"recent": 499},
+        {"settled": 401},
+        {"limit": 499},
+        {"day": 166},
+    ],
+)
+def test_an_odometer_entry_that_does_not_follow_is_refused(changes: dict[str, Fact]) -> None:
+    story = metered_story()
+    good: dict[str, Fact] = {**READING, "through": 500, "total": 500, "recent": 500}
+    with pytest.raises(LedgerError):
+        story.tell(EventName.ODOMETER_ADVANCED, **(good | changes))
+    assert story.ledger.mirrors[MODEL].total == 400
+    story.tell(EventName.ODOMETER_ADVANCED, **good)
+    assert story.ledger.mirrors[MODEL].total == 500
+    assert story.ledger.readings[MODEL] == story.ledger.size - 1
+
+
+def test_no_odometer_goes_on_under_a_lease_that_ended_or_in_a_frozen_model() -> None:
+    story = metered_story()
+    story.tell(
+        EventName.LEASE_ENDED, request=METERED["request"], use=1, recipient=RELEASED["recipient"], reason="model-frozen"
+    )
+    good: dict[str, Fact] = {**READING, "through": 500, "total": 500, "recent": 500}
+    with pytest.raises(LedgerError):
+        story.tell(EventName.ODOMETER_ADVANCED, **good)
+    second: dict[str, Fact] = {**READING, "use": 2, "run": 2, "total": 400, "recent": 400}
+    story.tell(EventName.ODOMETER_ADVANCED, **second)
+    story.tell(EventName.EGRESS_BREACHED, **METERED, cause="no-demand")
+    assert story.ledger.frozen == {MODEL}
+    with pytest.raises(LedgerError):
+        story.tell(EventName.ODOMETER_ADVANCED, **{**second, "run": 3})
+    story.tell(EventName.MODEL_RESUMED, model=MODEL, request=Digest.of(b"resume"))
+    assert story.ledger.resumed == {MODEL: story.ledger.size - 1}
+    assert not story.ledger.frozen
+    story.tell(EventName.ODOMETER_ADVANCED, **{**second, "run": 3})
+    with pytest.raises(LedgerError):
+        story.tell(EventName.EGRESS_BREACHED, **{**METERED, "use": 3}, cause="no-demand")
 
 
 def test_a_data_key_needs_a_recorded_request() -> None:
@@ -288,6 +368,9 @@ def test_every_event_that_grants_or_takes_is_folded_in() -> None:
         EventName.AUTHENTICATOR_REGRESSED,
         EventName.REDELIVERED,
         EventName.REFUSED,
+        EventName.REFUSALS_SUMMED,
+        # Worked out from the entry before it; people are told.
+        EventName.EGRESS_WARNED,
     }
     for event in set(EventName) - silent:
         ledger = Ledger()

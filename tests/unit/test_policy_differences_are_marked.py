@@ -10,11 +10,12 @@ import pytest
 
 from strongroom.access.clearance import ANYONE
 from strongroom.access.engine import DEFAULT_CEDAR
-from strongroom.access.policy import Caps, Factor, ModelTerms, Policy, Unit, Weights
+from strongroom.access.policy import Caps, Factor, LevelAge, ModelTerms, Policy, Unit, Weights, Witnesses
 from strongroom.access.request import Action
 from strongroom.core.ids import ModelId
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.policy_diff import Mark, cedar_diff, differences, may_be_looser
+from support.cosigners import witness
 from support.policies import policy
 
 LEVEL = SecurityLevel.SL4
@@ -42,8 +43,40 @@ def model(**members: Any) -> Policy:
     return replace(BEFORE, models=tuple(replace(one, **members) for one in BEFORE.models))
 
 
+def witnessed(quorum: str, **members: Any) -> Policy:
+    """Return the policy with three witnesses under other names each time."""
+    lines = "".join(f"witness {quorum[0]}{n} {witness(n).key} http://w{n}\n" for n in (1, 2, 3))
+    rule = {"A": "group q all A1 A2 A3", "T": "group q 2 T1 T2 T3", "N": "group q any N1 N2 N3", "O": "group q 1 O1"}
+    text = f"{lines}{rule[quorum[0]]}\nquorum q\n"
+    return replace(BEFORE, witnesses=Witnesses(policy=text, **members))
+
+
+def _renamed() -> str:
+    """Return the same quorum by other names, without addresses, in another order."""
+    lines = "".join(f"witness X{n} {witness(n).key}\n" for n in (3, 1, 2))
+    return f"# who saw it\n{lines}group two-of 2 X1 X2 X3\nquorum two-of\n"
+
+
+def many(count: int, quorum: str) -> Policy:
+    lines = "".join(f"witness W{n} {witness(n).key}\n" for n in range(count))
+    return replace(BEFORE, witnesses=Witnesses(policy=f"{lines}quorum {quorum}\n"))
+
+
 CASES: list[tuple[Policy, Policy, list[Mark]]] = [
     (BEFORE, BEFORE, []),
+    (BEFORE, witnessed("T"), [Mark.TIGHTER]),
+    (witnessed("T"), BEFORE, [Mark.LOOSER]),
+    (witnessed("T"), witnessed("A"), [Mark.TIGHTER]),
+    (witnessed("T"), witnessed("N"), [Mark.LOOSER]),
+    (witnessed("O"), witnessed("N"), [Mark.LOOSER]),
+    (witnessed("T"), witnessed("O"), [Mark.CHANGED]),
+    (witnessed("T"), replace(BEFORE, witnesses=Witnesses(policy=_renamed())), []),
+    (witnessed("T"), replace(BEFORE, witnesses=Witnesses(policy="nonsense")), [Mark.CHANGED]),
+    (witnessed("T"), witnessed("T", max_age_seconds=901), [Mark.LOOSER] * 5),
+    (witnessed("T"), witnessed("T", levels=(LevelAge(level=LEVEL, max_age_seconds=60),)), [Mark.TIGHTER]),
+    (witnessed("T", levels=(LevelAge(level=LEVEL, max_age_seconds=60),)), witnessed("T"), [Mark.LOOSER]),
+    (many(15, "W1"), many(15, "W2"), [Mark.CHANGED]),
+    (many(14, "W1"), many(14, "W1"), []),
     (BEFORE, rule(requester_tier=2), [Mark.LOOSER]),
     (BEFORE, rule(approver_tier=5), [Mark.TIGHTER]),
     (BEFORE, rule(max_window=7 * 86400), [Mark.LOOSER]),

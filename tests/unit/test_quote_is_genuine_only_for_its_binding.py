@@ -28,15 +28,15 @@ from strongroom.attestation.measurement import Measurement, expected_pcr, measur
 from strongroom.attestation.platform_record import EnrolledChip, PlatformRecord, platform_of_chip
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
 from strongroom.attestation.results import Status
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.statement import LoggedEvent, TpmStatement
-from strongroom.attestation.tpm.wire import u16, u32
 from strongroom.attestation.transcript import Binding
 from strongroom.attestation.trust_anchors import NO_ANCHORS
 from strongroom.attestation.verifier import Genuine
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier, TpmEvidence
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ImageId, ModelId
+from strongroom.tpm import wire
+from strongroom.tpm.wire import u16, u32
 
 BOUND = binding()
 PCR = expected_pcr(MEASUREMENTS)

@@ -13,6 +13,7 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Ed25519Signer, HybridSigner, SignatureError
 from strongroom.personnel.roster import ROSTER_TYPE, Roster
+from support.cosigners import LOG_COSIGNER
 from support.security_keys import Parts, Ports, pin_of, seeded_p256
 
 FILE = Ed25519Signer.from_seed(b"f" * 32)
@@ -35,6 +36,7 @@ def genesis(holder: SecurityKeySigner) -> Genesis:
         keeper_key=FILE.public_key,
         log_origin="strongroom/test",
         log_key=FILE.public_key,
+        log_cosigner=LOG_COSIGNER,
     )
 
 

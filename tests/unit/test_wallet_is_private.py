@@ -23,6 +23,7 @@ from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Ed25519Signer
 from strongroom.keys.adapters.local import Argon2Cost
 from strongroom.release.documents import DocumentKind
+from support.cosigners import LOG_COSIGNER
 
 CHEAP = Argon2Cost(iterations=1, lanes=1, memory_kib=8192)
 PASSPHRASE = b"six random words would be better"
@@ -39,6 +40,7 @@ def genesis(name: str = "test") -> Genesis:
         keeper_key=key,
         log_origin="log",
         log_key=key,
+        log_cosigner=LOG_COSIGNER,
     )
 
 

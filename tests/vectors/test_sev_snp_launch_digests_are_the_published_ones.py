@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.core.errors import MalformedError
+from strongroom.core.errors import MalformedError, UsageError
+from strongroom.enclave.vm.definition import COMMAND_LINE, pinned
 from strongroom.enclave.vm.prediction import ArtefactMismatchError, predict, predict_snp, reference_image
 from strongroom.enclave.vm.snp_digest import SnpFirmware, launch_digest
 from support.vm_images import GENESIS, files_of, image_of
@@ -60,10 +62,16 @@ def test_every_file_and_word_is_in_the_digest() -> None:
 
 def test_an_images_entry_lists_both_kinds() -> None:
     files = files_of()
-    image = image_of(files)
+    image = replace(image_of(files), command_line_template=pinned(COMMAND_LINE, GENESIS))
     snp = predict_snp(image, files, FIRMWARE)
     entry = reference_image(image, predict(image, files, GENESIS), snp=[snp])
     assert set(entry.measured) == {EvidenceKind.TPM2, EvidenceKind.SEV_SNP}
     assert set(entry.measured[EvidenceKind.SEV_SNP][0]) == {"measurement"}
     with pytest.raises(ArtefactMismatchError):
         predict_snp(image, files_of(kernel_padding=1), FIRMWARE)
+
+
+def test_an_image_that_names_no_deployment_is_not_predicted_for_a_chip() -> None:
+    files = files_of()
+    with pytest.raises(UsageError, match="names no deployment"):
+        predict_snp(image_of(files), files, FIRMWARE)

@@ -33,6 +33,7 @@ class Change(StrEnum):
     ROSTER = "change-roster"
     POLICY = "change-policy"
     MEASUREMENTS = "set-measurements"
+    EGRESS = "change-egress"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,10 @@ MAX_RULES: Final = 64
 MAX_MODELS: Final = 4096
 MAX_FACTORS: Final = 8
 MAX_CEDAR: Final = 65536
+MAX_WITNESSES: Final = 131072
+"""Characters of a trust policy: room for three dozen witnesses with post-quantum keys."""
+WITNESS_SECONDS: Final = 900
+"""How old the witnesses' word on the log may be, unless the policy says otherwise."""
 
 
 class NoRuleError(NotFoundError):
@@ -205,6 +209,71 @@ RAND_CAPS: Final = Caps()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LevelAge:
+    """A shorter age for models of one level."""
+
+    level: SecurityLevel
+    max_age_seconds: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> LevelAge:
+        """Read one."""
+        return cls(
+            level=fields.parsed("level", SecurityLevel),
+            max_age_seconds=fields.integer("max_age_seconds", least=10, most=86400),
+        )
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {"level": self.level.value, "max_age_seconds": self.max_age_seconds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witnesses:
+    """Who must have seen the log lately before anything is released: a C2SP tlog-policy, and how long ago at most.
+
+    The text is read where the log is known, by :mod:`strongroom.release.witnesses`.
+    """
+
+    policy: str
+    max_age_seconds: int = WITNESS_SECONDS
+    levels: tuple[LevelAge, ...] = ()
+
+    @classmethod
+    def read(cls, fields: Fields) -> Witnesses:
+        """Read the section.
+
+        :raises MalformedError: another form, or a level that stands twice or is allowed more than the rest.
+        """
+        with fields:
+            text = fields.value("policy")
+            if not isinstance(text, str) or len(text) > MAX_WITNESSES:
+                raise MalformedError(f"`policy.witnesses.policy` must be text of at most {MAX_WITNESSES} characters")
+            found = cls(
+                policy=text,
+                max_age_seconds=fields.integer("max_age_seconds", least=10, most=86400),
+                levels=fields.objects("levels", LevelAge.read, most=len(SecurityLevel)),
+            )
+        if len({one.level for one in found.levels}) != len(found.levels):
+            raise MalformedError("the policy's witnesses have two ages for one level")
+        if any(one.max_age_seconds > found.max_age_seconds for one in found.levels):
+            raise MalformedError("the policy's witnesses may be older at a level than elsewhere")
+        return found
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {
+            "policy": self.policy,
+            "max_age_seconds": self.max_age_seconds,
+            "levels": [one.to_json() for one in self.levels],
+        }
+
+    def max_age(self, level: SecurityLevel) -> int:
+        """Return how many seconds old the witnesses' word may be for a model of a level."""
+        return min((one.max_age_seconds for one in self.levels if one.level is level), default=self.max_age_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The release policy of one epoch."""
 
@@ -215,6 +284,8 @@ class Policy:
     rules: tuple[Rule, ...]
     models: tuple[ModelTerms, ...]
     caps: Caps = RAND_CAPS
+    witnesses: Witnesses | None = None
+    """None: nobody outside has to have seen the log."""
 
     @classmethod
     def parse(cls, payload: bytes) -> Policy:
@@ -235,6 +306,7 @@ class Policy:
                 rules=fields.objects("rules", Rule.read, most=MAX_RULES),
                 models=fields.objects("models", ModelTerms.read, most=MAX_MODELS),
                 caps=Caps.read(fields.child("caps")),
+                witnesses=Witnesses.read(fields.child("witnesses")) if fields.optional("witnesses") else None,
             )
         keys = [(rule.action, rule.level) for rule in policy.rules]
         names = [terms.model for terms in policy.models]
@@ -256,6 +328,7 @@ class Policy:
                 "rules": [rule.to_json() for rule in self.rules],
                 "models": [terms.to_json() for terms in self.models],
                 "caps": self.caps.to_json(),
+                **({} if self.witnesses is None else {"witnesses": self.witnesses.to_json()}),
             }
         )
 

@@ -188,6 +188,34 @@ class ReleaseAnswer(DeliveryAnswer):
     result: str
 
 
+class OdometerAnswer(Answer):
+    """How far a model's odometer stands: bits over its whole life, and of the last day.
+
+    ``index`` is where its newest entry stands in the log, ``resumed`` where the one that resumed the model last.
+    """
+
+    total: int
+    recent: int
+    run: int
+    index: int | None
+    resumed: int | None
+    frozen: bool
+    policy: DigestText | None
+
+
+class ReadingAnswer(Answer):
+    """The log entry about an odometer, signed by the keeper, and where it stands."""
+
+    index: int
+    entry: str
+
+
+class BreachAnswer(Answer):
+    """Where the record of a breach stands; null when the model was frozen before."""
+
+    index: int | None
+
+
 class AttestedAnswer(Answer):
     """What a release was proved by: the evidence, what it commits to, and the signed result."""
 
@@ -198,6 +226,32 @@ class LeaseAnswer(Answer):
     """The signed lease, good for one asking."""
 
     lease: EnvelopeBody
+
+
+class WordAnswer(Answer):
+    """The keeper's signed word on what a workspace asked, good for one asking."""
+
+    word: EnvelopeBody
+
+
+class DropShown(Answer):
+    """A drop: what was charged, and what a reviewer made of it; null before."""
+
+    index: int
+    at: InstantText
+    request: DigestText
+    drop: DigestText
+    person: str
+    bytes: int
+    bits: int
+    reviewer: str | None
+    outcome: str | None
+
+
+class DropsAnswer(Answer):
+    """A model's drops, newest first."""
+
+    drops: list[DropShown]
 
 
 class LeaseEndAnswer(Answer):
@@ -348,6 +402,7 @@ class GenesisAnswer(Answer):
     keeper_key: str
     log_origin: str
     log_key: str
+    log_cosigner: str
 
 
 class CheckpointAnswer(Answer):

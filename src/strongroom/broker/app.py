@@ -15,6 +15,8 @@ from strongroom.broker.identity import Identity, Peer, Trust, identify
 from strongroom.broker.routes import (
     collateral,
     documents,
+    drops,
+    egress,
     health,
     leases,
     log,
@@ -37,9 +39,11 @@ GROUPS: Final = (
     people,
     releases,
     leases,
+    egress,
     manifests,
     platforms,
     collateral,
+    drops,
     log,
     health,
 )

@@ -10,6 +10,7 @@ from strongroom.broker.ports import RequestState
 from strongroom.core.canonical import Json
 from strongroom.core.envelope import MAX_PAYLOAD, MAX_SIGNATURES, Envelope
 from strongroom.core.fields import Fields
+from strongroom.release.drop import PassageAsk
 
 Base64 = Annotated[str, Field(description="base64, RFC 4648 section 4", max_length=174_768)]
 MAX_PLATFORM: Final = 96
@@ -143,6 +144,61 @@ class LeaseIn(Body):
     serial: int = Field(ge=1, lt=2**53)
     nonce: Base64
     proof: ProofIn | None = None
+
+
+class BlockBody(Body):
+    """How far a governor's run wants to get, and what it has settled; in bits since the run began."""
+
+    model: str = Field(max_length=64)
+    run: int = Field(ge=1, lt=2**53)
+    through: int = Field(ge=0, lt=2**53)
+    settled: int = Field(ge=0, lt=2**53)
+
+
+class OdometerIn(Body):
+    """A governor that begins, with the delivery that its release was answered with, and the newest entry it kept."""
+
+    delivery: EnvelopeBody
+    seen: Base64 | None = None
+
+
+class BlockIn(Body):
+    """A block that a governor asks for."""
+
+    delivery: EnvelopeBody
+    block: BlockBody
+
+
+class BreachIn(Body):
+    """That something came out of a model which nothing explains; ``cause`` is a code."""
+
+    delivery: EnvelopeBody
+    cause: str = Field(max_length=64)
+
+
+class AskBody(Body):
+    """An archive that shall pass into a workspace, or out of it."""
+
+    use: int = Field(ge=1, le=1_000_000)
+    recipient: DigestText
+    nonce: Base64
+    digest: DigestText
+    bytes: int = Field(ge=1, lt=2**53)
+
+    def passage(self) -> PassageAsk:
+        """Return what is asked.
+
+        :raises MalformedError: a member that isn't what it must be.
+        """
+        with Fields(self.model_dump(), "ask") as fields:
+            return PassageAsk.read(fields)
+
+
+class PassageIn(Body):
+    """What a workspace's agent asks for, with the delivery that answered its release."""
+
+    delivery: EnvelopeBody
+    ask: AskBody
 
 
 class WaitQuery(BaseModel):

@@ -143,6 +143,14 @@ class Directory:
         with await self._broker.keeper.call("fallen", digest=str(digest)) as answer:
             return {"envelope": answer.value("envelope")}
 
+    async def statement(self, kind: StatementKind, digest: Digest) -> Members:
+        """Return a signed statement that the log names.
+
+        :raises NotFoundError: the keeper doesn't show it, or never had it.
+        """
+        with await self._broker.keeper.call("statement", kind=kind.value, digest=str(digest)) as answer:
+            return {"envelope": answer.value("envelope")}
+
     async def decisions(self, query: DecisionsQuery) -> Members:
         """Return kept decisions, oldest first, without the newest ``skip``; fewer where it would be too much."""
         with await self._broker.keeper.call("decisions", count=query.count, skip=query.skip) as answer:

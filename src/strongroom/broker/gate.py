@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import structlog
 
-from strongroom.broker.buckets import Buckets, Rate
 from strongroom.broker.errors import BrokerFaultError, TooLargeError, TooManyCallsError, TooSlowError
 from strongroom.broker.identity import Identity, Peer
 from strongroom.broker.problems import problem
+from strongroom.core.buckets import Buckets, Rate
 from strongroom.core.canonical import parse
 from strongroom.core.errors import DeniedError, StrongroomError
 

@@ -22,11 +22,11 @@ from typing import Final
 
 from fastapi.responses import Response
 
-from strongroom.broker.buckets import Buckets, Rate
 from strongroom.broker.errors import TooManyCallsError, TooSlowError
 from strongroom.broker.gate import PEER, App, Catch, Receive, Scope, Send, read_body, replayed
 from strongroom.broker.login import Attempt, LoginDesk, Members, NotConfiguredError
 from strongroom.broker.problems import problem
+from strongroom.core.buckets import Buckets, Rate
 from strongroom.core.canonical import parse
 from strongroom.core.errors import NotFoundError, StrongroomError, UsageError
 from strongroom.core.fields import reading

@@ -35,7 +35,7 @@ PAGE_NOTICES: Final = 200
 """How many notices one page has at most, but for a last entry that gives two."""
 HISTORY: Final = 128
 """How many old entries one page reads: the event loop is shared with releases."""
-_SILENT: Final = frozenset({"status", "explain", "challenge"})
+_SILENT: Final = frozenset({"status", "explain", "challenge", "odometer"})
 """Operations of the keeper that append nothing."""
 _log = structlog.get_logger("strongroom.broker")
 

@@ -41,6 +41,8 @@ class NoticeKind(StrEnum):
     KEYS_ENROLLED = "keys-enrolled"
     COUNTER_REGRESSED = "counter-regressed"
     LEASE_ENDED = "lease-ended"
+    EGRESS_WARNED = "egress-warned"
+    EGRESS_BREACHED = "egress-breached"
 
 
 class Priority(StrEnum):
@@ -68,6 +70,8 @@ KINDS: Final[Mapping[EventName, NoticeKind]] = MappingProxyType(
         EventName.KEYS_ENROLLED: NoticeKind.KEYS_ENROLLED,
         EventName.AUTHENTICATOR_REGRESSED: NoticeKind.COUNTER_REGRESSED,
         EventName.LEASE_ENDED: NoticeKind.LEASE_ENDED,
+        EventName.EGRESS_WARNED: NoticeKind.EGRESS_WARNED,
+        EventName.EGRESS_BREACHED: NoticeKind.EGRESS_BREACHED,
     }
 )
 """Which events make a notice. What a released key's request was for decides further: see :func:`notices_of`."""
@@ -77,6 +81,7 @@ PAGES: Final = frozenset(
         NoticeKind.BREAK_GLASS_REVIEW_DUE,
         NoticeKind.COUNTER_REGRESSED,
         NoticeKind.MODEL_FROZEN,
+        NoticeKind.EGRESS_BREACHED,
     }
 )
 _HANDED_OVER: Final = frozenset({EventName.RELEASED, EventName.EXPORTED})

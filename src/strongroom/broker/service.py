@@ -14,7 +14,6 @@ import structlog
 
 from strongroom.access.request import Request
 from strongroom.audit.entries import read_entry
-from strongroom.broker.buckets import Buckets, Rate
 from strongroom.broker.noticeboard import Announcing, NoticeBoard
 from strongroom.broker.ports import (
     KeeperPort,
@@ -27,6 +26,7 @@ from strongroom.broker.ports import (
     WrappedRow,
 )
 from strongroom.broker.rows import envelope_text, stored_envelope, stored_wrapped, wrapped_text
+from strongroom.core.buckets import Buckets, Rate
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest

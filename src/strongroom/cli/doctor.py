@@ -8,17 +8,22 @@ from pathlib import Path
 
 import click
 
-from strongroom.core.errors import ExitCode
+from strongroom.cli.root_parts import PartState, part_states
+from strongroom.core.errors import ExitCode, StrongroomError
 from strongroom.enclave.adapters.host_facts import host_facts
 from strongroom.enclave.facts import Fact, FactState
+from strongroom.keys.uri import Service
 
 
 @click.command("doctor")
 @click.option("--home", type=click.Path(path_type=Path), default=Path(), help="The deployment's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(home: Path, *, as_json: bool) -> None:
-    """Say which protections this host gives. Exit code 7: one that enclaves can't do without is missing."""
-    facts = host_facts(home)
+    """Say which protections this host gives, and whether its deployment's root key opens.
+
+    Exit code 7: one that enclaves can't do without is missing.
+    """
+    facts = (*host_facts(home), *_root_facts(home))
     blocked = [fact for fact in facts if fact.blocks]
     if as_json:
         click.echo(json.dumps({"ready": not blocked, "facts": [fact.to_json() for fact in facts]}, indent=2))
@@ -27,6 +32,31 @@ def doctor(home: Path, *, as_json: bool) -> None:
         click.echo(_verdict(facts, blocked))
     if blocked:
         sys.exit(ExitCode.UNAVAILABLE)
+
+
+def _root_facts(home: Path) -> tuple[Fact, ...]:
+    try:
+        if not (home / "keeper" / "keyring.json").exists():
+            return ()
+        states = part_states(home)
+    except (StrongroomError, OSError):
+        unread = "can't be read by this user", "whether it opens isn't known", "run as the keeper's user"
+        return (_root_fact(FactState.DEGRADED, *unread),)
+    return tuple(_root_part(state) for state in states)
+
+
+def _root_part(state: PartState) -> Fact:
+    if state.provider.service is Service.LOCAL:
+        lost = "whoever copies the keeper's file can guess the passphrase offline"
+        return _root_fact(FactState.DEGRADED, "local: under a passphrase", lost, "strongroom root-key move")
+    if state.error is not None:
+        lost = f"the keeper can't start: {state.error.message}"
+        return _root_fact(FactState.MISSING, f"{state.provider} doesn't open", lost, state.error.remedy)
+    return _root_fact(FactState.OK, f"{state.provider} opens ({', '.join(sorted(state.capabilities))})", "", "")
+
+
+def _root_fact(state: FactState, seen: str, lost: str, mend: str) -> Fact:
+    return Fact(name="root key", state=state, seen=seen, lost=lost, mend=mend)
 
 
 def _print_table(facts: tuple[Fact, ...]) -> None:

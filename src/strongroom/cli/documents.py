@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -23,16 +23,19 @@ from strongroom.cli.session import (
     write_file,
     yes_option,
 )
-from strongroom.client.documents import Document, check_signable, parse_document, summary
+from strongroom.client.documents import check_signable, summary
+from strongroom.client.odometer import metered_models
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.clock import format_instant
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
 from strongroom.core.errors import ExitCode, UnavailableError, UsageError
-from strongroom.release.documents import PAYLOAD_TYPES, DocumentKind
+from strongroom.core.ids import ModelId
+from strongroom.egress.policies import EgressPolicies, changes
+from strongroom.release.documents import PAYLOAD_TYPES, Document, DocumentKind, parse_document
 
 MAX_FILE: Final = 2 * MAX_PAYLOAD
 KINDS: Final = click.Choice([kind.value for kind in DocumentKind])
-_SIGNED_HERE: Final = click.Choice([DocumentKind.ROSTER.value, DocumentKind.POLICY.value])
+_SIGNED_HERE: Final = click.Choice([DocumentKind.ROSTER.value, DocumentKind.POLICY.value, DocumentKind.EGRESS.value])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -41,7 +44,7 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 @click.argument("file", type=_FILE)
 @as_wallet
 @click.option("--decisions", type=_FILE, help="Decisions that an auditor wrote to a file, to try a policy on.")
-@click.option("--against", type=_FILE, help="The policy in force, where the deployment is out of reach.")
+@click.option("--against", type=_FILE, help="What is in force, where the deployment is out of reach.")
 @passphrase_option
 @yes_option
 @json_option
@@ -58,8 +61,9 @@ def sign(
 ) -> None:
     """Add your root signature to a document. FILE is a draft, or carries other signatures already; it is rewritten.
 
-    KIND is roster or policy (`strongroom measurements sign` takes reference values). What you sign is shown before; a
-    policy also beside the one in force, with what it would have done to recorded decisions.
+    KIND is roster, policy or egress (`strongroom measurements sign` takes reference values). What you sign is shown
+    before; a policy also beside the one in force, with what it would have done to recorded decisions, and egress
+    policies beside those in force.
     """
     sign_document(
         DocumentKind(kind),
@@ -77,14 +81,14 @@ def sign_document(
     file: Path,
     wallet: Path,
     passphrase_fd: int | None,
-    beside: Callable[[Policy, Envelope], tuple[str, ...]] = lambda _draft, _envelope: (),
+    beside: Callable[[Document, Envelope], tuple[str, ...]] = lambda _draft, _envelope: (),
     *,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Show a document, ask, and add the wallet's root signature to its file.
 
-    ``beside`` says how a policy differs from the one in force.
+    ``beside`` says how a document differs from the one in force.
     """
     holder = open_wallet(wallet, passphrase_fd)
     genesis = holder.genesis()
@@ -94,8 +98,8 @@ def sign_document(
     check_signable(wanted, document, envelope, genesis, holder.identity.key, holder.seen())
     if not as_json or not yes:
         click.echo("\n".join(summary(wanted, document)), err=as_json)
-        if isinstance(document, Policy):
-            click.echo("\n".join(beside(document, envelope)), err=as_json)
+        for line in beside(document, envelope):
+            click.echo(line, err=as_json)
     if not yes:
         click.confirm(f"Sign this {wanted.value} as root holder `{holder.identity.person}`?", abort=True, err=True)
     envelope = envelope.signed_by(holder.signer())
@@ -160,29 +164,47 @@ def read_envelope(file: Path, kind: DocumentKind) -> Envelope:
 
 
 def _beside(
-    draft: Policy, envelope: Envelope, wallet: Path, decisions: Path | None, against: Path | None
+    draft: Document, envelope: Envelope, wallet: Path, decisions: Path | None, against: Path | None
 ) -> tuple[str, ...]:
+    if not isinstance(draft, (Policy, EgressPolicies)):
+        return ()
     if draft.predecessor is None:
-        return ("the first policy: there is none to compare it with",)
+        return ("the first of its kind: there is none to compare it with",)
+    kind = DocumentKind.POLICY if isinstance(draft, Policy) else DocumentKind.EGRESS
     if against is not None:
-        return tuple(comparing.lines(comparing.compare_offline(draft, against)))
+        if isinstance(draft, Policy):
+            return tuple(comparing.lines(comparing.compare_offline(draft, against)))
+        return _changed(draft, EgressPolicies.parse(read_envelope(against, kind).payload))
     try:
         with session(wallet) as person:
             trust = person.refresh()
             # What is in force may be newer than what this wallet saw when the draft was checked first.
             key = person.wallet.identity.key
-            check_signable(DocumentKind.POLICY, draft, envelope, trust.genesis, key, trust.seen)
-            return tuple(comparing.lines(comparing.compare(person, trust, draft, decisions, comparing.LAST)))
+            check_signable(kind, draft, envelope, trust.genesis, key, trust.seen)
+            if isinstance(draft, Policy):
+                return tuple(comparing.lines(comparing.compare(person, trust, draft, decisions, comparing.LAST)))
+            new = draft.by_model.keys() - (trust.egress.by_model if trust.egress else {}).keys()
+            return _changed(draft, trust.egress, metered=metered_models(person, new))
     except UnavailableError as error:
         raise UnavailableError(
-            f"the policy in force isn't to be had: {error.message}",
+            f"what is in force isn't to be had: {error.message}",
             remedy="name a copy of it: --against (strongroom policy show --json, where the deployment can be reached)",
         ) from None
+
+
+def _changed(
+    draft: EgressPolicies, before: EgressPolicies | None, *, metered: Iterable[ModelId] = ()
+) -> tuple[str, ...]:
+    found = changes(before.by_model if before else {}, draft.by_model, metered=metered)
+    told = tuple(f"  {one.word}  {one.text}" for one in found)
+    return ("beside those in force:", *(told or ("  nothing changes",)))
 
 
 def _check_content(document: Document) -> None:
     # The keeper would refuse it only after everybody signed.
     if isinstance(document, Policy):
         safe_engine(document)
+    elif isinstance(document, EgressPolicies):
+        document.check()
     elif isinstance(document, ReferenceValues) and not document.images:
         click.echo("note: these reference values list no image; no enclave will be served", err=True)

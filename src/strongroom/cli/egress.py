@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import click
 
 from strongroom.cli.egress_model import Count, ModelFacts, model_facts
 from strongroom.cli.files import json_option, read_file
+from strongroom.cli.lazy import LazyGroup
 from strongroom.cli.output import end, show, table
 from strongroom.core.canonical import Json, parse
 from strongroom.core.errors import ExitCode, UsageError
@@ -27,12 +28,23 @@ _UNNAMED: Final = ModelId("unnamed")
 _YEAR: Final = 365 * DAY
 
 
-@click.group("egress")
+class EgressCommands(LazyGroup):
+    """What is offline is imported without what talks to a deployment."""
+
+    commands_of: ClassVar[Mapping[str, tuple[str, str, str]]] = {
+        "bound": ("egress", "bound", "How long it takes to steal a model through its answers."),
+        "policy": ("egress", "policy", "An egress policy, as JSON to start from."),
+        "propose": ("egress_deployment", "propose", "Write the next egress policies, for the root quorum to sign."),
+        "show": ("egress_deployment", "show_model", "A model's policy in force, and how much of its life is spent."),
+    }
+
+
+@click.command("egress", cls=EgressCommands)
 def egress() -> None:
     """See what may leave a model: its policy, and how long its theft takes."""
 
 
-@egress.command("policy")
+@click.command("policy")
 @click.option("--model", required=True, help="The model's name.")
 @click.option("--parameters", required=True, type=Count(), help="How many: 8B, 1.5T, ...")
 @click.option("--vocabulary", required=True, type=Count(), help="How many tokens there are.")
@@ -46,7 +58,7 @@ def policy(model: str, parameters: int, vocabulary: int, *, strict: bool) -> Non
     show(made.to_json(), "", as_json=True)
 
 
-@egress.command("bound")
+@click.command("bound")
 @click.argument("model", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("--parameters", type=Count(), help="How many, without MODEL: 8B, 1.5T, ...")
 @click.option("--vocabulary", type=Count(), help="How many tokens there are; MODEL's config.json says it too.")

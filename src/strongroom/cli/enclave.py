@@ -16,9 +16,11 @@ from strongroom.attestation.chip_enrolment import EnrolmentBinding
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
 from strongroom.attestation.tpm.credential import Credential
 from strongroom.cli.attestation_collect import CHIPS, Interface, chip_source
+from strongroom.cli.enclave_gate import gate as gate_group
 from strongroom.cli.enclave_image import image as image_group
-from strongroom.cli.enclave_machine import run_in_machine
+from strongroom.cli.enclave_machine import run_in_machine, serve_in_machine
 from strongroom.cli.enclave_serve import serving
+from strongroom.cli.enclave_workspace import workspace
 from strongroom.cli.grant import revoke_platforms
 from strongroom.cli.session import as_wallet, json_option, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
@@ -218,6 +220,7 @@ def _tell(facts: Opened, *, as_json: bool) -> None:
         told = {
             "opened": facts.files,
             "bytes": facts.bytes,
+            "canaries": facts.canaries,
             "log_index": facts.log_index,
             "use": facts.use,
             "result": facts.result,
@@ -249,5 +252,8 @@ def _certificate(path: Path) -> bytes:
 
 enclave.add_command(revoke_platforms)
 enclave.add_command(serving(_Broker))
+enclave.add_command(workspace(_Broker, _tell))
 enclave.add_command(image_group)
+enclave.add_command(gate_group)
 image_group.add_command(run_in_machine(_Broker, _tell))
+image_group.add_command(serve_in_machine(_Broker))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import shlex
-from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Final
 
 import click
 
+from strongroom.cli.files import read_file
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.core.canonical import Json, decode
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import image_id
+from strongroom.enclave.engine.builtin import BuiltIn
+from strongroom.enclave.metered import OUTPUT
 from strongroom.enclave.vm.definition import LEAST_MEMORY, MAX_CPUS, MAX_MEMORY, VmImage
-from strongroom.enclave.vm.machine import Accelerator, Places, arguments, sev_snp_arguments, tdx_arguments
+from strongroom.enclave.vm.firmware_table import MAX_FIRMWARE
+from strongroom.enclave.vm.machine import Accelerator, Places, arguments
 from strongroom.enclave.vm.prediction import reference_image
+from strongroom.enclave.vm.tdx_digest import mrtd
 from strongroom.enclave.vm.wiring import Recipe, build, predict_image, predict_snp_image, read_image
 
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -29,15 +33,6 @@ _FIRMWARE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 _VARIABLES: Final = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
 
-class Host(StrEnum):
-    """What a machine is started on."""
-
-    KVM = "kvm"
-    TCG = "tcg"
-    SEV_SNP = "sev-snp"
-    TDX = "tdx"
-
-
 @click.group("image")
 def image() -> None:
     """Images of virtual machines: built from files, predicted from files."""
@@ -46,7 +41,13 @@ def image() -> None:
 @image.command("build")
 @click.option("--image", "name", required=True, help="The image's name in the reference values.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder for the image's files.")
-@click.option("--code", type=_FOLDER, required=True, help="Folder with the command's script, and what it imports.")
+@click.option("--code", type=_FOLDER, help="Folder with the command's script, and what it imports.")
+@click.option(
+    "--engine",
+    type=click.Choice([one.value for one in BuiltIn]),
+    help="Run an engine of Strongroom's instead of a command; it serves with `enclave image serve`.",
+)
+@click.option("--metered", is_flag=True, help="The command speaks the metered channel, and can say nothing else.")
 @click.option("--package", "packages", multiple=True, help="A further package of this Python that the script imports.")
 @click.option("--kernel", type=_FILE, required=True, help="The guest's kernel, e.g. /boot/vmlinuz-...-cloud-amd64.")
 @click.option("--modules", type=_FOLDER, help="Its modules; by default /lib/modules/ and the kernel's version.")
@@ -54,14 +55,21 @@ def image() -> None:
 @click.option("--variables", type=_FILE, default=_VARIABLES, show_default=True, help="Its variables.")
 @click.option("--memory", type=click.IntRange(LEAST_MEMORY, MAX_MEMORY), required=True, help="Memory, MiB.")
 @click.option("--cpus", type=click.IntRange(1, MAX_CPUS), default=1, show_default=True, help="Processors.")
+@click.option(
+    "--deployment",
+    type=_FOLDER,
+    help="A wallet: the machine takes orders of its deployment only. Confidential hosts need an image so built.",
+)
 @click.option("--room", type=click.IntRange(1), required=True, help="Memory for the opened weights, MiB.")
 @json_option
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def build_command(
     *,
     name: str,
     out: Path,
-    code: Path,
+    code: Path | None,
+    engine: str | None,
+    metered: bool,
     packages: tuple[str, ...],
     kernel: Path,
     modules: Path | None,
@@ -69,19 +77,24 @@ def build_command(
     variables: Path,
     memory: int,
     cpus: int,
+    deployment: Path | None,
     room: int,
     command: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Build an image into a new folder. Two builds from the same files give the same bytes.
 
-    COMMAND is the path of a Python script below the code folder, and its arguments.
+    COMMAND is the path of a Python script below the code folder, and its arguments; with --engine there is none.
     """
+    if (engine is None) == (code is None) or bool(command) == (engine is not None):
+        raise UsageError("an image runs a command from a code folder, or an engine", remedy="give --code, or --engine")
+    chosen = BuiltIn(engine) if engine else None
     recipe = Recipe(
         image=image_id(name),
         code=code,
-        command=command,
-        packages=packages,
+        command=chosen.command if chosen else command,
+        environment=(OUTPUT,) if chosen or metered else (),
+        packages=(*packages, *(chosen.packages if chosen else ())),
         kernel=kernel,
         modules=modules or _modules(kernel),
         firmware=firmware,
@@ -89,6 +102,7 @@ def build_command(
         memory_mib=memory,
         cpus=cpus,
         model_bytes=room << 20,
+        genesis=WalletFolder(deployment, no_passphrase).genesis().digest if deployment else None,
     )
     made = build(recipe, out)
     told: Json = {"image": made.image, "digest": str(made.digest), "folder": str(out)}
@@ -117,15 +131,30 @@ def predict_command(folder: Path, firmware: tuple[Path, ...], wallet: Path) -> N
     click.echo(json.dumps(reference_image(made, prediction, snp=snp).to_json(), indent=2))
 
 
+@image.command("mrtd")
+@click.argument("firmware", type=_FILE)
+@json_option
+def mrtd_command(firmware: Path, *, as_json: bool) -> None:
+    """Compute what a TDX machine is measured as that starts with FIRMWARE, before its first instruction.
+
+    That is the firmware alone. Kernel, command line and root are in registers that aren't predicted, so nothing that
+    could be listed is printed. Such a machine was never started.
+    """
+    value = mrtd(read_file(firmware, most=MAX_FIRMWARE)).hex()
+    show({"mrtd": value}, value, as_json=as_json)
+
+
 @image.command("show")
 @_folder
-@click.option("--on", "host", type=click.Choice([one.value for one in Host]), help="Print how it is started there.")
+@click.option(
+    "--on", "host", type=click.Choice([one.value for one in Accelerator]), help="Print how it is started there."
+)
 @json_option
 def show_command(folder: Path, host: str | None, *, as_json: bool) -> None:
     """Show an image's definition, or the words that start it. For `sev-snp` and `tdx` they were never run."""
     made = read_image(folder)
     if host is not None:
-        words = _words(made, folder, Host(host))
+        words = _words(made, folder, Accelerator(host))
         show([*words], shlex.join(words), as_json=as_json)
         return
     rows = [
@@ -150,7 +179,7 @@ def _modules(kernel: Path) -> Path:
     return found
 
 
-def _words(made: VmImage, folder: Path, host: Host) -> tuple[str, ...]:
+def _words(made: VmImage, folder: Path, host: Accelerator) -> tuple[str, ...]:
     # What differs from start to start is named as it would lie beside the image.
     places = Places(
         firmware=folder / "firmware.fd",
@@ -162,10 +191,4 @@ def _words(made: VmImage, folder: Path, host: Host) -> tuple[str, ...]:
         tpm=PurePath("tpm.sock"),
         port=3,
     )
-    match host:
-        case Host.SEV_SNP:
-            return sev_snp_arguments(made, places)
-        case Host.TDX:
-            return tdx_arguments(made, places)
-        case Host.KVM | Host.TCG:
-            return arguments(made, places, Accelerator(host.value))
+    return arguments(made, places, host)

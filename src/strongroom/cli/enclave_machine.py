@@ -1,4 +1,4 @@
-"""``strongroom enclave image run``: open a model in a measured machine, and run the image's command beside it."""
+"""``strongroom enclave image run`` and ``serve``: a model in a measured machine, beside a command or behind the API."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from strongroom.cli.gateway import GatewayOptions, gateway_options, serve_from
 from strongroom.cli.session import as_wallet, json_option, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
@@ -16,8 +17,9 @@ from strongroom.client.wiring import connect
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ExitCode, MalformedError, UsageError
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import model_id
+from strongroom.core.ids import model_id, platform_id
 from strongroom.enclave.agent.messages import Order
+from strongroom.enclave.gateway.adapters.engines import VmHost
 from strongroom.enclave.launch.relay import ReleasePort
 from strongroom.enclave.vm.definition import VmImage
 from strongroom.enclave.vm.layout import SEALED
@@ -29,6 +31,29 @@ from strongroom.sealing.manifest import read_manifest
 
 _FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
 _NOBODY: Final = 65534
+_folder = click.argument("folder", type=_FOLDER)
+_model = click.argument("model")
+_sealed = click.option("--sealed", type=_FOLDER, required=True, help="Sealed directory.")
+_request = click.option("--request", "request_text", required=True, help="Digest of the approved request (sha256:...).")
+_tpm = click.option(
+    "--tpm",
+    type=click.Path(path_type=Path, exists=True),
+    help="Control socket of a fresh swtpm, but for a chip's host.",
+)
+_platform = click.option("--platform", help="What the host's chip was enrolled as, where one speaks for the machine.")
+_firmware = click.option(
+    "--firmware", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Firmware for a chip's host."
+)
+_accelerator = click.option(
+    "--accelerator",
+    type=click.Choice([one.value for one in Accelerator]),
+    default=Accelerator.KVM.value,
+    show_default=True,
+    help="What runs the machine's instructions; tcg works everywhere, slowly. sev-snp and tdx were never run.",
+)
+_uid = click.option(
+    "--uid", type=click.IntRange(1), default=_NOBODY, show_default=True, help="QEMU's user, under root."
+)
 
 
 def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[..., None]) -> click.Command:
@@ -38,21 +63,15 @@ def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[...,
     """
 
     @click.command("run")
-    @click.argument("folder", type=_FOLDER)
-    @click.argument("model")
-    @click.option("--sealed", type=_FOLDER, required=True, help="Sealed directory.")
-    @click.option("--request", "request_text", required=True, help="Digest of the approved request (sha256:...).")
-    @click.option(
-        "--tpm", type=click.Path(path_type=Path, exists=True), required=True, help="Control socket of a fresh swtpm."
-    )
-    @click.option(
-        "--accelerator",
-        type=click.Choice([one.value for one in Accelerator]),
-        default=Accelerator.KVM.value,
-        show_default=True,
-        help="What runs the machine's instructions; tcg works everywhere, slowly.",
-    )
-    @click.option("--uid", type=click.IntRange(1), default=_NOBODY, show_default=True, help="QEMU's user, under root.")
+    @_folder
+    @_model
+    @_sealed
+    @_request
+    @_tpm
+    @_platform
+    @_firmware
+    @_accelerator
+    @_uid
     @click.option("--timeout", default=3600.0, show_default=True, help="Seconds that the command may run.")
     @as_wallet
     @json_option
@@ -62,7 +81,9 @@ def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[...,
         model: str,
         sealed: Path,
         request_text: str,
-        tpm: Path,
+        tpm: Path | None,
+        platform: str | None,
+        firmware: Path | None,
         accelerator: str,
         uid: int,
         timeout: float,
@@ -75,16 +96,8 @@ def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[...,
         own, or Strongroom's when the release is refused or the lease ends.
         """
         own = WalletFolder(wallet, no_passphrase)
-        image = read_image(folder)
-        order = _order(own.genesis(), image, model, sealed, request_text)
-        launch = VmLaunch(
-            image=image,
-            folder=folder.resolve(),
-            sealed=sealed,
-            tpm=tpm.resolve(),
-            accelerator=Accelerator(accelerator),
-            uid=uid,
-        )
+        launch = _launch(folder, sealed, tpm, firmware, accelerator, uid)
+        order = _order(own.genesis(), launch.image, model, sealed, request_text, platform)
         with connect(own) as transport:
             status = run(
                 launch,
@@ -101,7 +114,65 @@ def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[...,
     return run_command
 
 
-def _order(genesis: Genesis, image: VmImage, model: str, sealed: Path, request_text: str) -> Order:
+def serve_in_machine(port: Callable[[BrokerApi], ReleasePort]) -> click.Command:
+    """Return the command. ``port`` makes the launcher's port out of the broker's API."""
+
+    @click.command("serve")
+    @_folder
+    @_model
+    @_sealed
+    @_request
+    @_tpm
+    @_platform
+    @_firmware
+    @_accelerator
+    @_uid
+    @gateway_options
+    @as_wallet
+    def serve_command(
+        *,
+        folder: Path,
+        model: str,
+        sealed: Path,
+        request_text: str,
+        tpm: Path | None,
+        platform: str | None,
+        firmware: Path | None,
+        accelerator: str,
+        uid: int,
+        gateway: GatewayOptions,
+        wallet: Path,
+    ) -> None:
+        """Start the image in FOLDER, open MODEL in it, and answer the OpenAI API in front of it.
+
+        The image's output must be metered (`enclave image build --engine`). As `enclave serve run`; and a meter inside
+        the machine, which was measured, lets nothing out that the deployment's log doesn't vouch for.
+        """
+        own = WalletFolder(wallet, no_passphrase)
+        launch = _launch(folder, sealed, tpm, firmware, accelerator, uid)
+        order = _order(own.genesis(), launch.image, model, sealed, request_text, platform)
+        serve_from(VmHost(launch, order), gateway, own, port)
+
+    return serve_command
+
+
+def _launch(
+    folder: Path, sealed: Path, tpm: Path | None, firmware: Path | None, accelerator: str, uid: int
+) -> VmLaunch:
+    return VmLaunch(
+        image=read_image(folder),
+        folder=folder.resolve(),
+        sealed=sealed,
+        tpm=tpm.resolve() if tpm else None,
+        firmware=firmware.resolve() if firmware else None,
+        accelerator=Accelerator(accelerator),
+        uid=uid,
+    )
+
+
+def _order(
+    genesis: Genesis, image: VmImage, model: str, sealed: Path, request_text: str, platform: str | None
+) -> Order:
     manifest = read_envelope(sealed)
     version = read_manifest(manifest)
     if version.model != model_id(model):
@@ -120,4 +191,5 @@ def _order(genesis: Genesis, image: VmImage, model: str, sealed: Path, request_t
         sealed=SEALED,
         command=image.command,
         measurements=launched(image, genesis.digest),
+        platform=platform_id(platform) if platform else None,
     )

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import click
 
-from strongroom.cli.files import read_file
+from strongroom.cli.enclave_canaries import canaries
+from strongroom.cli.enclave_suspensions import lift, suspensions
+from strongroom.cli.gateway import GatewayOptions, engine_option, gateway_options, serve_from
 from strongroom.cli.session import as_wallet, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
-from strongroom.client.wiring import connect
-from strongroom.core.canonical import parse
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, UsageError
-from strongroom.core.fields import Fields
 from strongroom.core.ids import image_id, model_id
-from strongroom.egress.policy import MAX_POLICY, EgressPolicy
 from strongroom.enclave.agent.messages import Order
-from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
-from strongroom.enclave.gateway.keys import MAX_FILE, PREFIX, ApiKeys, entry
-from strongroom.enclave.gateway.wiring import Serving, engine_image, serve
+from strongroom.enclave.engine.builtin import BuiltIn
+from strongroom.enclave.gateway.adapters.engines import ProcessHost
+from strongroom.enclave.gateway.keys import PREFIX, entry
+from strongroom.enclave.gateway.wiring import engine_image
 from strongroom.enclave.image import reference_entry
-from strongroom.enclave.launch.relay import Opened, ReleasePort
+from strongroom.enclave.launch.relay import ReleasePort
 from strongroom.enclave.launch.wiring import Launch, measure_image
 from strongroom.sealing.adapters.directory import read_envelope
 from strongroom.sealing.manifest import read_manifest
 
 _FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
-_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 _sealed = click.option("--sealed", type=_FOLDER, required=True, help="Sealed directory.")
 _image = click.option("--image", required=True, help="The image's name in the reference values.")
 
@@ -47,6 +44,9 @@ def serving(port: Callable[[BrokerApi], ReleasePort]) -> click.Group:
 
     group.add_command(_measure)
     group.add_command(_key)
+    group.add_command(canaries)
+    group.add_command(suspensions)
+    group.add_command(lift)
 
     @group.command("run")
     @click.argument("model")
@@ -54,17 +54,8 @@ def serving(port: Callable[[BrokerApi], ReleasePort]) -> click.Group:
     @_image
     @click.option("--request", "request_text", required=True, help="Digest of the approved request (sha256:...).")
     @click.option("--tpm", required=True, help="The TPM: device:/dev/tpmrm0, or unix:PATH or tcp:HOST:PORT.")
-    @click.option("--egress-policy", type=_FILE, required=True, help="What may leave: `strongroom egress policy`.")
-    @click.option("--api-keys", type=_FILE, required=True, help="Digests of the keys: `enclave serve key`.")
-    @click.option("--tokenizer", type=_FOLDER, required=True, help="The model's public tokenizer files.")
-    @click.option("--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="Governor's folder.")
-    @click.option("--odometer-log", type=click.Path(path_type=Path, dir_okay=False), help="Better on another disk.")
-    @click.option("--context", default=4096, show_default=True, help="Tokens of prompt and answer together.")
-    @click.option("--tick", default=10, show_default=True, help="Milliseconds between steps of answers; 0 is at once.")
-    @click.option("--host", default="127.0.0.1", show_default=True)
-    @click.option("--port", "number", default=8600, show_default=True)
-    @click.option("--tls-certificate", type=_FILE)
-    @click.option("--tls-key", type=_FILE)
+    @engine_option
+    @gateway_options
     @as_wallet
     def run(
         model: str,
@@ -73,60 +64,29 @@ def serving(port: Callable[[BrokerApi], ReleasePort]) -> click.Group:
         image: str,
         request_text: str,
         tpm: str,
-        egress_policy: Path,
-        api_keys: Path,
-        tokenizer: Path,
-        state: Path,
-        odometer_log: Path | None,
-        context: int,
-        tick: int,
-        host: str,
-        number: int,
-        tls_certificate: Path | None,
-        tls_key: Path | None,
+        engine: str,
+        gateway: GatewayOptions,
         wallet: Path,
     ) -> None:
         """Open MODEL in a process enclave and answer the OpenAI API in front of it.
 
         Only token ids leave the enclave, and each is counted before it goes on. When a limit is reached, requests are
         refused with 429. When anything else comes out of the enclave, it is ended within a second, the model stays
-        frozen, and the exit code is 6.
+        frozen everywhere until its quorum resumes it, and the exit code is 6.
+
+        What may leave is what the deployment's egress policies say (`strongroom egress propose`), and the deployment's
+        log counts it.
         """
         folder = WalletFolder(wallet, no_passphrase)
-        order, launch = _launch(folder, model, sealed, image, request_text, tpm)
-        with Fields(parse(read_file(egress_policy, most=MAX_POLICY)), "egress-policy") as fields:
-            policy = EgressPolicy.read(fields)
-        if policy.model != order.model:
-            raise UsageError(f"the egress policy is of `{policy.model}`, not of `{order.model}`")
-        made = Serving(
-            policy=policy,
-            tokenizer=PublicTokenizer.folder(tokenizer),
-            keys=ApiKeys.parse(read_file(api_keys, most=MAX_FILE)),
-            state=state,
-            log=odometer_log or state / f"{policy.model}.odometer.log",
-            context=context,
-            host=host,
-            port=number,
-            certificate=tls_certificate,
-            key=tls_key,
-            tick=tick / 1000,
-        )
-        with connect(folder) as transport:
-            serve(
-                launch,
-                port(BrokerApi(transport)),
-                made,
-                opened=_tell,
-                listening=lambda taken: click.echo(f"serving `{policy.model}` on {host}:{taken}"),
-                err=sys.stderr.buffer,
-            )
+        launch = _launch(folder, model, sealed, image, request_text, tpm, BuiltIn(engine))
+        serve_from(ProcessHost(launch), gateway, folder, port)
 
     return group
 
 
 def _launch(
-    folder: WalletFolder, model: str, sealed: Path, image: str, request_text: str, tpm: str
-) -> tuple[Order, Launch]:
+    folder: WalletFolder, model: str, sealed: Path, image: str, request_text: str, tpm: str, engine: BuiltIn
+) -> Launch:
     genesis, manifest = folder.genesis(), read_envelope(sealed)
     version = read_manifest(manifest)
     if version.model != model_id(model):
@@ -135,7 +95,7 @@ def _launch(
         request = Digest.parse(request_text)
     except MalformedError as error:
         raise UsageError(f"--request: {error.message}") from None
-    made = engine_image(image_id(image), sealed)
+    made = engine_image(image_id(image), sealed, engine)
     order = Order(
         genesis=genesis,
         request=request,
@@ -146,17 +106,18 @@ def _launch(
         command=made.command,
         measurements=measure_image(made, genesis),
     )
-    return order, Launch(image=made, order=order, tpm=tpm)
+    return Launch(image=made, order=order, tpm=tpm)
 
 
 @click.command("measure")
 @_image
 @_sealed
+@engine_option
 @as_wallet
-def _measure(image: str, sealed: Path, wallet: Path) -> None:
+def _measure(image: str, sealed: Path, engine: str, wallet: Path) -> None:
     """Measure the engine on this machine and print its entry for the reference values."""
     genesis = WalletFolder(wallet, no_passphrase).genesis()
-    made = engine_image(image_id(image), sealed)
+    made = engine_image(image_id(image), sealed, BuiltIn(engine))
     click.echo(json.dumps(reference_entry(made.image, measure_image(made, genesis)), indent=2))
 
 
@@ -170,9 +131,3 @@ def _key(principal: str) -> None:
     key = PREFIX + secrets.token_urlsafe(32)
     click.echo(json.dumps(entry(key, principal), indent=2))
     click.echo(key, err=True)
-
-
-def _tell(facts: Opened) -> None:
-    click.echo(
-        f"released: {facts.files} files, {facts.bytes:,} bytes opened in memory; log entry {facts.log_index}", err=True
-    )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
+from strongroom.audit.cosignature import CosignatureKind, CosignerKey
 from strongroom.audit.note import VerifierKey
-from strongroom.audit.wiring import create_log_key
+from strongroom.audit.wiring import create_log_keys
 from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.cli.passphrase import new_passphrase
 from strongroom.cli.public_keys import public_keys
@@ -19,6 +21,7 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.signature import SIGNING_ALGORITHMS
 from strongroom.keeper.wiring import found_keeper
 from strongroom.keys.adapters.local import Argon2Cost
+from strongroom.keys.uri import KeyUri, Service
 
 
 @click.command()
@@ -32,6 +35,8 @@ from strongroom.keys.adapters.local import Argon2Cost
     help="Signing key of a root holder, or a file with it; twice or more.",
 )
 @click.option("--threshold", default=2, show_default=True, help="How many root holders must sign a document.")
+@click.option("--root-provider", default="local:", show_default=True, help="URI of the key service of the root key.")
+@click.option("--second-root-provider", help="URI of a second one: the root key then needs both.")
 @click.option("--passphrase-fd", type=int, help="Read the passphrase from this open descriptor instead of asking.")
 @click.option("--kdf-memory", default=256, show_default=True, help="Memory in MiB that Argon2id takes at each unlock.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -40,6 +45,8 @@ def init(
     deployment: str,
     roots: tuple[str, ...],
     threshold: int,
+    root_provider: str,
+    second_root_provider: str | None,
     passphrase_fd: int | None,
     kdf_memory: int,
     *,
@@ -47,31 +54,39 @@ def init(
 ) -> None:
     """Found a deployment: keys, genesis, an empty log and a development certificate authority.
 
+    The root key is under a passphrase, unless --root-provider names another key service.
+
     Print the genesis digest and compare it, by voice, with everybody who pins it.
     """
     home = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link at the end
     if home.exists():
         raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
     keys = public_keys(roots, *SIGNING_ALGORITHMS)
+    providers = [KeyUri.parse(text) for text in (root_provider, second_root_provider) if text is not None]
+    typed = any(uri.service is Service.LOCAL for uri in providers)
     staging = home.with_name(f".{home.name}.founding")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700, parents=True)
     try:
         (staging / "run").mkdir(mode=0o700)
-        log_key = create_log_key(staging, os.urandom)
-        with new_passphrase(passphrase_fd) as passphrase:
+        log_keys = create_log_keys(staging, os.urandom)
+        with new_passphrase(passphrase_fd) if typed else nullcontext() as passphrase:
             genesis = found_keeper(
                 staging,
                 deployment=deployment,
                 root_keys=keys,
                 root_threshold=threshold,
-                log_key=log_key,
+                log_key=log_keys.signing,
+                log_cosigner=log_keys.cosigning,
+                providers=providers,
                 passphrase=passphrase,
                 cost=Argon2Cost(memory_kib=kdf_memory * 1024),
             )
         DevCa.open_or_create(staging / "broker" / "ca", genesis.deployment, at=genesis.created)
         log_key_text = str(VerifierKey(genesis.log_origin, genesis.log_key))
         (staging / "log.pub").write_text(log_key_text + "\n", "utf-8")
+        cosigner = CosignerKey(genesis.log_origin, CosignatureKind.ML_DSA_44, genesis.log_cosigner)
+        (staging / "log-cosigner.pub").write_text(f"{cosigner}\n", "utf-8")
         staging.rename(home)
     finally:
         # Half a deployment must not look like one: either the whole folder appears, or none.

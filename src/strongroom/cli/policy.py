@@ -11,10 +11,11 @@ import click
 
 from strongroom.access.cases import CaseResult, read_cases, run_case
 from strongroom.access.engine import CedarEngine
-from strongroom.access.policy import ModelTerms, Policy, Weights
+from strongroom.access.policy import WITNESS_SECONDS, LevelAge, ModelTerms, Policy, Weights, Witnesses
 from strongroom.access.request import Action
 from strongroom.access.self_test import Vector, failures, safe_engine, vectors
 from strongroom.attestation.isolation import IsolationClass
+from strongroom.audit.witness_policy import MAX_POLICY, WitnessPolicy
 from strongroom.cli import comparing
 from strongroom.cli.output import end, show, table
 from strongroom.cli.session import as_wallet, json_option, open_wallet, read_file, session, write_file
@@ -118,6 +119,48 @@ def model(
         export=exported,
     )
     _save(file, replace(draft, models=(*kept, terms)), as_json=as_json)
+
+
+@policy.command("witnesses")
+@click.argument("file", type=_DRAFT)
+@click.option("--policy", "text", type=_DRAFT, help="A C2SP trust policy: witnesses, groups and their quorum.")
+@click.option("--remove", "removed", is_flag=True, help="Nobody else has to have seen the log any more.")
+@click.option(
+    "--max-age",
+    type=click.IntRange(10, 86400),
+    default=WITNESS_SECONDS,
+    show_default=True,
+    help="Seconds for which the quorum's word on the log counts.",
+)
+@click.option("--at", "levels", type=(_LEVEL, int), multiple=True, metavar="LEVEL SECONDS", help="Less at a level.")
+@json_option
+def witnesses(
+    file: Path,
+    text: Path | None,
+    max_age: int,
+    levels: tuple[tuple[str, int], ...],
+    *,
+    removed: bool,
+    as_json: bool,
+) -> None:
+    """Say which witnesses must have seen the log lately before anything is released."""
+    draft = _load(file)
+    if removed is not (text is None):
+        raise UsageError("give --policy or --remove")
+    section = None
+    if text is not None:
+        data = read_file(text, most=MAX_POLICY)
+        WitnessPolicy.parse(data)
+        ages = tuple(LevelAge(level=SecurityLevel(level), max_age_seconds=seconds) for level, seconds in levels)
+        section = Witnesses(policy=_text(data), max_age_seconds=max_age, levels=ages)
+    _save(file, replace(draft, witnesses=section), as_json=as_json)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError("the witness policy must be UTF-8 to stand in a signed document") from None
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -15,15 +14,12 @@ from strongroom.cli.session import as_wallet, json_option, passphrase_option, re
 from strongroom.client.publish import Waiting, publish
 from strongroom.client.unfinished import unfinished_name
 from strongroom.client.wiring import seal_to_directory
-from strongroom.core.canonical import Json, parse
+from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
-from strongroom.core.fields import Fields
 from strongroom.core.ids import model_id
-from strongroom.sealing.canary import MAX_CANARIES, Canary
+from strongroom.sealing.canary import MAX_CANARY_FILE, read_canaries
 from strongroom.sealing.errors import DestinationExistsError
-
-MAX_CANARY_FILE: Final = 1 << 20
 
 
 @click.command("seal")
@@ -41,7 +37,7 @@ MAX_CANARY_FILE: Final = 1 << 20
 @click.option(
     "--canaries",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A file with what the model must answer after it is opened.",
+    help="What the model must answer after it is opened: `enclave serve canaries`.",
 )
 @click.option("--window", help="How long the request holds, e.g. 8h.")
 @why_options(Purpose.PUBLISH)
@@ -81,7 +77,7 @@ def seal(
                 directory,
                 place,
                 recipients=[read_recipient(file) for file in to],
-                canaries=_canaries(canaries) if canaries else (),
+                canaries=read_canaries(read_file(canaries, most=MAX_CANARY_FILE)) if canaries else (),
                 progress=progress,
                 replace=replace,
             ),
@@ -104,11 +100,6 @@ def seal(
         f"  log entry  {made.log_index}",
     )
     show(data, text, as_json=as_json)
-
-
-def _canaries(file: Path) -> tuple[Canary, ...]:
-    with Fields(parse(read_file(file, most=MAX_CANARY_FILE)), "canaries") as fields:
-        return fields.objects("canaries", Canary.read, most=MAX_CANARIES)
 
 
 def _submitted(digest: Digest, needed: int) -> None:

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
 import click
 
+from strongroom.audit.witnessing import ROUND_SECONDS
 from strongroom.cli.passphrase import passphrase_pipe
+from strongroom.cli.root_parts import needs_passphrase
 from strongroom.core.errors import ExitCode, StrongroomError, UnavailableError
 from strongroom.ipc.frames import told_error
 from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
@@ -128,9 +131,22 @@ def _last_words(name: str, log: Path, code: int) -> StrongroomError:
     show_default=True,
     help="How long an enclave may go on that nobody can reach.",
 )
+@click.option(
+    "--witness-seconds",
+    type=click.IntRange(1, 3600),
+    default=ROUND_SECONDS,
+    show_default=True,
+    help="Rhythm at which the log's witnesses are asked, if there are any.",
+)
 @click.option("--passphrase-fd", type=int, help="Read the passphrase from this open descriptor instead of asking.")
 def up(
-    home: Path, host: str, port: int, identity_port: int | None, lease_seconds: int, passphrase_fd: int | None
+    home: Path,
+    host: str,
+    port: int,
+    identity_port: int | None,
+    lease_seconds: int,
+    witness_seconds: int,
+    passphrase_fd: int | None,
 ) -> None:
     """Start the deployment: log writer, keeper and broker.
 
@@ -141,10 +157,11 @@ def up(
     (home / "run").mkdir(mode=0o700, exist_ok=True)
     deployment = Deployment(home)
     try:
-        with passphrase_pipe(passphrase_fd) as reading:
-            deployment.start("log", "strongroom.audit.wiring", [])
-            keeper = ["--passphrase-fd", str(reading), "--lease-seconds", str(lease_seconds)]
-            deployment.start("keeper", "strongroom.keeper.wiring", keeper, [reading])
+        with passphrase_pipe(passphrase_fd) if needs_passphrase(home) else nullcontext() as reading:
+            deployment.start("log", "strongroom.audit.wiring", ["--witness-seconds", str(witness_seconds)])
+            given = [] if reading is None else [reading]
+            keeper = [*(f"--passphrase-fd={descriptor}" for descriptor in given), f"--lease-seconds={lease_seconds}"]
+            deployment.start("keeper", "strongroom.keeper.wiring", keeper, given)
         beside = [] if identity_port is None else ["--identity-port", str(identity_port)]
         deployment.start("broker", "strongroom.broker.wiring", ["--host", host, "--port", str(port), *beside])
         told = {"ready": "deployment", "url": f"https://{host}:{port}", "pid": os.getpid()}

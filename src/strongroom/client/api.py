@@ -9,6 +9,7 @@ from strongroom.attestation.bundle.held import Held
 from strongroom.attestation.collateral import MAX_ITEMS
 from strongroom.attestation.ear import MAX_TOKEN
 from strongroom.attestation.kinds import EvidenceKind
+from strongroom.audit.entries import MAX_ENTRY
 from strongroom.client.state import CapUse, PersonStanding, State, checkpoint_text
 from strongroom.client.told import (
     Adopted,
@@ -24,6 +25,7 @@ from strongroom.client.told import (
     ListedRequest,
     NoticePage,
     NoticeTold,
+    OdometerTold,
     Recorded,
     ReleaseTold,
     RequestFile,
@@ -36,6 +38,7 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields, reading
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PlatformId, platform_id
+from strongroom.egress.odometer import Block
 from strongroom.release.attested import Attested
 from strongroom.release.decided import MAX_DECIDED, MAX_REFUSALS
 from strongroom.release.documents import DocumentKind
@@ -111,6 +114,11 @@ class BrokerApi:
     def fallen(self, digest: Digest) -> Envelope:
         """Return the keeper's signed record of what fell with a suspension."""
         with reading(self._get(f"/v1/people/fallen/{digest}"), "fallen") as fields:
+            return _envelope(fields, "envelope")
+
+    def statement(self, kind: StatementKind, digest: Digest) -> Envelope:
+        """Return a signed statement that the log names; for auditors."""
+        with reading(self._get(f"/v1/statements/{kind.value}/{digest}"), "statement") as fields:
             return _envelope(fields, "envelope")
 
     def decisions(self, count: int) -> tuple[bytes, ...]:
@@ -302,6 +310,40 @@ class BrokerApi:
         """Return why a lease ended; empty when it hasn't within ``wait`` seconds, or when there was no room to wait."""
         with reading(self._get(f"/v1/requests/{digest}/leases/{use}", {"wait": wait}), "lease answer") as fields:
             return fields.text("ended", max_length=96) if fields.optional("ended") else ""
+
+    def odometer(self, model: ModelId) -> OdometerTold:
+        """Return how far a model's odometer stands."""
+        with reading(self._get(f"/v1/egress/{model}"), "odometer answer") as fields:
+            return OdometerTold.read(fields)
+
+    def open_odometer(self, delivery: Envelope, seen: bytes | None) -> bytes:
+        """Begin a run for the governor of a release; returns the log entry, for whoever asks to check.
+
+        :param seen: the newest entry that the governor kept.
+        :raises StrongroomError: the release doesn't hold, no egress policy is in force, or the model is frozen.
+        """
+        told = None if seen is None else to_base64(seen)
+        return self._logged("/v1/egress/runs", {"delivery": delivery.to_json(), "seen": told})
+
+    def advance_odometer(self, delivery: Envelope, block: Block) -> bytes:
+        """Have the log say that more may leave; returns the log entry, for whoever asks to check.
+
+        :raises MeterSupersededError: another governor opened the model's odometer since.
+        :raises OdometerRegressedError: the log never saw this run, or the readings go back.
+        :raises LimitReachedError: nothing is left of the model's life.
+        """
+        return self._logged("/v1/egress/blocks", {"delivery": delivery.to_json(), "block": block.to_json()})
+
+    def report_breach(self, delivery: Envelope, cause: str) -> None:
+        """Have a model frozen out of which something came that nothing explains."""
+        with self._post("/v1/egress/breaches", {"delivery": delivery.to_json(), "cause": cause}) as fields:
+            if fields.optional("index"):
+                fields.integer("index")
+
+    def _logged(self, path: str, body: Json) -> bytes:
+        with self._post(path, body) as fields:
+            fields.integer("index")
+            return fields.binary("entry", max_length=MAX_ENTRY)
 
     def collateral(self) -> CollateralShown:
         """Return what collateral the keeper holds."""

@@ -10,33 +10,18 @@ from strongroom.attestation.claims import said
 from strongroom.attestation.reference_values import ReferenceValues
 from strongroom.client.trust import DocumentForkError, DocumentRolledBackError, StateMismatchError
 from strongroom.client.wallet import Seen
+from strongroom.client.witness_words import witness_lines
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, pae
 from strongroom.core.errors import DeniedError
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import PublicKey, SignatureError
+from strongroom.egress.bound import theft_bound
+from strongroom.egress.buckets import DAY
+from strongroom.egress.policies import EgressPolicies
 from strongroom.personnel.roster import Person, Roster
-from strongroom.release.documents import DocumentKind, isolation_rank
-
-Document = Roster | Policy | ReferenceValues
-
-
-def parse_document(kind: DocumentKind, payload: bytes) -> Document:
-    """Parse a document's payload.
-
-    :raises MalformedError: another form, or an isolation class that doesn't exist.
-    """
-    match kind:
-        case DocumentKind.ROSTER:
-            return Roster.parse(payload)
-        case DocumentKind.POLICY:
-            policy = Policy.parse(payload)
-            for terms in policy.models:
-                isolation_rank(terms.least_isolation)
-            return policy
-        case DocumentKind.REFERENCE_VALUES:
-            return ReferenceValues.parse(payload)
+from strongroom.release.documents import Document, DocumentKind
 
 
 def check_signable(
@@ -94,6 +79,8 @@ def summary(kind: DocumentKind, document: Document) -> tuple[str, ...]:
             body = _policy(document)
         case ReferenceValues():
             body = _values(document)
+        case EgressPolicies():
+            body = _egress(document)
     return (*head, *body)
 
 
@@ -134,6 +121,7 @@ def _policy(policy: Policy) -> Iterator[str]:
             f" after {rule.delay} s; at most {rule.max_window} s and {rule.max_uses} uses"
             f"{'; wants ' + ', '.join(wants) if wants else ''}"
         )
+    yield from witness_lines(policy)
     yield f"  Cedar policies: {len(policy.cedar)} characters, {Digest.of(policy.cedar.encode())}"
 
 
@@ -153,3 +141,25 @@ def _values(values: ReferenceValues) -> Iterator[str]:
     yield f"  appraisal policy {policy.digest}: new evidence at least every {policy.reattest_seconds} s"
     for kind, rules in policy.kinds.items():
         yield f"  takes {kind}: " + "; ".join(f"{name} {said(wanted)}" for name, wanted in rules.to_json().items())
+
+
+def _egress(policies: EgressPolicies) -> Iterator[str]:
+    for one in policies.policies:
+        days = theft_bound(one).seconds // DAY
+        yield (
+            f"  model {one.model}: {one.parameters:,} parameters at {one.effective_millibits_per_weight:,} millibits, "
+            f"{one.vocabulary:,} tokens; lets {', '.join(output.value for output in one.outputs)} leave"
+        )
+        yield (
+            f"    bits a day: {one.principal_day_bits:,} one principal, {one.model_day_bits:,} the model, "
+            f"{one.fleet_day_bits:,} the fleet; stolen in {days:,} days, {one.min_days_to_steal:,} are demanded"
+        )
+        yield (
+            f"    its life ends at {one.lifetime_bits:,} bits ({one.lifetime_permille} of 1,000); warned at "
+            f"{', '.join(map(str, one.warn_permille))} of 1,000; a verified token costs "
+            f"{one.residual_millibits_per_token:,} millibits"
+        )
+        yield (
+            f"    workspace: {one.workspace_person_bits:,} bits a year for each of {one.quota_holders} people, "
+            f"{one.workspace_year_bits:,} for all"
+        )

@@ -146,6 +146,32 @@ class ReleaseTold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OdometerTold:
+    """How far a model's odometer stands, as the server says; the log has an entry about it."""
+
+    total: int
+    recent: int
+    run: int
+    index: int | None
+    resumed: int | None
+    frozen: bool
+    policy: Digest | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> OdometerTold:
+        """Read the JSON form."""
+        return cls(
+            total=fields.integer("total"),
+            recent=fields.integer("recent"),
+            run=fields.integer("run"),
+            index=fields.integer("index") if fields.optional("index") else None,
+            resumed=fields.integer("resumed") if fields.optional("resumed") else None,
+            frozen=fields.boolean("frozen"),
+            policy=fields.digest("policy") if fields.optional("policy") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChipTold:
     """The challenge that an enrolling chip's evidence must answer."""
 

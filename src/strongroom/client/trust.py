@@ -21,12 +21,12 @@ from strongroom.audit.note import VerifierKey
 from strongroom.client.state import ModelStatus, State, WaitingChange
 from strongroom.client.wallet import Seen, SeenDocument
 from strongroom.core.digest import Digest, DigestAlgorithm
-from strongroom.core.envelope import Envelope
 from strongroom.core.errors import DeniedError, TamperedError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
+from strongroom.egress.policies import EgressPolicies
 from strongroom.personnel.roster import Roster
-from strongroom.release.documents import PAYLOAD_TYPES, DocumentKind
+from strongroom.release.documents import PAYLOAD_TYPES, Document, DocumentKind, parse_document
 
 Prove = Callable[[int, int], tuple[bytes, ...]]
 """(old size, new size) -> the consistency proof, fetched from a server that isn't believed."""
@@ -74,6 +74,7 @@ class Trust:
     roster: Roster | None
     policy: Policy | None
     reference_values: ReferenceValues | None
+    egress: EgressPolicies | None = None
     digests: Mapping[DocumentKind, Digest]
     models: Mapping[ModelId, ModelStatus]
     """The broker's word. A lie here makes requests that the keeper refuses; it grants nothing."""
@@ -117,13 +118,14 @@ def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Tr
         raise StateMismatchError("the keeper and the log disagree about the log's root", remedy=_INCIDENT)
     documents = {kind: _document(genesis, kind, state, seen.documents.get(kind)) for kind in DocumentKind}
     digests = {kind: state.documents[kind].digest for kind in DocumentKind if kind in state.documents}
-    roster, policy, values = (documents[kind] for kind in DocumentKind)
+    roster, policy, values, egress = (documents[kind] for kind in DocumentKind)
     return Trust(
         genesis=genesis,
         head=head,
         roster=roster if isinstance(roster, Roster) else None,
         policy=policy if isinstance(policy, Policy) else None,
         reference_values=values if isinstance(values, ReferenceValues) else None,
+        egress=egress if isinstance(egress, EgressPolicies) else None,
         digests=digests,
         models=state.models,
         locked=state.locked,
@@ -184,9 +186,7 @@ def _checkpoint(genesis: Genesis, data: bytes) -> LogHead:
     return LogHead(size=checkpoint.size, root=Digest(DigestAlgorithm.SHA256, checkpoint.root))
 
 
-def _document(
-    genesis: Genesis, kind: DocumentKind, state: State, seen: SeenDocument | None
-) -> Roster | Policy | ReferenceValues | None:
+def _document(genesis: Genesis, kind: DocumentKind, state: State, seen: SeenDocument | None) -> Document | None:
     envelope = state.documents.get(kind)
     if envelope is None:
         if seen is not None:
@@ -195,7 +195,7 @@ def _document(
             )
         return None
     genesis.verify_root(envelope, PAYLOAD_TYPES[kind])
-    document = _parse(kind, envelope)
+    document = parse_document(kind, envelope.payload)
     if document.genesis != genesis.digest:
         raise StateMismatchError(f"the {kind.value} belongs to another deployment")
     if seen is not None:
@@ -203,19 +203,7 @@ def _document(
     return document
 
 
-def _parse(kind: DocumentKind, envelope: Envelope) -> Roster | Policy | ReferenceValues:
-    match kind:
-        case DocumentKind.ROSTER:
-            return Roster.parse(envelope.payload)
-        case DocumentKind.POLICY:
-            return Policy.parse(envelope.payload)
-        case DocumentKind.REFERENCE_VALUES:
-            return ReferenceValues.parse(envelope.payload)
-
-
-def _follows(
-    kind: DocumentKind, document: Roster | Policy | ReferenceValues, digest: Digest, seen: SeenDocument
-) -> None:
+def _follows(kind: DocumentKind, document: Document, digest: Digest, seen: SeenDocument) -> None:
     if document.epoch < seen.epoch:
         raise DocumentRolledBackError(
             f"the {kind.value} shown is of epoch {document.epoch}; this client saw epoch {seen.epoch}",

@@ -10,6 +10,7 @@ from pathlib import Path
 from strongroom.client.adapters.http import HttpTransport, mutual_tls
 from strongroom.client.adapters.wallet_folder import AskPassphrase, WalletFolder
 from strongroom.client.api import BrokerApi, Transport
+from strongroom.client.drops import DropApi
 from strongroom.client.publish import SealVersion
 from strongroom.client.service import Session
 from strongroom.core.clock import Clock, SystemClock
@@ -93,3 +94,14 @@ def open_session(path: Path, *, passphrase: AskPassphrase, clock: Clock | None =
     wallet = WalletFolder(path, passphrase)
     with connect(wallet) as transport:
         yield Session(BrokerApi(transport), wallet, clock or SystemClock())
+
+
+@contextmanager
+def open_drops(path: Path, *, passphrase: AskPassphrase) -> Iterator[tuple[Session, DropApi]]:
+    """Open a wallet, a session with its deployment, and its workspaces' routes.
+
+    :raises WalletError: the wallet can't be used.
+    """
+    wallet = WalletFolder(path, passphrase)
+    with connect(wallet) as transport:
+        yield Session(BrokerApi(transport), wallet, SystemClock()), DropApi(transport)

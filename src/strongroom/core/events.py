@@ -40,8 +40,17 @@ class EventName(StrEnum):
     EXPORTED = "release:data-key:exported"
     REDELIVERED = "release:data-key:redelivered"
     REFUSED = "release:request:refused"
+    REFUSALS_SUMMED = "release:refusals:summed"
     LEASE_ATTESTED = "release:lease:attested"
     LEASE_ENDED = "release:lease:ended"
+    EGRESS_POLICIES_ADOPTED = "egress:policies:adopted"
+    ODOMETER_ADVANCED = "egress:odometer:advanced"
+    EGRESS_WARNED = "egress:model:warned"
+    EGRESS_BREACHED = "egress:model:breached"
+    DROP_KEY_RECORDED = "egress:drop-key:recorded"
+    WORKSPACE_BEGUN = "egress:workspace:begun"
+    DROP_CHARGED = "egress:drop:charged"
+    DROP_REVIEWED = "egress:drop:reviewed"
 
     @property
     def family(self) -> str:

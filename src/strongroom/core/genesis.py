@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+
 from strongroom.core.canonical import decode, encode
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
+from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.signature import MAX_KEY_TEXT, SIGNING_ALGORITHMS, PublicKey, SignatureAlgorithm
 
 MAX_ROOT_KEYS: Final = 16
+ML_DSA_44_KEY_BYTES: Final = 1312
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +26,9 @@ class Genesis:
     """The root of trust of one deployment.
 
     ``root_keys`` and ``root_threshold`` sign rosters, policies and reference values. ``keeper_key`` signs releases and
-    the keeper's log entries, ``log_key`` signs checkpoints of the log called ``log_origin``.
+    the keeper's log entries, ``log_key`` signs checkpoints of the log called ``log_origin``; what is published of them
+    is also cosigned by ``log_cosigner``, an ML-DSA-44 key (1,312 bytes): Ed25519 won't outlast a quantum computer, and
+    a log is read for years.
     """
 
     deployment: str
@@ -32,6 +38,7 @@ class Genesis:
     keeper_key: PublicKey
     log_origin: str
     log_key: PublicKey
+    log_cosigner: bytes
 
     @classmethod
     def parse(cls, data: bytes) -> Genesis:
@@ -51,6 +58,7 @@ class Genesis:
                 keeper_key=fields.parsed("keeper_key", _plain, max_length=MAX_KEY_TEXT),
                 log_origin=fields.text("log_origin", max_length=128),
                 log_key=fields.parsed("log_key", _plain, max_length=MAX_KEY_TEXT),
+                log_cosigner=_cosigner(fields.binary("log_cosigner", max_length=ML_DSA_44_KEY_BYTES)),
             )
         if len(set(genesis.root_keys)) != len(genesis.root_keys):
             raise MalformedError("the genesis lists a root key twice")
@@ -70,6 +78,7 @@ class Genesis:
                 "keeper_key": str(self.keeper_key),
                 "log_origin": self.log_origin,
                 "log_key": str(self.log_key),
+                "log_cosigner": to_base64(self.log_cosigner),
             }
         )
 
@@ -94,6 +103,14 @@ def _plain(text: str) -> PublicKey:
             f"a genesis names keys of keeper and log of the form `{SignatureAlgorithm.ED25519.value}:<base64>` alone"
         )
     return key
+
+
+def _cosigner(raw: bytes) -> bytes:
+    try:
+        MLDSA44PublicKey.from_public_bytes(raw)
+    except ValueError:
+        raise MalformedError(f"`genesis.log_cosigner` is an ML-DSA-44 key of {ML_DSA_44_KEY_BYTES} bytes") from None
+    return raw
 
 
 def _holder(text: str) -> PublicKey:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from strongroom.core.canonical import Json
+from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.sealing.errors import CanaryMismatchError
 
 MAX_CANARIES: Final = 32
+MAX_CANARY_FILE: Final = 4 << 20
 MAX_TOKENS: Final = 4096
 MAX_TOLERANCE: Final = 1_000_000
 
@@ -113,6 +114,21 @@ class Canary:
         # A NaN compares false with everything: it must not pass.
         if not distance <= self.tolerance / 1_000_000 + 1e-9:
             raise CanaryMismatchError(f"canary `{ascii(self.name)[1:-1]}`: the model doesn't answer as when sealed")
+
+
+def canaries_to_bytes(canaries: Sequence[Canary]) -> bytes:
+    """Return canaries as a file, ``{"canaries": [...]}``."""
+    told: list[Json] = [canary.to_json() for canary in canaries]
+    return encode({"canaries": told})
+
+
+def read_canaries(data: bytes) -> tuple[Canary, ...]:
+    """Read what :func:`canaries_to_bytes` wrote, or a publisher by hand.
+
+    :raises MalformedError: another form.
+    """
+    with Fields(parse(data, max_bytes=MAX_CANARY_FILE), "canaries") as fields:
+        return fields.objects("canaries", Canary.read, most=MAX_CANARIES)
 
 
 def _kind(text: str) -> CanaryKind:

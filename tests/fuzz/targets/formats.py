@@ -44,7 +44,6 @@ from strongroom.attestation.nvidia.opaque import OpaqueData
 from strongroom.attestation.nvidia.spdm import Report as DeviceReport
 from strongroom.attestation.nvidia.statement import read_bundle
 from strongroom.attestation.ocsp import OcspAnswers
-from strongroom.attestation.reader import Reader
 from strongroom.attestation.revocation import NO_LISTS, RevocationLists
 from strongroom.attestation.sev_snp.certificate_table import CertificateTable, ders_in
 from strongroom.attestation.sev_snp.endorsement_key import EndorsementKey
@@ -54,14 +53,16 @@ from strongroom.attestation.tdx.ccel import replay_rtmrs
 from strongroom.attestation.tdx.collateral import IntelCollateral
 from strongroom.attestation.tdx.pck import Pck
 from strongroom.attestation.tdx.quote import parse_sgx_quote, parse_td_quote
-from strongroom.attestation.tpm import wire
 from strongroom.attestation.tpm.boot_facts import loader_texts, secure_boot
 from strongroom.attestation.tpm.event_log import EventLog, replay
 from strongroom.attestation.tpm.public_area import PublicArea
 from strongroom.attestation.tpm.quote import Quote
 from strongroom.attestation.tpm.signature import TpmSignature
 from strongroom.attestation.trust_anchors import Vendor, load_certificate, public_key_bytes
+from strongroom.audit.store_settings import PostgresSettings
 from strongroom.core.errors import StrongroomError
+from strongroom.core.reader import Reader
+from strongroom.tpm import wire
 from support.simulated_evidence import AT, endorsements
 
 RIM_ID: Final = "NV_GPU_VBIOS_G520_0200_885_9600A50001"
@@ -292,6 +293,11 @@ def nitro_payloads() -> tuple[bytes, ...]:
 
 FORMATS: Final[Mapping[str, Target]] = MappingProxyType(
     {
+        "log-store-settings": Target(
+            read=PostgresSettings.parse,
+            seeds=lambda: (b'url = "postgresql://log@/vault?host=/run"\nstandby = "none"\n',),
+            longest=4096,
+        ),
         "certificate": Target(read=certificate, seeds=certificates, longest=10_000, changes=120),
         "revocation-list": Target(
             read=revocation, seeds=lambda: (revocation_list(), revocation_list(revoked=(7,))), longest=10_000

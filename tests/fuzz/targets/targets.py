@@ -6,9 +6,31 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from fuzz.targets.audits import AUDITS
 from fuzz.targets.documents import DOCUMENTS
+from fuzz.targets.drops import DROPS
+from fuzz.targets.egress import EGRESS
 from fuzz.targets.formats import FORMATS
+from fuzz.targets.gateway import GATEWAY
+from fuzz.targets.keys import KEYS
+from fuzz.targets.log_reading import LOG_READING
+from fuzz.targets.machines import MACHINES
 from fuzz.targets.signed import SIGNED
 from fuzz.targets.target import Target
+from fuzz.targets.witnesses import WITNESSES
 
-TARGETS: Final[Mapping[str, Target]] = MappingProxyType({**FORMATS, **DOCUMENTS, **SIGNED})
+TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
+    {
+        **AUDITS,
+        **FORMATS,
+        **DOCUMENTS,
+        **SIGNED,
+        **GATEWAY,
+        **DROPS,
+        **EGRESS,
+        **KEYS,
+        **LOG_READING,
+        **MACHINES,
+        **WITNESSES,
+    }
+)

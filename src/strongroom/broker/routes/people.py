@@ -41,6 +41,12 @@ async def state(kind: StatementKind, body: EnvelopeIn, directory: TheDirectory) 
     return await directory.state_of(kind, body.envelope.envelope())
 
 
+@router.get("/statements/{kind}/{digest}", response_model=EnvelopeAnswer, dependencies=[PEOPLE, Depends(_auditor)])
+async def statement(kind: StatementKind, digest: DigestPath, directory: TheDirectory) -> Members:
+    """Return a statement that the log names, but for vetting and erasure: those are about one person."""
+    return await directory.statement(kind, Digest.parse(digest))
+
+
 @router.get("/people", response_model=PeopleAnswer, dependencies=[PEOPLE])
 async def people(directory: TheDirectory) -> Members:
     """Return who is who today, and how many people hold access of each class."""

@@ -1,4 +1,4 @@
-"""Token buckets in memory: how often an identity may call. A flood tires approvers and fills the log."""
+"""Token buckets in memory: how often somebody may do something. A flood tires approvers and fills the log. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from strongroom.core.errors import UnavailableError
+
 MAX_BUCKETS: Final = 4096
+
+
+class TooManyEntriesError(UnavailableError):
+    """This would bring more into the log than one person or enclave may; nothing was decided or recorded."""
+
+    code = "too-many-entries"
+    http_status = 429
 
 
 @dataclass(frozen=True, slots=True)

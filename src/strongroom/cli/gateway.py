@@ -1,0 +1,141 @@
+"""What the commands that serve a model share: the gateway's options, and the way from a started engine to clients."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from strongroom.cli.files import read_file
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.client.api import BrokerApi
+from strongroom.client.service import Session
+from strongroom.client.wiring import connect
+from strongroom.core.clock import SystemClock
+from strongroom.core.errors import DeniedError
+from strongroom.core.ids import ModelId
+from strongroom.egress.policy import EgressPolicy
+from strongroom.enclave.engine.builtin import BuiltIn
+from strongroom.enclave.gateway.adapters.engines import EngineHost
+from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
+from strongroom.enclave.gateway.keys import MAX_FILE, ApiKeys
+from strongroom.enclave.gateway.screen_settings import MAX_SETTINGS, ScreenSettings
+from strongroom.enclave.gateway.wiring import Serving, serve
+from strongroom.enclave.launch.relay import Opened, ReleasePort
+
+_FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
+_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
+_OPTIONS: Final = (
+    click.option("--api-keys", type=_FILE, required=True, help="Digests of the keys: `enclave serve key`."),
+    click.option("--tokenizer", type=_FOLDER, required=True, help="The model's public tokenizer files."),
+    click.option("--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="Governor's folder."),
+    click.option("--context", default=4096, show_default=True, help="Tokens of prompt and answer together."),
+    click.option("--values", default=0, help="Numbers in a vector of the model, where vectors may leave it."),
+    click.option("--screens", type=_FILE, help="What judges prompts and answers; see docs/operate/screens.md."),
+    click.option("--tick", default=10, show_default=True, help="Milliseconds between steps of answers; 0 is at once."),
+    click.option("--host", default="127.0.0.1", show_default=True),
+    click.option("--port", default=8600, show_default=True),
+    click.option("--tls-certificate", type=_FILE),
+    click.option("--tls-key", type=_FILE),
+)
+engine_option = click.option(
+    "--engine",
+    type=click.Choice([one.value for one in BuiltIn]),
+    default=BuiltIn.TRANSFORMERS.value,
+    show_default=True,
+    help="What runs the model; numpy takes Llamas only.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """How a gateway was asked to serve."""
+
+    api_keys: Path
+    tokenizer: Path
+    state: Path
+    context: int
+    values: int
+    screens: Path | None
+    tick: int
+    host: str
+    port: int
+    tls_certificate: Path | None
+    tls_key: Path | None
+
+    def serving(self, policy: EgressPolicy) -> Serving:
+        """Read what the options name."""
+        return Serving(
+            policy=policy,
+            tokenizer=PublicTokenizer.folder(self.tokenizer),
+            keys=ApiKeys.parse(read_file(self.api_keys, most=MAX_FILE)),
+            state=self.state,
+            context=self.context,
+            values=self.values,
+            screens=ScreenSettings.parse(read_file(self.screens, most=MAX_SETTINGS)) if self.screens else None,
+            host=self.host,
+            port=self.port,
+            certificate=self.tls_certificate,
+            key=self.tls_key,
+            tick=self.tick / 1000,
+        )
+
+
+def gateway_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the gateway's options; passed as ``gateway``."""
+    names = tuple(GatewayOptions.__dataclass_fields__)
+
+    @functools.wraps(function)
+    def wrapped(**members: Any) -> None:
+        gateway = GatewayOptions(**{name: members.pop(name) for name in names})
+        function(**members, gateway=gateway)
+
+    made: Callable[..., None] = wrapped
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    return made
+
+
+def serve_from(
+    host: EngineHost, gateway: GatewayOptions, wallet: WalletFolder, port: Callable[[BrokerApi], ReleasePort]
+) -> None:
+    """Serve the engine that ``host`` starts, until it ends. ``port`` makes the launcher's view of a broker."""
+    model = host.order.model
+    with connect(wallet) as transport:
+        api = BrokerApi(transport)
+        serve(
+            host,
+            port(api),
+            api,
+            gateway.serving(_policy(api, wallet, model)),
+            opened=_tell,
+            listening=lambda taken: click.echo(f"serving `{model}` on {gateway.host}:{taken}"),
+            err=sys.stderr.buffer,
+        )
+
+
+def _policy(api: BrokerApi, wallet: WalletFolder, model: ModelId) -> EgressPolicy:
+    """Return a model's egress policy in force: signed by the root quorum, and no older than what this wallet saw."""
+    trust = Session(api, wallet, SystemClock()).refresh()
+    found = trust.egress.by_model.get(model) if trust.egress else None
+    if found is None:
+        raise DeniedError(
+            f"no egress policy of `{model}` is in force",
+            reason="egress-policy-missing",
+            remedy="have the root quorum sign one: strongroom egress propose",
+        )
+    return found
+
+
+def _tell(facts: Opened) -> None:
+    compared = f"{facts.canaries} canaries are compared first" if facts.canaries else "no canaries: not compared"
+    click.echo(
+        f"released: {facts.files} files, {facts.bytes:,} bytes opened in memory; log entry {facts.log_index}; "
+        f"{compared}",
+        err=True,
+    )

@@ -1,0 +1,84 @@
+"""The log as a wallet's owner reads it over the broker's API: each head is checked before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from strongroom.access.request import LogHead
+from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
+from strongroom.audit.note import VerifierKey
+from strongroom.client.service import Session
+from strongroom.client.trust import check_continues
+from strongroom.client.wallet import Seen
+from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.errors import UnavailableError
+from strongroom.core.signature import PublicKey
+
+T = TypeVar("T")
+TOO_MANY: Final = "too-many-calls"
+"""The broker's word for calls that come too fast."""
+PAUSE: Final = 0.5
+"""Seconds: the broker lets some dozens of calls through meanwhile."""
+MOST_TRIES: Final = 60
+
+
+class BrokerLog:
+    """The log of the deployment that a wallet is bound to; a ``LogView`` (:mod:`strongroom.audit.reading.view`).
+
+    Nothing but the log is asked for: it can be read while the keeper is locked or gone. A long log takes more calls
+    than the broker lets anybody make at once: this waits its turn.
+    """
+
+    signed = True
+
+    def __init__(self, session: Session, sleep: Callable[[float], None]) -> None:
+        self._session = session
+        self._genesis = session.wallet.genesis()
+        self._sleep = sleep
+
+    @property
+    def keeper_key(self) -> PublicKey:
+        """The keeper's key, from the pinned genesis."""
+        return self._genesis.keeper_key
+
+    def head(self) -> Checkpoint:
+        """Return the newest checkpoint, and remember it in the wallet.
+
+        :raises TamperedError: it isn't the log's, or doesn't continue what this wallet saw.
+        """
+        wallet = self._session.wallet
+        # All of it under the lock: another command of the owner's that sees more meanwhile would make this look old.
+        with wallet.exclusive():
+            told = read_checkpoint(self._patient(self._session.api.checkpoint), self._key())
+            head = LogHead(size=told.size, root=Digest(DigestAlgorithm.SHA256, told.root))
+            seen = wallet.seen()
+            check_continues(seen.log, head, self.consistency)
+            if head != seen.log:
+                wallet.remember(Seen(documents=seen.documents, log=head))
+        return told
+
+    def entries(self, start: int, count: int) -> tuple[bytes, ...]:
+        """Return entries, as the server says."""
+        return self._patient(lambda: self._session.api.entries(start, count))
+
+    def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Return an audit path, as the server says."""
+        return self._patient(lambda: self._session.api.inclusion(index, size))[1]
+
+    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Return a consistency proof, as the server says."""
+        return self._patient(lambda: self._session.api.consistency(old, new))
+
+    def _patient(self, call: Callable[[], T]) -> T:
+        for tried in range(MOST_TRIES):
+            try:
+                return call()
+            except UnavailableError as error:
+                if error.reason != TOO_MANY or tried == MOST_TRIES - 1:
+                    raise
+            self._sleep(PAUSE)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _key(self) -> VerifierKey:
+        return VerifierKey(self._genesis.log_origin, self._genesis.log_key)
