@@ -359,18 +359,10 @@ def queue_a_signal_to_the_parent() -> object:
     return call(129, 138, os.getppid(), int(signal.SIGCONT), information)
 
 
-# --- what isn't blocked: signals to whoever looks from outside --------------------------------------------------------
-# Each succeeds inside, and is in the documents as a way that a budget doesn't count.
-
-OPEN: dict[str, Callable[[], object]] = {}
+# --- signals to whoever looks from outside ----------------------------------------------------------------------------
 
 
-def known(function: Callable[[], object]) -> Callable[[], object]:
-    OPEN[function.__name__] = function
-    return attempt(function)
-
-
-@known
+@attempt
 def lock_a_measured_file() -> object:
     # Seen by everybody on the host, and in every other enclave, who may open the same file.
     with open(__file__, "rb") as stream:
@@ -378,24 +370,36 @@ def lock_a_measured_file() -> object:
     return "locked"
 
 
-@known
+@attempt
 def drop_a_measured_file_from_the_page_cache() -> object:
     with open(__file__, "rb") as stream:
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return "dropped"
 
 
-@known
+@attempt
 def rename_itself() -> object:
     # Fifteen bytes at a time, for everybody on the host who may list processes.
     return call(157, 167, 15, b"escape_calls", 0, 0, 0)
 
 
-@known
+@attempt
 def tie_the_parent_to_a_processor() -> object:
     own = os.sched_getaffinity(os.getppid())
     os.sched_setaffinity(os.getppid(), own)
     return own
+
+
+# --- what isn't blocked -----------------------------------------------------------------------------------------------
+# It succeeds inside, and is in the documents as a way that a budget doesn't count.
+
+
+OPEN: dict[str, Callable[[], object]] = {}
+
+
+def known(function: Callable[[], object]) -> Callable[[], object]:
+    OPEN[function.__name__] = function
+    return attempt(function)
 
 
 @known

@@ -4,7 +4,9 @@ Three lists, each a subset of the one before, because filters stack and can only
 starts the command once), the *command* as it is started, and the command *settled* in its interpreter.
 
 What is left out on purpose: sockets other than a nameless pair, ptrace and its relatives, io_uring, bpf, perf,
-userfaultfd, keys, namespaces, mounts, modules, kexec, memfd_create, shared memory and message queues.
+userfaultfd, keys, namespaces, mounts, modules, kexec, memfd_create, shared memory and message queues. So is what can be
+seen from outside and carry a message: locks on files that others open too, a thread's name, hints about the page cache,
+and the choice of processors.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ _ALL: Final = 0xFFFFFFFF
 _FILES: Final = """
     read write readv writev pread64 pwrite64 preadv preadv2 pwritev pwritev2 lseek openat open close close_range
     stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getdents getdents64 getcwd
-    chdir fchdir dup dup2 dup3 flock fsync fdatasync ftruncate fallocate fadvise64 sendfile copy_file_range mkdir
+    chdir fchdir dup dup2 dup3 fsync fdatasync ftruncate fallocate sendfile copy_file_range mkdir
     mkdirat unlink unlinkat rmdir rename renameat renameat2 statfs fstatfs umask
 """
 _MEMORY: Final = "munmap mremap madvise msync mincore brk mlock munlock mbind get_mempolicy set_mempolicy membarrier"
 _THREADS: Final = """
     futex set_robust_list get_robust_list set_tid_address rseq arch_prctl sched_yield sched_getaffinity
-    sched_setaffinity sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min getpriority
+    sched_getparam sched_getscheduler sched_get_priority_max sched_get_priority_min getpriority
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack restart_syscall
     pause tgkill exit exit_group
 """
@@ -44,12 +46,12 @@ _WAITING: Final = """
 _NEW_NAMESPACES: Final = 0x7E020080
 _CLONE_THREAD: Final = 0x00010000
 
-# The file controls that can't send a signal elsewhere: F_SETOWN and F_SETSIG are not here.
-_FCNTL: Final = (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1031, 1032, 1034, 36, 37, 38)
+# The file controls that can't send a signal elsewhere, and lock nothing: F_SETOWN, F_SETSIG and all locks are not here.
+_FCNTL: Final = (0, 1, 2, 3, 4, 1030, 1031, 1032, 1034)
 # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Never TIOCSTI, and no device's own controls.
 _IOCTL: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-# PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_CAPBSET_READ, PR_GET_NO_NEW_PRIVS, PR_GET_MDWE, PR_SET_VMA (names only)
-_PRCTL: Final = (3, 15, 16, 23, 39, 66, 0x53564D41)
+# PR_GET_DUMPABLE, PR_GET_NAME, PR_CAPBSET_READ, PR_GET_NO_NEW_PRIVS, PR_GET_MDWE, PR_SET_VMA (names only)
+_PRCTL: Final = (3, 16, 23, 39, 66, 0x53564D41)
 # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_SET_MDWE: while a stage is being entered.
 _PRCTL_ENTERING: Final = (1, 4, 22, 38, 65)
 _MS_SEAL: Final = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x1000  # ro, nosuid, nodev, noexec, remount, bind
