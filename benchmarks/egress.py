@@ -162,6 +162,7 @@ def gateway(channel: socket.socket, folder: str, port: int, governed: bool) -> N
     """Serve the gateway before an engine."""
     if not governed:
         allow_everything()
+    Path(folder).mkdir()
     made = serving(Path(folder), roomy(), port=port)
     log = FileOdometer(Path(folder) / "log.jsonl", made.policy)
     asyncio.run(serve_channel(channel, made, odometer=lambda: log, stop=lambda: None, listening=lambda _port: None))

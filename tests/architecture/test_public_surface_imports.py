@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from strongroom.framework.ids import MEASURE_FORM
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -43,9 +45,16 @@ def modules() -> list[str]:
     return names
 
 
-def test_every_module_imports_on_its_own() -> None:
-    names = modules()
-    assert "strongroom.core.errors" in names
+SHARES = 8
+"""The first share of the modules is tried by default, all of them by `make test-all`."""
+
+
+@pytest.mark.parametrize(
+    "share", [0, *(pytest.param(share, marks=pytest.mark.heavy) for share in range(1, SHARES))], ids=str
+)
+def test_every_module_imports_on_its_own(share: int) -> None:
+    assert "strongroom.core.errors" in modules()
+    names = modules()[share::SHARES]
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM, *names], capture_output=True, text=True, check=False, timeout=240
     )

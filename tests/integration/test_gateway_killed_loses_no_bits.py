@@ -130,6 +130,7 @@ def test_the_gateway_killed_at_three_moments(tmp_path: Path, lab: MeteredLab) ->
     assert found[-1] == lab.spent()
 
 
+@pytest.mark.heavy
 def test_the_keeper_killed_under_load_loses_no_bits(tmp_path: Path, lab: MeteredLab) -> None:
     access, key, request = lab.released()
     spent = lab.spent() // BITS

@@ -146,8 +146,9 @@ def test_truncated_or_changed_bytes_are_refused(lab: KeyLab) -> None:
         with pytest.raises(REFUSED):
             asked.provider.unwrap(replace(held, closed=replace(held.closed, data=changed)), PURPOSE)
     inner = held.inner.ciphertext
+    turned = inner[:-1] + bytes([inner[-1] ^ 1])
     with pytest.raises(TamperedError):
-        asked.provider.unwrap(replace(held, inner=replace(held.inner, ciphertext=inner[:-1] + b"\0")), PURPOSE)
+        asked.provider.unwrap(replace(held, inner=replace(held.inner, ciphertext=turned)), PURPOSE)
     assert asked.pauses == [], "what was changed isn't asked again"
     assert opened(asked.provider, held) == KEY
 
