@@ -114,7 +114,8 @@ class _Connection:
             while True:
                 await self._places.acquire()
                 length = frames.frame_length(await self._reader.readexactly(frames.HEADER))
-                data = await asyncio.wait_for(self._reader.readexactly(length), _BODY_SECONDS)
+                async with asyncio.timeout(_BODY_SECONDS):
+                    data = await self._reader.readexactly(length)
                 self._begin(frames.read_call(data))
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             _log.debug("connection closed", uid=self._uid)
