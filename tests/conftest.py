@@ -32,7 +32,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
-    """Return a PostgreSQL cluster that this session started, on a Unix socket in a temporary folder."""
+    """Return a PostgreSQL cluster of the tests' own, on a Unix socket in a temporary folder."""
     if programs() is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
     cluster = Cluster.create()

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.keeper.adapters.files import write_durably
+from strongroom.keeper.adapters.files import replace_own
 
 pytestmark = pytest.mark.integration
 WRITE = """
 import resource, signal, sys
 from pathlib import Path
 from strongroom.core.errors import UnavailableError
-from strongroom.keeper.adapters.files import write_durably
+from strongroom.keeper.adapters.files import replace_own
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    write_durably(Path(sys.argv[1]), b"n" * 5000)
+    replace_own(Path(sys.argv[1]), b"n" * 5000)
 except UnavailableError as error:
     print(error.reason, error.remedy)
 """
@@ -27,7 +27,7 @@ except UnavailableError as error:
 
 def test_the_old_file_stands(tmp_path: Path) -> None:
     path = tmp_path / "pins.json"
-    write_durably(path, b"old")
+    replace_own(path, b"old")
     done = subprocess.run([sys.executable, "-c", WRITE, path], check=True, capture_output=True, text=True)
     assert done.stdout.startswith("keeper-disk free space")
     assert path.read_bytes() == b"old"

@@ -7,7 +7,8 @@ from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.entries import Entry
 from strongroom.audit.note import VerifierKey
 from strongroom.audit.replay import EntryChecks
-from strongroom.audit.verify import read_published, verify_log
+from strongroom.audit.verify import verified_entries as reread
+from strongroom.audit.verify import verify_log
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from support.deployment import Deployment
@@ -20,7 +21,7 @@ def verified_entries(deployment: Deployment) -> list[Entry]:
     genesis, source = deployment.genesis, FolderSource(deployment.home / "log" / "public")
     key = VerifierKey(genesis.log_origin, genesis.log_key)
     report = verify_log(source, key, entries=EntryChecks(keeper_key=genesis.keeper_key, genesis=genesis.digest))
-    return [entry for _index, entry in read_published(source, start=0, size=report.checkpoint.size)]
+    return [entry for _index, entry, _root in reread(source, report.checkpoint)]
 
 
 def releases(entries: list[Entry], request: Digest) -> list[Digest]:

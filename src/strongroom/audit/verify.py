@@ -17,11 +17,11 @@ from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.entries import Entry, read_entry
 from strongroom.audit.errors import EditedEntryError, ForkError, LogError, MissingRowsError, TileError
 from strongroom.audit.facts import Producer
-from strongroom.audit.merkle import Frontier, complete_root, fold_peaks, leaf_hash, make_inclusion, verify_inclusion
-from strongroom.audit.note import Note, VerifierKey
+from strongroom.audit.merkle import Frontier, complete_root, fold_peaks, leaf_hash
+from strongroom.audit.note import VerifierKey
 from strongroom.audit.replay import EntryChecks
 from strongroom.audit.spans import Difference, Spread, Told, Walked, compare, require_next, spans_of, walk
-from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileReader, TileSource, bundles_of, read_bundle
+from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileSource, bundles_of, read_bundle
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import NotFoundError
@@ -229,30 +229,6 @@ def _put_together(checks: EntryChecks, told: Sequence[Told]) -> EntriesRead:
     )
 
 
-def claimed_size(source: TileSource) -> int:
-    """Return the size that the published checkpoint states, for reading without a key; nothing is verified.
-
-    :raises NotFoundError: there is no checkpoint. :raises MalformedError: not a checkpoint.
-    """
-    data = source.read(CHECKPOINT)
-    if data is None:
-        raise NotFoundError(_NO_CHECKPOINT, remedy=_GIVE_FOLDER)
-    return Checkpoint.parse_text(Note.parse(data).text).size
-
-
-def read_published(source: TileSource, *, start: int, size: int) -> Iterator[tuple[int, Entry]]:
-    """Yield the entries from index ``start`` on of a published log of ``size`` entries; nothing is verified here.
-
-    :raises MissingRowsError: an entry isn't there. :raises EntryError: it isn't an entry.
-    """
-    for bundle in bundles_of(size):
-        first = bundle.index * WIDTH
-        if first + bundle.width > start:
-            for index, data in enumerate(read_bundle(source, bundle), first):
-                if index >= start:
-                    yield index, read_entry(data)
-
-
 def verified_entries(source: TileSource, head: Checkpoint) -> Iterator[tuple[int, Entry, bytes]]:
     """Read a log again that :func:`verify_log` verified: index, entry, and the log's root with that entry.
 
@@ -265,21 +241,3 @@ def verified_entries(source: TileSource, head: Checkpoint) -> Iterator[tuple[int
             yield index, read_entry(data), frontier.root()
     if frontier.root() != head.root:
         raise EditedEntryError("the log changed while it was read")
-
-
-def verify_entry_at(source: TileSource, key: VerifierKey, index: int) -> Checkpoint:
-    """Check that the published entry at ``index`` is in the signed tree, by an inclusion proof from the hash tiles.
-
-    Only this one entry is verified, not what stands around it.
-
-    :raises NotFoundError: the log has no such entry. :raises ProofError: it isn't the one that was logged.
-    :raises LogError: as :func:`published_head`, or a bundle or tile is missing.
-    """
-    head = published_head(source, key)
-    if not 0 <= index < head.size:
-        raise NotFoundError(f"the log has {head.size} entries, none with index {index}")
-    width = min(WIDTH, head.size - index // WIDTH * WIDTH)
-    entry = read_bundle(source, Tile(None, index // WIDTH, width))[index % WIDTH]
-    proof = make_inclusion(index, head.size, TileReader(source, head.size).node)
-    verify_inclusion(index=index, size=head.size, leaf=leaf_hash(entry), proof=proof, root=head.root)
-    return head

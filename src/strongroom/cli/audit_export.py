@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from strongroom.audit.adapters.private_files import read_seed, write_durably
+from strongroom.audit.adapters.private_files import read_seed
 from strongroom.audit.adapters.sinks import FileSink, HttpPost, StreamSink, read_headers
 from strongroom.audit.export.cloudevents import CloudEventsFormat
 from strongroom.audit.export.delivery import MAX_BATCH, HttpSink, Patience, Sink
@@ -28,6 +28,7 @@ from strongroom.audit.reading.view import LogView
 from strongroom.cli.audit_reading import Source, say_unverified, source_options
 from strongroom.cli.files import read_file
 from strongroom.cli.stopping import Stopping
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import UnavailableError, UsageError
 
 _FORMATS: Final[dict[str, Callable[[], Format]]] = {

@@ -9,7 +9,6 @@ from typing import Final
 
 import click
 
-from strongroom.audit.adapters.private_files import write_durably
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.reading.growth import MAX_PLACE_FILE, Place, check_continues, grow, place_at
 from strongroom.audit.reading.query import Query, recorded_request
@@ -18,6 +17,7 @@ from strongroom.audit.reading.view import LogView, judged
 from strongroom.cli.audit_reading import Source, print_entry, query_options, say_unverified, source_options
 from strongroom.cli.files import json_option, read_file
 from strongroom.cli.stopping import Stopping
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import UnavailableError, UsageError
 
 _LONGEST: Final = 60.0

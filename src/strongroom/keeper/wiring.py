@@ -36,8 +36,8 @@ from strongroom.keeper.adapters.files import (
     RecordFolder,
     load_keyring,
     read_own,
+    replace_own,
     save_keyring,
-    write_durably,
 )
 from strongroom.keeper.adapters.log import SocketLog
 from strongroom.keeper.collateral import CollateralRegistry
@@ -136,8 +136,8 @@ def found_keeper(
             founded.genesis.digest, founded.keyring.root, lambda uri: key_provider(uri, passphrase=passphrase)
         ).wipe()
     save_keyring(folder, founded.keyring)
-    write_durably(folder / "genesis.digest", f"{founded.genesis.digest}\n".encode())
-    write_durably(home / "genesis.json", founded.genesis.to_bytes())
+    replace_own(folder / "genesis.digest", f"{founded.genesis.digest}\n".encode())
+    replace_own(home / "genesis.json", founded.genesis.to_bytes())
     return founded.genesis
 
 

@@ -1,36 +1,13 @@
-"""Files that one user keeps for itself: seeds of signing keys, and small records that must survive a crash whole."""
+"""Seeds of signing keys, in files that one user keeps for itself."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from strongroom.core.adapters.durable import sync_folder
 from strongroom.core.errors import UsageError
 from strongroom.core.signature import SEED_BYTES
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old one or the new one, whole; synced when this returns.
-
-    :raises OSError: the disk refused. Which of the two is there is then unknown.
-    """
-    beside = path.with_name(f".{path.name}.new")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def create_seed(path: Path, seed: bytes) -> None:

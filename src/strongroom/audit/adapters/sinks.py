@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from strongroom.audit.adapters.private_files import sync_folder
 from strongroom.audit.export.delivery import MAX_ANSWER, Answer
 from strongroom.audit.export.record import Body, Format, Record
+from strongroom.core.adapters.durable import sync_folder
 from strongroom.core.errors import ConflictError, MalformedError, UsageError
 
 CONNECT_SECONDS: Final = 10.0

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from strongroom.audit.adapters.private_files import write_durably
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.errors import TimestampError
 from strongroom.audit.note import MAX_BYTES, Note
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import ConflictError, NotFoundError
 
 FOLDER: Final = "timestamps"

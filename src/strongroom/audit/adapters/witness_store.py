@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from strongroom.audit.adapters.private_files import create_seed, read_seed, sync_folder, write_durably
+from strongroom.audit.adapters.private_files import create_seed, read_seed
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.cosignature import Cosigner, CosignerKey, read_cosignatures
 from strongroom.audit.errors import WitnessStoreError
 from strongroom.audit.note import MAX_BYTES, Note
 from strongroom.audit.witness_policy import LogKey, read_log_key, signed_checkpoint
+from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.clock import Instant
 from strongroom.core.errors import ConflictError, StrongroomError, UnavailableError, UsageError
 

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from strongroom.broker.identity import Identity, Party, party_uri, trust_domain
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.clock import Instant
 from strongroom.core.errors import ConflictError, MalformedError, UsageError
 from strongroom.core.ids import person_id
@@ -54,8 +55,8 @@ class IssuedCertificate:
 
     def save(self, certificate: Path, private_key: Path) -> None:
         """Write both, the key for this user alone."""
-        _write(private_key, self.private_key)
-        _write(certificate, self.certificate)
+        write_durably(private_key, self.private_key)
+        write_durably(certificate, self.certificate)
 
 
 class DevCa:
@@ -87,8 +88,8 @@ class DevCa:
         )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # The key first: a crash in between leaves no certificate, and the next start makes both anew.
-        _write(folder / "ca.key", _private(key))
-        _write(place, certificate.public_bytes(Encoding.PEM))
+        write_durably(folder / "ca.key", _private(key))
+        write_durably(place, certificate.public_bytes(Encoding.PEM))
         return cls(deployment, certificate, key)
 
     @classmethod
@@ -248,13 +249,3 @@ def _own(path: Path) -> bytes:
         if found.st_mode & 0o077 or found.st_uid != os.geteuid():
             raise UsageError(f"`{path.name}` must belong to the broker's user alone", remedy=f"chmod 600 {path.name}")
         return file.read()
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

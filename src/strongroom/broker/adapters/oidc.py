@@ -7,7 +7,6 @@ that file counts: the provider is asked again only for a key that it doesn't hol
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ import structlog
 
 from strongroom.broker.login import MAX_TOKEN, LoginError
 from strongroom.broker.login_settings import Provider
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.clock import Instant
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
@@ -221,13 +221,7 @@ def _pin(pin: Path, provider: Provider, address: str, context: ssl.SSLContext) -
     jwks = _get(address, context)
     read_keys(jwks)
     body: Json = {"v": 1, "issuer": provider.issuer, "jwks_uri": address, "jwks": jwks}
-    temporary = pin.with_name(f".{pin.name}.new")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(encode(body))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(pin)
+    write_durably(pin, encode(body))
     _log.info("pinned the identity provider's keys", issuer=provider.issuer)
     return jwks
 

@@ -8,7 +8,6 @@ from the environment, and of an answer only its status counts.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from contextlib import suppress
@@ -32,6 +31,7 @@ from strongroom.broker.webhooks import (
     signed_headers,
     webhook_name,
 )
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.canonical import encode, parse
 from strongroom.core.clock import Clock
 from strongroom.core.errors import MalformedError
@@ -118,18 +118,7 @@ class WebhookFiles:
 def replace_file(path: Path, data: bytes) -> None:
     """Replace a file whole and durably, readable by its owner alone; its folder is made where it's missing."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(path, data)
 
 
 def trusting(authority: str | None) -> ssl.SSLContext:

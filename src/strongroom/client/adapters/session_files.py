@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -19,6 +18,7 @@ from strongroom.client.adapters.wallet_folder import (
     WalletFolder,
 )
 from strongroom.client.login import session_end
+from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.canonical import decode, encode
 from strongroom.core.clock import Instant
 from strongroom.core.fields import Fields
@@ -68,13 +68,7 @@ def login_place(wallet: WalletFolder) -> LoginPlace | None:
 def remember_place(wallet: WalletFolder, place: LoginPlace) -> None:
     """Keep where the wallet logs in."""
     data = encode({"v": 1, "url": place.url, "issuer": place.issuer})
-    temporary = wallet.path / f".{PLACE}.new"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(wallet.path / PLACE)
+    write_durably(wallet.path / PLACE, data)
 
 
 def session_until(wallet: WalletFolder) -> Instant | None:
@@ -97,9 +91,5 @@ def forget_session(wallet: WalletFolder) -> bool:
             found = True
         except FileNotFoundError:
             continue
-    handle = os.open(wallet.path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(wallet.path)
     return found

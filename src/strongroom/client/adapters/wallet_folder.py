@@ -32,6 +32,7 @@ from strongroom.client.wallet import (
     WalletError,
     publishing_signer,
 )
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.digest import Digest
 from strongroom.core.errors import LockedError, UsageError
 from strongroom.core.genesis import Genesis
@@ -112,9 +113,9 @@ class WalletFolder:
             else:
                 # PKCS#8's own encryption stretches a passphrase by a few thousand rounds; Argon2id holds out longer.
                 stored = wrap_with_passphrase(seed, passphrase, _purpose(public), random_bytes, cost or Argon2Cost())
-        _write(path, SIGNING_KEY, stored)
+        write_durably(path / SIGNING_KEY, stored)
         identity = Identity(person=person, key=public, publishing_key=publishing)
-        _write(path, IDENTITY, identity.to_bytes())
+        write_durably(path / IDENTITY, identity.to_bytes())
         return identity
 
     @classmethod
@@ -124,9 +125,9 @@ class WalletFolder:
         :raises WalletError: there is one at ``path`` already.
         """
         _make_folder(path)
-        _write(path, SECURITY_KEYS, keys.to_bytes())
+        write_durably(path / SECURITY_KEYS, keys.to_bytes())
         identity = Identity(person=person, key=keys.keys[0].key, publishing_key=None)
-        _write(path, IDENTITY, identity.to_bytes())
+        write_durably(path / IDENTITY, identity.to_bytes())
         return identity
 
     def bind(self, url: str, genesis: Genesis, authority: bytes) -> None:
@@ -140,16 +141,16 @@ class WalletFolder:
             raise WalletError(
                 "the wallet is bound to another deployment", remedy="make another wallet: strongroom people keygen"
             )
-        _write(self.path, GENESIS, genesis.to_bytes())
-        _write(self.path, TLS_AUTHORITY, authority)
+        write_durably(self.path / GENESIS, genesis.to_bytes())
+        write_durably(self.path / TLS_AUTHORITY, authority)
         bound = replace(self.identity, url=url, genesis=genesis.digest)
-        _write(self.path, IDENTITY, bound.to_bytes())
+        write_durably(self.path / IDENTITY, bound.to_bytes())
         self.identity = bound
 
     def certify(self, *, key: bytes, certificate: bytes) -> None:
         """Keep a client certificate and its key, both PEM."""
-        _write(self.path, TLS_KEY, key)
-        _write(self.path, TLS_CERTIFICATE, certificate)
+        write_durably(self.path / TLS_KEY, key)
+        write_durably(self.path / TLS_CERTIFICATE, certificate)
 
     def genesis(self) -> Genesis:
         """Return the pinned genesis.
@@ -237,13 +238,13 @@ class WalletFolder:
 
     def remember(self, seen: Seen) -> None:
         """Make what was seen durable before anything rests on it."""
-        _write(self.path, SEEN, seen.to_bytes())
+        write_durably(self.path / SEEN, seen.to_bytes())
 
     def keep(self, name: str, secret: SecretBytes, about: bytes) -> None:
         """Make a secret durable, encrypted under a key that follows from the person's seed."""
         nonce = os.urandom(_NONCE)
         sealed = self._opened().keeping.encrypt(nonce, bytes(secret.reveal(TOKEN)), _bound(name, about))
-        _write(self.path, _kept_file(name), len(about).to_bytes(4, "big") + about + nonce + sealed)
+        write_durably(self.path / _kept_file(name), len(about).to_bytes(4, "big") + about + nonce + sealed)
 
     def kept(self, name: str) -> tuple[bytes, SecretBytes] | None:
         """Return what was kept under ``name``, or None.
@@ -347,18 +348,3 @@ def _check_folder(path: Path) -> None:
         ) from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise WalletError(f"the wallet `{path}` must be a folder of this user alone", remedy=f"chmod 700 {path}")
-
-
-def _write(folder: Path, name: str, data: bytes) -> None:
-    temporary = folder / f".{name}.new"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / name)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

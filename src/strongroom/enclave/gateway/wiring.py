@@ -284,17 +284,10 @@ async def serve_channel(
         vouch(opened.data)
         return log, opened
 
-    beginning = asyncio.ensure_future(asyncio.to_thread(begin))
-    stopping = asyncio.ensure_future(asked.wait())
-    await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not beginning.done():
-        # The engine's end is what the thread waits for.
-        stop()
-        with contextlib.suppress(StrongroomError):
-            await beginning
+    begun = await _begun(begin, asked, stop)
+    if begun is None:
         return
-    log, opened = beginning.result()
+    log, opened = begun
     live = LiveModel(
         channel,
         Meter(_governor(serving.policy, opened, clock), serving.policy.model, serving.policy.vocabulary),
@@ -323,6 +316,23 @@ async def serve_channel(
     finally:
         await live.close()
         await screening.close()
+
+
+async def _begun(
+    begin: Callable[[], tuple[OdometerLog, LoggedReading]], asked: asyncio.Event, stop: Callable[[], None]
+) -> tuple[OdometerLog, LoggedReading] | None:
+    """Return what the governor begins with; None when somebody asked for the end before."""
+    beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+    stopping = asyncio.ensure_future(asked.wait())
+    await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if beginning.done():
+        return beginning.result()
+    # The engine's end is what the thread waits for.
+    stop()
+    with contextlib.suppress(StrongroomError):
+        await beginning
+    return None
 
 
 def _governor(policy: EgressPolicy, opened: LoggedReading, clock: Clock) -> Governor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from strongroom.attestation.bundle.format import MAX_BUNDLE
 from strongroom.core.digest import Digest
-from strongroom.keeper.adapters.files import read_own, write_durably
+from strongroom.keeper.adapters.files import read_own, replace_own
 
 
 class CollateralFolder:
@@ -21,7 +21,7 @@ class CollateralFolder:
 
     def save(self, digest: Digest, data: bytes) -> None:
         """Make a bundle durable, beside the one in force."""
-        write_durably(self._place(digest), data)
+        replace_own(self._place(digest), data)
 
     def keep_only(self, digest: Digest) -> None:
         """Remove every bundle but this one."""

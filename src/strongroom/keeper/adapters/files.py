@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.core.ids import PersonId
@@ -19,26 +20,14 @@ MAX_DECISIONS_FILE: Final = 32 << 20
 MAX_ATTESTED_FILE: Final = 64 << 20
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old or the new one, whole, and never a mixture.
+def replace_own(path: Path, data: bytes) -> None:
+    """Replace a file of the keeper's, durably.
 
     :raises UnavailableError: the disk refuses; the old file stands.
     """
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _unusable(path, error, "written") from None
 
 
@@ -75,7 +64,7 @@ class PinFile:
 
     def save(self, pins: Pins) -> None:
         """Make pins durable."""
-        write_durably(self._path, pins.to_bytes())
+        replace_own(self._path, pins.to_bytes())
 
 
 class DocumentFolder:
@@ -90,7 +79,7 @@ class DocumentFolder:
 
     def save(self, kind: str, digest: Digest, envelope: bytes) -> None:
         """Make an envelope durable, beside the one in force: a crash in between leaves both."""
-        write_durably(self._place(kind, digest), envelope)
+        replace_own(self._place(kind, digest), envelope)
 
     def _place(self, kind: str, digest: Digest) -> Path:
         return self._folder / f"{kind}-{digest.value.hex()}.json"
@@ -109,13 +98,13 @@ class RecordFolder:
     def save(self, name: str, data: bytes) -> None:
         """Make a file durable."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        write_durably(self._folder / name, data)
+        replace_own(self._folder / name, data)
 
     def erase(self, name: str) -> None:
         """Overwrite and remove a file. A disk that writes elsewhere may keep the old bytes until it reuses them."""
         path = self._folder / name
         if path.exists():
-            write_durably(path, b"")
+            replace_own(path, b"")
             path.unlink()
 
 
@@ -187,7 +176,7 @@ class DecisionFile(RecordFile):
         for path in (self._path, self._older):
             if path.exists():
                 kept = [line for line in self._lines(path) if named not in line]
-                write_durably(path, b"".join(line + b"\n" for line in kept))
+                replace_own(path, b"".join(line + b"\n" for line in kept))
 
 
 class AttestedFile(RecordFile):
@@ -221,7 +210,7 @@ def replace_keyring(folder: Path, keyring: Keyring) -> None:
 
     :raises UnavailableError: the disk refuses; the old one stands.
     """
-    write_durably(folder / "keyring.json", keyring.to_bytes())
+    replace_own(folder / "keyring.json", keyring.to_bytes())
 
 
 def save_keyring(folder: Path, keyring: Keyring) -> None:
@@ -232,4 +221,4 @@ def save_keyring(folder: Path, keyring: Keyring) -> None:
     path = folder / "keyring.json"
     if path.exists():
         raise UsageError("this deployment has a keyring already")
-    write_durably(path, keyring.to_bytes())
+    replace_own(path, keyring.to_bytes())

@@ -11,6 +11,7 @@ from typing import Final
 
 from strongroom.broker.people.tokens import ScimTokens
 from strongroom.broker.people.transmitters import MAX_SETTINGS
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 
 TOKENS: Final = "scim-tokens.json"
@@ -103,21 +104,9 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _refused(path, error) from None
 
 

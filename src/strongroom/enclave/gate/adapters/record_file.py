@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.core import canonical
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import UsageError
 from strongroom.core.fields import reading
 from strongroom.enclave.gate.errors import GateFrozenError, GateTakenError
@@ -88,18 +89,7 @@ class RecordFile:
         self._replace(self._path, canonical.encode(record.to_json()))
 
     def _replace(self, path: Path, data: bytes) -> None:
-        beside = path.with_name(f"{path.name}.new")
         try:
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_durably(path, data)
         except OSError as error:
             raise UsageError(f"the gate's record can't be written: {error.strerror}", remedy="free its disk") from None

@@ -6,13 +6,13 @@ should the log come back in an older state, or should nobody have been there to 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from strongroom.audit.entries import MAX_ENTRY, read_entry
 from strongroom.core import canonical
+from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.events import EventName
@@ -49,7 +49,7 @@ class GovernorFolder:
             raise self._frozen_before()
         try:
             self._frozen.unlink(missing_ok=True)
-            self._sync()
+            sync_folder(self._folder)
         except OSError as error:
             raise _unusable(self._frozen, error) from None
 
@@ -119,25 +119,11 @@ class GovernorFolder:
             raise _unusable(path, error) from None
 
     def _write(self, path: Path, data: bytes) -> None:
-        new = path.with_name(f".{path.name}.new")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-            self._sync()
+            write_durably(path, data)
         except OSError as error:
             raise _unusable(path, error) from None
-
-    def _sync(self) -> None:
-        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _unusable(path: Path, error: OSError) -> OdometerFileError:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.ids import ModelId
 from strongroom.enclave.gateway.suspension import MAX_RECORD, Standing
@@ -60,7 +61,7 @@ class SuspensionFile:
         try:
             with self._locked():
                 made = change(self.standing())
-                self._write(made.to_bytes())
+                write_durably(self._path, made.to_bytes())
         except OSError as error:
             raise self._unusable(error) from None
         return made
@@ -83,19 +84,6 @@ class SuspensionFile:
             yield
         finally:
             os.close(handle)
-
-    def _write(self, data: bytes) -> None:
-        new = self._path.with_name(f".{self._path.name}.new")
-        with os.fdopen(os.open(new, _NEW, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _unusable(self, error: OSError) -> StrongroomError:
         return SuspensionFileError(

@@ -1,0 +1,42 @@
+"""Replacing a file so that a crash at any moment leaves the old one or the new one, whole: never a mixture of both.
+
+The new bytes are synced beside the old ones before they take their name, and the name before anybody is told.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace a file, readable by its owner alone; it is on the disk when this returns.
+
+    A link that somebody laid where the new bytes go is not followed.
+
+    :raises OSError: the disk refused. Which of the two files is there is unknown only if the folder's sync failed.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable.
+
+    :raises OSError: the disk refused.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
