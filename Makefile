@@ -27,7 +27,7 @@ STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SETUP := $(STAMPS)/project $(STAMPS)/model
 
-.PHONY: help setup lint format test test-all demo bench lock clean check-python
+.PHONY: help setup bytecode lint format test test-all demo bench lock clean check-python
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -48,13 +48,17 @@ format: $(SETUP) ## rewrite files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(SETUP) ## the tests, without those marked heavy
+# Tests start hundreds of processes, and each would compile the package anew where Python may not keep bytecode.
+bytecode: $(SETUP)
+	$(BIN)/python -m compileall -q src
+
+test: bytecode ## the tests, without those marked heavy
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not heavy"
 
-test-all: $(SETUP) $(STAMPS)/fuzz ## all tests
+test-all: bytecode $(STAMPS)/fuzz ## all tests
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-demo: $(SETUP) ## seal, approve, attest, release, run and refuse, on this machine
+demo: bytecode ## seal, approve, attest, release, run and refuse, on this machine
 	$(BIN)/python demo/demo.py
 
 bench: $(SETUP) ## one benchmark: make bench B=name

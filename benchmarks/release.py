@@ -96,7 +96,7 @@ class ThroughBroker(Deployment):
                 name = Envelope.read(Fields(dossier["request"], "request")).digest
                 made = self._post(f"requests/{name}/seal", recipient_key=dossier["recipient_key"])
                 # The broker keeps the wrapped key to itself.
-                return {**made, "wrapped": {"data_key": "", "epoch": 1, "kek": _NO_KEY, "data": _NO_KEY}}
+                return {**made, "wrapped": {"data_key": "", "kek": "", "data": _NO_KEY}}
             case "register", _:
                 return self._post("manifests", **members)
             case "enrol-begin", {"enrolment": enrolment}:
@@ -269,7 +269,7 @@ async def split(attested: Attested, sealed: Sealed, count: int) -> None:
 
 def tell_split(home: Path) -> dict[str, float]:
     """Print where the keeper's time went; returns milliseconds for each release."""
-    times = json.loads((home / "times.json").read_text())
+    times = json.loads((home / "keeper" / "times.json").read_text())
     spent, calls = times["spent"], times["calls"]
     releases = calls["verify"]
     spent["verify"] -= spent["decide"]

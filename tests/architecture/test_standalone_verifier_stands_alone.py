@@ -9,7 +9,7 @@ from pathlib import Path
 import strongroom.audit
 
 PLACE = Path(strongroom.audit.__file__).with_name("standalone_verifier.py")
-READABLE = 640
+READABLE = 740
 """Lines that somebody reads before they run them."""
 
 

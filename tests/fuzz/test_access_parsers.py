@@ -40,6 +40,7 @@ from strongroom.personnel.statements import (
 )
 from strongroom.personnel.vetting import Nda, Training, VettingRecord
 from strongroom.release.decided import Decided
+from strongroom.release.pending import Pending
 from strongroom.release.steps import Check, Step
 from support.deployment import rules, signer
 from support.facts import any_facts, good, policy, request_to, someone
@@ -80,6 +81,7 @@ READERS: dict[str, Callable[[Json], object]] = {
     "state": State.read,
     "person": read_with(PersonStanding.read),
     "waiting": read_with(WaitingChange.read),
+    "destruction": read_with(Pending.read),
     "cap": read_with(CapUse.read),
     "check": read_with(Check.read),
 }
@@ -377,9 +379,18 @@ WAITING: dict[str, Json] = {
     "document": str(GENESIS),
     "effective": "2026-11-23T22:08:37Z",
 }
+DESTRUCTION: dict[str, Json] = {
+    "request": str(GENESIS),
+    "model": "atlas",
+    "requester": "dana",
+    "agreed": "2026-11-23T22:08:37Z",
+    "effective": "2026-11-24T22:08:37Z",
+    "expires": "2026-11-30T22:08:37Z",
+}
 TOLD: dict[str, dict[str, Json]] = {
     "person": PERSON,
     "waiting": WAITING,
+    "destruction": DESTRUCTION,
     "cap": {"access": "copy", "people": 3, "cap": 20},
     "check": {"step": "4.9", "name": "decision", "passed": True, "found": "", "reason": "", "remedy": ""},
     "state": {
@@ -391,6 +402,8 @@ TOLD: dict[str, dict[str, Json]] = {
         "frozen": ["atlas"],
         "suspended": ["dana"],
         "waiting": [WAITING],
+        "destructions": [DESTRUCTION],
+        "destroyed": ["atlas"],
         "log": {"size": 7, "root": "A" * 43 + "="},
         "latest": "2026-11-23T22:08:37Z",
         "checkpoint": "text\nof\nlines\n",

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from strongroom.access.facts import Facts
 from strongroom.access.policy import Policy
-from strongroom.access.request import Request
+from strongroom.access.request import LogHead, Request
 from strongroom.attestation.evidence import Evidence
 from strongroom.client.default_policy import default_policy
+from strongroom.client.keys_shown import EpochShown, KekShown
 from strongroom.core.canonical import Json, parse
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
@@ -24,8 +25,8 @@ from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
 from strongroom.ipc import frames
+from strongroom.keeper.keyring import Keyring
 from strongroom.keeper.pins import Pins
-from strongroom.keeper.vault import Keyring
 from strongroom.personnel.enrolment import Enrolment
 from strongroom.personnel.roster import Roster
 from strongroom.personnel.statements import (
@@ -41,6 +42,7 @@ from strongroom.release.attested import Attested
 from strongroom.release.decided import Decided
 from strongroom.release.delivery import Delivery
 from strongroom.release.dossier import Dossier
+from strongroom.release.key_orders import KeyAct, KeyOrder
 from strongroom.release.lease import LeaseProof
 from support.deployment import PEOPLE, person, rules, vetting
 from support.facts import NOW, good
@@ -62,6 +64,9 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "delivery": Delivery.parse,
     "pins": Pins.parse,
     "keyring": Keyring.parse,
+    "key-order": KeyOrder.parse,
+    "keys-shown": lambda data: EpochShown.read(Fields(parse(data), "epoch")),
+    "kek-shown": lambda data: KekShown.read(Fields(parse(data), "kek")),
     "evidence": Evidence.parse,
     "attested": Attested.parse,
     "lease-proof": lambda data: LeaseProof.read(Fields(parse(data), "proof")),
@@ -111,7 +116,7 @@ def samples() -> list[dict[str, Json]]:
         "request": envelope,
         "approvals": [envelope],
         "testimony": {"challenge": "c", "platform": envelope, "evidence": "AAAA"},
-        "wrapped": {"data_key": "d", "epoch": 1, "kek": key, "data": key},
+        "wrapped": {"data_key": "d", "kek": "k", "data": key},
         "recipient_key": "AAAA",
     }
     pins = Pins(
@@ -128,6 +133,15 @@ def samples() -> list[dict[str, Json]]:
     payloads = (
         founded.genesis.to_bytes(),
         founded.keyring.to_bytes(),
+        KeyOrder(
+            genesis=genesis,
+            act=KeyAct.RESTORE,
+            subject=digest,
+            nonce=bytes(16),
+            log=LogHead(size=1, root=digest),
+            issued=NOW,
+            expires=NOW + 9,
+        ).to_bytes(),
         pins.to_bytes(),
         roster.to_bytes(),
         replace(default_policy(genesis), rules=rules()).to_bytes(),
@@ -140,7 +154,9 @@ def samples() -> list[dict[str, Json]]:
         AccessReview(genesis=genesis, at=NOW, decisions=(AccessDecision(grant=digest, keep=True),)).to_bytes(),
     )
     made = [json.loads(data) for data in payloads]
-    return [envelope, dossier, {"id": 1, "op": "release", "dossier": dossier}, {"id": 1, "ok": {}}, *made]
+    shown: dict[str, Json] = {"epoch": 1, "escrowed": True, "state": "active", "created": "2026-11-23T22:08:37Z"}
+    kek: dict[str, Json] = {**shown, "model": "m", "kek": "k", "data_keys": 1}
+    return [envelope, dossier, shown, kek, {"id": 1, "op": "release", "dossier": dossier}, {"id": 1, "ok": {}}, *made]
 
 
 def test_the_good_objects_are_good() -> None:

@@ -115,17 +115,31 @@ def seal(running: RunningBroker, model: ModelId, version: int) -> Answer:
     return running.caller().post(f"/v1/requests/{asked.digest}/seal", {"recipient_key": RECIPIENT})
 
 
-def test_a_later_version_reuses_the_wrapping_key_of_its_model(running: RunningBroker) -> None:
+def test_no_row_says_under_which_key_a_version_is_wrapped(running: RunningBroker) -> None:
     model = ModelId("grown")
     assert seal(running, model, 1).status == 200
-    assert len(rows(running, "wrapped_keys", "model", model)) == 1
     assert seal(running, model, 2).status == 200
-    first, second = [carried for operation, carried in running.keeper.handed if operation == "seal"][-2:]
-    assert isinstance(first, Dossier)
-    assert isinstance(second, Dossier)
-    assert first.wrapped is None
-    assert second.wrapped is not None
+    carried = [dossier for operation, dossier in running.keeper.handed if operation == "seal"][-2:]
+    assert all(isinstance(dossier, Dossier) and dossier.wrapped is None for dossier in carried)
     assert len(rows(running, "wrapped_keys", "model", model)) == 2
+
+
+def test_a_destroyed_models_rows_are_erased_and_no_others(running: RunningBroker) -> None:
+    gone, stays = ModelId("gone"), ModelId("stays")
+    for model in (gone, gone, stays):
+        assert seal(running, model, 1).status == 200
+    asked = request(running.genesis, Action.DESTROY, model=gone)
+    running.caller().post("/v1/requests", {"request": asked.to_json()})
+    path = f"/v1/requests/{asked.digest}/control"
+    # The keys are gone by then. Rows that a crash leaves open nothing, and go when somebody asks what came of it.
+    dies(running, "erase_wrapped", path, None)
+    assert len(rows(running, "wrapped_keys", "model", gone)) == 2
+    assert running.caller().post(f"/v1/destructions/{gone}", None).status == 200
+    assert rows(running, "wrapped_keys", "model", gone) == []
+    assert len(rows(running, "wrapped_keys", "model", stays)) == 1
+    assert seal(running, gone, 1).status == 200
+    assert running.caller().post(path, None).status == 200
+    assert rows(running, "wrapped_keys", "model", gone) == []
 
 
 def test_a_release_carries_the_key_that_the_manifest_names(running: RunningBroker) -> None:

@@ -83,18 +83,20 @@ def test_an_instant_beyond_all_calendars_is_refused(running: RunningBroker) -> N
 def test_a_changed_wrapped_key_is_handed_on_or_refused(running: RunningBroker) -> None:
     caller = running.caller()
     body: Json = {"recipient_key": to_base64(bytes(1216))}
-    asked = [request(running.genesis, Action.SEAL, version=1) for _ in range(3)]
+    asked = [request(running.genesis, Action.SEAL, version=1)]
+    asked += [request(running.genesis, Action.EXPORT_PLAINTEXT, version=1) for _ in range(2)]
     for one in asked:
         caller.post("/v1/requests", {"request": one.to_json()})
     assert caller.post(f"/v1/requests/{asked[0].digest}/seal", body).status == 200
-    attack(running, "UPDATE wrapped_keys SET body = replace(body, '\"epoch\":1', '\"epoch\":7') WHERE model = ?", MODEL)
-    assert caller.post(f"/v1/requests/{asked[1].digest}/seal", body).status == 200
+    swap = 'UPDATE wrapped_keys SET body = replace(body, \'"kek":"5e\', \'"kek":"77\') WHERE model = ?'
+    attack(running, swap, MODEL)
+    assert caller.post(f"/v1/requests/{asked[1].digest}/export", body).status == 200
     dossier = running.keeper.handed[-1][1]
     assert isinstance(dossier, Dossier)
     assert dossier.wrapped is not None
-    assert dossier.wrapped.epoch == 7
+    assert dossier.wrapped.kek == "77" + "5e" * 15
     attack(running, "UPDATE wrapped_keys SET body = '[]' WHERE model = ?", MODEL)
-    answer = caller.post(f"/v1/requests/{asked[2].digest}/seal", body)
+    answer = caller.post(f"/v1/requests/{asked[2].digest}/export", body)
     assert (answer.status, answer.json["code"]) == (422, "stored-row-malformed")
     attack(running, "DELETE FROM wrapped_keys")
 

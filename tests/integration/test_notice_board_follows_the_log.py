@@ -148,7 +148,7 @@ def test_pages_leave_nothing_out_whatever_is_kept(asked: list[int], before: int,
 
     def add(what: int) -> None:
         if what == 0:
-            log.add(EventName.KEEPER_LOCKED)
+            log.add(EventName.KEEPER_UNLOCKED)
         elif what == 1:
             log.ask(f"r{len(log.entries)}", action="break-glass")
         else:

@@ -25,6 +25,7 @@ from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import DeniedError, StrongroomError, UnavailableError
 from strongroom.core.ids import PersonId
 from strongroom.core.secret import SecretBytes
+from strongroom.keeper.adoption import adopt
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.decided import Decided
 from strongroom.release.documents import DocumentKind
@@ -111,7 +112,7 @@ class Desk:
         room = self.deployment.room
         room.policy = replace(policy, epoch=room.policy.epoch + 1, predecessor=Digest.of(room.policy.to_bytes()))
         signed = sign(POLICY_TYPE, room.policy.to_bytes(), *ROOTS[:2])
-        self.deployment.run(room.keeper.adopt(DocumentKind.POLICY, signed))
+        self.deployment.run(adopt(room.keeper, room.clock, DocumentKind.POLICY, signed))
 
     def with_rule(self, action: Action, **members: Any) -> Policy:
         """Return the successor with one rule changed."""
@@ -196,7 +197,7 @@ def test_a_policy_without_a_brake_fails_its_test_and_is_neither_saved_signed_nor
     entries = len(desk.deployment.room.log.entries)
     signed = sign(POLICY_TYPE, unsafe.to_bytes(), *ROOTS[:2])
     with pytest.raises(PolicyUnsafeError):
-        desk.deployment.run(desk.deployment.room.keeper.adopt(DocumentKind.POLICY, signed))
+        desk.deployment.run(adopt(desk.deployment.room.keeper, desk.deployment.room.clock, DocumentKind.POLICY, signed))
     assert len(desk.deployment.room.log.entries) == entries
 
 
@@ -482,14 +483,15 @@ def test_an_erased_person_s_decisions_are_gone_and_the_log_still_says_that_they_
 
 def test_the_model_s_owner_collection_and_export_are_drafted(desk: Desk) -> None:
     draft = desk.file(desk.following())
-    more = ("--owner", "research", "--collection", "frontier", "--export")
+    more = ("--owner", "research", "--collection", "frontier", "--export", "--irrecoverable")
     desk.json("policy", "model", draft, "--add", "atlas", "--level", "SL2", "--least-isolation", "cvm", *more)
     added = desk.json("policy", "show", draft)["models"][-1]
-    assert (added["model"], added["owner"], added["collection"], added["export"]) == (
+    assert (added["model"], added["owner"], added["collection"], added["export"], added["recoverable"]) == (
         "atlas",
         "research",
         "frontier",
         True,
+        False,
     )
     said = desk.run("policy", "diff", draft, by="dana").output
     assert "NEW      model `atlas` at SL2" in said

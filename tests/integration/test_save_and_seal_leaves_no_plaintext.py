@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.enclave.adapters import landlock, syscalls
+from strongroom.walls.adapters import landlock, syscalls
 
 pytestmark = pytest.mark.integration
 

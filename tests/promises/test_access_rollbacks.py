@@ -161,7 +161,7 @@ def test_a_policy_or_roster_that_skips_or_forks_is_refused(house: Occupied) -> N
 
 def test_a_clock_moved_back_revives_nothing_and_stops_the_keeper(house: Occupied) -> None:
     exported(house)
-    moved = house.deployment.home / "clock-moved"
+    moved = house.deployment.home / "keeper" / "clock-moved"
     asked = approved(house, expires=int(time.time()) + 3600)
     moved.write_text("7200")
     refused(house, asked, "request-expired")

@@ -23,6 +23,7 @@ from strongroom.broker.adapters.database import open_engines
 from strongroom.broker.adapters.tls import PeerCertProtocol, server_context
 from strongroom.core.errors import UsageError
 from strongroom.core.extras import MissingExtraError, need
+from strongroom.keys.hierarchy import Tree
 from strongroom.keys.recipient import RecipientKey
 from support.deployment import MODEL, signer
 from support.room import Room, counted_bytes, found_room, unlocked
@@ -118,8 +119,13 @@ def test_9_no_key_that_is_to_be_destroyed_is_derived_from_one_that_stays() -> No
     founded = found_room()
     vault = unlocked(founded)
     # The same root, epoch, model and version twice: two keys, each as the random source gave it.
-    made = [vault.create(MODEL, 1, counted_bytes, None) for _ in range(2)]
-    assert made[0][1].kek != made[1][1].kek
+    keks = []
+    for _ in range(2):
+        held, keyring = vault.plan_kek(MODEL, Tree.ESCROWED, counted_bytes)
+        vault.take(keyring)
+        keks.append(vault._open_kek(held))
+    assert bytes(keks[0]._buffer or b"") != bytes(keks[1]._buffer or b"")
+    made = [vault.create(MODEL, 1, held.kek, counted_bytes) for _ in range(2)]
     opened = [vault.open(MODEL, 1, wrapped.data_key, wrapped) for _key, wrapped in made]
     assert bytes(opened[0]._buffer or b"") != bytes(opened[1]._buffer or b"")
     names = {

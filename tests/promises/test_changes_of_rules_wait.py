@@ -16,6 +16,7 @@ from strongroom.core.envelope import Envelope, sign
 from strongroom.core.events import EventName
 from strongroom.core.ids import ImageId, PersonId
 from strongroom.framework.levels import SecurityLevel
+from strongroom.keeper.adoption import adopt
 from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.personnel.statements import OBJECTION_TYPE, Objection
@@ -58,7 +59,7 @@ def objection(room: Room, document: Digest, by: str) -> Envelope:
 def test_below_sl4_a_change_is_in_force_at_once() -> None:
     async def story(room: Room) -> None:
         _policy, envelope = following(room)
-        adoption = await room.keeper.adopt(DocumentKind.POLICY, envelope)
+        adoption = await adopt(room.keeper, room.clock, DocumentKind.POLICY, envelope)
         assert adoption.effective is None
 
     run(story)
@@ -68,17 +69,17 @@ def test_at_sl4_a_change_waits_a_day_and_comes_into_force_after_it() -> None:
     async def story(room: Room) -> None:
         await raised(room)
         policy, envelope = following(room)
-        waiting = await room.keeper.adopt(DocumentKind.POLICY, envelope)
+        waiting = await adopt(room.keeper, room.clock, DocumentKind.POLICY, envelope)
         assert waiting.effective == NOW + CHANGE_DELAY
         assert room.log.last(EventName.CHANGE_PROPOSED).digest("document") == envelope.digest
         room.clock.at += CHANGE_DELAY - 1
-        again = await room.keeper.adopt(DocumentKind.POLICY, envelope)
+        again = await adopt(room.keeper, room.clock, DocumentKind.POLICY, envelope)
         # Handed in again, the time doesn't begin anew and doesn't end sooner.
         assert (again.recorded, again.effective) == (None, NOW + CHANGE_DELAY)
         assert room.keeper.documents.policy_digest == Digest.of(room.policy.to_bytes())
         await room.restart()
         room.clock.at += 1
-        assert (await room.keeper.adopt(DocumentKind.POLICY, envelope)).effective is None
+        assert (await adopt(room.keeper, room.clock, DocumentKind.POLICY, envelope)).effective is None
         assert room.keeper.documents.policy_digest == Digest.of(policy.to_bytes())
 
     run(story)
@@ -93,7 +94,7 @@ def test_lower_levels_come_into_force_by_the_rules_that_they_would_replace() -> 
             rules=tuple(replace(rule, level=level) for rule in room.policy.rules),
             models=tuple(replace(terms, level=level) for terms in room.policy.models),
         )
-        assert (await room.keeper.adopt(DocumentKind.POLICY, envelope)).effective == NOW + CHANGE_DELAY
+        assert (await adopt(room.keeper, room.clock, DocumentKind.POLICY, envelope)).effective == NOW + CHANGE_DELAY
 
     run(story)
 
@@ -105,13 +106,13 @@ def test_any_one_approver_stops_a_change_for_good() -> None:
         stop = room.people.state
         early = objection(room, envelope.digest, "rina")
         await refused(stop(StatementKind.OBJECTION, early), "change-not-waiting")
-        await room.keeper.adopt(DocumentKind.POLICY, envelope)
+        await adopt(room.keeper, room.clock, DocumentKind.POLICY, envelope)
         await refused(stop(StatementKind.OBJECTION, objection(room, envelope.digest, "dana")), "signer-may-not")
         await stop(StatementKind.OBJECTION, early)
         room.clock.at += CHANGE_DELAY
-        await refused(room.keeper.adopt(DocumentKind.POLICY, envelope), "change-stopped")
+        await refused(adopt(room.keeper, room.clock, DocumentKind.POLICY, envelope), "change-stopped")
         await room.restart()
-        await refused(room.keeper.adopt(DocumentKind.POLICY, envelope), "change-stopped")
+        await refused(adopt(room.keeper, room.clock, DocumentKind.POLICY, envelope), "change-stopped")
 
     run(story)
 
@@ -126,11 +127,11 @@ def test_a_roster_waits_too_and_somebody_who_must_go_goes_at_once() -> None:
             people=tuple(one for one in room.roster.people if one.id != "both"),
         )
         envelope = sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2])
-        assert (await room.keeper.adopt(DocumentKind.ROSTER, envelope)).effective is not None
+        assert (await adopt(room.keeper, room.clock, DocumentKind.ROSTER, envelope)).effective is not None
         await room.people.suspend(PersonId("both"), SuspensionCause.LEFT)
         await refused(room.voice(await room.ask(), "both"), "approver-inactive")
         room.clock.at += CHANGE_DELAY
-        assert (await room.keeper.adopt(DocumentKind.ROSTER, envelope)).effective is None
+        assert (await adopt(room.keeper, room.clock, DocumentKind.ROSTER, envelope)).effective is None
 
     run(story)
 
@@ -139,10 +140,10 @@ def test_an_older_bundle_doesn_t_come_back_however_long_it_waits() -> None:
     async def story(room: Room) -> None:
         old = sign(POLICY_TYPE, room.policy.to_bytes(), *ROOTS[:2])
         await room.next_policy()
-        await refused(room.keeper.adopt(DocumentKind.POLICY, old), "stale-document")
+        await refused(adopt(room.keeper, room.clock, DocumentKind.POLICY, old), "stale-document")
         await raised(room)
         room.clock.at += 2 * CHANGE_DELAY
-        await refused(room.keeper.adopt(DocumentKind.POLICY, old), "stale-document")
+        await refused(adopt(room.keeper, room.clock, DocumentKind.POLICY, old), "stale-document")
 
     run(story)
 
@@ -166,9 +167,9 @@ def test_what_takes_a_measurement_or_a_root_away_does_not_wait() -> None:
         values = room.keeper.documents.reference_values
         assert values is not None
         revoked = measured_next(room, images=tuple(replace(image, revoked=True) for image in values.images))
-        assert (await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, revoked)).effective is None
+        assert (await adopt(room.keeper, room.clock, DocumentKind.REFERENCE_VALUES, revoked)).effective is None
         fewer = measured_next(room, anchors=(), images=())
-        assert (await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, fewer)).effective is None
+        assert (await adopt(room.keeper, room.clock, DocumentKind.REFERENCE_VALUES, fewer)).effective is None
 
     run(story)
 
@@ -191,10 +192,10 @@ def test_what_adds_to_the_measurements_or_brings_one_back_waits() -> None:
         ]
         for members in looser:
             envelope = measured_next(room, **members)
-            assert (await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, envelope)).effective is not None
+            assert (await adopt(room.keeper, room.clock, DocumentKind.REFERENCE_VALUES, envelope)).effective is not None
         revoked = measured_next(room, images=(replace(image, revoked=True),))
-        await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, revoked)
+        await adopt(room.keeper, room.clock, DocumentKind.REFERENCE_VALUES, revoked)
         again = measured_next(room, images=(image,))
-        assert (await room.keeper.adopt(DocumentKind.REFERENCE_VALUES, again)).effective is not None
+        assert (await adopt(room.keeper, room.clock, DocumentKind.REFERENCE_VALUES, again)).effective is not None
 
     run(story)

@@ -15,6 +15,7 @@ from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.errors import ForgedCheckpointError, ForkError, WrongKeyError
 from strongroom.audit.merkle import Frontier, leaf_hash, make_consistency, node_hash
 from strongroom.client.default_policy import default_policy
+from strongroom.client.followed import FollowedLog
 from strongroom.client.state import State
 from strongroom.client.trust import (
     DocumentForkError,
@@ -36,6 +37,10 @@ from strongroom.release.documents import DocumentKind
 from support.cosigners import LOG_COSIGNER
 
 AT = 1_795_471_717
+
+
+def followed() -> FollowedLog:
+    return FollowedLog(GENESIS, lambda _first: ())
 
 
 def key(name: str) -> Ed25519Signer:
@@ -131,6 +136,11 @@ def state(size: int = 9, **changes: object) -> State:
         frozen=(),
         suspended=(),
         waiting=(),
+        destructions=(),
+        destroyed=(),
+        irrecoverable=(),
+        closed=(),
+        lost=(),
         log=LOG.head(size),
         latest=AT,
         checkpoint=LOG.checkpoint(size),
@@ -139,13 +149,13 @@ def state(size: int = 9, **changes: object) -> State:
 
 
 def seen_at(size: int = 5) -> Seen:
-    return verify_state(GENESIS, Seen(), state(size), LOG.prove).seen
+    return verify_state(followed(), Seen(), state(size), LOG.prove).seen
 
 
 def test_what_is_seen_moves_forward() -> None:
-    first = verify_state(GENESIS, Seen(), state(5), LOG.prove)
+    first = verify_state(followed(), Seen(), state(5), LOG.prove)
     assert first.head == LOG.head(5) == first.seen.log
-    second = verify_state(GENESIS, first.seen, state(9), LOG.prove)
+    second = verify_state(followed(), first.seen, state(9), LOG.prove)
     assert second.seen.log == LOG.head(9)
     assert {kind: item.epoch for kind, item in second.seen.documents.items()} == dict.fromkeys(DocumentKind, 1)
     assert Seen.parse(second.seen.to_bytes()) == second.seen
@@ -153,7 +163,7 @@ def test_what_is_seen_moves_forward() -> None:
 
 def test_another_deployment_is_refused() -> None:
     with pytest.raises(StateMismatchError, match="another deployment"):
-        verify_state(GENESIS, Seen(), state(genesis=Digest.of(b"other")), LOG.prove)
+        verify_state(followed(), Seen(), state(genesis=Digest.of(b"other")), LOG.prove)
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
@@ -161,7 +171,7 @@ def test_another_deployment_is_refused() -> None:
 
 def test_a_shorter_log_is_a_rollback() -> None:
     with pytest.raises(LogRolledBackError) as caught:
-        verify_state(GENESIS, seen_at(5), state(4), LOG.prove)
+        verify_state(followed(), seen_at(5), state(4), LOG.prove)
     assert caught.value.exit_code == 6
 
 
@@ -171,29 +181,29 @@ def test_another_log_of_any_size_is_a_fork(size: int) -> None:
     shown = state(size, checkpoint=other.checkpoint(size), log=other.head(size))
     for prove in (other.prove, LOG.prove, lambda _old, _new: (), lambda _old, _new: (bytes(32),) * 6):
         with pytest.raises(ForkError):
-            verify_state(GENESIS, seen_at(5), shown, prove)
+            verify_state(followed(), seen_at(5), shown, prove)
 
 
 def test_a_checkpoint_by_another_key_is_refused() -> None:
     with pytest.raises(WrongKeyError):
-        verify_state(GENESIS, Seen(), state(checkpoint=LOG.checkpoint(9, by="keeper")), LOG.prove)
+        verify_state(followed(), Seen(), state(checkpoint=LOG.checkpoint(9, by="keeper")), LOG.prove)
     with pytest.raises(WrongKeyError):
-        verify_state(GENESIS, Seen(), state(checkpoint=LOG.checkpoint(9, origin="strongroom/other")), LOG.prove)
+        verify_state(followed(), Seen(), state(checkpoint=LOG.checkpoint(9, origin="strongroom/other")), LOG.prove)
 
 
 def test_a_checkpoint_whose_text_was_changed_is_forged() -> None:
     changed = LOG.checkpoint(9).replace(b"\n9\n", b"\n8\n")
     with pytest.raises(ForgedCheckpointError):
-        verify_state(GENESIS, Seen(), state(checkpoint=changed), LOG.prove)
+        verify_state(followed(), Seen(), state(checkpoint=changed), LOG.prove)
 
 
 def test_keeper_and_log_that_disagree_are_refused() -> None:
     with pytest.raises(StateMismatchError, match="disagree"):
-        verify_state(GENESIS, Seen(), state(log=Log("forked").head(9)), LOG.prove)
+        verify_state(followed(), Seen(), state(log=Log("forked").head(9)), LOG.prove)
 
 
 def test_a_requester_who_saw_more_means_that_the_log_is_withheld() -> None:
-    trust = verify_state(GENESIS, Seen(), state(9), LOG.prove)
+    trust = verify_state(followed(), Seen(), state(9), LOG.prove)
     check_witnessed(LOG.head(7), trust, LOG.prove)
     check_witnessed(LOG.head(9), trust, LOG.prove)
     with pytest.raises(LogWithheldError):
@@ -202,7 +212,7 @@ def test_a_requester_who_saw_more_means_that_the_log_is_withheld() -> None:
 
 @pytest.mark.parametrize("size", [1, 4, 8, 9])
 def test_a_requester_who_saw_another_log_means_a_fork(size: int) -> None:
-    trust = verify_state(GENESIS, Seen(), state(9), LOG.prove)
+    trust = verify_state(followed(), Seen(), state(9), LOG.prove)
     with pytest.raises(ForkError):
         check_witnessed(Log("forked").head(size), trust, LOG.prove)
 
@@ -211,7 +221,7 @@ def test_no_proof_is_asked_for_an_unchanged_log() -> None:
     def never(_old: int, _new: int) -> tuple[bytes, ...]:
         raise AssertionError
 
-    verify_state(GENESIS, seen_at(9), state(9), never)
+    verify_state(followed(), seen_at(9), state(9), never)
 
 
 # --- documents --------------------------------------------------------------------------------------------------------
@@ -221,10 +231,10 @@ def test_no_proof_is_asked_for_an_unchanged_log() -> None:
 def test_a_rollback_of_each_document_is_refused(kind: DocumentKind) -> None:
     first = MAKERS[kind](1)
     second = MAKERS[kind](2, first.digest)
-    newest = verify_state(GENESIS, seen_at(), state(documents={**state().documents, kind: second}), LOG.prove)
+    newest = verify_state(followed(), seen_at(), state(documents={**state().documents, kind: second}), LOG.prove)
     assert newest.seen.documents[kind] == SeenDocument(epoch=2, digest=second.digest)
     with pytest.raises(DocumentRolledBackError) as caught:
-        verify_state(GENESIS, newest.seen, state(), LOG.prove)
+        verify_state(followed(), newest.seen, state(), LOG.prove)
     assert caught.value.exit_code == 6
 
 
@@ -232,14 +242,14 @@ def test_a_rollback_of_each_document_is_refused(kind: DocumentKind) -> None:
 def test_a_document_that_vanished_is_a_rollback(kind: DocumentKind) -> None:
     left = {name: envelope for name, envelope in state().documents.items() if name is not kind}
     with pytest.raises(DocumentRolledBackError, match=r"no .* is shown"):
-        verify_state(GENESIS, seen_at(), state(documents=left), LOG.prove)
+        verify_state(followed(), seen_at(), state(documents=left), LOG.prove)
 
 
 @pytest.mark.parametrize("kind", list(DocumentKind))
 def test_a_document_that_does_not_follow_is_a_fork(kind: DocumentKind) -> None:
     stranger = MAKERS[kind](2, Digest.of(b"another first one"))
     with pytest.raises(DocumentForkError):
-        verify_state(GENESIS, seen_at(), state(documents={**state().documents, kind: stranger}), LOG.prove)
+        verify_state(followed(), seen_at(), state(documents={**state().documents, kind: stranger}), LOG.prove)
 
 
 def test_two_documents_of_one_epoch_are_a_fork() -> None:
@@ -252,7 +262,7 @@ def test_two_documents_of_one_epoch_are_a_fork() -> None:
     )
     shown = state(documents={**state().documents, DocumentKind.REFERENCE_VALUES: other})
     with pytest.raises(DocumentForkError):
-        verify_state(GENESIS, seen_at(), shown, LOG.prove)
+        verify_state(followed(), seen_at(), shown, LOG.prove)
 
 
 @pytest.mark.parametrize("kind", list(DocumentKind))
@@ -263,16 +273,16 @@ def test_a_document_without_the_root_quorum_is_refused(kind: DocumentKind) -> No
     twice = replace(good, signatures=(good.signatures[0], good.signatures[0]))
     for bad in (single, stranger, twice):
         with pytest.raises(SignatureError):
-            verify_state(GENESIS, Seen(), state(documents={**state().documents, kind: bad}), LOG.prove)
+            verify_state(followed(), Seen(), state(documents={**state().documents, kind: bad}), LOG.prove)
 
 
 def test_a_document_in_the_place_of_another_kind_is_refused() -> None:
     shown = state(documents={**state().documents, DocumentKind.POLICY: roster(1)})
     with pytest.raises(SignatureError):
-        verify_state(GENESIS, Seen(), shown, LOG.prove)
+        verify_state(followed(), Seen(), shown, LOG.prove)
 
 
 def test_a_document_of_another_deployment_is_refused() -> None:
-    foreign = roster(1, genesis=Digest.of(b"other"))
+    foreign = {**state().documents, DocumentKind.ROSTER: roster(1, genesis=Digest.of(b"other"))}
     with pytest.raises(StateMismatchError):
-        verify_state(GENESIS, Seen(), state(documents={**state().documents, DocumentKind.ROSTER: foreign}), LOG.prove)
+        verify_state(followed(), Seen(), state(documents=foreign), LOG.prove)

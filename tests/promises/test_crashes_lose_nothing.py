@@ -61,7 +61,7 @@ def restart(deployment: Deployment, *names: str) -> None:
 def dies(attested: Attested) -> None:
     """Wait until the keeper is dead, by its own hand."""
     assert attested.deployment.processes["keeper"].wait(10) == -signal.SIGKILL
-    assert not (attested.deployment.home / "crash-at").exists()
+    assert not (attested.deployment.home / "keeper" / "crash-at").exists()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def dies(attested: Attested) -> None:
 def test_a_keeper_killed_at_a_step(attested: Attested, sealed: Sealed, place: str, recorded: tuple[int, ...]) -> None:
     request, approvals = attested.approved(sealed)
     key, other = RecipientKey(), RecipientKey()
-    (attested.deployment.home / "crash-at").write_text(place)
+    (attested.deployment.home / "keeper" / "crash-at").write_text(place)
     with pytest.raises(StrongroomError):
         attested.release(request, approvals, sealed, key=key)
     dies(attested)
@@ -101,7 +101,7 @@ def test_a_keeper_killed_twice_in_the_same_release(attested: Attested, sealed: S
     request, approvals = attested.approved(sealed)
     key = RecipientKey()
     for place in ("5", "6", "5 sent"):
-        (attested.deployment.home / "crash-at").write_text(place)
+        (attested.deployment.home / "keeper" / "crash-at").write_text(place)
         with pytest.raises(StrongroomError):
             attested.release(request, approvals, sealed, key=key)
         dies(attested)
@@ -117,7 +117,7 @@ def test_a_keeper_killed_while_it_makes_a_data_key(attested: Attested, sealed: S
     version = sealed.sealed.manifest.version + 1
     request = attested.deployment.request(Action.SEAL, version=version, recipient=recipient.digest)
     dossier = Dossier(request=request, recipient_key=recipient.public, wrapped=sealed.wrapped).to_json()
-    (attested.deployment.home / "crash-at").write_text(place)
+    (attested.deployment.home / "keeper" / "crash-at").write_text(place)
     with pytest.raises(StrongroomError):
         attested.deployment.call("seal", dossier=dossier)
     dies(attested)
@@ -138,7 +138,7 @@ def test_a_freeze_that_was_cut_off_is_in_force_or_can_be_made_again(
 ) -> None:
     deployment = attested.deployment
     freeze = deployment.request(Action.FREEZE)
-    (deployment.home / "crash-at").write_text(place)
+    (deployment.home / "keeper" / "crash-at").write_text(place)
     with pytest.raises(StrongroomError):
         deployment.control(freeze)
     dies(attested)

@@ -23,7 +23,7 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.events import EventName
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.keeper.registry import PlatformEnrolledError, PlatformRegistry
-from strongroom.release.ledger import LedgerError
+from strongroom.release.errors import LedgerError
 from support.room import Room
 
 RECORD = attester().record()

@@ -17,6 +17,7 @@ from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import DeniedError, LockedError, StrongroomError
 from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
+from strongroom.keeper.adoption import adopt
 from strongroom.keeper.leases import Leases
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import Employment, SuspensionCause
@@ -172,7 +173,7 @@ async def revoke_image(scene: Scene) -> None:
     images = tuple(replace(image, revoked=True) for image in values.images)
     made = replace(values, epoch=2, predecessor=Digest.of(values.to_bytes()), images=images)
     envelope = sign(REFERENCE_VALUES_TYPE, made.to_bytes(), *ROOTS[:2])
-    await scene.room.keeper.adopt(DocumentKind.REFERENCE_VALUES, envelope)
+    await adopt(scene.room.keeper, scene.room.clock, DocumentKind.REFERENCE_VALUES, envelope)
 
 
 FALLS: dict[str, tuple[Fall, str]] = {

@@ -17,6 +17,7 @@ import pytest
 
 from simulators.security_key import SoftwareSecurityKey
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, Purpose, Request
+from strongroom.audit.succession import Succession
 from strongroom.client import requests
 from strongroom.client.adapters.security_key import SecurityKeySigner
 from strongroom.client.default_policy import default_policy
@@ -66,6 +67,7 @@ class Approver:
         roster = Roster(genesis=GENESIS.digest, epoch=1, predecessor=None, people=people)
         self.trust = Trust(
             genesis=GENESIS,
+            log=Succession.of(GENESIS),
             head=EMPTY_LOG,
             roster=roster,
             policy=POLICY,

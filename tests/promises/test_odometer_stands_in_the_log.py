@@ -29,8 +29,8 @@ from strongroom.egress.errors import (
 )
 from strongroom.egress.mirror import DAYS_AHEAD
 from strongroom.framework.levels import SecurityLevel
+from strongroom.keeper.adoption import ChangeRefusedError, adopt
 from strongroom.keeper.egress import BURST, NoEgressPolicyError
-from strongroom.keeper.service import ChangeRefusedError
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery
 from strongroom.release.documents import DocumentKind, StaleDocumentError
 from strongroom.release.dossier import Dossier
@@ -419,14 +419,14 @@ def test_what_lets_more_out_waits_where_changes_wait() -> None:
         rules = (*made.room.policy.rules, *default_rules(SecurityLevel.SL4))
         await made.room.next_policy(models=(high,), rules=rules)
         looser = policies(made.room.genesis, replace(POLICY, lifetime_permille=600), before=made.document)
-        waiting = await made.room.keeper.adopt(DocumentKind.EGRESS, signed(looser))
+        waiting = await adopt(made.room.keeper, made.room.clock, DocumentKind.EGRESS, signed(looser))
         assert waiting.effective == made.room.clock.at + CHANGE_DELAY
         # What takes away doesn't wait, and takes the place of what does.
         await made.adopt(replace(POLICY, lifetime_permille=400))
         assert made.room.keeper.documents.egress[MODEL].lifetime_permille == 400
         made.room.clock.at += CHANGE_DELAY
         with pytest.raises(StaleDocumentError):
-            await made.room.keeper.adopt(DocumentKind.EGRESS, signed(looser))
+            await adopt(made.room.keeper, made.room.clock, DocumentKind.EGRESS, signed(looser))
 
     play(scene)
 

@@ -10,6 +10,7 @@ from strongroom.access.request import Action, LogHead, Purpose, Request
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.errors import WrongKeyError
 from strongroom.client.delivery import accept_for_sealing
+from strongroom.client.followed import FollowedLog
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.genesis import Genesis
@@ -90,7 +91,7 @@ class Sealing:
 
     def accept(self, envelope: Envelope) -> SecretBytes:
         """Accept it as the publisher would."""
-        return accept_for_sealing(envelope, GENESIS, self.recipient, self.request)[1]
+        return accept_for_sealing(envelope, FollowedLog(GENESIS, lambda _first: ()), self.recipient, self.request)[1]
 
 
 def test_the_right_delivery_opens() -> None:

@@ -257,7 +257,7 @@ def test_step_6_a_wrapped_key_of_another_model(attested: Attested, sealed: Seale
     def swap(dossier: Dossier) -> Dossier:
         assert dossier.wrapped is not None
         wrapped = dossier.wrapped
-        return replace(dossier, wrapped=replace(wrapped, kek=wrapped.data, data=wrapped.kek))
+        return replace(dossier, wrapped=replace(wrapped, kek="00" * 16))
 
     refused(lambda: attested.release(request, approvals, sealed, change=swap), "wrapped-key-refused")
     # Refused before a use was spent on it.

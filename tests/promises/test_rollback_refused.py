@@ -21,6 +21,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import DeniedError, MalformedError, StrongroomError, TamperedError
 from strongroom.core.events import EventName
+from strongroom.keeper.adoption import adopt
 from strongroom.keeper.journal import LogEquivocationError
 from strongroom.keeper.pins import Pins, RolledBackError
 from strongroom.keys.adapters.local import WrongPassphraseError
@@ -29,7 +30,7 @@ from strongroom.keys.wrapping import WrapError
 from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.release.documents import DocumentKind, StaleDocumentError
 from strongroom.release.dossier import Dossier
-from strongroom.release.ledger import LedgerError
+from strongroom.release.errors import LedgerError
 from support.deployment import MODEL, ROOTS, Deployment, ProcessRefusedError, signer
 from support.room import Room, found_room, unlocked
 
@@ -151,7 +152,7 @@ def test_the_keyring_of_another_deployment_is_refused(deployment: Deployment, tm
 
 def test_a_key_of_another_deployment_doesn_t_open() -> None:
     one, other = found_room(), found_room()
-    swapped = replace(one, keyring=replace(one.keyring, root=other.keyring.root))
+    swapped = replace(one, keyring=replace(one.keyring, roots=other.keyring.roots))
     with pytest.raises(WrongPassphraseError):
         unlocked(swapped)
     with pytest.raises(WrapError):
@@ -362,7 +363,7 @@ def test_a_kept_document_that_is_gone_releases_nothing_until_it_is_handed_in_aga
             await room.release(request)
         assert caught.value.reason == "no-documents"
         size = room.keeper.journal.ledger.size
-        await room.keeper.adopt(DocumentKind.ROSTER, roster)
+        await adopt(room.keeper, room.clock, DocumentKind.ROSTER, roster)
         assert room.keeper.journal.ledger.size == size
         await room.release(request)
 

@@ -12,14 +12,16 @@ from strongroom.access.policy import ModelTerms
 from strongroom.access.request import Action, LogHead, Purpose, Request
 from strongroom.attestation.measurement import launch_measurements
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
+from strongroom.audit.succession import Succession
 from strongroom.client.default_policy import default_policy
-from strongroom.client.render import as_text, duration, printable, render
+from strongroom.client.render import as_text, duration, render
 from strongroom.client.state import PersonStanding
 from strongroom.client.trust import Trust
 from strongroom.client.wallet import EMPTY_LOG, Seen
 from strongroom.core.digest import Digest
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ImageId, ModelId, PersonId, platform_id
+from strongroom.core.printable import printable
 from strongroom.core.signature import Ed25519Signer
 from strongroom.framework.levels import SecurityLevel
 from strongroom.personnel.roster import Person, PersonKind, Roster
@@ -109,6 +111,7 @@ VALUES = ReferenceValues(
 )
 TRUST = Trust(
     genesis=GENESIS,
+    log=Succession.of(GENESIS),
     head=LogHead(size=9, root=Digest.of(b"root")),
     roster=ROSTER,
     policy=POLICY,

@@ -14,6 +14,7 @@ from simulators.attester import APPRAISAL
 from strongroom.access.decision import decide
 from strongroom.access.engine import CedarEngine
 from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
+from strongroom.access.invariants import CUSTODIAN
 from strongroom.access.policy import ModelTerms, NoRuleError, Rule
 from strongroom.access.request import (
     APPROVAL_TYPE,
@@ -28,6 +29,7 @@ from strongroom.access.request import (
 from strongroom.attestation.measurement import launch_measurements
 from strongroom.attestation.reference_values import ReferenceImage, ReferenceValues
 from strongroom.audit.errors import ForkError
+from strongroom.audit.succession import Succession
 from strongroom.client import requests
 from strongroom.client.default_policy import COURSE, EXPORTER, LEVELS, RESEARCH, RESPONDER, SECURITY, default_policy
 from strongroom.client.requests import Asking, ForeignRequestError, StaleRequestError
@@ -83,6 +85,7 @@ PEOPLE = (
     person("sam", SECURITY, org="security"),
     person("rina", RESEARCH, org="science"),
     person("remy", RESPONDER, org="security"),
+    person("cora", CUSTODIAN, org="security"),
     person("gone", SECURITY, RESEARCH),
 )
 
@@ -107,6 +110,7 @@ def trust(level: SecurityLevel = SecurityLevel.SL2, **changes: object) -> Trust:
     )
     base = Trust(
         genesis=GENESIS,
+        log=Succession.of(GENESIS),
         head=LogHead(size=9, root=Digest.of(b"root")),
         roster=roster,
         policy=policy,
@@ -151,6 +155,8 @@ BUILDERS: dict[Action, Builder] = {
     Action.SEAL: lambda view, why: requests.ask_to_seal(view, why, model=MODEL, recipient=Digest.of(b"r")),
     Action.FREEZE: lambda view, why: requests.ask_to_freeze(view, why, model=MODEL),
     Action.RESUME: lambda view, why: requests.ask_to_resume(view, why, model=MODEL),
+    Action.ROTATE: lambda view, why: requests.ask_to_rotate(view, why, model=MODEL),
+    Action.DESTROY: lambda view, why: requests.ask_to_destroy(view, why, model=MODEL),
     Action.REVOKE_GRANT: lambda view, why: requests.ask_to_revoke_grant(view, why, model=MODEL, target=Digest.of(b"t")),
     Action.REVOKE_PLATFORM: lambda view, why: requests.ask_to_revoke_platforms(
         view, why, model=MODEL, platforms=[PLATFORM]
@@ -328,6 +334,8 @@ def facts(rule: Rule, approvers: tuple[Person, ...]) -> Facts:
         approvers=tuple(cleared(one, rule) for one in approvers),
         repeated=frozenset(),
         recorded_at=NOW,
+        # What waits from its grant was granted long enough ago.
+        granted_at=NOW - rule.delay,
         denied=False,
         frozen=False,
         uses_left=1,
@@ -385,6 +393,8 @@ def test_the_default_rules_ask_for_whom_they_should() -> None:
         Action.RESUME: [2, 2, 2, 2, 2],
         Action.REVOKE_GRANT: [0, 0, 2, 2, 2],
         Action.REVOKE_PLATFORM: [0, 0, 2, 2, 2],
+        Action.ROTATE: [0, 0, 2, 2, 2],
+        Action.DESTROY: [2, 2, 2, 3, 3],
         # At SL5 nothing is exported: there is no rule to meet.
         Action.EXPORT_PLAINTEXT: [2, 2, 2, 3],
     }

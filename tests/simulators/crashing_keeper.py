@@ -1,8 +1,9 @@
-"""The real keeper, which kills itself with SIGKILL at the place named in ``HOME/crash-at``, once.
+"""The real keeper, which kills itself with SIGKILL at the place named in ``HOME/keeper/crash-at``, once.
 
 Places: the numbers of steps that the keeper announces as done (``4.9``, ``5``, ``6``), and three within step 5:
 ``5 queued`` (the record is queued, nothing was sent), ``5 sent`` (the log writer may or may not have it) and
-``5 answered`` (it is durable, and the keeper hasn't acted on it).
+``5 answered`` (it is durable, and the keeper hasn't acted on it). Around the keyring's file: ``keyring planned`` and
+``keyring held``.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.audit.facts import Fact
+from strongroom.audit.succession import Prepared
 from strongroom.core.events import EventName
+from strongroom.core.secret import SecretBytes
 from strongroom.keeper.journal import Appended, LogPort, Recorded
+from strongroom.keeper.keyring import Keyring
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.wiring import main
+from strongroom.keys.hierarchy import Tree
 from strongroom.release.steps import Step
 
-HOME = Path(sys.argv[sys.argv.index("--home") + 1])
+FOLDER = Path(sys.argv[sys.argv.index("--home") + 1]) / "keeper"
 
 
 def at(place: str) -> None:
     """Die here, if this is the place."""
-    marker = HOME / "crash-at"
+    marker = FOLDER / "crash-at"
     if marker.exists() and marker.read_text() == place:
         marker.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -61,6 +66,10 @@ class CrashingLog:
         """Return whether space is short."""
         return await self._log.tight()
 
+    async def prepare(self) -> Prepared:
+        """Have the next shard's keys made."""
+        return await self._log.prepare()
+
     async def cosigned(self) -> bytes | None:
         """Return what witnesses cosigned."""
         return await self._log.cosigned()
@@ -79,6 +88,14 @@ class CrashingKeeper(Keeper):
         if event is not EventName.GRANT_ISSUED:
             at("5 queued")
         return recording
+
+    def hold(
+        self, keyring: Keyring, roots: Mapping[Tree, SecretBytes] | None = None, *, data: bytes | None = None
+    ) -> None:
+        """Die before and after a keyring is made durable."""
+        at("keyring planned")
+        super().hold(keyring, roots, data=data)
+        at("keyring held")
 
     def _reached(self, step: Step) -> None:
         at(step.number)

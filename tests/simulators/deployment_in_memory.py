@@ -22,6 +22,7 @@ from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import make_entry, read_entry
 from strongroom.audit.facts import Fact, Producer
 from strongroom.audit.merkle import Frontier, leaf_hash, make_consistency, make_inclusion, node_hash
+from strongroom.audit.succession import Prepared
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.default_policy import default_policy
 from strongroom.client.wallet import publishing_signer
@@ -30,12 +31,11 @@ from strongroom.core.clock import Clock, Instant, SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope, sign
-from strongroom.core.errors import NotFoundError, StrongroomError
+from strongroom.core.errors import NotFoundError, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ImageId, ModelId, PersonId
-from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Ed25519Signer, HybridSigner
 from strongroom.framework.levels import SecurityLevel
@@ -43,22 +43,28 @@ from strongroom.ipc.frames import Call
 from strongroom.keeper.collateral import CollateralRegistry
 from strongroom.keeper.founding import found
 from strongroom.keeper.journal import Appended, Journal
+from strongroom.keeper.key_routes import KeyRoutes
 from strongroom.keeper.leases import Leases
 from strongroom.keeper.people import People
 from strongroom.keeper.pins import Pins
 from strongroom.keeper.records import PersonRecords
 from strongroom.keeper.registry import PlatformRegistry
+from strongroom.keeper.rotation import Rotation
 from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.service import Keeper
+from strongroom.keeper.shards import SHARD_LIMITS, Shards
+from strongroom.keeper.shredding import Shredding
+from strongroom.keeper.shredding_routes import ShreddingRoutes
 from strongroom.keeper.vault import Vault
-from strongroom.keys.wrapping import new_key
+from strongroom.keys.split_root import make_root
+from strongroom.keys.wiring import key_provider
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
 from strongroom.release.decided import Decided
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from support.collateral import MemoryCollateral
 from support.cosigners import LOG_COSIGNER
-from support.deployment import vetted, vetting
-from support.room import MemoryDecisions, MemoryRecords
+from support.deployment import CHEAP, PASSPHRASE, vetted, vetting
+from support.room import LOCAL, MemoryDecisions, MemoryKeyrings, MemoryRecords, unlocked
 
 DAY = 86400
 IMAGE = ImageId("embedder")
@@ -146,6 +152,10 @@ class MemoryLog:
         """Return whether space is short."""
         return False
 
+    async def prepare(self) -> Prepared:
+        """Refuse: this log has one shard."""
+        raise UnavailableError("this log writer prepares no shard")
+
     async def cosigned(self) -> bytes | None:
         """Return nothing: no witness is asked."""
         return None
@@ -193,7 +203,8 @@ class InMemoryDeployment:
         self.proposed: dict[str, Envelope] = {}
         self.requests: dict[str, Stored] = {}
         self.manifests: dict[tuple[str, str], Envelope] = {}
-        self.wrapped: dict[str, WrappedDataKey] = {}
+        self.wrapped: dict[tuple[Json, Json], WrappedDataKey] = {}
+        """By model and version."""
         self.platforms: list[Envelope] = []
         self.calls: list[tuple[str, str]] = []
         self.forge: Callable[[str, Json], Json] = lambda _path, answer: answer
@@ -207,6 +218,7 @@ class InMemoryDeployment:
             vault=vault,
             journal=Journal(self.genesis, self.log, self.clock),
             pins=_Pins(),
+            keyrings=MemoryKeyrings(),
             documents=_Documents(),
             decisions=decisions,
             attested=MemoryDecisions(),
@@ -219,7 +231,15 @@ class InMemoryDeployment:
         platforms = PlatformRegistry(self.keeper, self.clock, os.urandom)
         self.collateral = CollateralRegistry(self.keeper, MemoryCollateral(), self.clock)
         leases = Leases(self.keeper, self.clock)
-        self.routes = KeeperRoutes(self.keeper, platforms, people, leases, decisions, self.clock, self.collateral)
+        shards = Shards(self.keeper, self.clock, SHARD_LIMITS)
+        rotation = Rotation(keeper=self.keeper, records=records, random_bytes=os.urandom)
+        self.keeper.found_tree = rotation.found_tree
+        keys = KeyRoutes(self.keeper, rotation, self.clock)
+        self.shredding = Shredding(keeper=self.keeper, rotation=rotation, notes=_Documents(), clock=self.clock)
+        ShreddingRoutes(self.shredding).join(keys)
+        self.routes = KeeperRoutes(
+            self.keeper, platforms, people, leases, decisions, self.clock, self.collateral, shards=shards, keys=keys
+        )
         self.roster = Roster(genesis=self.genesis.digest, epoch=1, predecessor=None, people=self._people())
         terms = tuple(
             ModelTerms(model=ModelId(name), level=level, least_isolation="vm-simulated", weights=Weights.TEST)
@@ -231,24 +251,19 @@ class InMemoryDeployment:
         self.policy = replace(default, rules=rules, models=terms)
 
     def _found(self) -> tuple[Genesis, Vault]:
-        roots: list[SecretBytes] = []
-
-        def keep(_genesis: Digest) -> tuple[SecretBytes, bytes]:
-            root = new_key(os.urandom)
-            roots.append(SecretBytes(bytearray(root.reveal(TOKEN))))
-            return root, b"kept in memory"
-
-        founded = found(
-            deployment="memory",
-            root_keys=[signer(name).public_key for name in ROOTS],
-            root_threshold=2,
-            log_key=self.log.key.public_key,
-            log_cosigner=LOG_COSIGNER,
-            at=self.clock.now(),
-            random_bytes=os.urandom,
-            root_of=keep,
-        )
-        return founded.genesis, Vault(founded.genesis.digest, founded.keyring, roots[0])
+        with SecretBytes(bytearray(PASSPHRASE)) as passphrase:
+            local = key_provider(LOCAL, passphrase=passphrase, cost=CHEAP)
+            founded = found(
+                deployment="memory",
+                root_keys=[signer(name).public_key for name in ROOTS],
+                root_threshold=2,
+                log_key=self.log.key.public_key,
+                log_cosigner=LOG_COSIGNER,
+                at=self.clock.now(),
+                random_bytes=os.urandom,
+                root_of=lambda genesis: make_root(genesis, [local], os.urandom),
+            )
+        return founded.genesis, unlocked(founded)
 
     def _people(self) -> tuple[Person, ...]:
         return tuple(
@@ -372,6 +387,12 @@ class InMemoryDeployment:
                 return answer
             case "GET", "documents", _kind, digest if digest in self.proposed:
                 return {"envelope": self.proposed[digest].to_json()}
+            case "GET", "keys":
+                return self._ask("keys", **query)
+            case ("GET" | "POST") as verb, "destructions", model:
+                return self._ask("certificate" if verb == "GET" else "certify", model=model)
+            case "POST", "key-orders":
+                return self._ask("key-order", envelope=body["envelope"])
             case "POST", "statements", kind:
                 return self._ask("state", kind=kind, envelope=body["envelope"])
             case "GET", ("people" | "grants") as what:
@@ -507,7 +528,7 @@ class InMemoryDeployment:
                 assert isinstance(shown, dict)
                 answer = self._ask("seal", dossier={**shown, **recipient})
                 with Fields({"wrapped": answer["wrapped"]}, "seal") as fields, fields.child("wrapped") as child:
-                    self.wrapped[str(parse(stored.envelope.payload)["model"])] = WrappedDataKey.read(child)  # type: ignore[index,call-overload]  # a request is an object
+                    self.wrapped[_version(stored.envelope)] = WrappedDataKey.read(child)
                 return {"delivery": answer["delivery"]}
             case _:
                 raise NotFoundError("there is nothing at this address")
@@ -522,9 +543,7 @@ class InMemoryDeployment:
             self._ask("grant", dossier=self._dossier(stored).to_json())
 
     def _wrapped(self, envelope: Envelope) -> WrappedDataKey | None:
-        body = parse(envelope.payload)
-        assert isinstance(body, dict)
-        return self.wrapped.get(str(body["model"]))
+        return self.wrapped.get(_version(envelope))
 
     def _ask(self, operation: str, **members: Json) -> dict[str, Json]:
         return self._run(self.routes.serve(Call(1, operation, Fields(dict(members), operation)), os.geteuid()))
@@ -535,6 +554,13 @@ class InMemoryDeployment:
 
         answer = self.loop.run_until_complete(inside())
         return answer if isinstance(answer, dict) else {}
+
+
+def _version(envelope: Envelope) -> tuple[Json, Json]:
+    """Return the model and the version that a request is about."""
+    body = parse(envelope.payload)
+    assert isinstance(body, dict)
+    return body["model"], body["version"]
 
 
 def _envelope(value: Json) -> Envelope:

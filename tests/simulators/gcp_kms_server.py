@@ -40,6 +40,8 @@ class GcpKmsServer:
                 kms.ListCryptoKeyVersionsResponse,
                 self._list,
             ),
+            "CreateCryptoKeyVersion": (kms.CreateCryptoKeyVersionRequest, kms.CryptoKeyVersion, self._renew),
+            "UpdateCryptoKeyPrimaryVersion": (kms.UpdateCryptoKeyPrimaryVersionRequest, kms.CryptoKey, self._prefer),
             "DestroyCryptoKeyVersion": (kms.DestroyCryptoKeyVersionRequest, kms.CryptoKeyVersion, self._destroy),
         }
         handlers = {
@@ -104,6 +106,17 @@ class GcpKmsServer:
                 kms.CryptoKeyVersion(name=name, state=_DOOMED if name in self.doomed else _ENABLED) for name in names
             ]
         )
+
+    def _renew(self, request: Any, _context: Any) -> Any:
+        self.keys[request.parent].append(AESGCM.generate_key(256))
+        name = f"{request.parent}{_VERSIONS}{len(self.keys[request.parent])}"
+        return kms.CryptoKeyVersion(name=name, state=_ENABLED)
+
+    def _prefer(self, request: Any, context: Any) -> Any:
+        # Here the newest is always the primary one.
+        if request.crypto_key_version_id != str(len(self.keys[request.name])):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not the newest")
+        return kms.CryptoKey(name=request.name)
 
     def _destroy(self, request: Any, _context: Any) -> Any:
         self.doomed.add(request.name)

@@ -96,6 +96,7 @@ class SimulatedKeeper:
             "deny": self._voice,
             "challenge": self._challenge,
             "release": self._act,
+            "export": self._act,
             "seal": self._act,
             "control": self._act,
             "explain": self._act,
@@ -107,9 +108,15 @@ class SimulatedKeeper:
             "chip-finish": self._finish_chip,
             "renew": self._renew,
             "attested": self._attested,
+            "certify": self._certify,
         }
         with call.fields as fields:
             return await routes[call.operation](call.operation, fields)
+
+    async def _certify(self, operation: str, fields: Fields) -> dict[str, Json]:
+        fields.text("model")
+        self.handed.append((operation, None))
+        return {"certificate": {"payloadType": "t", "payload": "", "signatures": []}}
 
     async def _record(self, event: EventName, facts: Mapping[str, Fact]) -> dict[str, Json]:
         head = await self._log.head()
@@ -138,6 +145,11 @@ class SimulatedKeeper:
             "frozen": [],
             "suspended": [*sorted(self.suspended)],
             "waiting": [],
+            "destructions": [],
+            "destroyed": [],
+            "irrecoverable": [],
+            "closed": [],
+            "lost": [],
             "log": {"size": head.size, "root": to_base64(bytes(32))},
             "latest": format_instant(int(time.time())),
         }
@@ -190,10 +202,11 @@ class SimulatedKeeper:
             case "release":
                 return {"delivery": delivery, "result": "e30.e30.e30"}
             case "seal":
-                kek = dossier.wrapped.kek if dossier.wrapped else WrappedKey(os.urandom(12), os.urandom(48))
                 data = WrappedKey(os.urandom(12), os.urandom(48))
-                wrapped = WrappedDataKey(data_key=os.urandom(16).hex(), epoch=1, kek=kek, data=data)
+                wrapped = WrappedDataKey(data_key=os.urandom(16).hex(), kek="5e" * 16, data=data)
                 return {"delivery": delivery, "wrapped": wrapped.to_json()}
+            case "export":
+                return {"delivery": delivery}
             case "explain":
                 others: list[Json] = [{"reason": "quorum", "remedy": "ask more people"}]
                 return {"allowed": False, "checks": [], "others": others, "grant": None}

@@ -1,4 +1,6 @@
-"""The real keeper with stopwatches in it: at its end it writes to ``HOME/times.json`` where its time went, in seconds.
+"""The real keeper with stopwatches in it: it writes where its time went.
+
+At its end, to ``HOME/keeper/times.json``, in seconds.
 
 CPU parts are the event loop's own time; ``log`` is how long appends were waited for, which other releases can use.
 """
@@ -20,7 +22,7 @@ from strongroom.keeper import journal, routes, service, wiring
 from strongroom.keeper.adapters.log import SocketLog
 from strongroom.release import delivery, judge
 
-HOME = Path(sys.argv[sys.argv.index("--home") + 1])
+FOLDER = Path(sys.argv[sys.argv.index("--home") + 1]) / "keeper"
 spent: defaultdict[str, float] = defaultdict(float)
 calls: Counter[str] = Counter()
 
@@ -82,4 +84,4 @@ if __name__ == "__main__":
     cpu = time.process_time()
     wiring.main()
     times = {"spent": dict(spent), "calls": dict(calls), "cpu": time.process_time() - cpu}
-    (HOME / "times.json").write_text(json.dumps(times))
+    (FOLDER / "times.json").write_text(json.dumps(times))

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from strongroom.enclave.adapters import syscalls
+from strongroom.walls.adapters import syscalls
 
 
 def main() -> None:

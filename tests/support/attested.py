@@ -77,15 +77,15 @@ class Attested:
 
     # --- preparing --------------------------------------------------------------------------------------------------
 
-    def adopt_reference_values(self, *images: ReferenceImage) -> None:
-        """Adopt the next reference values: by default the one image that is measured here."""
+    def adopt_reference_values(self, *images: ReferenceImage, tpms: Sequence[SoftwareTPM] = ()) -> None:
+        """Adopt the next reference values: by default the one image that is measured here. `tpms` count beside this."""
         before = Digest.of(self.values.to_bytes()) if self.values else None
         self.values_epoch += 1
         self.values = ReferenceValues(
             genesis=self.deployment.genesis.digest,
             epoch=self.values_epoch,
             images=images or (ReferenceImage.launched(IMAGE, self.measurements),),
-            anchors=(tpm_root(self.tpm.root_certificate),),
+            anchors=tuple(tpm_root(one.root_certificate) for one in (self.tpm, *tpms)),
             appraisal=APPRAISAL,
             not_after=int(time.time()) + 90 * DAY,
             predecessor=before,

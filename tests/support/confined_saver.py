@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from strongroom.enclave.adapters import landlock, syscalls
 from strongroom.loaders import diffusers as sealed_diffusers
 from strongroom.loaders import transformers as sealed_transformers
 from strongroom.loaders.peft import load_adapter, save_adapter
 from strongroom.loaders.torch import load_file, save_file
+from strongroom.walls.adapters import landlock, syscalls
 from support.pretrained import llama, word_tokenizer
 from support.sealed_access import access, publishing
 

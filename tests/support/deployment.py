@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Policy, Rule, Weights
@@ -91,6 +91,7 @@ def rules() -> tuple[Rule, ...]:
         rule(Action.RESUME, "responder", two),
         rule(Action.REVOKE_GRANT, "responder", ()),
         rule(Action.REVOKE_PLATFORM, "responder", ()),
+        rule(Action.ROTATE, "responder", ()),
     )
 
 
@@ -181,8 +182,8 @@ class Deployment:
     serials: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def found(cls, home: Path, *, models: Sequence[ModelTerms] | None = None) -> Deployment:
-        """Found a deployment; nothing runs yet."""
+    def found(cls, home: Path, *, models: Sequence[ModelTerms] | None = None, **roots: Any) -> Deployment:
+        """Found a deployment; nothing runs yet. ``roots``: its providers and custodians, if it has others."""
         home.mkdir(parents=True, exist_ok=True)
         (home / "run").mkdir(exist_ok=True)
         log_keys = create_log_keys(home, os.urandom)
@@ -196,6 +197,7 @@ class Deployment:
                 log_cosigner=log_keys.cosigning,
                 passphrase=passphrase,
                 cost=CHEAP,
+                **roots,
             )
         roster = Roster(
             genesis=genesis.digest,

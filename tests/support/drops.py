@@ -13,6 +13,7 @@ from strongroom.core.ids import PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.egress.bits import Output
 from strongroom.egress.policy import EgressPolicy
+from strongroom.keeper.adoption import adopt
 from strongroom.keeper.drops import Drops
 from strongroom.keys.recipient import RecipientIdentity, RecipientKey
 from strongroom.release.delivery import Delivery
@@ -55,7 +56,7 @@ class DropScene(MeteredScene):
         """Furnish, adopt, and have keys recorded."""
         room = await Room().furnish()
         scene = cls(room, policies(room.genesis, policy or files_may_leave()))
-        await room.keeper.adopt(DocumentKind.EGRESS, signed(scene.document))
+        await adopt(room.keeper, room.clock, DocumentKind.EGRESS, signed(scene.document))
         await scene.roles("sam", REVIEWER)
         await scene.roles("rina", "requester")
         for name in keys:

@@ -14,11 +14,11 @@ import pytest
 
 from strongroom.core.canonical import Json
 from strongroom.core.errors import UnavailableError
-from strongroom.enclave.adapters import landlock, syscalls
 from strongroom.enclave.adapters.installation import python_roots
 from strongroom.enclave.adapters.process_runner import ProcessRunner
 from strongroom.enclave.runner import ExitStatus
 from strongroom.enclave.sandbox import ExecRule, SandboxProfile, WritableCode, process_profile
+from strongroom.walls.adapters import landlock, syscalls
 
 SUPPORT = Path(__file__).resolve().parent
 AGENT = str(SUPPORT / "enclave_agent.py")
@@ -50,7 +50,7 @@ def require_sandbox() -> None:
     except OSError as error:
         pytest.skip(f"this kernel has no Landlock: {error}")
     # Not by a fork of this process: a library that an earlier test loaded may have threads.
-    tries = "from strongroom.enclave.adapters import syscalls; syscalls.unshare(syscalls.CLONE_NEWUSER)"
+    tries = "from strongroom.walls.adapters import syscalls; syscalls.unshare(syscalls.CLONE_NEWUSER)"
     if subprocess.run([sys.executable, "-c", tries], check=False, capture_output=True).returncode:
         pytest.skip("this host allows no user namespaces")
 

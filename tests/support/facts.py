@@ -8,7 +8,8 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from strongroom.access.engine import DEFAULT_CEDAR
-from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
+from strongroom.access.facts import DESTROY_DELAYS, WAITS_AGREED, EnclaveFacts, Facts, PersonFacts
+from strongroom.access.invariants import CUSTODIAN
 from strongroom.access.policy import Factor, ModelTerms, Policy, Rule, Unit, Weights
 from strongroom.access.request import OPENS, Action, LogHead, Purpose, Request
 from strongroom.core.digest import Digest
@@ -19,6 +20,7 @@ NOW = 1_795_000_000
 ATLAS = ModelId("atlas")
 ROLES = ("red", "green")
 COURSE = "weights-handling"
+AGREED = NOW - max(DESTROY_DELAYS.values())
 T = TypeVar("T")
 
 
@@ -93,9 +95,10 @@ def good(action: Action = Action.OPEN_IN_ENCLAVE) -> Facts:
             courses=(COURSE,),
         ),
         requester=someone("dana", "asker"),
-        approvers=(someone("sam", "red"), someone("rina", "green")),
+        approvers=(someone("sam", "red"), someone("rina", "green", *custodian_for(action))),
         repeated=frozenset(),
         recorded_at=NOW - 10,
+        granted_at=AGREED if action in WAITS_AGREED else None,
         denied=False,
         frozen=False,
         uses_left=1,
@@ -104,6 +107,11 @@ def good(action: Action = Action.OPEN_IN_ENCLAVE) -> Facts:
         if action in OPENS
         else None,
     )
+
+
+def custodian_for(action: Action) -> tuple[str, ...]:
+    """Return the role that a destruction asks for whatever the rule says."""
+    return (CUSTODIAN,) if action is Action.DESTROY else ()
 
 
 def mostly(usual: T, *others: T) -> st.SearchStrategy[T]:
@@ -175,7 +183,7 @@ def any_facts(draw: st.DrawFn) -> Facts:
     requester = draw(any_person("dana", "asker", "red"))
     crowd = [
         draw(any_person("sam", "red")),
-        draw(any_person("rina", "green")),
+        draw(any_person("rina", "green", *custodian_for(facts.request.action))),
         draw(any_person("tess", "red", "green")),
         requester,
     ]
@@ -210,7 +218,7 @@ def any_facts(draw: st.DrawFn) -> Facts:
         approvers=tuple(chosen),
         repeated=draw(mostly(frozenset(), frozenset({PersonId("sam")}))),
         recorded_at=draw(mostly(NOW - 5, NOW - 4)),
-        granted_at=draw(mostly(None, NOW - 5)),
+        granted_at=draw(mostly(facts.granted_at, NOW - 5, None)),
         denied=draw(mostly(False, True)),  # noqa: FBT003
         frozen=draw(mostly(False, True)),  # noqa: FBT003
         uses_left=draw(mostly(1, 0, -1)),

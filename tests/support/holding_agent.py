@@ -23,11 +23,11 @@ from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.enclave.adapters.channel import Channel, inherited_descriptor
 from strongroom.enclave.adapters.command import start_command
 from strongroom.enclave.adapters.model_folder import ModelFolder
-from strongroom.enclave.adapters.secret_memory import SecretMemoryKind, SecretPage
 from strongroom.enclave.sandbox import SandboxProfile
 from strongroom.keys.recipient import IDENTITY_BYTES, RecipientKey
 from strongroom.sealing.adapters.directory import open_directory
 from strongroom.sealing.manifest import ManifestExpectation, verify_manifest
+from strongroom.walls.adapters.secret_memory import SecretMemoryKind, SecretPage
 
 # The folder above may not be listed inside: what stands there is found by its name.
 sys.modules["support"] = ModuleType("support")

@@ -26,6 +26,8 @@ def odometer_entry(through: int, *, signer: Ed25519Signer = KEEPER, **changes: F
         "run": 1,
         "through": through,
         "settled": 0,
+        "tokens": 0,
+        "verified": 0,
         "total": through,
     }
     return make_entry(

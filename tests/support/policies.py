@@ -30,9 +30,11 @@ from strongroom.core.ids import ModelId
 from strongroom.framework.levels import SecurityLevel
 from strongroom.ipc.frames import Call
 from strongroom.keeper.collateral import CollateralRegistry
+from strongroom.keeper.key_routes import KeyRoutes
 from strongroom.keeper.leases import Leases
 from strongroom.keeper.registry import PlatformRegistry
 from strongroom.keeper.routes import KeeperRoutes
+from strongroom.keeper.shards import SHARD_LIMITS, Shards
 from strongroom.release.decided import Decided
 from strongroom.release.dossier import Dossier
 from support.collateral import MemoryCollateral
@@ -182,7 +184,19 @@ class PolicyDeployment:
         platforms = PlatformRegistry(room.keeper, room.clock, os.urandom)
         leases = Leases(room.keeper, room.clock)
         collateral = CollateralRegistry(room.keeper, MemoryCollateral(), room.clock)
-        routes = KeeperRoutes(room.keeper, platforms, room.people, leases, room.decisions, room.clock, collateral)
+        shards = Shards(room.keeper, room.clock, SHARD_LIMITS)
+        keys = KeyRoutes(room.keeper, room.rotation(), room.clock)
+        routes = KeeperRoutes(
+            room.keeper,
+            platforms,
+            room.people,
+            leases,
+            room.decisions,
+            room.clock,
+            collateral,
+            shards=shards,
+            keys=keys,
+        )
         answer: dict[str, Json] = self.run(
             routes.serve(Call(1, operation, Fields(dict(members), operation)), os.geteuid())
         )

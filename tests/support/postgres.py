@@ -162,7 +162,10 @@ class Cluster:
             # Not a database for each test: a thousand files each, to be synced, recovered and removed.
             ending = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             self.sql(VAULT, ending + " WHERE datname = current_database() AND pid <> pg_backend_pid()")
-            self.sql(VAULT, "SET client_min_messages = error", "DROP SCHEMA IF EXISTS strongroom_log CASCADE")
+            schemas = [f"strongroom_log{shard}" for shard in ("", "_2", "_3")]
+            self.sql(
+                VAULT, "SET client_min_messages = error", *(f"DROP SCHEMA IF EXISTS {one} CASCADE" for one in schemas)
+            )
             return self.settings(VAULT)
         return self.database(VAULT)
 

@@ -31,18 +31,21 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ImageId, PersonId, PlatformId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper import voices
+from strongroom.keeper.adoption import adopt
 from strongroom.keeper.founding import Founded, found
 from strongroom.keeper.journal import Journal, LogPort
+from strongroom.keeper.keyring import Keyring
 from strongroom.keeper.people import People
 from strongroom.keeper.pins import Pins
 from strongroom.keeper.records import PersonRecords
 from strongroom.keeper.registry import PLATFORMS
+from strongroom.keeper.rotation import Rotation
 from strongroom.keeper.service import Keeper
 from strongroom.keeper.vault import Vault
-from strongroom.keys.adapters.local import unwrap_with_passphrase, wrap_with_passphrase
-from strongroom.keys.hierarchy import root_purpose
 from strongroom.keys.recipient import RecipientKey
-from strongroom.keys.wrapping import new_key
+from strongroom.keys.split_root import make_root
+from strongroom.keys.uri import KeyUri
+from strongroom.keys.wiring import RootProviders, key_provider
 from strongroom.personnel.roster import ROSTER_TYPE, Roster
 from strongroom.release.delivery import Delivery, accept
 from strongroom.release.documents import DocumentKind
@@ -67,6 +70,7 @@ from support.deployment import (
 )
 
 IMAGE = ImageId("embedder")
+LOCAL = KeyUri.parse("local:")
 MANIFEST = Digest.of(b"manifest")
 _serial = itertools.count(1)
 
@@ -89,6 +93,17 @@ class MemoryPins:
     def save(self, pins: Pins) -> None:
         """Keep."""
         self.history.append(pins)
+
+
+@dataclass
+class MemoryKeyrings:
+    """The keyring's file, in memory; ``history`` keeps everything that was ever written to it."""
+
+    history: list[bytes] = field(default_factory=list)
+
+    def save(self, keyring: bytes) -> None:
+        """Replace."""
+        self.history.append(keyring)
 
 
 @dataclass
@@ -164,18 +179,17 @@ def found_room(log_name: str = "log") -> Founded:
 
 
 def _root(genesis: Digest, passphrase: SecretBytes) -> tuple[SecretBytes, bytes]:
-    root = new_key(counted_bytes)
-    return root, wrap_with_passphrase(root, passphrase, root_purpose(genesis), counted_bytes, CHEAP)
+    return make_root(genesis, [key_provider(LOCAL, passphrase=passphrase, cost=CHEAP)], counted_bytes)
 
 
-def unlocked(founded: Founded) -> Vault:
-    """Open the founded keyring."""
+def unlocked(founded: Founded, keyring: Keyring | None = None) -> Vault:
+    """Open the founded keyring, or another one of the same deployment."""
     genesis = founded.genesis.digest
-    with (
-        SecretBytes(bytearray(PASSPHRASE)) as passphrase,
-        unwrap_with_passphrase(founded.keyring.root, passphrase, root_purpose(genesis)) as root,
-    ):
-        return Vault(genesis, founded.keyring, root)
+    keyring = keyring or founded.keyring
+    with SecretBytes(bytearray(PASSPHRASE)) as passphrase:
+        providers = RootProviders(genesis, passphrase)
+        roots = {tree: providers.open(tree, stored) for tree, stored in keyring.roots}
+    return Vault(genesis, keyring, roots, providers)
 
 
 class Room:
@@ -187,6 +201,7 @@ class Room:
         self.clock = FixedClock(NOW)
         self.log = MemoryLog(self.genesis, signer("log"), at=NOW)
         self.pins = MemoryPins()
+        self.keyrings = MemoryKeyrings([self.founded.keyring.to_bytes()])
         self.documents = MemoryDocuments()
         self.records = MemoryRecords()
         self.decisions = MemoryDecisions()
@@ -213,15 +228,21 @@ class Room:
         """Make a keeper over this room's log and stores; it isn't started."""
         return Keeper(
             genesis=self.genesis,
-            vault=unlocked(self.founded),
+            vault=unlocked(self.founded, Keyring.parse(self.keyrings.history[-1])),
             journal=Journal(self.genesis, log or self.log, self.clock),
             pins=self.pins,
+            keyrings=self.keyrings,
             documents=self.documents,
             decisions=self.decisions,
             attested=self.attested,
             clock=self.clock,
             random_bytes=counted_bytes,
         )
+
+    def rotation(self) -> Rotation:
+        """Make what rotates this room's keys."""
+        records = PersonRecords(self.genesis.digest, self.keeper.vault, self.records, counted_bytes)
+        return Rotation(keeper=self.keeper, records=records, random_bytes=counted_bytes)
 
     def make_people(self) -> People:
         """Make the registry of people over this room's keeper."""
@@ -254,7 +275,7 @@ class Room:
             genesis=genesis, epoch=1, predecessor=None, cedar=DEFAULT_CEDAR, rules=rules(), models=terms
         )
         await self.adopt_roster(self.roster)
-        await self.keeper.adopt(DocumentKind.POLICY, sign(POLICY_TYPE, self.policy.to_bytes(), *ROOTS[:2]))
+        await adopt(self.keeper, self.clock, DocumentKind.POLICY, sign(POLICY_TYPE, self.policy.to_bytes(), *ROOTS[:2]))
         await self.adopt_values(self.first_values())
         for name in PEOPLE:
             await self.vet(name)
@@ -281,7 +302,7 @@ class Room:
     async def adopt_values(self, values: ReferenceValues) -> None:
         """Have reference values adopted."""
         envelope = sign(REFERENCE_VALUES_TYPE, values.to_bytes(), *ROOTS[:2])
-        await self.keeper.adopt(DocumentKind.REFERENCE_VALUES, envelope)
+        await adopt(self.keeper, self.clock, DocumentKind.REFERENCE_VALUES, envelope)
         self.values = values
 
     async def next_values(self, **members: object) -> None:
@@ -301,7 +322,7 @@ class Room:
 
     async def adopt_roster(self, roster: Roster) -> None:
         """Have a roster adopted."""
-        await self.keeper.adopt(DocumentKind.ROSTER, sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2]))
+        await adopt(self.keeper, self.clock, DocumentKind.ROSTER, sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2]))
         self.roster = roster
 
     async def next_policy(self, **members: object) -> None:
@@ -313,7 +334,7 @@ class Room:
             predecessor=Digest.of(before.to_bytes()),
             **members,  # type: ignore[arg-type]
         )
-        await self.keeper.adopt(DocumentKind.POLICY, sign(POLICY_TYPE, policy.to_bytes(), *ROOTS[:2]))
+        await adopt(self.keeper, self.clock, DocumentKind.POLICY, sign(POLICY_TYPE, policy.to_bytes(), *ROOTS[:2]))
         self.policy = policy
 
     async def voice(self, request: Envelope, by: str, *, deny: bool = False) -> Envelope:

@@ -85,6 +85,7 @@ def served(folder: Path) -> Serving:
     """Return how the tests serve a Llama."""
     return Serving(
         policy=POLICY,
+        in_force=lambda: POLICY,
         tokenizer=words(),
         keys=ApiKeys({digest_of(KEY): "dana"}),
         state=folder / "governor",

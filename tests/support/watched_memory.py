@@ -19,12 +19,12 @@ from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.enclave.adapters.process_runner import ProcessRunner
-from strongroom.enclave.adapters.secret_memory import SecretMemoryKind
 from strongroom.enclave.metered import tokens_to_bytes
 from strongroom.keys.recipient import encrypt_to
 from strongroom.sealing import floe
 from strongroom.sealing.adapters.directory import open_directory, seal_directory
 from strongroom.sealing.write import SealedDirectory
+from strongroom.walls.adapters.secret_memory import SecretMemoryKind
 from support import attested
 from support.enclave_lab import SUPPORT, lab_profile
 from support.memory_reader import below

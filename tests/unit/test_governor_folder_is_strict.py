@@ -20,7 +20,7 @@ def test_what_is_kept_never_says_less(tmp_path: Path) -> None:
     assert folder.stored() is None
     opened = folder.open(log)
     assert folder.stored() == opened.data
-    more = log.advance(Block(model=ATLAS, run=1, through=10, settled=0))
+    more = log.advance(Block(model=ATLAS, run=1, through=10, settled=0, tokens=0, verified=0))
     folder.keep(more)
     folder.keep(opened)
     assert folder.stored() == more.data

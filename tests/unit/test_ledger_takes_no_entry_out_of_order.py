@@ -13,7 +13,8 @@ from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PlatformId
 from strongroom.core.signature import Ed25519Signer, HybridSigner
-from strongroom.release.ledger import Ledger, LedgerError
+from strongroom.release.errors import LedgerError
+from strongroom.release.ledger import Ledger
 
 KEEPER = Ed25519Signer.from_seed(b"K" * 32)
 AT = 1_795_000_000
@@ -161,6 +162,8 @@ READING: dict[str, Fact] = {
     "run": 1,
     "through": 0,
     "settled": 0,
+    "tokens": 0,
+    "verified": 0,
     "total": 0,
     "recent": 0,
     "limit": 1000,
@@ -172,7 +175,7 @@ READING: dict[str, Fact] = {
 def metered_story() -> Story:
     """Release twice under one grant, and open the model's odometer for the first."""
     story = Story()
-    story.tell(EventName.EPOCH_CREATED, epoch=1)
+    story.tell(EventName.EPOCH_CREATED, epoch=1, escrowed=1)
     for use in (1, 2):
         story.tell(EventName.RELEASED, request=METERED["request"], use=use, **RELEASED)
     story.tell(EventName.ODOMETER_ADVANCED, **READING)
@@ -196,6 +199,8 @@ def metered_story() -> Story:
         {"total": 499},
         {"recent": 499},
         {"settled": 401},
+        {"tokens": 1, "verified": 2},
+        {"run": 2, "through": 0, "total": 400, "tokens": 1},
         {"limit": 499},
         {"day": 166},
     ],
@@ -235,7 +240,9 @@ def test_no_odometer_goes_on_under_a_lease_that_ended_or_in_a_frozen_model() -> 
 
 def test_a_data_key_needs_a_recorded_request() -> None:
     story = Story()
-    facts: dict[str, Fact] = {"model": MODEL, "version": 1, "data_key": "dk-1", "epoch": 1, "use": 1}
+    story.tell(EventName.EPOCH_CREATED, epoch=1, escrowed=1)
+    story.tell(EventName.KEK_CREATED, model=MODEL, kek="kek-1", epoch=1, escrowed=1)
+    facts: dict[str, Fact] = {"model": MODEL, "version": 1, "data_key": "dk-1", "kek": "kek-1", "use": 1}
     with pytest.raises(LedgerError):
         story.tell(
             EventName.DATA_KEY_CREATED, request=Digest.of(b"unknown"), recipient=Digest.of(b"recipient"), **facts
@@ -362,8 +369,14 @@ def test_every_event_that_grants_or_takes_is_folded_in() -> None:
     # Those that the ledger may pass over carry nothing that a decision looks at.
     silent = {
         EventName.LOG_OPENED,
+        # The journal's: which tree holds an entry changes nothing that it says.
+        EventName.SHARD_CLOSED,
+        EventName.SHARD_CONTINUED,
+        EventName.SHARD_PRUNED,
         EventName.KEEPER_UNLOCKED,
         EventName.KEEPER_LOCKED,
+        # The same root key in other hands.
+        EventName.ROOT_MOVED,
         # The key's signature was refused: what stands is the counter that it showed before.
         EventName.AUTHENTICATOR_REGRESSED,
         EventName.REDELIVERED,

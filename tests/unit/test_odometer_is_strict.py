@@ -16,7 +16,7 @@ from strongroom.egress.odometer import BLOCK_SECONDS, Block, LocalRecord, Odomet
 from support.egress import ATLAS, BOREAS, LOTS
 from support.logs import AT
 
-BLOCK = Block(model=ATLAS, run=1, through=100, settled=0)
+BLOCK = Block(model=ATLAS, run=1, through=100, settled=0, tokens=0, verified=0)
 
 
 def opened(mirror: Mirror | None = None, now: int = AT) -> Mirror:
@@ -24,8 +24,8 @@ def opened(mirror: Mirror | None = None, now: int = AT) -> Mirror:
     return mirror.after(mirror.open(epoch=1, limit=10_000, day=LOTS, seen=None, now=now))
 
 
-def advanced(mirror: Mirror, through: int, *, settled: int = 0, now: int = AT) -> Mirror:
-    block = replace(BLOCK, run=mirror.run, through=through, settled=settled)
+def advanced(mirror: Mirror, through: int, *, now: int = AT, **settled: int) -> Mirror:
+    block = replace(BLOCK, run=mirror.run, through=through, **settled)  # type: ignore[arg-type]  # its numbers
     return mirror.after(mirror.advance(block, epoch=1, limit=10_000, day=LOTS, now=now))
 
 
@@ -55,10 +55,13 @@ def test_asking_twice_is_counted_once() -> None:
         (replace(BLOCK, settled=101), OdometerRegressedError),
         (replace(BLOCK, settled=39), OdometerRegressedError),
         (replace(BLOCK, through=-1, settled=40), OdometerRegressedError),
+        (replace(BLOCK, settled=40, tokens=7, verified=0), OdometerRegressedError),
+        (replace(BLOCK, settled=40, tokens=9, verified=1), OdometerRegressedError),
+        (replace(BLOCK, settled=40, tokens=9, verified=4), OdometerRegressedError),
     ],
 )
 def test_blocks_that_do_not_go_forwards_are_refused(block: Block, error: type[Exception]) -> None:
-    mirror = advanced(advanced(opened(), 100), 100, settled=40)
+    mirror = advanced(advanced(opened(), 100), 100, settled=40, tokens=8, verified=2)
     with pytest.raises(error):
         mirror.advance(block, epoch=1, limit=10_000, day=LOTS, now=AT)
 
@@ -82,6 +85,9 @@ def test_a_log_that_knows_no_run_answers_none() -> None:
         {"recent": 149},
         {"run": 2, "through": 0, "total": 99},
         {"run": 2, "through": 1, "settled": 0, "total": 101},
+        {"run": 2, "through": 0, "tokens": 1, "total": 100},
+        {"verified": 1},
+        {"tokens": 4, "verified": 5},
     ],
 )
 def test_entries_that_do_not_follow_are_refused(changes: dict[str, int]) -> None:

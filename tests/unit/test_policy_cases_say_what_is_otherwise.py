@@ -90,7 +90,7 @@ def test_what_the_policy_has_no_rule_for_is_refused_with_that_reason() -> None:
         {"window": 0},
         {"frozen": "yes"},
         {"expires": "2030-01-01T00:00:00Z"},
-        {"action": "rotate"},
+        {"action": "borrow"},
     ],
 )
 def test_what_a_case_does_not_have_is_malformed(changes: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from strongroom.audit.export.otlp import OtlpFormat
 from strongroom.audit.export.pseudonyms import Pseudonyms
 from strongroom.audit.export.record import Format, Record, record_of
 from strongroom.audit.export.tables import CsvFormat
-from strongroom.audit.facts import SCHEMA, Kind, check
+from strongroom.audit.facts import SCHEMA, Kind, form_of
 from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.events import EventName
 from support.logs import ORIGIN, PUBLISHER, sample_entry
@@ -80,7 +80,7 @@ def test_a_pseudonym_says_which_key_made_it_and_is_no_name_of_the_log() -> None:
     assert name.split(":")[:2] == ["h1", ONE.key_id]
     assert ONE.key_id != OTHER.key_id
     with pytest.raises(MalformedError):
-        check(Kind.PERSON, name)
+        form_of(Kind.PERSON)(name)
     assert b"1" * 8 not in repr(ONE).encode()
     assert json.dumps(name)
 

@@ -109,6 +109,8 @@ NEEDED = {
     Action.REVOKE_PLATFORM: {"platforms"},
     Action.FREEZE: set(),
     Action.RESUME: set(),
+    Action.ROTATE: set(),
+    Action.DESTROY: set(),
 }
 
 

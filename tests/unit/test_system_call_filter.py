@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import struct
 
 import pytest
 from hypothesis import given
@@ -11,8 +10,9 @@ from hypothesis import strategies as st
 
 from strongroom.core.errors import MalformedError, UnavailableError
 from strongroom.enclave import allowlist
-from strongroom.enclave.bpf import ALLOW, AUDIT_ARCH, ERRNO, KILL_PROCESS, ArgumentTest, SyscallRule, assemble
-from strongroom.enclave.syscall_numbers import NUMBERS, Machine, number
+from strongroom.walls.bpf import ALLOW, AUDIT_ARCH, ERRNO, KILL_PROCESS, ArgumentTest, SyscallRule, assemble
+from strongroom.walls.syscall_numbers import NUMBERS, Machine, number
+from support.filter_machine import decide
 
 LISTS = {
     "agent": allowlist.agent_rules(),
@@ -61,32 +61,6 @@ FORBIDDEN = [
     "symlinkat",
     "linkat",
 ]
-
-
-def decide(program: bytes, call: int, *arguments: int, arch: int) -> int:
-    """Return what the kernel would for one call: the accumulator machine of ``seccomp(2)``'s man page."""
-    words = [call, arch, 0, 0]
-    for argument in (*arguments, *[0] * (6 - len(arguments))):
-        words += [argument & 0xFFFFFFFF, argument >> 32]
-    data = struct.pack("<16I", *words)
-    code = list(struct.iter_unpack("=HBBI", program))
-    at = accumulator = 0
-    while True:
-        operation, true, false, k = code[at]
-        at += 1
-        match operation:
-            case 0x20:
-                accumulator = struct.unpack_from("<I", data, k)[0]
-            case 0x54:
-                accumulator &= k
-            case 0x15:
-                at += true if accumulator == k else false
-            case 0x35:
-                at += true if accumulator >= k else false
-            case 0x06:
-                return int(k)
-            case _:
-                raise AssertionError(f"operation {operation:#x}")
 
 
 @pytest.mark.parametrize("machine", list(Machine))

@@ -18,17 +18,17 @@ from strongroom.keys.adapters.local import (
     unwrap_with_passphrase,
     wrap_with_passphrase,
 )
-from strongroom.keys.hierarchy import data_purpose, epoch_purpose, kek_purpose, root_purpose, signing_purpose
+from strongroom.keys.hierarchy import Tree, data_purpose, epoch_purpose, kek_purpose, root_purpose, signing_purpose
 from strongroom.keys.recipient import RECIPIENT_KEY_BYTES, DeliveryError, RecipientKey, encrypt_to
 from strongroom.keys.wrapping import KeyKind, WrapError, WrappedKey, WrapPurpose, new_key, unwrap, wrap
 
 GENESIS = Digest.of(b"genesis")
-PURPOSE = data_purpose(GENESIS, ModelId("atlas"), 2, "dk-1")
+PURPOSE = data_purpose(GENESIS, ModelId("atlas"), 2, "dk-1", "kek-1")
 OTHERS: dict[str, object] = {
     "genesis": Digest.of(b"other"),
     "kind": KeyKind.MODEL_KEK,
     "name": "dk-2",
-    "parent": "kek borea",
+    "parent": "kek kek-2",
     "model": "borea",
     "version": 3,
 }
@@ -85,13 +85,21 @@ def test_no_two_places_of_the_hierarchy_share_a_purpose() -> None:
     atlas, borea = ModelId("atlas"), ModelId("borea")
     purposes = [
         root_purpose(GENESIS),
-        signing_purpose(GENESIS),
-        *(epoch_purpose(GENESIS, epoch) for epoch in (1, 2)),
-        *(kek_purpose(GENESIS, epoch, model) for epoch in (1, 2) for model in (atlas, borea)),
-        *(data_purpose(GENESIS, m, v, k) for m in (atlas, borea) for v in (1, 2) for k in ("dk-1", "dk-2")),
+        signing_purpose(GENESIS, 1, None),
+        signing_purpose(GENESIS, 2, None),
+        signing_purpose(GENESIS, 2, Digest.of(b"an order")),
+        *(epoch_purpose(GENESIS, tree, epoch) for tree in Tree for epoch in (1, 2)),
+        *(kek_purpose(GENESIS, e, m, k) for e in (1, 2) for m in (atlas, borea) for k in ("kek-1", "kek-2")),
+        *(
+            data_purpose(GENESIS, m, v, d, k)
+            for m in (atlas, borea)
+            for v in (1, 2)
+            for d in ("dk-1", "dk-2")
+            for k in ("kek-1", "kek-2")
+        ),
         # Names chosen to run together, were they merely joined.
-        kek_purpose(GENESIS, 1, ModelId("1")),
-        data_purpose(GENESIS, ModelId("root"), 1, "keeper"),
+        kek_purpose(GENESIS, 1, ModelId("1"), "1"),
+        data_purpose(GENESIS, ModelId("root"), 1, "keeper", "root"),
     ]
     assert len({purpose.associated_data() for purpose in purposes}) == len(purposes)
 

@@ -14,13 +14,14 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-CLASSES = (1008, 3001, 3002, 3004, 3005, 6003, 6005, 6006)
+CLASSES = (1008, 2004, 3001, 3002, 3004, 3005, 6003, 6005, 6006)
 OBJECTS = (
     "actor",
     "ai_model",
     "api",
     "databucket",
     "file",
+    "finding_info",
     "managed_entity",
     "metadata",
     "network_endpoint",

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from strongroom.access.facts import AccessClass, Facts, PersonFacts, access_class, cap_of
-from strongroom.access.invariants import CAP_LEVEL, NO_EXPORT_LEVEL
+from strongroom.access.facts import WAITS_AGREED, AccessClass, Facts, PersonFacts, access_class, cap_of
+from strongroom.access.invariants import CAP_LEVEL, CUSTODIAN, NO_EXPORT_LEVEL
 from strongroom.access.legitimate import AT, OTHER_UNIT, cleared
 from strongroom.access.policy import Factor, Weights
 from strongroom.access.request import OPENS, Action
@@ -54,6 +54,10 @@ def _alone(facts: Facts) -> Facts:
 
 def _starts(facts: Facts) -> bool:
     return facts.request.action is not Action.FREEZE
+
+
+def _destroys(facts: Facts) -> bool:
+    return facts.request.action is Action.DESTROY
 
 
 def _opens(facts: Facts) -> bool:
@@ -138,15 +142,36 @@ BRAKES: Final = (
     Brake("it expired", lambda facts: replace(facts, now=facts.request.expires), _starts),
     Brake(
         "its cooling-off isn't over",
-        lambda facts: replace(facts, rule=replace(facts.rule, delay=max(1, facts.rule.delay)), recorded_at=facts.now),
+        lambda facts: replace(
+            facts,
+            rule=replace(facts.rule, delay=max(1, facts.rule.delay)),
+            recorded_at=facts.now,
+            granted_at=None if facts.granted_at is None else facts.now,
+        ),
         _starts,
+    ),
+    Brake(
+        "it waits from its grant on, and none was issued",
+        lambda facts: replace(facts, rule=replace(facts.rule, delay=max(1, facts.rule.delay)), granted_at=None),
+        lambda facts: facts.request.action in WAITS_AGREED,
+    ),
+    Brake(
+        "no key custodian agreed",
+        lambda facts: replace(
+            facts, approvers=tuple(replace(who, roles=who.roles - {CUSTODIAN}) for who in facts.approvers)
+        ),
+        _destroys,
     ),
     Brake("nobody else approved", lambda facts: replace(_asking(facts), approvers=()), _starts),
     Brake("only the requester approved", _alone, _starts),
     Brake("only agents approved", _agreed(lambda person: replace(person, human=False)), _starts),
     Brake("only people approved whose vetting lapsed", _agreed(lambda p: replace(p, vetted_until=AT)), _starts),
     Brake("only people approved who aren't active", _agreed(lambda p: replace(p, active=False)), _starts),
-    Brake("the model is frozen", lambda facts: replace(facts, frozen=True), lambda f: _opens(f) or _exports(f)),
+    Brake(
+        "the model is frozen",
+        lambda facts: replace(facts, frozen=True),
+        lambda f: _opens(f) or _exports(f) or _destroys(f),
+    ),
     Brake("more people hold such access than may", _over_cap, _counted),
     Brake("no enclave sent evidence", lambda facts: replace(facts, enclave=None), _opens),
     Brake("the enclave runs something else", _enclave(measurement_current=False), _opens),

@@ -16,6 +16,7 @@ from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.fields import Fields
 from strongroom.core.ids import PersonId, person_id
+from strongroom.framework.levels import SecurityLevel
 
 MAX_FACTS: Final = 262_144
 MAX_APPROVERS: Final = 64
@@ -35,6 +36,14 @@ class AccessClass(StrEnum):
 
 
 _OUTPUT_ONLY: Final = frozenset({Purpose.SERVE, Purpose.EVALUATE})
+WAITS_AGREED: Final = frozenset({Action.DESTROY})
+"""Actions that can't be undone: their delay runs from the grant, when everybody can see what was agreed."""
+DESTROY_DELAYS: Final = {
+    SecurityLevel.SL3: 24 * 3600,
+    SecurityLevel.SL4: 72 * 3600,
+    SecurityLevel.SL5: 72 * 3600,
+}
+"""Seconds that a destruction waits at least, whatever the rule says; below SL3 the rule alone decides."""
 
 
 def access_class(request: Request) -> AccessClass:
@@ -51,6 +60,11 @@ def cap_of(caps: Caps, access: AccessClass) -> int | None:
     return {AccessClass.OUTPUT: caps.output, AccessClass.ISOLATED: caps.isolated, AccessClass.COPY: caps.copy}.get(
         access
     )
+
+
+def delay_of(rule: Rule, level: SecurityLevel) -> int:
+    """Return how many seconds an action waits: what its rule says, and never less than its floor."""
+    return max(rule.delay, DESTROY_DELAYS.get(level, 0) if rule.action is Action.DESTROY else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +196,18 @@ class Facts:
     review_overdue: bool = False
     """A break-glass opening of this model wasn't reviewed in time: its rules are tighter until it is."""
     enclave: EnclaveFacts | None
+
+    @property
+    def waits_from(self) -> Instant:
+        """When the action's delay began: when it was recorded, or agreed on; now for one that waits to be agreed on."""
+        if self.request.action not in WAITS_AGREED:
+            return self.recorded_at
+        return self.now if self.granted_at is None else self.granted_at
+
+    @property
+    def delay(self) -> int:
+        """How long the action waits, in seconds: the rule's delay, and never less than its floor."""
+        return delay_of(self.rule, self.terms.level)
 
     @classmethod
     def parse(cls, payload: bytes) -> Facts:

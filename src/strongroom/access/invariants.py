@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from strongroom.access.clearance import ANYONE, approver_lacks, eligible, fits, requester_lacks
-from strongroom.access.facts import Facts, access_class, cap_of
+from strongroom.access.facts import WAITS_AGREED, Facts, access_class, cap_of
 from strongroom.access.policy import Factor, Unit, Weights
 from strongroom.access.quorum import fill, missing
 from strongroom.access.request import OPENS, Action
@@ -22,8 +22,10 @@ QUORUM_FLOOR_LEVEL: Final = SecurityLevel.SL3
 QUORUM_FLOOR: Final = 2
 CAP_LEVEL: Final = SecurityLevel.SL3
 NO_EXPORT_LEVEL: Final = SecurityLevel.SL5
+CUSTODIAN: Final = "key-custodian"
+"""The role of who answers for keys: a holder of a root key or of a share of it. The root quorum signs who has it."""
 BREAK_GLASS_SECONDS: Final = 3600
-ALWAYS_TWO: Final = frozenset({Action.RESUME, Action.BREAK_GLASS, Action.EXPORT_PLAINTEXT})
+ALWAYS_TWO: Final = frozenset({Action.RESUME, Action.BREAK_GLASS, Action.EXPORT_PLAINTEXT, Action.DESTROY})
 """Actions that two others must agree to at every level."""
 
 
@@ -68,6 +70,7 @@ class Reason(StrEnum):
     REVIEW_OVERDUE = "break-glass-review-overdue"
     EXPORT_DISABLED = "export-disabled"
     FROZEN = "model-frozen"
+    MODEL_DESTROYED = "model-destroyed"
     ENCLAVE_MISSING = "enclave-missing"
     MEASUREMENT_UNKNOWN = "measurement-unknown"
     PLATFORM_NOT_NAMED = "platform-not-named"
@@ -78,10 +81,15 @@ class Reason(StrEnum):
 
 
 def factors_of(facts: Facts) -> tuple[Factor, ...]:
-    """Return the factors that count now: the rule's, and one more person while a break-glass review is overdue."""
+    """Return the factors that count now: the rule's, a key custodian for a destruction whatever the rule says, and one
+    more person while a break-glass review is overdue.
+    """
+    factors = facts.rule.factors
+    if facts.request.action is Action.DESTROY and all(factor.role != CUSTODIAN for factor in factors):
+        factors = (*factors, Factor(role=CUSTODIAN, count=1))
     if facts.review_overdue and facts.request.action is not Action.FREEZE:
-        return (*facts.rule.factors, Factor(role=ANYONE, count=1))
-    return facts.rule.factors
+        factors = (*factors, Factor(role=ANYONE, count=1))
+    return factors
 
 
 def quorum(facts: Facts) -> dict[PersonId, Factor] | None:
@@ -103,14 +111,20 @@ def broken(facts: Facts) -> Iterator[tuple[Reason, str]]:
         yield from _enclave(facts)
     if facts.request.action is Action.EXPORT_PLAINTEXT:
         yield from _export(facts)
+    if facts.request.action is Action.DESTROY and facts.frozen:
+        yield (
+            Reason.FROZEN,
+            f"somebody froze `{facts.request.model}` after this was agreed on; its quorum must resume it",
+        )
 
 
 def _window(facts: Facts) -> Iterator[tuple[Reason, str]]:
     request, rule = facts.request, facts.rule
     if facts.now < request.not_before:
         yield Reason.NOT_YET_VALID, "wait until the request's window begins"
-    if facts.now - facts.recorded_at < rule.delay:
-        yield Reason.COOLING_OFF, f"wait until {rule.delay} seconds after the request was recorded"
+    if facts.now - facts.waits_from < facts.delay:
+        since = "its quorum agreed" if request.action in WAITS_AGREED else "the request was recorded"
+        yield Reason.COOLING_OFF, f"wait until {facts.delay} seconds after {since}"
     if facts.now >= request.expires:
         yield Reason.EXPIRED, "make a new request"
     most = rule.max_window

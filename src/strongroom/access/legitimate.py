@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from strongroom.access.clearance import ANYONE
-from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
+from strongroom.access.facts import DESTROY_DELAYS, WAITS_AGREED, EnclaveFacts, Facts, PersonFacts
 from strongroom.access.invariants import BREAK_GLASS_SECONDS
 from strongroom.access.policy import Caps, Factor, ModelTerms, Rule, Unit
 from strongroom.access.request import NONCE_BYTES, OPENS, Action, LogHead, Purpose, Request
@@ -52,6 +52,7 @@ def legitimate(rule: Rule, terms: ModelTerms, caps: Caps, purpose: Purpose) -> F
 
     Where the rule asks for the unit that owns the model and the model has no owner, the quorum is short of it.
     """
+    waited = max(rule.delay, *DESTROY_DELAYS.values())
     return Facts(
         now=AT,
         request=_request(rule, terms, purpose),
@@ -61,7 +62,8 @@ def legitimate(rule: Rule, terms: ModelTerms, caps: Caps, purpose: Purpose) -> F
         requester=cleared(ASKER, org=ASKING_UNIT, roles=frozenset({rule.requester_role}), courses=rule.courses),
         approvers=tuple(_approvers(rule, terms)),
         repeated=frozenset(),
-        recorded_at=AT - rule.delay,
+        recorded_at=AT - waited,
+        granted_at=AT - waited if rule.action in WAITS_AGREED else None,
         denied=False,
         frozen=False,
         uses_left=1,

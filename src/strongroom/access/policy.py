@@ -152,6 +152,9 @@ class ModelTerms:
     """The organisation unit that owns the model; empty for none."""
     export: bool = False
     """Whether the data key may ever be handed to a person."""
+    recoverable: bool = True
+    """Whether custodians' shares may ever open it. If not, its keys are in no share and no key package, and are lost
+    with the key service or the keeper's machine. A model's KEK keeps what it was made with until it is rotated."""
 
     @classmethod
     def read(cls, fields: Fields) -> ModelTerms:
@@ -164,6 +167,7 @@ class ModelTerms:
             collection=fields.text("collection", max_length=64),
             owner=fields.text("owner", max_length=64),
             export=fields.boolean("export"),
+            recoverable=fields.boolean("recoverable"),
         )
 
     def to_json(self) -> Json:
@@ -176,6 +180,7 @@ class ModelTerms:
             "collection": self.collection,
             "owner": self.owner,
             "export": self.export,
+            "recoverable": self.recoverable,
         }
 
 

@@ -37,6 +37,10 @@ class Action(StrEnum):
     RESUME = "resume"
     REVOKE_GRANT = "revoke-grant"
     REVOKE_PLATFORM = "revoke-platform"
+    ROTATE = "rotate"
+    """Gives a model a new key-encryption key; its weights and data keys stay as they are."""
+    DESTROY = "destroy"
+    """Destroys a model's keys for good. It waits from the moment its quorum agreed on, in sight of everybody."""
 
 
 OPENS: Final = frozenset({Action.OPEN_IN_ENCLAVE, Action.BREAK_GLASS})

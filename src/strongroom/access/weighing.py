@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from strongroom.access.clearance import HARDWARE_LEVEL, eligible, fits
-from strongroom.access.facts import Facts, access_class, cap_of
+from strongroom.access.facts import WAITS_AGREED, Facts, access_class, cap_of
 from strongroom.access.invariants import CAP_LEVEL, describe, factors_of
 from strongroom.access.policy import Factor, Weights
 from strongroom.access.quorum import fill, missing
@@ -67,8 +67,9 @@ def _limits(facts: Facts) -> Iterator[str]:
     yield from (f"course `{course}`" for course in rule.courses)
     if rule.factors:
         yield f"approvals at most {rule.approval_life} s before the grant"
-    if rule.delay:
-        yield f"{max(0, facts.now - facts.recorded_at)} s since it was recorded, {rule.delay} s wanted"
+    if facts.delay:
+        since = "was agreed on" if request.action in WAITS_AGREED else "was recorded"
+        yield f"{max(0, facts.now - facts.waits_from)} s since it {since}, {facts.delay} s wanted"
     yield f"window of {request.expires - request.not_before} s, at most {rule.max_window} s"
     yield f"{max(0, facts.uses_left)} of {request.max_uses} uses left"
     access = access_class(request)

@@ -38,6 +38,64 @@ class EnvelopeAnswer(Answer):
     envelope: EnvelopeBody
 
 
+class EscrowAnswer(Answer):
+    """The escrow of the root key, signed by the keeper. Its shares open for their custodians alone."""
+
+    escrow: EnvelopeBody
+
+
+class EscrowPlanAnswer(Answer):
+    """The digest of a plan that was handed in."""
+
+    plan: DigestText
+
+
+class OfferAnswer(Answer):
+    """A locked keeper's escrow, and its offer, signed with the unlock key that the escrow names."""
+
+    escrow: EnvelopeBody
+    offer: EnvelopeBody
+
+
+class UnlockedAnswer(Answer):
+    """Whose shares are there, how many are needed, and whether the keeper has opened its keyring."""
+
+    answered: list[str]
+    needed: int
+    unlocked: bool
+
+
+class EpochShown(Answer):
+    """An epoch key: under which tree it stands, its state (SP 800-57), and since when it is there."""
+
+    epoch: int
+    escrowed: bool
+    state: str
+    created: InstantText
+
+
+class KekShown(Answer):
+    """A model's KEK: the epoch that it stands under, its state, its age, and how many data keys stand under it."""
+
+    model: str
+    kek: str
+    epoch: int
+    escrowed: bool
+    state: str
+    created: InstantText
+    data_keys: int
+
+
+class KeysAnswer(Answer):
+    """The keys that open models. ``since``: when the root key's generation began; ``more``: further models follow."""
+
+    generation: int
+    since: InstantText
+    epochs: list[EpochShown]
+    keks: list[KekShown]
+    more: bool
+
+
 class PersonShown(Answer):
     """Who somebody is today. Findings and references aren't shown to anybody."""
 
@@ -368,6 +426,23 @@ class ChangeShown(Answer):
     effective: InstantText
 
 
+class PendingShown(Answer):
+    """A destruction of a model's keys that was agreed on and waits; a denial, revocation or freeze stops it."""
+
+    request: DigestText
+    model: str
+    requester: str
+    agreed: InstantText
+    effective: InstantText
+    expires: InstantText
+
+
+class CertificateAnswer(Answer):
+    """A destruction certificate, signed by the keeper."""
+
+    certificate: EnvelopeBody
+
+
 class LogState(Answer):
     """Size and root of the log as far as the keeper knows it to be durable."""
 
@@ -383,6 +458,11 @@ class StateAnswer(Answer):
     genesis: DigestText
     suspended: list[str]
     waiting: list[ChangeShown]
+    destructions: list[PendingShown]
+    destroyed: list[str]
+    irrecoverable: list[str]
+    closed: list[str]
+    lost: list[str]
     models: dict[str, AdoptedShown]
     frozen: list[str]
     log: LogState
@@ -410,6 +490,20 @@ class CheckpointAnswer(Answer):
 
     size: int
     checkpoint: str
+
+
+class SeamShown(Answer):
+    """How a shard was closed, base64 each: its final checkpoint, its last entry, and that entry's audit path."""
+
+    checkpoint: str
+    entry: str
+    proof: list[str]
+
+
+class SeamsAnswer(Answer):
+    """How the log's shards were closed, oldest first; none where the one that was asked for is open."""
+
+    seams: list[SeamShown]
 
 
 class EntriesAnswer(Answer):

@@ -18,6 +18,7 @@ from strongroom.broker.routes import (
     drops,
     egress,
     health,
+    keys,
     leases,
     log,
     manifests,
@@ -27,6 +28,7 @@ from strongroom.broker.routes import (
     releases,
     requests,
     state,
+    unlocking,
 )
 from strongroom.broker.service import Broker
 
@@ -44,6 +46,8 @@ GROUPS: Final = (
     platforms,
     collateral,
     drops,
+    unlocking,
+    keys,
     log,
     health,
 )

@@ -55,6 +55,12 @@ class EnvelopeIn(Body):
     envelope: EnvelopeBody
 
 
+class EscrowPlanIn(Body):
+    """Who shall keep shares of the root key, for the order that names this plan's digest."""
+
+    plan: Base64
+
+
 class RequestIn(Body):
     """A request being submitted."""
 
@@ -147,12 +153,14 @@ class LeaseIn(Body):
 
 
 class BlockBody(Body):
-    """How far a governor's run wants to get, and what it has settled; in bits since the run began."""
+    """How far a governor's run wants to get, and what it has settled, in bits and in tokens since the run began."""
 
     model: str = Field(max_length=64)
     run: int = Field(ge=1, lt=2**53)
     through: int = Field(ge=0, lt=2**53)
     settled: int = Field(ge=0, lt=2**53)
+    tokens: int = Field(ge=0, lt=2**53)
+    verified: int = Field(ge=0, lt=2**53)
 
 
 class OdometerIn(Body):
@@ -223,6 +231,13 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     limit: int = Field(50, ge=1, le=200)
     cursor: str = Field("", max_length=96)
+
+
+class SeamsQuery(BaseModel):
+    """Which shards of the log: from ``first`` on, counted from 1."""
+
+    model_config = ConfigDict(extra="forbid")
+    first: int = Field(1, ge=1, le=4096)
 
 
 class EntriesQuery(BaseModel):

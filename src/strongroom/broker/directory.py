@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from strongroom.audit.entries import read_entry
-from strongroom.broker.bodies import DecisionsQuery, EntriesQuery, ListQuery, PageQuery
+from strongroom.broker.bodies import DecisionsQuery, EntriesQuery, ListQuery, PageQuery, SeamsQuery
 from strongroom.broker.ports import PlatformRow, RequestSummary
 from strongroom.broker.rows import envelope_text, stored_envelope
 from strongroom.broker.service import Broker, Members
@@ -24,6 +24,24 @@ from strongroom.release.documents import DocumentKind
 from strongroom.release.statements import StatementKind
 
 _CURSOR: Final = re.compile(r"([0-9]{1,16})\.(sha256:[0-9a-f]{64})", re.ASCII)
+
+_STATUS: Final = (
+    "locked",
+    "cause",
+    "genesis",
+    "documents",
+    "models",
+    "frozen",
+    "suspended",
+    "waiting",
+    "destructions",
+    "destroyed",
+    "irrecoverable",
+    "closed",
+    "lost",
+    "log",
+    "latest",
+)
 
 
 class Directory:
@@ -52,9 +70,8 @@ class Directory:
         return {**status, "documents": documents, "checkpoint": checkpoint}
 
     async def _status(self) -> Members:
-        names = ("locked", "cause", "genesis", "documents", "models", "frozen", "suspended", "waiting", "log", "latest")
         with await self._broker.keeper.call("status") as answer:
-            return {name: answer.value(name) for name in names}
+            return {name: answer.value(name) for name in _STATUS}
 
     def genesis(self) -> Json:
         """Return the genesis."""
@@ -262,6 +279,10 @@ class Directory:
         """Return the newest signed checkpoint."""
         size, checkpoint = await self._broker.log.checkpoint()
         return {"size": size, "checkpoint": checkpoint}
+
+    async def seams(self, query: SeamsQuery) -> Members:
+        """Return how shards of the log were closed."""
+        return {"seams": [seam.to_json() for seam in await self._broker.log.seams(query.first)]}
 
     async def entries(self, query: EntriesQuery) -> Members:
         """Return entries of the log."""

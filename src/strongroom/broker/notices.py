@@ -33,6 +33,8 @@ class NoticeKind(StrEnum):
     REFUSED = "refused"
     MODEL_FROZEN = "model-frozen"
     MODEL_RESUMED = "model-resumed"
+    MODEL_DESTROYED = "model-destroyed"
+    DESTRUCTION_CERTIFIED = "destruction-certified"
     BREAK_GLASS_USED = "break-glass-used"
     BREAK_GLASS_REVIEW_DUE = "break-glass-review-due"
     PERSON_SUSPENDED = "person-suspended"
@@ -43,6 +45,7 @@ class NoticeKind(StrEnum):
     LEASE_ENDED = "lease-ended"
     EGRESS_WARNED = "egress-warned"
     EGRESS_BREACHED = "egress-breached"
+    KEEPER_LOCKED = "keeper-locked"
 
 
 class Priority(StrEnum):
@@ -64,6 +67,8 @@ KINDS: Final[Mapping[EventName, NoticeKind]] = MappingProxyType(
         EventName.REFUSED: NoticeKind.REFUSED,
         EventName.MODEL_FROZEN: NoticeKind.MODEL_FROZEN,
         EventName.MODEL_RESUMED: NoticeKind.MODEL_RESUMED,
+        EventName.MODEL_DESTROYED: NoticeKind.MODEL_DESTROYED,
+        EventName.DESTRUCTION_CERTIFIED: NoticeKind.DESTRUCTION_CERTIFIED,
         EventName.PERSON_SUSPENDED: NoticeKind.PERSON_SUSPENDED,
         EventName.CHANGE_PROPOSED: NoticeKind.CHANGE_PROPOSED,
         EventName.CHANGE_STOPPED: NoticeKind.CHANGE_STOPPED,
@@ -72,6 +77,7 @@ KINDS: Final[Mapping[EventName, NoticeKind]] = MappingProxyType(
         EventName.LEASE_ENDED: NoticeKind.LEASE_ENDED,
         EventName.EGRESS_WARNED: NoticeKind.EGRESS_WARNED,
         EventName.EGRESS_BREACHED: NoticeKind.EGRESS_BREACHED,
+        EventName.KEEPER_LOCKED: NoticeKind.KEEPER_LOCKED,
     }
 )
 """Which events make a notice. What a released key's request was for decides further: see :func:`notices_of`."""
@@ -81,10 +87,13 @@ PAGES: Final = frozenset(
         NoticeKind.BREAK_GLASS_REVIEW_DUE,
         NoticeKind.COUNTER_REGRESSED,
         NoticeKind.MODEL_FROZEN,
+        NoticeKind.MODEL_DESTROYED,
         NoticeKind.EGRESS_BREACHED,
+        NoticeKind.KEEPER_LOCKED,
     }
 )
 _HANDED_OVER: Final = frozenset({EventName.RELEASED, EventName.EXPORTED})
+_AHEAD: Final = frozenset({NoticeKind.REQUEST_CREATED, NoticeKind.GRANT_ISSUED})
 _OPEN: Final = frozenset({NoticeKind.REQUEST_CREATED, NoticeKind.REQUEST_APPROVED})
 
 
@@ -161,6 +170,8 @@ def notices_of(index: int, entry: Entry, asked: Asked | None) -> tuple[Notice, .
         kinds = [NoticeKind.BREAK_GLASS_USED, *([NoticeKind.BREAK_GLASS_REVIEW_DUE] if first else [])]
     # A key handed over under a request that can't be found may have been break-glass: who hid it mustn't gain silence.
     loud = entry.event in _HANDED_OVER and asked is None
+    # What can't be undone is told so loudly while it can still be stopped.
+    loud = loud or (kind in _AHEAD and asked is not None and asked.action == Action.DESTROY)
     return tuple(
         Notice(
             kind=each,

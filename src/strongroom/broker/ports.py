@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from strongroom.audit.succession import Seam
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant
 from strongroom.core.fields import Fields
@@ -114,6 +115,10 @@ class LogPort(Protocol):
         """Return the size and the newest signed checkpoint."""
         ...
 
+    async def seams(self, first: int) -> tuple[Seam, ...]:
+        """Return how shards were closed, from shard ``first`` (counted from 1) on, some at a time."""
+        ...
+
     async def read(self, start: int, count: int) -> tuple[bytes, ...]:
         """Return entries from ``start`` on: at most ``count``, fewer where an answer would grow too large."""
         ...
@@ -186,6 +191,18 @@ class StorePort(Protocol):
 
     async def put_wrapped(self, row: WrappedRow) -> None:
         """Store a wrapped data key."""
+        ...
+
+    async def wrapped_rows(self, model: str, *, after: str, limit: int) -> Sequence[WrappedRow]:
+        """Return wrapped data keys of a model in the order of their names, those behind ``after``."""
+        ...
+
+    async def erase_wrapped(self, model: str) -> None:
+        """Erase every wrapped data key of a model whose keys were destroyed."""
+        ...
+
+    async def swap_wrapped(self, changes: Sequence[tuple[WrappedRow, str]]) -> int:
+        """Replace the bodies of rows that are still as they were read, all at once; returns how many were."""
         ...
 
     async def wrapped(self, data_key: str) -> WrappedRow | None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from strongroom.access.request import Request
+from strongroom.access.request import Action, Request
 from strongroom.audit.entries import read_entry
 from strongroom.broker.noticeboard import Announcing, NoticeBoard
 from strongroom.broker.ports import (
@@ -74,6 +74,8 @@ class Broker:
         self.clock = clock
         self.lease_waits = asyncio.Semaphore(MAX_LEASE_WAITS)
         self.imports = Buckets(IMPORTS)
+        self.keys_wait = asyncio.Event()
+        """Set when data keys may wait to be moved to another KEK."""
         self._acts: set[asyncio.Task[Any]] = set()
 
     async def drain(self) -> None:
@@ -194,9 +196,30 @@ class Broker:
 
     async def _control(self, request: Digest) -> Members:
         dossier = await self._dossier(request)
+        asked = Request.parse(dossier.request.payload)
+        if asked.action is Action.DESTROY:
+            # Its wait begins with the grant: one that couldn't be issued when people agreed is asked for again.
+            await self._grant(request)
         recorded = _recorded(await self.keeper.call("control", dossier=dossier.to_json()))
         await self.store.close_request(str(request), self.clock.now())
+        if asked.action is Action.DESTROY:
+            # They open nothing any more. They go all the same: what isn't there needn't be proved useless.
+            await self.store.erase_wrapped(asked.model)
+        # It may have been a rotation: data keys wait to be moved.
+        self.keys_wait.set()
         return _answer(recorded)
+
+    async def carry_out(self, order: Envelope) -> Members:
+        """Have the keeper carry out an order of the root quorum."""
+        return _answer(_recorded(await self.keeper.call("key-order", envelope=order.to_json())))
+
+    async def certify(self, model: str) -> Members:
+        """Have the keeper sign another destruction certificate, if there is something new to say."""
+        with await self.keeper.call("certify", model=model) as answer:
+            certificate = answer.value("certificate")
+        # A crash may have kept them after the destruction.
+        await self.store.erase_wrapped(model)
+        return {"certificate": certificate}
 
     async def seal(self, request: Digest, recipient_key: bytes) -> Members:
         """Have the keeper make a data key. Its wrapped form is durable here before the delivery is handed out.
@@ -209,12 +232,7 @@ class Broker:
         row = await self._request(request)
         envelope = stored_envelope(row.envelope, "request")
         asked = Request.parse(envelope.payload)
-        sibling = await self.store.newest_wrapped(asked.model)
-        dossier = await self._dossier(
-            request,
-            wrapped=stored_wrapped(sibling.body) if sibling else None,
-            recipient_key=recipient_key,
-        )
+        dossier = await self._dossier(request, recipient_key=recipient_key)
         with await self.keeper.call("seal", dossier=dossier.to_json()) as answer:
             delivery = answer.value("delivery")
             with answer.child("wrapped") as child:

@@ -24,7 +24,6 @@ import structlog
 import uvicorn
 import uvloop
 
-from strongroom.audit.note import VerifierKey
 from strongroom.broker.adapters.dev_ca import LOOPBACK, SERVER_LIFE, DevCa
 from strongroom.broker.adapters.log import SocketLog
 from strongroom.broker.adapters.store import Store
@@ -34,6 +33,7 @@ from strongroom.broker.app import make_app
 from strongroom.broker.couriers import Couriers, Surroundings
 from strongroom.broker.errors import RemoteAddressError
 from strongroom.broker.gate import App, Limits
+from strongroom.broker.mover import KeyMover
 from strongroom.broker.people.wiring import people_apps
 from strongroom.broker.service import Broker
 from strongroom.broker.sessions.wiring import Sessions
@@ -164,7 +164,7 @@ async def serve(
     authority = DevCa.open_or_create(home / "broker" / "ca", genesis.deployment, at=clock.now())
     store = open_store(home / "broker" / "broker.db")
     keeper = UnixClient(home / "run" / "keeper.sock", seconds=KEEPER_SECONDS)
-    log = SocketLog(home / "run" / "log.sock", VerifierKey(genesis.log_origin, genesis.log_key))
+    log = SocketLog(home / "run" / "log.sock", genesis)
     broker = Broker(genesis=genesis, keeper=keeper, log=log, store=store, clock=clock)
     sessions = Sessions.open(home, genesis, authority, keeper=keeper, store=store, clock=clock)
     app = make_app(broker, trust=sessions.trust.current, barred=sessions.standing.barred, limits=limits)
@@ -221,7 +221,8 @@ async def _tell(broker: Broker, webhooks: WebhookFiles) -> None:
         clock=broker.clock,
         chance=secrets.SystemRandom().random,
     )
-    await asyncio.gather(broker.notices.follow(), Couriers(around).run())
+    mover = KeyMover(broker.keeper, broker.store, broker.keys_wait)
+    await asyncio.gather(broker.notices.follow(), Couriers(around).run(), mover.follow())
 
 
 async def _renew_always(renew: Callable[[], None]) -> None:

@@ -11,7 +11,6 @@ from strongroom.access.policy import Policy
 from strongroom.access.self_test import safe_engine
 from strongroom.cli.session import read_file
 from strongroom.client.decisions import MOST, WhatIf, from_file, history, what_if
-from strongroom.client.render import printable
 from strongroom.client.service import Session
 from strongroom.client.trust import Trust
 from strongroom.core.canonical import Json, encode, parse
@@ -19,6 +18,7 @@ from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
 from strongroom.core.errors import DeniedError, UsageError
+from strongroom.core.printable import printable
 from strongroom.release.decided import MAX_DECIDED
 from strongroom.release.policy_diff import Difference, cedar_diff, differences, may_be_looser
 from strongroom.release.what_if import Trial, reasons, recorded_reasons

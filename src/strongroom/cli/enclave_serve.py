@@ -55,6 +55,11 @@ def serving(port: Callable[[BrokerApi], ReleasePort]) -> click.Group:
     @click.option("--request", "request_text", required=True, help="Digest of the approved request (sha256:...).")
     @click.option("--tpm", required=True, help="The TPM: device:/dev/tpmrm0, or unix:PATH or tcp:HOST:PORT.")
     @engine_option
+    @click.option(
+        "--replay-image", help="Image of a second engine that replays answers, as the egress policy names it."
+    )
+    @click.option("--replay-request", help="Digest of the approved request for it.")
+    @click.option("--replay-tpm", help="Its TPM: another than --tpm.")
     @gateway_options
     @as_wallet
     def run(
@@ -65,6 +70,9 @@ def serving(port: Callable[[BrokerApi], ReleasePort]) -> click.Group:
         request_text: str,
         tpm: str,
         engine: str,
+        replay_image: str | None,
+        replay_request: str | None,
+        replay_tpm: str | None,
         gateway: GatewayOptions,
         wallet: Path,
     ) -> None:
@@ -76,10 +84,19 @@ def serving(port: Callable[[BrokerApi], ReleasePort]) -> click.Group:
 
         What may leave is what the deployment's egress policies say (`strongroom egress propose`), and the deployment's
         log counts it.
+
+        With --replay-image, --replay-request and --replay-tpm the other engine opens the model in an enclave of its
+        own, and a token that it reproduces costs what the egress policy says for one that is verified.
         """
-        folder = WalletFolder(wallet, no_passphrase)
-        launch = _launch(folder, model, sealed, image, request_text, tpm, BuiltIn(engine))
-        serve_from(ProcessHost(launch), gateway, folder, port)
+        whole = replay_image and replay_request and replay_tpm
+        if (replay_image or replay_request or replay_tpm) and not whole:
+            raise UsageError("a second engine takes --replay-image, --replay-request and --replay-tpm")
+        folder, used = WalletFolder(wallet, no_passphrase), BuiltIn(engine)
+        launch = _launch(folder, model, sealed, image, request_text, tpm, used)
+        second = None
+        if replay_image and replay_request and replay_tpm:
+            second = _launch(folder, model, sealed, replay_image, replay_request, replay_tpm, used.other)
+        serve_from(ProcessHost(launch), gateway, folder, port, second=ProcessHost(second) if second else None)
 
     return group
 

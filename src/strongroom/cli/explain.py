@@ -14,13 +14,13 @@ from strongroom.audit.entries import Entry
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, session
 from strongroom.client.decisions import Recorded, recorded_decision
-from strongroom.client.render import printable
 from strongroom.client.service import Session, refusals_of
 from strongroom.client.told import CheckShown, Explanation, GrantTold
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.errors import UsageError
 from strongroom.core.events import EventName
+from strongroom.core.printable import printable
 from strongroom.release.decided import Decided
 
 _ENCLAVE_ONLY = frozenset({Reason.ENCLAVE_MISSING.value})

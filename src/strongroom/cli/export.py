@@ -45,7 +45,7 @@ def export(
             raise UsageError(f"that request is for `{review.request.action.value}`")
         genesis = person.wallet.genesis()
         envelope = person.api.export(review.digest, recipient.public)
-        delivery, data_key = accept_for_export(envelope, genesis, recipient, review.request)
+        delivery, data_key = accept_for_export(envelope, person.log, recipient, review.request)
     with data_key:
         if delivery.publisher_key is None or delivery.manifest is None:
             raise UsageError("the delivery names no manifest")

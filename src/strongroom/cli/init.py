@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from strongroom.audit.cosignature import CosignatureKind, CosignerKey
 from strongroom.audit.note import VerifierKey
 from strongroom.audit.wiring import create_log_keys
 from strongroom.broker.adapters.dev_ca import DevCa
+from strongroom.cli.ceremony import Card, check_numbers, confirm, read_cards
 from strongroom.cli.passphrase import new_passphrase
+from strongroom.cli.pin_anchor import choose_anchor
 from strongroom.cli.public_keys import public_keys
-from strongroom.core.errors import ConflictError
+from strongroom.core.errors import ConflictError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import SIGNING_ALGORITHMS
+from strongroom.keeper.adapters.escrow_file import ESCROW_NAME
 from strongroom.keeper.wiring import found_keeper
 from strongroom.keys.adapters.local import Argon2Cost
 from strongroom.keys.uri import KeyUri, Service
@@ -37,7 +41,12 @@ from strongroom.keys.uri import KeyUri, Service
 @click.option("--threshold", default=2, show_default=True, help="How many root holders must sign a document.")
 @click.option("--root-provider", default="local:", show_default=True, help="URI of the key service of the root key.")
 @click.option("--second-root-provider", help="URI of a second one: the root key then needs both.")
+@click.option("--pin-anchor", help="Where the TPM says how new the disk must be: `tpm2:device:PATH?nv=INDEX`.")
 @click.option("--passphrase-fd", type=int, help="Read the passphrase from this open descriptor instead of asking.")
+@click.option("--ceremony", is_flag=True, help="Give shares of the root key to custodians, and have all confirmed.")
+@click.option("--custodian", "custodians", multiple=True, metavar="NAME=FILE", help="A custodian and their card.")
+@click.option("--custodian-threshold", type=int, help="How many custodians open the root key.")
+@click.option("--yes", is_flag=True, help="The custodians' cards were compared before: don't ask.")
 @click.option("--kdf-memory", default=256, show_default=True, help="Memory in MiB that Argon2id takes at each unlock.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def init(
@@ -45,23 +54,36 @@ def init(
     deployment: str,
     roots: tuple[str, ...],
     threshold: int,
+    *,
     root_provider: str,
     second_root_provider: str | None,
+    pin_anchor: str | None,
     passphrase_fd: int | None,
+    custodians: tuple[str, ...],
+    custodian_threshold: int | None,
     kdf_memory: int,
-    *,
+    ceremony: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Found a deployment: keys, genesis, an empty log and a development certificate authority.
 
-    The root key is under a passphrase, unless --root-provider names another key service.
+    The root key is under a passphrase, unless --root-provider names another key service. With --ceremony it is also in
+    shares, each encrypted to a custodian: what they open when the key service is gone is the same key.
 
     Print the genesis digest and compare it, by voice, with everybody who pins it.
     """
     home = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link at the end
     if home.exists():
         raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
-    keys = public_keys(roots, *SIGNING_ALGORITHMS)
+    if ceremony is not bool(custodians):
+        raise UsageError(
+            "a ceremony has custodians, and custodians have one", remedy="--ceremony --custodian NAME=FILE"
+        )
+    keys, cards = public_keys(roots, *SIGNING_ALGORITHMS), read_cards(custodians)
+    if ceremony:
+        check_numbers(cards, custodian_threshold or 0)
+        confirm(cards, custodian_threshold or 0, yes=yes)
     providers = [KeyUri.parse(text) for text in (root_provider, second_root_provider) if text is not None]
     typed = any(uri.service is Service.LOCAL for uri in providers)
     staging = home.with_name(f".{home.name}.founding")
@@ -81,26 +103,37 @@ def init(
                 providers=providers,
                 passphrase=passphrase,
                 cost=Argon2Cost(memory_kib=kdf_memory * 1024),
+                custodians=[card.custodian for card in cards],
+                custodian_threshold=custodian_threshold or 0,
             )
+        if pin_anchor is not None:
+            choose_anchor(staging, pin_anchor)
         DevCa.open_or_create(staging / "broker" / "ca", genesis.deployment, at=genesis.created)
         log_key_text = str(VerifierKey(genesis.log_origin, genesis.log_key))
         (staging / "log.pub").write_text(log_key_text + "\n", "utf-8")
         cosigner = CosignerKey(genesis.log_origin, CosignatureKind.ML_DSA_44, genesis.log_cosigner)
         (staging / "log-cosigner.pub").write_text(f"{cosigner}\n", "utf-8")
+        if cards:
+            # For custodians to carry away, with the log's keys; the keeper has its own copy.
+            shutil.copyfile(staging / "keeper" / ESCROW_NAME, staging / "escrow-1.json")
         staging.rename(home)
     finally:
         # Half a deployment must not look like one: either the whole folder appears, or none.
         shutil.rmtree(staging, ignore_errors=True)
-    _tell(home, genesis, as_json=as_json)
+    _tell(home, genesis, cards, custodian_threshold, as_json=as_json)
 
 
-def _tell(home: Path, genesis: Genesis, *, as_json: bool) -> None:
+def _tell(
+    home: Path, genesis: Genesis, cards: Sequence[Card], custodian_threshold: int | None, *, as_json: bool
+) -> None:
     facts = {
         "home": str(home),
         "genesis": str(genesis.digest),
         "root_keys": len(genesis.root_keys),
         "root_threshold": genesis.root_threshold,
         "log_key": f"{home}/log.pub",
+        "custodians": [card.custodian.person for card in cards],
+        "custodian_threshold": custodian_threshold,
     }
     if as_json:
         click.echo(json.dumps(facts))
@@ -109,4 +142,11 @@ def _tell(home: Path, genesis: Genesis, *, as_json: bool) -> None:
     click.echo(f"  genesis   {genesis.digest}")
     click.echo(f"  root      {genesis.root_threshold} of {len(genesis.root_keys)} root holders sign each document")
     click.echo(f"  log key   {home}/log.pub (auditors need it)")
+    if cards:
+        names = ", ".join(card.custodian.person for card in cards)
+        click.echo(f"  escrow    {custodian_threshold} of {len(cards)} custodians: {names}")
+        click.echo(
+            "  Each share was seen to work before it was encrypted. Read the genesis digest aloud, have everybody"
+        )
+        click.echo(f"  pin it, and let each custodian check theirs: strongroom custodian check {home}/escrow-1.json")
     click.echo(f"Next: strongroom up --home {home}")

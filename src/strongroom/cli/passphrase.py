@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from strongroom.core.errors import UsageError
+from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.ipc.adapters.process import read_passphrase
 
@@ -23,6 +24,25 @@ def passphrase_pipe(descriptor: int | None) -> Iterator[int]:
     reading, writing = os.pipe()
     try:
         os.write(writing, click.prompt("Passphrase", hide_input=True, err=True).encode())
+        os.close(writing)
+        yield reading
+    finally:
+        os.close(reading)
+
+
+@contextmanager
+def new_passphrase_pipe(descriptor: int | None) -> Iterator[int]:
+    """Yield a descriptor as :func:`passphrase_pipe` does; a new passphrase is asked for twice."""
+    with passphrase_pipe(descriptor) if descriptor is not None else _asked_twice() as reading:
+        yield reading
+
+
+@contextmanager
+def _asked_twice() -> Iterator[int]:
+    reading, writing = os.pipe()
+    try:
+        with new_passphrase(None) as secret:
+            os.write(writing, secret.reveal(TOKEN))
         os.close(writing)
         yield reading
     finally:

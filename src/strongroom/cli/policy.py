@@ -84,6 +84,7 @@ def new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> None:
 @click.option("--owner", default="", help="The organisation unit that owns it.")
 @click.option("--collection", default="", help="A set of models that Cedar policies can speak of.")
 @click.option("--export", "exported", is_flag=True, help="Its data key may be handed to a person, by the export rule.")
+@click.option("--irrecoverable", is_flag=True, help="No custodian can ever open it: lost with the key service.")
 @json_option
 def model(
     file: Path,
@@ -96,6 +97,7 @@ def model(
     collection: str,
     *,
     exported: bool,
+    irrecoverable: bool,
     as_json: bool,
 ) -> None:
     """Say what a model demands."""
@@ -117,6 +119,7 @@ def model(
         owner=owner,
         collection=collection,
         export=exported,
+        recoverable=not irrecoverable,
     )
     _save(file, replace(draft, models=(*kept, terms)), as_json=as_json)
 

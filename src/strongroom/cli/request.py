@@ -14,7 +14,7 @@ from strongroom.cli.review import review_break_glass
 from strongroom.cli.sealed import read_recipient
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
 from strongroom.client.api import NOTICE_SECONDS
-from strongroom.client.render import as_text, printable, render
+from strongroom.client.render import as_text, render
 from strongroom.client.requests import ask_to_export, ask_to_open, voices
 from strongroom.client.service import Review
 from strongroom.client.told import NoticeTold
@@ -23,6 +23,7 @@ from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import image_id, model_id
+from strongroom.core.printable import printable
 
 
 @click.group("request")

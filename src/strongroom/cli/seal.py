@@ -84,7 +84,7 @@ def seal(
             model=name,
             place=str(place),
             asking=asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
-            waiting=Waiting(submitted=_submitted, missing=_missing) if wait else None,
+            waiting=waiting_for_approvals() if wait else None,
         )
     data: Json = {
         "model": made.model,
@@ -100,6 +100,11 @@ def seal(
         f"  log entry  {made.log_index}",
     )
     show(data, text, as_json=as_json)
+
+
+def waiting_for_approvals() -> Waiting:
+    """Return what tells a terminal whose approvals are waited for."""
+    return Waiting(submitted=_submitted, missing=_missing)
 
 
 def _submitted(digest: Digest, needed: int) -> None:

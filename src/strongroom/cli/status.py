@@ -9,11 +9,11 @@ import click
 from strongroom.cli.output import end, show
 from strongroom.cli.session import as_wallet, json_option, open_wallet, session
 from strongroom.client.adapters.session_files import session_until
-from strongroom.client.render import printable
 from strongroom.client.trust import Trust
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.errors import ExitCode
+from strongroom.core.printable import printable
 from strongroom.release.documents import DocumentKind
 
 
@@ -48,6 +48,11 @@ def status(wallet: Path, *, as_json: bool) -> None:
             }
             for change in trust.waiting
         ],
+        "destructions": [one.to_json() for one in trust.destructions],
+        "destroyed": [*trust.destroyed],
+        "irrecoverable": [*trust.irrecoverable],
+        "closed": [*trust.closed],
+        "lost": [*trust.lost],
         "suspended": [*trust.suspended],
         "models": {
             name: {"version": model.version, "manifest": str(model.manifest), "frozen": model.frozen}
@@ -57,6 +62,25 @@ def status(wallet: Path, *, as_json: bool) -> None:
     show(data, _lines(trust, before.log.size, until), as_json=as_json)
     if trust.locked:
         end(ExitCode.LOCKED)
+
+
+def destruction_lines(trust: Trust) -> list[str]:
+    """Return what was agreed to be destroyed and can still be stopped, and what is gone."""
+    waiting = [
+        f"TO BE DESTROYED   {one.model}, from {format_instant(one.effective)} on, asked by {one.requester}; to stop "
+        f"it: strongroom deny {one.request}"
+        for one in trust.destructions
+    ]
+    return [*waiting, *(f"destroyed         {model}: strongroom key certificate {model}" for model in trust.destroyed)]
+
+
+def escrow_lines(trust: Trust) -> list[str]:
+    """Return which models no custodian can open, which of those the keeper can't open now, and which are lost."""
+    return [
+        *(f"IRRECOVERABLE     {model}: its keys are in no escrow" for model in trust.irrecoverable),
+        *(f"NOT OPENABLE      {model}: the key service that alone opens it isn't at hand" for model in trust.closed),
+        *(f"LOST              {model}: its keys are gone, and nobody destroyed them" for model in trust.lost),
+    ]
 
 
 def _lines(trust: Trust, before: int, until: str | None) -> list[str]:
@@ -75,6 +99,7 @@ def _lines(trust: Trust, before: int, until: str | None) -> list[str]:
         f"{format_instant(change.effective)}; to stop it: strongroom people object {change.document}"
         for change in trust.waiting
     ]
+    lines += [*destruction_lines(trust), *escrow_lines(trust)]
     lines += [f"suspended         {person}" for person in trust.suspended]
     for name, model in sorted(trust.models.items()):
         lines.append(f"model             {name} version {model.version}{', FROZEN' if model.frozen else ''}")

@@ -11,17 +11,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
 import click
 
+from strongroom.audit.succession import SHARD_DAYS
 from strongroom.audit.witnessing import ROUND_SECONDS
-from strongroom.cli.passphrase import passphrase_pipe
+from strongroom.cli.passphrase import new_passphrase_pipe, passphrase_pipe
 from strongroom.cli.root_parts import needs_passphrase
-from strongroom.core.errors import ExitCode, StrongroomError, UnavailableError
+from strongroom.core.errors import ExitCode, StrongroomError, UnavailableError, UsageError
 from strongroom.ipc.frames import told_error
+from strongroom.keys.uri import KeyUri, Service
 from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
 
 READY_SECONDS: Final = 60.0
@@ -69,6 +71,13 @@ class Deployment:
         if not line:
             raise _last_words(name, log, process.wait(STOP_SECONDS))
         click.echo(f"{name} ready (pid {process.pid})", err=True)
+        told = json.loads(line)
+        if told.get("known") is False:
+            click.echo(
+                f"This keeper's unlock key isn't the one that the escrow names. Read its id out to each custodian, who"
+                f" gives it with --unlock-key:\n  {told['unlock_key']}",
+                err=True,
+            )
 
     def watch(self) -> str:
         """Wait until one process ends or a signal asks to stop; returns the name of the one that ended, or nothing."""
@@ -117,6 +126,16 @@ def _last_words(name: str, log: Path, code: int) -> StrongroomError:
         return ProcessEndedError(f"the {name} ended before it was ready", remedy=f"read {log}")
 
 
+def _passphrase(
+    home: Path, descriptor: int | None, moved_to: KeyUri | None, *, by_shares: bool
+) -> AbstractContextManager[int | None]:
+    """Have the passphrase that the keeper needs: of a key that is under one, or that is to be put under one."""
+    if not by_shares:
+        return passphrase_pipe(descriptor) if needs_passphrase(home) else nullcontext()
+    typed = moved_to is not None and moved_to.service is Service.LOCAL
+    return new_passphrase_pipe(descriptor) if typed else nullcontext()
+
+
 @click.command()
 @click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), required=True, help="The deployment's folder."
@@ -138,6 +157,16 @@ def _last_words(name: str, log: Path, code: int) -> StrongroomError:
     show_default=True,
     help="Rhythm at which the log's witnesses are asked, if there are any.",
 )
+@click.option(
+    "--shard-days",
+    type=click.IntRange(min=1),
+    default=SHARD_DAYS,
+    show_default=True,
+    help="Days after which the log goes on in a new shard.",
+)
+@click.option("--unlock-by-shares", is_flag=True, help="Wait for custodians' shares: the key service is gone.")
+@click.option("--root-provider", help="With shares: URI of the key service that holds the root key from then on.")
+@click.option("--second-root-provider", help="URI of the second key service of the root key that is made next.")
 @click.option("--passphrase-fd", type=int, help="Read the passphrase from this open descriptor instead of asking.")
 def up(
     home: Path,
@@ -146,25 +175,49 @@ def up(
     identity_port: int | None,
     lease_seconds: int,
     witness_seconds: int,
+    root_provider: str | None,
+    second_root_provider: str | None,
+    *,
     passphrase_fd: int | None,
+    shard_days: int,
+    unlock_by_shares: bool,
 ) -> None:
     """Start the deployment: log writer, keeper and broker.
 
     Runs in the foreground until it is interrupted. When one of the three ends, the others are stopped: nothing is
     released without its log. Each process writes what it does to HOME/run/NAME.log.
+
+    With --unlock-by-shares the keeper starts locked and serves custodians alone, until enough of them gave their shares
+    (`strongroom custodian unlock`). With --root-provider as well, the root key is then put under that key service.
+
+    A root key of one part gets a second one at its next rotation, under --second-root-provider.
     """
+    if root_provider is not None and not unlock_by_shares:
+        raise UsageError("a key service is named here with --unlock-by-shares alone", remedy="strongroom root-key move")
+    if second_root_provider is not None and unlock_by_shares:
+        raise UsageError("a root key from shares is wrapped whole", remedy="name the second service at the next start")
+    second = None if second_root_provider is None else KeyUri.parse(second_root_provider)
+    if second is not None and second.service is Service.LOCAL:
+        raise UsageError("the second part can't be under a passphrase", remedy="name the passphrase as the first")
+    moved_to = None if root_provider is None else KeyUri.parse(root_provider)
     home = home.resolve()
     (home / "run").mkdir(mode=0o700, exist_ok=True)
     deployment = Deployment(home)
     try:
-        with passphrase_pipe(passphrase_fd) if needs_passphrase(home) else nullcontext() as reading:
+        with _passphrase(home, passphrase_fd, moved_to, by_shares=unlock_by_shares) as reading:
             deployment.start("log", "strongroom.audit.wiring", ["--witness-seconds", str(witness_seconds)])
             given = [] if reading is None else [reading]
             keeper = [*(f"--passphrase-fd={descriptor}" for descriptor in given), f"--lease-seconds={lease_seconds}"]
+            keeper += [f"--shard-days={shard_days}"]
+            keeper += ["--unlock-by-shares"] if unlock_by_shares else []
+            keeper += [] if moved_to is None else [f"--root-provider={moved_to}"]
+            keeper += [] if second is None else [f"--second-root-provider={second}"]
             deployment.start("keeper", "strongroom.keeper.wiring", keeper, given)
         beside = [] if identity_port is None else ["--identity-port", str(identity_port)]
         deployment.start("broker", "strongroom.broker.wiring", ["--host", host, "--port", str(port), *beside])
         told = {"ready": "deployment", "url": f"https://{host}:{port}", "pid": os.getpid()}
+        if unlock_by_shares:
+            told["locked"] = True
         if identity_port is not None:
             told["identity_url"] = f"https://{host}:{identity_port}"
         click.echo(json.dumps(told))

@@ -10,6 +10,9 @@ from strongroom.attestation.collateral import MAX_ITEMS
 from strongroom.attestation.ear import MAX_TOKEN
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.audit.entries import MAX_ENTRY
+from strongroom.audit.protocol import MAX_SEAMS
+from strongroom.audit.succession import Seam
+from strongroom.client.keys_shown import EpochShown, KekShown, KeysShown
 from strongroom.client.state import CapUse, PersonStanding, State, checkpoint_text
 from strongroom.client.told import (
     Adopted,
@@ -47,6 +50,8 @@ from strongroom.release.statements import StatementKind
 
 PAGE: Final = 200
 MAX_PAGES: Final = 50
+KEYS_PAGE: Final = 500
+MAX_EPOCHS: Final = 4096
 MAX_PROOF: Final = 64
 MAX_PEOPLE: Final = 2000
 MAX_GRANTS: Final = 1000
@@ -88,6 +93,35 @@ class BrokerApi:
                 index=fields.integer("index") if fields.optional("index") else None,
                 effective=fields.instant("effective") if fields.optional("effective") else None,
             )
+
+    def keys(self) -> KeysShown:
+        """Return the states and ages of the keys that open models."""
+        keks: list[KekShown] = []
+        for _page in range(MAX_PAGES):
+            query: dict[str, str | int] = {"after": keks[-1].model if keks else "", "count": KEYS_PAGE}
+            with reading(self._get("/v1/keys", query), "keys") as fields:
+                generation, since = fields.integer("generation", least=1), fields.instant("since")
+                epochs = fields.objects("epochs", EpochShown.read, most=MAX_EPOCHS)
+                page = fields.objects("keks", KekShown.read, most=64 * KEYS_PAGE)
+                more = fields.boolean("more")
+            keks += page
+            if not more or not page:
+                break
+        return KeysShown(generation=generation, since=since, epochs=epochs, keks=tuple(keks))
+
+    def certificate(self, model: ModelId) -> Envelope:
+        """Return the newest destruction certificate of a model."""
+        with reading(self._get(f"/v1/destructions/{model}"), "certificate answer") as fields:
+            return _envelope(fields, "certificate")
+
+    def certify(self, model: ModelId) -> Envelope:
+        """Have the keeper sign another destruction certificate, if there is something new to say."""
+        with self._post(f"/v1/destructions/{model}", None) as fields:
+            return _envelope(fields, "certificate")
+
+    def carry_out(self, order: Envelope) -> Recorded:
+        """Have the keeper carry out an order that the root quorum signed."""
+        return self._act("/v1/key-orders", {"envelope": order.to_json()})
 
     def document(self, kind: DocumentKind, digest: Digest) -> Envelope:
         """Return a document, in force or waiting."""
@@ -381,6 +415,11 @@ class BrokerApi:
         with reading(self._get("/v1/log/checkpoint"), "checkpoint answer") as fields:
             fields.integer("size")
             return checkpoint_text(fields)
+
+    def seams(self, first: int) -> tuple[Seam, ...]:
+        """Return how shards of the log were closed, from shard ``first`` (counted from 1) on, some at a time."""
+        with reading(self._get("/v1/log/seams", {"first": first}), "seams answer") as fields:
+            return fields.objects("seams", Seam.read, most=MAX_SEAMS)
 
     def entries(self, start: int, count: int) -> tuple[bytes, ...]:
         """Return entries of the log from ``start`` on, fewer than asked for where the answer would grow too large."""

@@ -9,6 +9,7 @@ open-in-enclave        + 1, 7 days   + 2, 7 days        + 2, 1 day           + 2
 break-glass            + 2, 1 hour at every level
 export-plaintext       + 2           + 2                + 2, 4 h, once       + 3, 4 h, once            never
 resume, revoke         + 2           + 2                + 2                  + 2                       + 2
+destroy                + 2, a day    + 2, a day         + 2, a day           + 3, three days           + 3, three days
 freeze                 one responder alone, at every level
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from strongroom.access.engine import DEFAULT_CEDAR
+from strongroom.access.invariants import CUSTODIAN
 from strongroom.access.policy import Factor, Policy, Rule, Unit
 from strongroom.access.request import Action
 from strongroom.core.digest import Digest
@@ -56,9 +58,13 @@ def default_rules(level: SecurityLevel) -> tuple[Rule, ...]:
     """Return the rules of one level."""
     floor = _TWO if level.rank >= SecurityLevel.SL3.rank else ()
     opening, window, uses = _OPENING[level.value]
-    exporting = _THREE if level.rank >= SecurityLevel.SL4.rank else _TWO
+    strict = level.rank >= SecurityLevel.SL4.rank
+    exporting = _THREE if strict else _TWO
+    destroying = (*(_OTHER_UNIT if strict else (_SECURITY,)), Factor(role=CUSTODIAN, count=1))
 
-    def rule(action: Action, role: str, factors: tuple[Factor, ...], *, window: int = DAY, uses: int = 1) -> Rule:
+    def rule(
+        action: Action, role: str, factors: tuple[Factor, ...], *, window: int = DAY, uses: int = 1, delay: int = 0
+    ) -> Rule:
         asks, agrees = _TIERS[level.value]
         copies = action is Action.EXPORT_PLAINTEXT
         return Rule(
@@ -71,6 +77,7 @@ def default_rules(level: SecurityLevel) -> tuple[Rule, ...]:
             max_window=window,
             max_uses=uses,
             approval_life=min(window, DAY),
+            delay=delay,
             hardware=level.rank >= SecurityLevel.SL3.rank,
             nda=level.rank >= SecurityLevel.SL2.rank and action is not Action.FREEZE,
             courses=(COURSE,) if level.rank >= SecurityLevel.SL3.rank and action is not Action.FREEZE else (),
@@ -84,6 +91,8 @@ def default_rules(level: SecurityLevel) -> tuple[Rule, ...]:
         rule(Action.RESUME, RESPONDER, _TWO),
         rule(Action.REVOKE_GRANT, RESPONDER, floor),
         rule(Action.REVOKE_PLATFORM, RESPONDER, floor),
+        rule(Action.ROTATE, RESPONDER, floor),
+        rule(Action.DESTROY, RESPONDER, destroying, window=14 * DAY, delay=3 * DAY if strict else DAY),
     )
     if level is SecurityLevel.SL5:
         return rules

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from strongroom.access.request import Request
-from strongroom.audit.checkpoint import read_checkpoint
-from strongroom.audit.note import VerifierKey
+from strongroom.client.followed import FollowedLog
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError
-from strongroom.core.genesis import Genesis
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.recipient import RecipientIdentity, RecipientKey
 from strongroom.release.delivery import Delivery, DeliveryMismatchError, accept
 
 
 def accept_for_sealing(
-    envelope: Envelope, genesis: Genesis, recipient: RecipientKey, request: Request
+    envelope: Envelope, log: FollowedLog, recipient: RecipientKey, request: Request
 ) -> tuple[Delivery, SecretBytes]:
     """Check a delivery and open its new data key. On any refusal the key is wiped.
 
@@ -23,7 +21,7 @@ def accept_for_sealing(
     :raises DeliveryError: the ciphertext doesn't open.
     :raises LogError: the checkpoint isn't the log's.
     """
-    delivery, data_key = _accept(envelope, genesis, recipient, request)
+    delivery, data_key = _accept(envelope, log, recipient, request)
     if delivery.manifest is not None:
         data_key.wipe()
         raise DeliveryMismatchError("the keeper's delivery is of a key that is in use already")
@@ -31,7 +29,7 @@ def accept_for_sealing(
 
 
 def accept_for_export(
-    envelope: Envelope, genesis: Genesis, recipient: RecipientIdentity, request: Request
+    envelope: Envelope, log: FollowedLog, recipient: RecipientIdentity, request: Request
 ) -> tuple[Delivery, SecretBytes]:
     """Check a delivery and open the data key that it exports. On any refusal the key is wiped.
 
@@ -40,7 +38,7 @@ def accept_for_export(
     :raises DeliveryError: the ciphertext doesn't open.
     :raises LogError: the checkpoint isn't the log's.
     """
-    delivery, data_key = _accept(envelope, genesis, recipient, request)
+    delivery, data_key = _accept(envelope, log, recipient, request)
     if delivery.manifest != request.manifest:
         data_key.wipe()
         raise DeliveryMismatchError("the keeper's delivery is for another manifest")
@@ -48,16 +46,15 @@ def accept_for_export(
 
 
 def _accept(
-    envelope: Envelope, genesis: Genesis, recipient: RecipientKey | RecipientIdentity, request: Request
+    envelope: Envelope, log: FollowedLog, recipient: RecipientKey | RecipientIdentity, request: Request
 ) -> tuple[Delivery, SecretBytes]:
     delivery, data_key = accept(
-        envelope, genesis, recipient, request=request.digest, model=request.model, version=request.version
+        envelope, log.genesis, recipient, request=request.digest, model=request.model, version=request.version
     )
     try:
         if delivery.action is not request.action:
             raise DeliveryMismatchError("the keeper's delivery is for another action")
-        checkpoint = read_checkpoint(delivery.checkpoint.encode(), VerifierKey(genesis.log_origin, genesis.log_key))
-        if delivery.log_index >= checkpoint.size:
+        if delivery.log_index >= log.head(delivery.checkpoint.encode()).size:
             # A key whose making nobody recorded must not be used: the log is what makes it accountable.
             raise DeliveryMismatchError("the delivery's checkpoint doesn't cover the record of its key")
     except StrongroomError:

@@ -107,10 +107,11 @@ def _policy(policy: Policy) -> Iterator[str]:
     for terms in policy.models:
         more = [text for text in (terms.owner and f"owned by {terms.owner}", terms.collection) if text]
         export = "; MAY BE EXPORTED" if terms.export else ""
+        lost = "" if terms.recoverable else "; IRRECOVERABLE: no custodian can open it"
         test = "; TEST WEIGHTS, served to simulated evidence" if terms.weights is Weights.TEST else ""
         told = f" ({', '.join(more)})" if more else ""
         head = f"  model {terms.model}{told}: {terms.level.value}"
-        yield f"{head}, isolation at least {terms.least_isolation}{test}{export}"
+        yield f"{head}, isolation at least {terms.least_isolation}{test}{export}{lost}"
     for rule in policy.rules:
         people = " and ".join(f"{factor.count} x {describe(factor)}" for factor in rule.factors) or "nobody else"
         wants = [text for text in ("security keys" if rule.hardware else "", "NDA" if rule.nda else "") if text]
@@ -156,9 +157,14 @@ def _egress(policies: EgressPolicies) -> Iterator[str]:
         )
         yield (
             f"    its life ends at {one.lifetime_bits:,} bits ({one.lifetime_permille} of 1,000); warned at "
-            f"{', '.join(map(str, one.warn_permille))} of 1,000; a verified token costs "
-            f"{one.residual_millibits_per_token:,} millibits"
+            f"{', '.join(map(str, one.warn_permille))} of 1,000"
         )
+        if one.verified_by is not None:
+            yield (
+                f"    image {one.verified_by.image} replays {one.verified_by.replay_permille} of 1,000 answers; a "
+                f"token that it reproduces costs {one.residual_millibits_per_token:,} millibits instead of "
+                f"{one.token_millibits:,}"
+            )
         yield (
             f"    workspace: {one.workspace_person_bits:,} bits a year for each of {one.quota_holders} people, "
             f"{one.workspace_year_bits:,} for all"

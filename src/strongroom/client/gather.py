@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from strongroom.access.request import LogHead
-from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
+from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import Entry, read_entry
 from strongroom.audit.errors import ForkError
 from strongroom.audit.merkle import Frontier, leaf_hash
-from strongroom.audit.note import VerifierKey
+from strongroom.audit.succession import Seam, Shard
 from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileBuilder, encode_bundle
 from strongroom.client.api import BrokerApi
 from strongroom.client.service import Session
@@ -64,21 +64,69 @@ class Gathered:
     """Entry and kind: the deployment handed out another object than the one named."""
 
 
-def copy_log(entries: Iterable[bytes], head: Checkpoint, note: bytes, copy: LogCopy) -> None:
-    """Lay a log out as tiles and bundles; the checkpoint is written last, once all of it is found good.
+@dataclass(frozen=True, slots=True)
+class SignedShard:
+    """A shard with the checkpoint over all of it that its key signed: its last one, where it is closed."""
 
-    :param note: the signed checkpoint that ``head`` was read from.
+    shard: Shard
+    head: Checkpoint
+    note: bytes
+
+
+def shown_entries(api: BrokerApi, first: int, size: int) -> Iterator[bytes]:
+    """Yield ``size`` entries from index ``first`` on that a deployment shows; nothing is verified.
+
+    :raises MalformedError: it shows fewer.
+    """
+    start, end = first, first + size
+    while start < end:
+        page = api.entries(start, min(WIDTH, end - start))
+        if not page:
+            raise MalformedError(f"the deployment shows {start} entries of a log of {end}")
+        yield from page
+        start += len(page)
+
+
+def signed_shards(person: Session) -> tuple[SignedShard, ...]:
+    """Return the log's shards, oldest first, the newest with a checkpoint that continues what the wallet saw.
+
+    :raises TamperedError: it isn't the log's, or another log than the wallet saw.
+    """
+    trust, note = person.refresh(), person.api.checkpoint()
+    head = person.log.head(note)
+    newer = LogHead(size=head.size, root=Digest(DigestAlgorithm.SHA256, head.root))
+    check_continues(trust.head, newer, person.log.succession, person.api.consistency)
+    known = person.log.succession
+    seams: list[Seam] = []
+    while len(seams) < head.shard.number - 1:
+        more = person.api.seams(len(seams) + 1)
+        if not more:
+            raise MalformedError("the deployment doesn't show how its log's shards were closed")
+        seams += more
+    found = []
+    for shard, seam in zip(known.shards, seams[: head.shard.number - 1], strict=False):
+        closed = known.read(seam.checkpoint)
+        if closed.checkpoint != known.final(shard):
+            raise ForkError(f"another end of shard {shard.number} is shown now than before")
+        found.append(SignedShard(shard, closed.checkpoint, seam.checkpoint))
+    return (*found, SignedShard(head.shard, head.checkpoint, note))
+
+
+def copy_shard(entries: Iterable[bytes], signed: SignedShard, copy: LogCopy) -> None:
+    """Lay a shard out as tiles and bundles; its checkpoint is written last, once all of it is found good.
+
     :raises ForkError: the entries aren't those that the checkpoint is over.
     """
+    head, folder = signed.head, signed.shard.folder
     builder, frontier, bundle = TileBuilder(), Frontier(), list[bytes]()
     for entry in entries:
         leaf = leaf_hash(entry)
         frontier.append(leaf)
         for tile, data in builder.append(leaf):
-            copy.write(tile.path, data)
+            copy.write(f"{folder}{tile.path}", data)
         bundle.append(entry)
         if len(bundle) == WIDTH:
-            copy.write(Tile(None, frontier.size // WIDTH - 1).path, encode_bundle(bundle))
+            copy.write(folder + Tile(None, frontier.size // WIDTH - 1).path, encode_bundle(bundle))
             bundle.clear()
     if (frontier.size, frontier.root()) != (head.size, head.root):
         raise ForkError(
@@ -86,36 +134,10 @@ def copy_log(entries: Iterable[bytes], head: Checkpoint, note: bytes, copy: LogC
             remedy="treat this as an incident: somebody shows another log than was signed",
         )
     if bundle:
-        copy.write(Tile(None, head.size // WIDTH, len(bundle)).path, encode_bundle(bundle))
+        copy.write(folder + Tile(None, head.size // WIDTH, len(bundle)).path, encode_bundle(bundle))
     for tile, data in builder.partials():
-        copy.write(tile.path, data)
-    copy.write(CHECKPOINT, note)
-
-
-def shown_entries(api: BrokerApi, size: int) -> Iterator[bytes]:
-    """Yield the first ``size`` entries that a deployment shows; nothing is verified.
-
-    :raises MalformedError: it shows fewer.
-    """
-    start = 0
-    while start < size:
-        page = api.entries(start, min(WIDTH, size - start))
-        if not page:
-            raise MalformedError(f"the deployment shows {start} entries of a log of {size}")
-        yield from page
-        start += len(page)
-
-
-def signed_head(person: Session) -> tuple[Checkpoint, bytes]:
-    """Return the newest checkpoint and its signed note, checked to continue what the wallet saw.
-
-    :raises TamperedError: it isn't the log's, or another log than the wallet saw.
-    """
-    trust, note = person.refresh(), person.api.checkpoint()
-    head = read_checkpoint(note, VerifierKey(trust.genesis.log_origin, trust.genesis.log_key))
-    newer = LogHead(size=head.size, root=Digest(DigestAlgorithm.SHA256, head.root))
-    check_continues(trust.head, newer, person.api.consistency)
-    return head, note
+        copy.write(f"{folder}{tile.path}", data)
+    copy.write(f"{folder}{CHECKPOINT}", signed.note)
 
 
 class Gatherer:

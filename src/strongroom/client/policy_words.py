@@ -7,12 +7,19 @@ from typing import Final
 
 from strongroom.access.clearance import COPY_LEVEL, HARDWARE_LEVEL
 from strongroom.access.decision import PolicyEngine, decide
-from strongroom.access.facts import AccessClass, Facts, access_class, cap_of
-from strongroom.access.invariants import ALWAYS_TWO, BREAK_GLASS_SECONDS, CAP_LEVEL, QUORUM_FLOOR_LEVEL, describe
+from strongroom.access.facts import AccessClass, Facts, access_class, cap_of, delay_of
+from strongroom.access.invariants import (
+    ALWAYS_TWO,
+    BREAK_GLASS_SECONDS,
+    CAP_LEVEL,
+    CUSTODIAN,
+    QUORUM_FLOOR_LEVEL,
+    describe,
+)
 from strongroom.access.legitimate import OTHER_UNIT, legitimate
 from strongroom.access.policy import ModelTerms, NoRuleError, Policy, Rule
 from strongroom.access.request import OPENS, Action, Purpose
-from strongroom.client.render import duration
+from strongroom.client.render import duration, waits_from
 from strongroom.core.ids import ModelId
 from strongroom.framework.levels import SecurityLevel
 
@@ -33,7 +40,7 @@ def explained(policy: Policy, engine: PolicyEngine, action: Action, level: Secur
         f"{head}:",
         *(f"  {line}" for line in _asks(rule, level)),
         *(f"  {line}" for line in _agree(rule)),
-        *(f"  {line}" for line in _within(rule)),
+        *(f"  {line}" for line in _within(rule, level)),
         *(f"  {line}" for line in _capped(policy, level, tries)),
         *(f"  {line}" for line in _always(rule, level)),
         *(f"  {line}" for line in _allowed_by(tries, engine)),
@@ -70,12 +77,12 @@ def _agree(rule: Rule) -> Iterator[str]:
     yield f"          vetted to tier {rule.approver_tier}, at most {duration(rule.approval_life)} before the grant"
 
 
-def _within(rule: Rule) -> Iterator[str]:
+def _within(rule: Rule, level: SecurityLevel) -> Iterator[str]:
     most = min(rule.max_window, BREAK_GLASS_SECONDS) if rule.action is Action.BREAK_GLASS else rule.max_window
     uses = "once" if rule.max_uses == 1 else f"up to {rule.max_uses} times"
     yield f"within    {duration(most)}, {uses}"
-    if rule.delay:
-        yield f"          at the earliest {duration(rule.delay)} after it was recorded"
+    if delay := delay_of(rule, level):
+        yield f"          at the earliest {duration(delay)} after {waits_from(rule.action)}"
 
 
 def _capped(policy: Policy, level: SecurityLevel, tries: dict[Purpose, Facts]) -> Iterator[str]:
@@ -98,6 +105,8 @@ def _always(rule: Rule, level: SecurityLevel) -> Iterator[str]:
         yield f"always    evidence whose class supports {level.value}, unless the weights are signed as `test`"
     if rule.action is Action.EXPORT_PLAINTEXT:
         yield "always    only of models whose terms allow export"
+    if rule.action is Action.DESTROY:
+        yield f"always    one of those who agree has the role `{CUSTODIAN}`"
 
 
 def _allowed_by(tries: dict[Purpose, Facts], engine: PolicyEngine) -> Iterator[str]:

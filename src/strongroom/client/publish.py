@@ -124,7 +124,7 @@ def _begin(
         waiting.submitted(request.digest, needed)
         session.wait_for_approvals(request, told=waiting.missing)
     envelope = session.api.seal(request.digest, recipient.public)
-    delivery, data_key = accept_for_sealing(envelope, trust.genesis, recipient, request)
+    delivery, data_key = accept_for_sealing(envelope, session.log, recipient, request)
     current = trust.models.get(model)
     facts = VersionFacts(
         genesis=trust.genesis.digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from strongroom.access.facts import WAITS_AGREED, delay_of
 from strongroom.access.invariants import describe
 from strongroom.access.policy import Factor, NoRuleError, Policy, Rule, Unit, Weights
 from strongroom.access.request import OPENS, Action, Request
@@ -12,6 +13,7 @@ from strongroom.client.trust import Trust
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.ids import PersonId
+from strongroom.core.printable import printable
 from strongroom.personnel.roster import PersonKind, Roster
 from strongroom.release.documents import DocumentKind
 
@@ -29,6 +31,8 @@ _DOES = {
     Action.RESUME: "allow releases of the frozen model again",
     Action.REVOKE_GRANT: "end another request's grant for good",
     Action.REVOKE_PLATFORM: "never serve these platforms again",
+    Action.ROTATE: "give the model a new key-encryption key; its weights and data keys stay",
+    Action.DESTROY: "DESTROY THE KEYS OF EVERY VERSION FOR GOOD: nobody can open the model again",
 }
 
 
@@ -52,11 +56,6 @@ def render(payload: bytes, trust: Trust, standing: Standings, *, now: Instant) -
     return tuple((label, printable(value)) for label, value in lines)
 
 
-def printable(text: str) -> str:
-    """Escape what a terminal would act on or hide: control characters, and marks that reverse the order of text."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def as_text(lines: tuple[Line, ...]) -> str:
     """Lay lines out in two columns."""
     width = max((len(label) for label, _ in lines), default=0)
@@ -78,6 +77,11 @@ def duration(seconds: int) -> str:
         if count:
             parts.append(f"{count} {name}")
     return sign + (" ".join(parts[:2]) or "0 s")
+
+
+def waits_from(action: Action) -> str:
+    """Say from when on an action's delay runs."""
+    return "its quorum agreed" if action in WAITS_AGREED else "it was recorded"
 
 
 def vetting_text(known: PersonStanding | None, now: Instant) -> str:
@@ -153,8 +157,8 @@ def _asked(request: Request, roster: Roster, policy: Policy, standing: Standings
     for factor in rule.factors:
         people = ", ".join(_eligible(factor, rule, request, roster, terms.owner, standing, now))
         yield "who decides", f"{factor.count} x {describe(factor)}: {people or 'NOBODY IN THE ROSTER'}"
-    if rule.delay:
-        yield "who decides", f"at the earliest {duration(rule.delay)} after it was recorded"
+    if delay := delay_of(rule, terms.level):
+        yield "who decides", f"at the earliest {duration(delay)} after {waits_from(rule.action)}"
 
 
 def _eligible(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from strongroom.access.facts import delay_of
 from strongroom.access.policy import Rule
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, NONCE_BYTES, REQUEST_TYPE, Action, Purpose, Request
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
@@ -128,6 +129,11 @@ def ask_to_resume(trust: Trust, asking: Asking, *, model: ModelId) -> Request:
     return _request(trust, asking, Action.RESUME, model)
 
 
+def ask_to_rotate(trust: Trust, asking: Asking, *, model: ModelId) -> Request:
+    """Ask for a new key-encryption key of a model."""
+    return _request(trust, asking, Action.ROTATE, model)
+
+
 def ask_to_revoke_grant(trust: Trust, asking: Asking, *, model: ModelId, target: Digest) -> Request:
     """Ask that a request's grant falls."""
     return _request(trust, asking, Action.REVOKE_GRANT, model, target=target)
@@ -138,6 +144,11 @@ def ask_to_revoke_platforms(
 ) -> Request:
     """Ask that enrolled platforms are never served again. The model chooses the rule: its level applies."""
     return _request(trust, asking, Action.REVOKE_PLATFORM, model, platforms=tuple(platforms))
+
+
+def ask_to_destroy(trust: Trust, asking: Asking, *, model: ModelId) -> Request:
+    """Ask that the keys of every version of a model are destroyed for good."""
+    return _request(trust, asking, Action.DESTROY, model)
 
 
 def measurement(trust: Trust, image: ImageId) -> Digest:
@@ -182,8 +193,11 @@ def _request(
     max_uses: int = 1,
 ) -> Request:
     _roster, policy = trust.require_documents()
-    rule = policy.rule(action, policy.terms(model).level)
-    window = min(DEFAULT_WINDOW, rule.max_window) if asking.window is None else asking.window
+    level = policy.terms(model).level
+    rule = policy.rule(action, level)
+    # What waits needs its waiting on top: for people to agree, and then to carry it out.
+    ordinary = DEFAULT_WINDOW if not delay_of(rule, level) else 2 * DEFAULT_WINDOW + delay_of(rule, level)
+    window = min(ordinary, rule.max_window) if asking.window is None else asking.window
     _within(rule, window, max_uses)
     begin = asking.now - CLOCK_SLACK
     request = Request(

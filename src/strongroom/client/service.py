@@ -11,10 +11,9 @@ from typing import Final
 
 from strongroom.access.invariants import Reason
 from strongroom.access.request import Action, Request
-from strongroom.audit.checkpoint import read_checkpoint
-from strongroom.audit.note import VerifierKey
 from strongroom.client import requests
 from strongroom.client.api import NOTICE_SECONDS, BrokerApi
+from strongroom.client.followed import FollowedLog
 from strongroom.client.render import Line, Standings, render
 from strongroom.client.told import Adopted, Explanation, Recorded, RequestFile
 from strongroom.client.trust import StateMismatchError, Trust, verify_state
@@ -64,6 +63,14 @@ class Session:
         self.api = api
         self.wallet = wallet
         self.clock = clock
+        self._log: FollowedLog | None = None
+
+    @property
+    def log(self) -> FollowedLog:
+        """The log of the deployment that the wallet is bound to."""
+        if self._log is None:
+            self._log = FollowedLog(self.wallet.genesis(), self.api.seams)
+        return self._log
 
     def refresh(self) -> Trust:
         """Fetch the state, check it against the wallet, and remember it.
@@ -71,7 +78,7 @@ class Session:
         :raises TamperedError: what is shown is forged, rolled back or forked (:mod:`strongroom.client.trust`).
         """
         with self.wallet.exclusive():
-            trust = verify_state(self.wallet.genesis(), self.wallet.seen(), self.api.state(), self.api.consistency)
+            trust = verify_state(self.log, self.wallet.seen(), self.api.state(), self.api.consistency)
             # Before anything is signed: a signature that names this log head must not outlive the memory of it.
             self.wallet.remember(trust.seen)
         return trust
@@ -229,9 +236,7 @@ class Session:
             news, place = bool(page.notices), page.after
 
     def _witnessed(self, recorded: Recorded) -> Recorded:
-        genesis = self.wallet.genesis()
-        checkpoint = read_checkpoint(recorded.checkpoint, VerifierKey(genesis.log_origin, genesis.log_key))
-        if recorded.index >= checkpoint.size:
+        if recorded.index >= self.log.head(recorded.checkpoint).size:
             raise StateMismatchError(
                 "the checkpoint doesn't cover the record it came with", remedy="see whether it was recorded: audit ls"
             )

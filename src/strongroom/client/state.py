@@ -15,6 +15,7 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields, reading
 from strongroom.core.ids import ModelId, PersonId, model_id, person_id
 from strongroom.release.documents import DocumentKind
+from strongroom.release.pending import Pending
 
 MAX_CHECKPOINT: Final = 65536
 MAX_MODELS: Final = 4096
@@ -119,6 +120,15 @@ class State:
     frozen: tuple[ModelId, ...]
     suspended: tuple[PersonId, ...]
     waiting: tuple[WaitingChange, ...]
+    destructions: tuple[Pending, ...]
+    """Agreed on, and not carried out."""
+    destroyed: tuple[ModelId, ...]
+    irrecoverable: tuple[ModelId, ...]
+    """Their keys are in no escrow."""
+    closed: tuple[ModelId, ...]
+    """Irrecoverable ones that the keeper can't open as it is unlocked now."""
+    lost: tuple[ModelId, ...]
+    """Their keys are gone, and nobody destroyed them."""
     log: LogHead
     """As far as the keeper knows the log to be durable; unsigned."""
     latest: Instant
@@ -143,9 +153,14 @@ class State:
                 cause=fields.text("cause"),
                 documents=_documents(fields.child("documents")),
                 models=_models(fields.value("models")),
-                frozen=tuple(model_id(text) for text in fields.texts("frozen", most=MAX_MODELS)),
+                frozen=_model_ids(fields, "frozen"),
                 suspended=tuple(person_id(text) for text in fields.texts("suspended", most=MAX_PEOPLE)),
                 waiting=fields.objects("waiting", WaitingChange.read, most=MAX_WAITING),
+                destructions=fields.objects("destructions", Pending.read, most=MAX_MODELS),
+                destroyed=_model_ids(fields, "destroyed"),
+                irrecoverable=_model_ids(fields, "irrecoverable"),
+                closed=_model_ids(fields, "closed"),
+                lost=_model_ids(fields, "lost"),
                 log=head,
                 latest=fields.instant("latest"),
                 checkpoint=checkpoint_text(fields),
@@ -161,6 +176,10 @@ def checkpoint_text(fields: Fields) -> bytes:
     if not isinstance(value, str) or len(value) > MAX_CHECKPOINT:
         raise MalformedError("a checkpoint is text")
     return value.encode()
+
+
+def _model_ids(fields: Fields, name: str) -> tuple[ModelId, ...]:
+    return tuple(model_id(text) for text in fields.texts(name, most=MAX_MODELS))
 
 
 def _documents(fields: Fields) -> dict[DocumentKind, Envelope]:

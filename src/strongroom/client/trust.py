@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from strongroom.access.policy import Policy
 from strongroom.access.request import LogHead
 from strongroom.attestation.reference_values import ReferenceValues
-from strongroom.audit.checkpoint import read_checkpoint
-from strongroom.audit.errors import ForkError, ProofError
-from strongroom.audit.merkle import verify_consistency
-from strongroom.audit.note import VerifierKey
+from strongroom.audit.errors import ForkError
+from strongroom.audit.succession import Succession
+from strongroom.client.followed import FollowedLog
 from strongroom.client.state import ModelStatus, State, WaitingChange
 from strongroom.client.wallet import Seen, SeenDocument
-from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.digest import Digest
 from strongroom.core.errors import DeniedError, TamperedError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.egress.policies import EgressPolicies
 from strongroom.personnel.roster import Roster
 from strongroom.release.documents import PAYLOAD_TYPES, Document, DocumentKind, parse_document
+from strongroom.release.pending import Pending
 
 Prove = Callable[[int, int], tuple[bytes, ...]]
 """(old size, new size) -> the consistency proof, fetched from a server that isn't believed."""
@@ -70,6 +70,8 @@ class Trust:
     """The deployment as this client may believe it now."""
 
     genesis: Genesis
+    log: Succession
+    """The log's shards."""
     head: LogHead
     roster: Roster | None
     policy: Policy | None
@@ -85,6 +87,16 @@ class Trust:
     """The broker's word: who lost everything until vetted anew."""
     waiting: tuple[WaitingChange, ...] = ()
     """The broker's word: what the root quorum signed and any approver may still stop."""
+    destructions: tuple[Pending, ...] = ()
+    """The broker's word: what was agreed to be destroyed, and a denial, revocation or freeze still stops."""
+    destroyed: tuple[ModelId, ...] = ()
+    """The broker's word: models whose keys are gone. The certificate is the keeper's."""
+    irrecoverable: tuple[ModelId, ...] = ()
+    """The broker's word: models whose keys are in no escrow."""
+    closed: tuple[ModelId, ...] = ()
+    """The broker's word: irrecoverable ones that the keeper can't open as it is unlocked now."""
+    lost: tuple[ModelId, ...] = ()
+    """The broker's word: models whose keys are gone, and nobody destroyed them."""
     seen: Seen
 
     def require_documents(self) -> tuple[Roster, Policy]:
@@ -101,7 +113,7 @@ class Trust:
         return self.roster, self.policy
 
 
-def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Trust:
+def verify_state(log: FollowedLog, seen: Seen, state: State, prove: Prove) -> Trust:
     """Carry out steps 1 to 4; returns what may be believed, and what to remember of it.
 
     :raises StateMismatchError: step 1, or the keeper and the log disagree.
@@ -110,10 +122,11 @@ def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Tr
     :raises SignatureError: step 4, too few root keys signed.
     :raises DocumentRolledBackError: step 4. :raises DocumentForkError: step 4.
     """
+    genesis = log.genesis
     if state.genesis != genesis.digest:
         raise StateMismatchError("the server belongs to another deployment than the one pinned in this wallet")
-    head = _checkpoint(genesis, state.checkpoint)
-    check_continues(seen.log, head, prove)
+    head = log.log_head(state.checkpoint)
+    check_continues(seen.log, head, log.succession, prove)
     if state.log.size == head.size and state.log.root != head.root:
         raise StateMismatchError("the keeper and the log disagree about the log's root", remedy=_INCIDENT)
     documents = {kind: _document(genesis, kind, state, seen.documents.get(kind)) for kind in DocumentKind}
@@ -121,6 +134,7 @@ def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Tr
     roster, policy, values, egress = (documents[kind] for kind in DocumentKind)
     return Trust(
         genesis=genesis,
+        log=log.succession,
         head=head,
         roster=roster if isinstance(roster, Roster) else None,
         policy=policy if isinstance(policy, Policy) else None,
@@ -132,6 +146,11 @@ def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Tr
         cause=state.cause,
         suspended=state.suspended,
         waiting=state.waiting,
+        destructions=state.destructions,
+        destroyed=state.destroyed,
+        irrecoverable=state.irrecoverable,
+        closed=state.closed,
+        lost=state.lost,
         seen=Seen(
             documents={
                 kind: SeenDocument(epoch=document.epoch, digest=digests[kind])
@@ -143,8 +162,8 @@ def verify_state(genesis: Genesis, seen: Seen, state: State, prove: Prove) -> Tr
     )
 
 
-def check_continues(old: LogHead, new: LogHead, prove: Prove) -> None:
-    """Step 3: the log with head ``new`` begins with the one with head ``old``.
+def check_continues(old: LogHead, new: LogHead, log: Succession, prove: Prove) -> None:
+    """Step 3: the log with head ``new``, one of these shards', begins with the one with head ``old``.
 
     :raises LogRolledBackError: it is shorter.
     :raises ForkError: it isn't proven to be the same log.
@@ -155,17 +174,9 @@ def check_continues(old: LogHead, new: LogHead, prove: Prove) -> None:
             remedy=_INCIDENT,
         )
     try:
-        verify_consistency(
-            old=old.size,
-            new=new.size,
-            old_root=old.root.value,
-            new_root=new.root.value,
-            proof=prove(old.size, new.size) if 0 < old.size < new.size else (),
-        )
-    except ProofError as error:
-        raise ForkError(
-            f"the log of {new.size} entries doesn't continue the one of {old.size}: {error.message}", remedy=_INCIDENT
-        ) from None
+        log.require_extends(log.head(new.size, new.root.value), size=old.size, root=old.root.value, prove=prove)
+    except ForkError as error:
+        raise ForkError(error.message, remedy=_INCIDENT) from None
 
 
 def check_witnessed(theirs: LogHead, trust: Trust, prove: Prove) -> None:
@@ -178,12 +189,7 @@ def check_witnessed(theirs: LogHead, trust: Trust, prove: Prove) -> None:
         raise LogWithheldError(
             f"the requester saw a log of {theirs.size} entries; only {trust.head.size} are shown here", remedy=_INCIDENT
         )
-    check_continues(theirs, trust.head, prove)
-
-
-def _checkpoint(genesis: Genesis, data: bytes) -> LogHead:
-    checkpoint = read_checkpoint(data, VerifierKey(genesis.log_origin, genesis.log_key))
-    return LogHead(size=checkpoint.size, root=Digest(DigestAlgorithm.SHA256, checkpoint.root))
+    check_continues(theirs, trust.head, trust.log, prove)
 
 
 def _document(genesis: Genesis, kind: DocumentKind, state: State, seen: SeenDocument | None) -> Document | None:

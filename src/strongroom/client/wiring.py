@@ -10,15 +10,19 @@ from pathlib import Path
 from strongroom.client.adapters.http import HttpTransport, mutual_tls
 from strongroom.client.adapters.wallet_folder import AskPassphrase, WalletFolder
 from strongroom.client.api import BrokerApi, Transport
+from strongroom.client.custody import CustodyApi
 from strongroom.client.drops import DropApi
 from strongroom.client.publish import SealVersion
+from strongroom.client.resealing import Exported
 from strongroom.client.service import Session
 from strongroom.core.clock import Clock, SystemClock
-from strongroom.core.errors import TamperedError
+from strongroom.core.errors import ConflictError, TamperedError
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Signer
 from strongroom.release.stanzas import stanzas_for
-from strongroom.sealing.adapters.directory import Progress, read_envelope, seal_directory
+from strongroom.sealing.adapters.directory import open_directory, read_envelope, seal_directory
+from strongroom.sealing.adapters.job import Progress
+from strongroom.sealing.adapters.reseal import reseal_directory
 from strongroom.sealing.canary import Canary
 from strongroom.sealing.manifest import ManifestExpectation, verify_manifest
 from strongroom.sealing.prelude import key_commitment
@@ -57,6 +61,48 @@ def seal_to_directory(
             progress=progress,
             replace=replace,
         )
+
+    return seal
+
+
+def reseal_to_directory(
+    source: Path,
+    destination: Path,
+    *,
+    exported: Callable[[], tuple[Exported, SecretBytes]],
+    recipients: Sequence[bytes],
+    progress: Progress | None,
+    replace: bool,
+) -> SealVersion:
+    """Return what seals the sealed directory ``source`` anew into ``destination``; called again, it goes on.
+
+    ``exported`` gives the data key of ``source``; it is asked for once the new one is there, and wiped here.
+    """
+
+    def seal(facts: VersionFacts, data_key: SecretBytes, signer: Signer) -> SealedDirectory:
+        finished = _finished(destination, facts, data_key, signer)
+        if finished is not None:
+            return finished
+        before, old = exported()
+        with old:
+            if facts.predecessor != before.manifest:
+                raise ConflictError("another version came meanwhile", remedy="ask for an export of the current one")
+            expect = ManifestExpectation(
+                genesis=facts.genesis, model=before.model, version=before.version, digest=before.manifest
+            )
+            manifest = verify_manifest(read_envelope(source), before.publisher_key, expect=expect)
+            with open_directory(source, data_key=old, manifest=manifest) as model:
+                return reseal_directory(
+                    model,
+                    destination,
+                    facts=facts,
+                    data_key=data_key,
+                    signer=signer,
+                    random_bytes=os.urandom,
+                    stanzas=stanzas_for(recipients, facts, data_key),
+                    progress=progress,
+                    replace=replace,
+                )
 
     return seal
 
@@ -105,3 +151,13 @@ def open_drops(path: Path, *, passphrase: AskPassphrase) -> Iterator[tuple[Sessi
     wallet = WalletFolder(path, passphrase)
     with connect(wallet) as transport:
         yield Session(BrokerApi(transport), wallet, SystemClock()), DropApi(transport)
+
+
+@contextmanager
+def open_custody(wallet: WalletFolder) -> Iterator[CustodyApi]:
+    """Open the routes of escrow with a wallet's certificate. The keeper may be locked: nothing else is asked.
+
+    :raises WalletError: it isn't bound, or has no certificate.
+    """
+    with connect(wallet) as transport:
+        yield CustodyApi(transport)

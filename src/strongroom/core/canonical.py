@@ -66,12 +66,7 @@ def _parse(data: bytes, max_bytes: int) -> tuple[Json, bool]:
     if len(data) > max_bytes:
         raise MalformedError(f"the JSON text has {len(data)} bytes; at most {max_bytes} are read")
     try:
-        value: Json = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
+        value: Json = _DECODER.decode(data.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError, ValueError):
         raise MalformedError("the bytes aren't JSON text") from None
     plain = _check(value)
@@ -98,6 +93,9 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _refuse_number(_text: str) -> Json:
     raise MalformedError("a signed object holds integers only, no floats")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_refuse_number, parse_constant=_refuse_number)
 
 
 def _check(value: Json) -> bool:

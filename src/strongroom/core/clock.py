@@ -31,6 +31,11 @@ class SystemClock:
         return int(time.time())
 
 
+def uptime() -> float:
+    """Return the seconds since the machine booted, those that it was suspended included. Nobody can set this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class FixedClock:
     """A clock that stands where it was put, for tests and for replaying a decision at its own time."""
 

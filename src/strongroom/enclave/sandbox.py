@@ -16,7 +16,7 @@ from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, UnavailableError
 from strongroom.enclave import allowlist
-from strongroom.enclave.bpf import SyscallRule
+from strongroom.walls.bpf import SyscallRule
 
 MODEL_PATH: Final = "/model"
 SCRATCH_PATH: Final = "/scratch"

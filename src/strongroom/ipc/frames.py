@@ -19,6 +19,7 @@ MAX_FRAME: Final = 1 << 20
 HEADER: Final = 4
 MAX_ID: Final = 2**53 - 1
 _MAX_TEXT: Final = 4096
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def frame(value: Json) -> bytes:
 
     :raises MalformedError: larger than a frame may be.
     """
-    data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    data = _ENCODER.encode(value).encode()
     if len(data) > MAX_FRAME:
         raise MalformedError(f"a message has {len(data)} bytes; at most {MAX_FRAME} are sent")
     return struct.pack(">I", len(data)) + data
@@ -50,6 +51,39 @@ def frame_length(header: bytes) -> int:
     if len(header) != HEADER or not 0 < length <= MAX_FRAME:
         raise MalformedError(f"a message has 1 to {MAX_FRAME} bytes")
     return length
+
+
+class FrameCutter:
+    """Cuts a stream into frames, in whatever pieces it comes."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._at = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of a frame is held."""
+        return self._at < len(self._held)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece of the stream; it is held until :meth:`cut` gave it out."""
+        del self._held[: self._at]
+        self._at = 0
+        self._held += data
+
+    def cut(self) -> bytes | None:
+        """Return what the next frame holds, or None where more of it has to come.
+
+        :raises MalformedError: longer than allowed; the connection can't go on.
+        """
+        body = self._at + HEADER
+        if len(self._held) < body:
+            return None
+        end = body + frame_length(bytes(self._held[self._at : body]))
+        if len(self._held) < end:
+            return None
+        self._at = end
+        return bytes(self._held[body:end])
 
 
 def read_call(data: bytes) -> Call:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import UsageError
 from strongroom.core.genesis import MAX_ROOT_KEYS, Genesis
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
-from strongroom.core.signature import Ed25519Signer, PublicKey
-from strongroom.keeper.vault import Keyring, new_keyring
+from strongroom.core.signature import Ed25519Signer, PublicKey, Signer
+from strongroom.keeper.keyring import Keyring
+from strongroom.keeper.vault import new_keyring
+from strongroom.keys.escrow import ESCROW_TYPE, Custodian, EscrowPlan, make_escrow
 from strongroom.keys.wrapping import RandomBytes, new_key
 
 
@@ -22,6 +25,17 @@ class Founded:
 
     genesis: Genesis
     keyring: Keyring
+    escrow: Envelope | None
+    """Signed; None where nobody keeps shares."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceremony:
+    """Who keeps the shares of the root key from the beginning, and the keeper's unlock key."""
+
+    custodians: tuple[Custodian, ...]
+    threshold: int
+    unlock_key: PublicKey
 
 
 def found(
@@ -34,10 +48,12 @@ def found(
     at: Instant,
     random_bytes: RandomBytes,
     root_of: Callable[[Digest], tuple[SecretBytes, bytes]],
+    ceremony: Ceremony | None = None,
 ) -> Founded:
     """Make the keys and the genesis. ``root_of``: genesis digest -> (new root key, what is stored of it).
 
-    :raises UsageError: fewer than two root signatures would be needed, or a key is listed twice.
+    :raises UsageError: fewer than two root signatures would be needed, or a key is listed twice; or the custodians
+        make no escrow.
     """
     if not 2 <= root_threshold <= len(root_keys) <= MAX_ROOT_KEYS or len(set(root_keys)) != len(root_keys):
         raise UsageError(
@@ -59,4 +75,11 @@ def found(
         Genesis.parse(genesis.to_bytes())
         root, stored = root_of(genesis.digest)
         with root:
-            return Founded(genesis, new_keyring(genesis.digest, root, stored, seed, random_bytes=random_bytes))
+            keyring = new_keyring(genesis.digest, root, stored, seed, random_bytes=random_bytes)
+            return Founded(genesis, keyring, _escrow(root, genesis, ceremony, signer) if ceremony else None)
+
+
+def _escrow(root: SecretBytes, genesis: Genesis, ceremony: Ceremony, signer: Signer) -> Envelope:
+    plan = EscrowPlan(genesis=genesis.digest, threshold=ceremony.threshold, custodians=ceremony.custodians)
+    escrow = make_escrow(root, plan, generation=1, unlock_key=ceremony.unlock_key, at=genesis.created)
+    return sign(ESCROW_TYPE, escrow.to_bytes(), signer)

@@ -13,19 +13,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from strongroom.audit.checkpoint import read_checkpoint
+from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.entries import Entry, make_entry, read_entry, verify_entry
+from strongroom.audit.errors import LogError
 from strongroom.audit.facts import Fact, Producer
 from strongroom.audit.merkle import Frontier, leaf_hash
-from strongroom.audit.note import VerifierKey
 from strongroom.audit.space import require_space
+from strongroom.audit.succession import Head, Prepared, Succession, check_opening
 from strongroom.core.clock import Clock, Instant
 from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.encoding import to_base64
 from strongroom.core.errors import StrongroomError, TamperedError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Signer
 from strongroom.keeper.pins import Pins, RolledBackError
+from strongroom.release.errors import LedgerError
 from strongroom.release.ledger import Ledger
 
 READ_COUNT: Final = 256
@@ -69,6 +72,10 @@ class LogPort(Protocol):
         """Return the newest checkpoint that a quorum of witnesses cosigned; nothing of it is verified."""
         ...
 
+    async def prepare(self) -> Prepared:
+        """Make the next shard's keys durable, unless they are; the same ones until that shard begins."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -83,7 +90,10 @@ class Recorded:
 class _Queued:
     index: int
     data: bytes
-    root: bytes
+    head: Head
+    """What the log writer must sign once this entry is its last."""
+    closes: bool
+    """Nothing follows it in its shard, so nothing follows it in its batch."""
     done: asyncio.Future[Recorded]
 
 
@@ -95,7 +105,14 @@ class Journal:
         self._genesis = genesis
         self._log = log
         self._clock = clock
-        self._key = VerifierKey(genesis.log_origin, genesis.log_key)
+        self.succession = Succession.of(genesis)
+        """The log's shards, as its entries say."""
+        self.shard_began: Instant = 0
+        """When the current shard's first entry was made."""
+        self.shards_closed: list[Instant] = []
+        """When each closed shard ended, oldest first."""
+        self.pruned: dict[int, int] = {}
+        """Shard -> below which of its indexes entries aren't published any more."""
         self._frontier = Frontier()
         self._queue: list[_Queued] = []
         self._worker: asyncio.Task[None] | None = None
@@ -106,6 +123,21 @@ class Journal:
         self.on_failure: Callable[[], None] = lambda: None
         self.durable = (0, Frontier().root())
         """Size and root of the log as far as it is known to be durable."""
+
+    @property
+    def size(self) -> int:
+        """Entries in all shards, durable or queued."""
+        return self.ledger.size
+
+    @property
+    def between_shards(self) -> bool:
+        """Whether a shard was closed and the next one isn't opened: then only its opening may be recorded."""
+        return self._frontier.size == 0 and self.size > 0
+
+    @property
+    def shard_size(self) -> int:
+        """Entries in the current shard, durable or queued."""
+        return self._frontier.size
 
     @property
     def latest(self) -> Instant:
@@ -123,20 +155,20 @@ class Journal:
         if pins is not None and pins.genesis != self._genesis.digest:
             raise RolledBackError("the pins belong to another deployment", remedy="restore the keeper's own pins")
         size, note = await self._log.head()
-        while self._frontier.size < size:
-            entries = await self._log.read(self._frontier.size, min(READ_COUNT, size - self._frontier.size))
+        while self.size < size:
+            entries = await self._log.read(self.size, min(READ_COUNT, size - self.size))
             if not entries:
-                raise LogEquivocationError(f"the log says it has {size} entries and shows {self._frontier.size}")
+                raise LogEquivocationError(f"the log says it has {size} entries and shows {self.size}")
             for data in entries:
                 self._fold(data, read_entry(data))
-                if pins is not None and self._frontier.size == pins.log_size:
+                if pins is not None and self.size == pins.log_size:
                     self._check_pin(pins)
-        if note is None or (pins is not None and self._frontier.size < pins.log_size):
+        if note is None or (pins is not None and self.size < pins.log_size):
             raise RolledBackError(
                 f"the log has {size} entries; {pins.log_size if pins else 1} were seen before",
                 remedy="the log was rolled back: restore it from a copy that holds every entry; nothing is released",
             )
-        self._check_head(note, self._frontier.size, self._frontier.root())
+        self._check_head(note, self._head())
         self._check_pins_kept(pins)
         await self.look_for_space()
         now = self._clock.now()
@@ -163,15 +195,47 @@ class Journal:
         if self.tight:
             # Here, before the ledger knows of it: an append that the log writer refuses can't be taken back.
             require_space((event,))
+        if (event is EventName.SHARD_CONTINUED) is not self.between_shards:
+            raise LedgerError("a shard that was closed is followed by the opening of the next, and by nothing else")
         at: Instant = max(self._clock.now(), self.ledger.latest)
         data = make_entry(event, at=at, by=Producer.KEEPER, seq=self.ledger.keeper_seq, facts=facts, signer=signer)
         index = self.ledger.size
         self._apply(data, read_entry(data))
         done: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Queued(index, data, self._frontier.root(), done))
+        self._queue.append(_Queued(index, data, self._head(), event is EventName.SHARD_CLOSED, done))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="journal")
         return done
+
+    async def turn(self, signer: Signer) -> Recorded:
+        """Close the current shard and open the next one, with keys that the log writer prepared for it. One at a time.
+
+        :raises LogEquivocationError: the log writer prepared another shard. :raises SuccessionError: or used keys.
+        :raises UnavailableError: the log doesn't answer, or failed. :raises LogFullError: space is short.
+        """
+        prepared = await self._log.prepare()
+        if prepared.number != self.succession.current.number + 1:
+            raise LogEquivocationError("the log writer prepared another shard than the next")
+        facts: dict[str, Fact] = {
+            "next": prepared.number,
+            "key": prepared.key,
+            "cosigner": to_base64(prepared.cosigner),
+            "base": self.size + 1,
+        }
+        # Both in one go: nothing that others record may stand between them.
+        closed = self.record(EventName.SHARD_CLOSED, facts, signer)
+        _closed, opened = await asyncio.gather(closed, self.resume_turn(signer))
+        return opened
+
+    def resume_turn(self, signer: Signer) -> asyncio.Future[Recorded]:
+        """Open the shard for which the one before was closed: by :meth:`turn`, or before a crash.
+
+        :raises LedgerError: the current shard isn't closed.
+        """
+        opening = self.succession.opening
+        if opening is None:
+            raise LedgerError("no shard of the log was closed")
+        return self.record(EventName.SHARD_CONTINUED, opening.facts(self._genesis.digest), signer)
 
     async def look_for_space(self) -> None:
         """Ask the log writer whether its disk is nearly full."""
@@ -197,7 +261,8 @@ class Journal:
     async def _work(self) -> None:
         try:
             while self._queue and self.failure is None:
-                batch, self._queue = self._queue[:MAX_APPEND], self._queue[MAX_APPEND:]
+                count = next((n for n, queued in enumerate(self._queue[:MAX_APPEND], 1) if queued.closes), MAX_APPEND)
+                batch, self._queue = self._queue[:count], self._queue[count:]
                 try:
                     await self._append(batch)
                 except StrongroomError as error:
@@ -211,7 +276,7 @@ class Journal:
         appended = await self._log.append(tuple(queued.data for queued in batch))
         if appended.first != batch[0].index:
             raise LogEquivocationError("the log holds entries that the keeper didn't write")
-        self._check_head(appended.checkpoint, batch[-1].index + 1, batch[-1].root)
+        self._check_head(appended.checkpoint, batch[-1].head)
         for queued in batch:
             if not queued.done.done():
                 queued.done.set_result(Recorded(queued.index, appended.checkpoint, queued.data))
@@ -230,17 +295,38 @@ class Journal:
 
     def _fold(self, data: bytes, entry: Entry) -> None:
         verify_entry(entry, self._genesis.keeper_key)
-        first = self._frontier.size == 0
-        if (entry.event is EventName.LOG_OPENED) is not first or (
-            first and entry.digest("genesis") != self._genesis.digest
-        ):
-            raise LogEquivocationError("the log doesn't begin with this deployment's genesis")
+        first, opening = self._frontier.size == 0, self.succession.opening
+        try:
+            check_opening(entry, first=first, opening=opening, genesis=self._genesis.digest)
+        except LogError as error:
+            raise LogEquivocationError(f"entry {self.size} of the log: {error.message}") from None
         self._apply(data, entry)
 
     def _apply(self, data: bytes, entry: Entry) -> None:
-        self.ledger.apply(self._frontier.size, entry)
+        closed = self._closed_by(data, entry) if entry.event is EventName.SHARD_CLOSED else None
+        self.ledger.apply(self.size, entry)
+        if self._frontier.size == 0:
+            self.shard_began = entry.at
         self._frontier.append(leaf_hash(data))
         self.ledger.roots += self._frontier.root()
+        if closed is not None:
+            self.succession, self._frontier = closed, Frontier()
+            self.shards_closed.append(entry.at)
+        if entry.event is EventName.SHARD_PRUNED:
+            self.pruned[entry.integer("shard")] = entry.integer("minimum")
+
+    def _closed_by(self, data: bytes, entry: Entry) -> Succession:
+        grown = self._frontier.copy()
+        grown.append(leaf_hash(data))
+        return self.succession.close(entry, Checkpoint(self.succession.current.origin, grown.size, grown.root()))
+
+    def _head(self) -> Head:
+        """Return what a checkpoint over everything queued so far must say."""
+        finals = self.succession.finals
+        if self._frontier.size == 0 and finals:
+            return Head(self.succession.shards[-2], finals[-1])
+        shard = self.succession.current
+        return Head(shard, Checkpoint(shard.origin, self._frontier.size, self._frontier.root()))
 
     def _check_pins_kept(self, pins: Pins | None) -> None:
         # The first start pins before it lets anybody adopt a document: a log that has one was pinned.
@@ -252,14 +338,13 @@ class Journal:
             )
 
     def _check_pin(self, pins: Pins) -> None:
-        if self._frontier.root() != pins.log_root.value:
+        if self.ledger.root_at(pins.log_size) != pins.log_root.value:
             raise RolledBackError(
                 f"the first {pins.log_size} entries of the log aren't the ones seen before",
                 remedy="the log was rewritten: treat this as an incident; nothing is released",
             )
 
-    def _check_head(self, note: bytes, size: int, root: bytes) -> None:
-        checkpoint = read_checkpoint(note, self._key)
-        if checkpoint.size != size or checkpoint.root != root:
+    def _check_head(self, note: bytes, head: Head) -> None:
+        if read_checkpoint(note, head.shard.verifier) != head.checkpoint:
             raise LogEquivocationError("the log writer signed another tree than the keeper's entries make")
-        self.durable = (size, root)
+        self.durable = (head.size, head.root)

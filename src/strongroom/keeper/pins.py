@@ -65,6 +65,15 @@ class Pins:
         )
 
 
+def pins_go_back(before: Pins, now: Pins) -> bool:
+    """Tell whether ``now`` is older than ``before`` in anything, or another deployment's."""
+    return now.genesis != before.genesis or any(new < old for new, old in zip(_ages(now), _ages(before), strict=True))
+
+
+def _ages(pins: Pins) -> tuple[int, ...]:
+    return (pins.log_size, pins.roster_epoch, pins.policy_epoch, pins.reference_values_epoch, pins.latest)
+
+
 class PinStore(Protocol):
     """Where pins are kept: a file of the keeper's own here; a TPM counter or witnesses elsewhere."""
 
@@ -76,6 +85,17 @@ class PinStore(Protocol):
         """Make pins durable.
 
         :raises UnavailableError: they couldn't be written.
+        """
+        ...
+
+
+class KeyringStore(Protocol):
+    """Where the keyring is kept: a file of the keeper's own."""
+
+    def save(self, keyring: bytes) -> None:
+        """Replace the keyring durably.
+
+        :raises UnavailableError: it couldn't be written; the old one stands.
         """
         ...
 

@@ -27,12 +27,14 @@ class Quota(StrEnum):
     VOICE = "what one person asks for, approves or denies"
     REFUSAL = "refused uses of one request"
     EVIDENCE = "new evidence of one running enclave"
+    BACKUP = "backups"
 
 
 RATES: Final[Mapping[Quota, Rate]] = {
     Quota.VOICE: Rate(per_second=1.0, burst=256),
     Quota.REFUSAL: Rate(per_second=0.2, burst=64),
     Quota.EVIDENCE: Rate(per_second=1.0, burst=32),
+    Quota.BACKUP: Rate(per_second=1 / 60, burst=32),
 }
 """In the long run at most 50 MB of the log a day for a person who never rests, 10 MB for a request."""
 

@@ -73,6 +73,16 @@ class PersonRecords:
             raise RecordTamperedError(f"the stored vetting record of `{person}` isn't the one in the log")
         return VettingRecord.parse(envelope.payload)
 
+    def rewrap(self, person: PersonId) -> None:
+        """Wrap a person's key under the newest epoch, durably. The record itself isn't touched.
+
+        :raises WrapError: the key was changed, or is another's.
+        """
+        key = self._key(person)
+        if key is not None:
+            with key:
+                self._save_key(person, *self._vault.wrap_record_key(person, key, self._random))
+
     def holds(self, person: PersonId) -> bool:
         """Tell whether any file of a person is here."""
         return any(self._store.load(_file(person, what)) is not None for what in _FILES)
@@ -87,8 +97,11 @@ class PersonRecords:
 
     def _new_key(self, person: PersonId) -> SecretBytes:
         key, epoch, wrapped = self._vault.new_record_key(person, self._random)
-        self._store.save(_file(person, "key"), encode({"epoch": epoch, "wrapped": wrapped.to_json()}))
+        self._save_key(person, epoch, wrapped)
         return key
+
+    def _save_key(self, person: PersonId, epoch: int, wrapped: WrappedKey) -> None:
+        self._store.save(_file(person, "key"), encode({"epoch": epoch, "wrapped": wrapped.to_json()}))
 
     def _key(self, person: PersonId) -> SecretBytes | None:
         data = self._store.load(_file(person, "key"))
@@ -96,7 +109,8 @@ class PersonRecords:
             return None
         with Fields(decode(data, max_bytes=_MAX_KEY_FILE), "record key") as fields, fields.child("wrapped") as child:
             epoch, wrapped = fields.integer("epoch", least=1), WrappedKey.read(child)
-        return self._vault.open_record_key(person, epoch, wrapped)
+        # Under an epoch that is gone: kept by nobody, for a record that the log never named.
+        return self._vault.open_record_key(person, epoch, wrapped) if self._vault.holds_epoch(epoch) else None
 
 
 def _file(person: PersonId, what: str) -> str:

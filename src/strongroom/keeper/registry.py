@@ -174,6 +174,12 @@ async def register_version(keeper: Keeper, manifest: Envelope, request: Digest) 
     made = ledger.data_keys.get(claimed.data_key_id)
     if made is None or made.request != request or (made.model, made.version) != (claimed.model, claimed.version):
         raise DeniedError("the manifest names a data key that wasn't made for it", reason="data-key-of-another-version")
+    if claimed.data_key_id not in ledger.keys.data_keys.get(claimed.model, {}):
+        raise DeniedError(
+            "the manifest's data key was given up when the model's KEK was rotated: it wasn't stored",
+            reason="data-key-lost",
+            remedy="seal the version again",
+        )
     current = ledger.current(claimed.model)
     if claimed.predecessor != (current.manifest if current else None):
         raise DeniedError("the manifest doesn't name the current version as its predecessor", reason="not-a-successor")

@@ -17,78 +17,66 @@ challenge     {request, platform}         -> {challenge, nonce, expires}
 release       {dossier}                   -> {delivery, result}    steps 4 to 6; the result is a token for anybody
 seal          {dossier}                   -> {delivery, wrapped}
 control       {dossier}                   -> {index, checkpoint}   freeze, resume, revoke
+stop          {request}                   -> {index}               records a request to freeze, and freezes, in one go;
+                                                                   null when the model is frozen already
 register      {manifest, request}         -> {index, checkpoint}
-enrol-begin   {enrolment}                 -> {session, credential_blob, encrypted_secret, platform, isolation}
-enrol-finish  {session, answer}           -> {platform}            the signed record
-chip-begin    {kind}                      -> {session, nonce, expires}
-chip-finish   {session, evidence}         -> {platform}            the signed record
-collateral    {skip, count}               -> {digest, lost, count, items}
-import-collateral {by, bundle, size, offset, part} -> {received, imported}   the last part imports the bundle
 explain       {dossier}                   -> {allowed, checks, others, grant}
 renew         {request, use, recipient, serial, nonce, proof} -> {lease}  signed; the request's envelope is judged
                                                                    again, and so is the new evidence in `proof`, or null
 attested      {digest}                    -> {attested}            the evidence and result that the log names
 ended         {request, use, wait}        -> {reason}              why a lease ended; empty when `wait` seconds passed
-odometer      {model}                     -> {total, recent, run, index, resumed, frozen, policy}
-odometer-open {delivery, seen}            -> {index, entry}        the signed log entry; `seen`: newest kept, or null
-odometer-advance {delivery, block}        -> {index, entry}
-egress-breach {delivery, cause}           -> {index}               freezes the model; null when it was frozen before
-workspace-begin {delivery, ask}           -> {word}                signed: the input `ask` names is recorded
-workspace-leave {delivery, ask}           -> {word}                signed: the drop `ask` names is charged
-drops         {model}                     -> {drops}               the newest 1,000
+close-shard   {}                          -> {index, checkpoint}   the log goes on in a new tree
+prune-shard   {shard, minimum}            -> {index, checkpoint}   entries below aren't published any more
+walls         {}                          -> {reach, system_calls, files, anchor, secrets}  its guards
 lock          {}                          -> {}
+
+What concerns keys is told in :mod:`strongroom.keeper.key_routes`; platforms and what they are judged with in
+:mod:`strongroom.keeper.platform_routes`; what leaves a model in :mod:`strongroom.keeper.egress_routes`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from strongroom.access.request import Request
-from strongroom.attestation.bundle.format import MAX_BUNDLE
-from strongroom.attestation.collateral import MAX_ITEMS
-from strongroom.attestation.enrolment import MAX_REQUEST, EnrolmentRequest
-from strongroom.attestation.evidence import MAX_BODY
-from strongroom.attestation.kinds import EvidenceKind
-from strongroom.audit.entries import MAX_ENTRY
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
-from strongroom.core.envelope import Envelope
 from strongroom.core.errors import NotFoundError, UsageError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import model_id, person_id, platform_id
-from strongroom.egress.odometer import Block
+from strongroom.core.ids import person_id, platform_id
 from strongroom.ipc.frames import Call
-from strongroom.keeper import voices
-from strongroom.keeper.collateral import MAX_PART, CollateralRegistry, Imported
+from strongroom.keeper import trees, voices
+from strongroom.keeper.adoption import adopt
+from strongroom.keeper.collateral import CollateralRegistry
 from strongroom.keeper.drops import Drops
 from strongroom.keeper.egress import Meters
+from strongroom.keeper.egress_routes import EgressRoutes
 from strongroom.keeper.journal import Recorded
+from strongroom.keeper.key_routes import KeyRoutes
 from strongroom.keeper.leases import LONGEST_WAIT, Leases
 from strongroom.keeper.people import People
 from strongroom.keeper.pins import DecisionStore
+from strongroom.keeper.platform_routes import PlatformRoutes
 from strongroom.keeper.registry import PlatformRegistry, register_version
+from strongroom.keeper.route_parts import Answer, Route, last_envelope
 from strongroom.keeper.service import Keeper
+from strongroom.keeper.shards import Shards
+from strongroom.keeper.stopping import stop
 from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.release.documents import DocumentKind, adopted
 from strongroom.release.dossier import Dossier
-from strongroom.release.drop import PassageAsk
 from strongroom.release.lease import MAX_USE, LeaseAsk, LeaseProof
 from strongroom.release.ledger import Ledger
-from strongroom.release.metering import MAX_CAUSE, breach_cause
+from strongroom.release.pending import pending
 from strongroom.release.statements import StatementKind
 
 MAX_DECISIONS: Final = 500
 MAX_SKIPPED: Final = 10_000
-MAX_SHOWN: Final = 512
-"""Items of collateral in one answer."""
 MAX_ANSWERED: Final = 500_000
 """Bytes of decisions in one answer; base64 makes a third more of them, and a frame has 1 MiB."""
-
-Answer = dict[str, Json]
 
 
 class KeeperRoutes:
@@ -103,17 +91,17 @@ class KeeperRoutes:
         decisions: DecisionStore,
         clock: Clock,
         collateral: CollateralRegistry,
+        *,
+        shards: Shards,
+        keys: KeyRoutes,
     ) -> None:
         self._keeper = keeper
-        self._meters = Meters(keeper, leases, clock)
-        self._drops = Drops(keeper, leases, clock)
-        self._collateral = collateral
-        self._platforms = platforms
         self._people = people
         self._leases = leases
         self._decisions = decisions
         self._clock = clock
-        self._routes: dict[str, Callable[[Fields], Awaitable[Answer]]] = {
+        self._shards = shards
+        self._routes: dict[str, Route] = {
             "status": self._status,
             "adopt": self._adopt,
             "state": self._state,
@@ -133,25 +121,19 @@ class KeeperRoutes:
             "release": self._release,
             "seal": self._seal,
             "control": self._control,
+            "stop": self._stop,
             "register": self._register,
-            "enrol-begin": self._enrol_begin,
-            "enrol-finish": self._enrol_finish,
-            "chip-begin": self._chip_begin,
-            "chip-finish": self._chip_finish,
-            "collateral": self._show_collateral,
-            "import-collateral": self._import_collateral,
             "explain": self._explain,
             "renew": self._renew,
             "attested": self._show_attested,
             "ended": self._ended,
-            "odometer": self._odometer,
-            "odometer-open": self._open_odometer,
-            "odometer-advance": self._advance_odometer,
-            "egress-breach": self._breach,
-            "workspace-begin": self._begin_workspace,
-            "workspace-leave": self._leave_workspace,
-            "drops": self._show_drops,
+            "close-shard": self._close_shard,
+            "prune-shard": self._prune_shard,
+            "walls": self._walls,
             "lock": self._lock,
+            **PlatformRoutes(platforms, collateral).routes,
+            **EgressRoutes(keeper, Meters(keeper, leases, clock), Drops(keeper, leases, clock)).routes,
+            **keys.routes,
         }
 
     async def serve(self, call: Call, _uid: int) -> Answer:
@@ -200,13 +182,18 @@ class KeeperRoutes:
                 for document, proposal in ledger.proposals.items()
                 if document not in ledger.stopped and not _in_force(ledger, proposal.kind, proposal.epoch)
             ],
+            "destructions": [one.to_json() for one in pending(ledger, keeper.documents.policy, self._clock.now())],
+            "destroyed": [*ledger.keys.destroyed],
+            "irrecoverable": [*trees.irrecoverable(ledger.keys)],
+            "closed": [*trees.closed(ledger.keys, keeper.vault)],
+            "lost": [*trees.lost(ledger.keys)],
             "log": {"size": size, "root": to_base64(root)},
             "latest": format_instant(ledger.latest),
         }
 
     async def _adopt(self, fields: Fields) -> Answer:
         kind = fields.parsed("kind", DocumentKind)
-        adoption = await self._keeper.adopt(kind, _envelope(fields, "envelope"))
+        adoption = await adopt(self._keeper, self._clock, kind, last_envelope(fields, "envelope"))
         return {
             "index": adoption.recorded.index if adoption.recorded else None,
             "effective": None if adoption.effective is None else format_instant(adoption.effective),
@@ -214,7 +201,7 @@ class KeeperRoutes:
 
     async def _state(self, fields: Fields) -> Answer:
         kind = fields.parsed("kind", StatementKind)
-        return _recorded(await self._people.state(kind, _envelope(fields, "envelope")))
+        return _recorded(await self._people.state(kind, last_envelope(fields, "envelope")))
 
     async def _suspend(self, fields: Fields) -> Answer:
         person, cause = fields.parsed("person", person_id), fields.parsed("cause", SuspensionCause)
@@ -282,15 +269,15 @@ class KeeperRoutes:
         return {"delivery": (await self._keeper.export(_dossier(fields))).to_json()}
 
     async def _submit(self, fields: Fields) -> Answer:
-        envelope = _envelope(fields, "request")
+        envelope = last_envelope(fields, "request")
         recorded = await voices.submit(self._keeper, self._clock, envelope)
         return {"request": str(envelope.digest), **_recorded(recorded)}
 
     async def _approve(self, fields: Fields) -> Answer:
-        return _recorded(await voices.approve(self._keeper, self._clock, _envelope(fields, "envelope")))
+        return _recorded(await voices.approve(self._keeper, self._clock, last_envelope(fields, "envelope")))
 
     async def _deny(self, fields: Fields) -> Answer:
-        return _recorded(await voices.deny(self._keeper, _envelope(fields, "envelope")))
+        return _recorded(await voices.deny(self._keeper, last_envelope(fields, "envelope")))
 
     async def _challenge(self, fields: Fields) -> Answer:
         request, platform = fields.digest("request"), fields.parsed("platform", platform_id)
@@ -313,71 +300,13 @@ class KeeperRoutes:
     async def _control(self, fields: Fields) -> Answer:
         return _recorded(await self._keeper.control(_dossier(fields)))
 
+    async def _stop(self, fields: Fields) -> Answer:
+        recorded = await stop(self._keeper, self._clock, last_envelope(fields, "request"))
+        return {"index": recorded.index if recorded else None}
+
     async def _register(self, fields: Fields) -> Answer:
         request = fields.digest("request")
-        return _recorded(await register_version(self._keeper, _envelope(fields, "manifest"), request))
-
-    async def _enrol_begin(self, fields: Fields) -> Answer:
-        request = EnrolmentRequest.parse(fields.binary("enrolment", max_length=MAX_REQUEST))
-        fields.end()
-        opened = self._platforms.begin(request)
-        return {
-            "session": opened.session,
-            "credential_blob": to_base64(opened.pending.credential.blob),
-            "encrypted_secret": to_base64(opened.pending.credential.encrypted_seed),
-            "platform": opened.pending.facts.platform,
-            "isolation": opened.pending.facts.isolation.value,
-        }
-
-    async def _enrol_finish(self, fields: Fields) -> Answer:
-        session, answer = fields.text("session", max_length=64), fields.binary("answer", max_length=64)
-        fields.end()
-        return {"platform": (await self._platforms.finish(session, answer)).to_json()}
-
-    async def _chip_begin(self, fields: Fields) -> Answer:
-        kind = fields.parsed("kind", EvidenceKind)
-        fields.end()
-        opened = self._platforms.begin_chip(kind)
-        return {
-            "session": opened.session,
-            "nonce": to_base64(opened.pending.binding.nonce),
-            "expires": format_instant(opened.pending.expires),
-        }
-
-    async def _chip_finish(self, fields: Fields) -> Answer:
-        session, evidence = fields.text("session", max_length=64), fields.binary("evidence", max_length=MAX_BODY)
-        fields.end()
-        return {"platform": (await self._platforms.finish_chip(session, evidence)).to_json()}
-
-    async def _show_collateral(self, fields: Fields) -> Answer:
-        skip, count = fields.integer("skip", most=MAX_ITEMS), fields.integer("count", least=1, most=MAX_SHOWN)
-        fields.end()
-        held = self._collateral.held(skip=skip, count=count)
-        return {
-            "digest": str(self._collateral.digest),
-            "lost": self._collateral.lost,
-            "count": self._collateral.count,
-            "items": [one.to_json() for one in held],
-        }
-
-    async def _import_collateral(self, fields: Fields) -> Answer:
-        by, bundle = fields.parsed("by", person_id), fields.digest("bundle")
-        size, offset = fields.integer("size", most=MAX_BUNDLE), fields.integer("offset", most=MAX_BUNDLE)
-        part = fields.binary("part", max_length=MAX_PART)
-        fields.end()
-        came = await self._collateral.receive(by, bundle=bundle, size=size, offset=offset, part=part)
-        if not isinstance(came, Imported):
-            return {"received": came, "imported": None}
-        return {
-            "received": size,
-            "imported": {
-                "index": came.recorded.index if came.recorded else None,
-                "digest": str(came.digest),
-                "items": came.items,
-                "added": came.added,
-                "replaced": came.replaced,
-            },
-        }
+        return _recorded(await register_version(self._keeper, last_envelope(fields, "manifest"), request))
 
     async def _explain(self, fields: Fields) -> Answer:
         dossier = _dossier(fields)
@@ -395,7 +324,7 @@ class KeeperRoutes:
         if fields.optional("proof"):
             with fields.child("proof") as told:
                 proof = LeaseProof.read(told)
-        return {"lease": self._leases.renew(_envelope(fields, "request"), ask, proof).to_json()}
+        return {"lease": self._leases.renew(last_envelope(fields, "request"), ask, proof).to_json()}
 
     async def _show_attested(self, fields: Fields) -> Answer:
         digest = fields.digest("digest")
@@ -412,46 +341,19 @@ class KeeperRoutes:
         fields.end()
         return {"reason": await self._leases.ended(request, use, wait=wait)}
 
-    async def _odometer(self, fields: Fields) -> Answer:
-        model = fields.parsed("model", model_id)
+    async def _close_shard(self, fields: Fields) -> Answer:
         fields.end()
-        spent, policy = self._meters.spent(model), self._keeper.documents.egress.get(model)
-        return {
-            "total": spent.total,
-            "recent": spent.recent,
-            "run": spent.run,
-            "index": spent.index,
-            "resumed": spent.resumed,
-            "frozen": spent.frozen,
-            "policy": None if policy is None else str(policy.digest),
-        }
+        return _recorded(await self._shards.turn())
 
-    async def _open_odometer(self, fields: Fields) -> Answer:
-        seen = fields.binary("seen", max_length=MAX_ENTRY) if fields.optional("seen") else None
-        return _entry(await self._meters.open(_envelope(fields, "delivery"), seen))
-
-    async def _advance_odometer(self, fields: Fields) -> Answer:
-        with fields.child("block") as child:
-            block = Block.read(child)
-        return _entry(await self._meters.advance(_envelope(fields, "delivery"), block))
-
-    async def _breach(self, fields: Fields) -> Answer:
-        cause = fields.parsed("cause", breach_cause, max_length=MAX_CAUSE)
-        recorded = await self._meters.breach(_envelope(fields, "delivery"), cause)
-        return {"index": recorded.index if recorded else None}
-
-    async def _begin_workspace(self, fields: Fields) -> Answer:
-        ask = _passage(fields)
-        return {"word": (await self._drops.begin(_envelope(fields, "delivery"), ask)).to_json()}
-
-    async def _leave_workspace(self, fields: Fields) -> Answer:
-        ask = _passage(fields)
-        return {"word": (await self._drops.leave(_envelope(fields, "delivery"), ask)).to_json()}
-
-    async def _show_drops(self, fields: Fields) -> Answer:
-        model = fields.parsed("model", model_id)
+    async def _prune_shard(self, fields: Fields) -> Answer:
+        shard, minimum = fields.integer("shard", least=1), fields.integer("minimum")
         fields.end()
-        return {"drops": self._drops.shown(model)}
+        return _recorded(await self._shards.prune(shard, minimum))
+
+    async def _walls(self, fields: Fields) -> Answer:
+        fields.end()
+        standing = self._keeper.standing
+        return {} if standing is None else standing.to_json()
 
     async def _lock(self, fields: Fields) -> Answer:
         fields.end()
@@ -482,22 +384,6 @@ def _in_force(ledger: Ledger, kind: str, epoch: int) -> bool:
 
 def _recorded(recorded: Recorded) -> Answer:
     return {"index": recorded.index, "checkpoint": recorded.checkpoint.decode()}
-
-
-def _entry(recorded: Recorded) -> Answer:
-    return {"index": recorded.index, "entry": to_base64(recorded.entry)}
-
-
-def _passage(fields: Fields) -> PassageAsk:
-    with fields.child("ask") as child:
-        return PassageAsk.read(child)
-
-
-def _envelope(fields: Fields, name: str) -> Envelope:
-    with fields.child(name) as child:
-        envelope = Envelope.read(child)
-    fields.end()
-    return envelope
 
 
 def _dossier(fields: Fields) -> Dossier:

@@ -11,6 +11,7 @@ the last use of a grant, and no release slips past a freeze that was decided bef
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -18,37 +19,41 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from strongroom.access.facts import access_class
-from strongroom.access.governance import CHANGE_DELAY
 from strongroom.access.invariants import Reason
-from strongroom.access.policy import POLICY_TYPE, Policy
 from strongroom.access.request import OPENS, Action, Request
-from strongroom.access.self_test import safe_engine
 from strongroom.attestation.bundle.format import EMPTY, Bundle
 from strongroom.attestation.collateral import Collateral
 from strongroom.attestation.evidence import Evidence
 from strongroom.attestation.results import AttestationResult
 from strongroom.attestation.transcript import Binding
 from strongroom.audit.facts import Fact
-from strongroom.core.clock import Clock, Instant, format_instant
+from strongroom.core.clock import Clock, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import (
     DeniedError,
     LockedError,
     MalformedError,
+    StrongroomError,
     TamperedError,
     UnavailableError,
     UsageError,
 )
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import PlatformId
+from strongroom.core.ids import ModelId, PlatformId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper.journal import Journal, Recorded
-from strongroom.keeper.pins import AttestedStore, DecisionStore, DocumentStore, PinStore
+from strongroom.keeper.keyring import Keyring
+from strongroom.keeper.pins import AttestedStore, DecisionStore, DocumentStore, KeyringStore, PinStore
 from strongroom.keeper.quotas import Quotas, SummedRefusals
+from strongroom.keeper.reconciling import reconcile
+from strongroom.keeper.trees import TreeClosedError, makes_kek_apart, require_open, tree_of, wants_tree
 from strongroom.keeper.vault import Vault
+from strongroom.keeper.walls import Standing
 from strongroom.keeper.witnesses import WitnessGate
+from strongroom.keys.hierarchy import Tree
+from strongroom.keys.states import KeyUnusableError, require_processes, require_protects
 from strongroom.keys.wrapping import RandomBytes
 from strongroom.personnel.roster import Roster
 from strongroom.release.attested import Attested
@@ -56,15 +61,11 @@ from strongroom.release.challenge import CHALLENGE_SECONDS, Challenge, OpenChall
 from strongroom.release.decided import Decided
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery
 from strongroom.release.documents import (
-    ADOPTED_EVENTS,
-    Candidate,
     DocumentKind,
     Documents,
     StaleDocumentError,
     adopted,
-    change_refused,
     examine_document,
-    only_takes_away,
 )
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.release.judge import Verdict, examine
@@ -73,11 +74,9 @@ from strongroom.release.ledger import Version
 from strongroom.release.standing import TAKES_NOTHING
 from strongroom.release.steps import ReleaseRefusedError, Step
 
-CHANGE_WAITS: Final = "change-waits"
-
 CHALLENGE_BYTES: Final = 16
 NONCE_BYTES: Final = 32
-GRANTABLE: Final = frozenset({*OPENS, Action.SEAL, Action.EXPORT_PLAINTEXT})
+GRANTABLE: Final = frozenset({*OPENS, Action.SEAL, Action.EXPORT_PLAINTEXT, Action.DESTROY})
 _MAY_WAIT: Final = frozenset({Reason.ENCLAVE_MISSING, Reason.COOLING_OFF, Reason.NOT_YET_VALID})
 """What may still be missing when a grant is issued: each is looked at again at the use."""
 _CONTROL_EVENTS: Final = {
@@ -88,26 +87,22 @@ _CONTROL_EVENTS: Final = {
 }
 
 
-class ChangeRefusedError(DeniedError):
-    """A document that the root quorum signed may not come into force, now or ever. ``reason`` says which."""
-
-    code = "change-refused"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adoption:
-    """What became of a document: in force now (``recorded`` is None if it was before), or waiting until a time."""
-
-    recorded: Recorded | None
-    effective: Instant | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class HandedOver:
     """A release: the signed delivery, and the signed attestation result, which may be shown to anybody."""
 
     delivery: Envelope
     result: str
+
+
+def _heard(recording: asyncio.Future[Recorded]) -> None:
+    # Whether it became durable changes nothing any more; a future that nobody asks would complain.
+    if not recording.cancelled():
+        recording.exception()
+
+
+async def _no_tree(_tree: Tree) -> None:
+    """Stand in until rotation takes its place."""
 
 
 async def _nobody_left(_before: Roster | None, _after: Roster) -> None:
@@ -124,6 +119,7 @@ class Keeper:
         vault: Vault,
         journal: Journal,
         pins: PinStore,
+        keyrings: KeyringStore,
         documents: DocumentStore,
         decisions: DecisionStore,
         attested: AttestedStore,
@@ -135,6 +131,7 @@ class Keeper:
         self.journal = journal
         self.documents = Documents()
         self._pins = pins
+        self._keyrings = keyrings
         self._kept = documents
         self._decisions = decisions
         self._attested = attested
@@ -147,15 +144,27 @@ class Keeper:
         self._challenges = OpenChallenges()
         self._pinning = threading.Lock()
         self.locked_because = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.acted: Callable[[], None] = lambda: None
+        """Called before a control act is pinned."""
+        self.standing: Standing | None = None
+        """The walls around this process, once they stand."""
         self.on_roster: Callable[[Roster | None, Roster], Awaitable[None]] = _nobody_left
+        self.on_replayed: Callable[[], None] = lambda: None
+        """Called at the start, before the keyring is compared with the log that was replayed."""
         self.changed: Callable[[], None] = lambda: None
         """Called when somebody or something may have lost access: leases are looked at again."""
+        self.carries_out: dict[Action, Callable[[Request, Digest], asyncio.Future[Recorded]]] = {}
+        """Further actions on a model: each queues its record before it awaits anything."""
+        self.found_tree: Callable[[Tree], Awaitable[None]] = _no_tree
+        """Makes the root key and the first epoch of a tree of keys that has none."""
         self.lease_seconds = LEASE_SECONDS
         self.on_delivered: Callable[[Delivery, Request, AttestationResult], None] = lambda _d, _request, _result: None
         self.witnesses = WitnessGate(
             genesis=genesis,
             documents=self.documents,
             ledger=journal.ledger,
+            log=lambda: journal.succession,
             cosigned=journal.cosigned,
             lock=self.lock,
             clock=clock,
@@ -178,8 +187,9 @@ class Keeper:
     async def start(self) -> None:
         """Replay the log against the pins, take the kept documents into force, and record the unlocking.
 
-        :raises TamperedError: the log, the pins or a kept document contradict each other.
+        :raises TamperedError: the log, the pins, the keyring or a kept document contradict each other.
         """
+        self._loop = asyncio.get_running_loop()
         pins = self._pins.load()
         await self.journal.replay(pins)
         for kind in DocumentKind:
@@ -190,9 +200,30 @@ class Keeper:
                 if not known:
                     raise StaleDocumentError(f"the keeper's copy of the {kind.value} isn't the one in force")
                 candidate.put_into(self.documents)
-        if self.journal.ledger.key_epoch == 0:
-            self.record(EventName.EPOCH_CREATED, {"epoch": self.vault.epoch})
+        if self.journal.between_shards:
+            await self.journal.resume_turn(self.vault.signer)
+        self.on_replayed()
+        self._reconcile()
         await self.pinned(self.record(EventName.KEEPER_UNLOCKED, {}))
+
+    def _reconcile(self) -> None:
+        fits = reconcile(self.vault.keyring, self.journal.ledger.keys)
+        if fits.keyring != self.vault.keyring:
+            self.hold(fits.keyring)
+        for event, facts in fits.records:
+            self.record(event, facts)
+
+    def hold(
+        self, keyring: Keyring, roots: Mapping[Tree, SecretBytes] | None = None, *, data: bytes | None = None
+    ) -> None:
+        """Make a keyring durable, and use it from now on. The one that it was planned on must still be in use.
+
+        :param roots: its root keys, where they are others than before.
+        :param data: its bytes, where whoever calls has them.
+        :raises UnavailableError: it couldn't be written; the one before stands.
+        """
+        self._keyrings.save(keyring.to_bytes() if data is None else data)
+        self.vault.take(keyring, roots)
 
     def keep(self, kind: str, envelope: Envelope) -> None:
         """Keep a signed object in the keeper's own folder, named by its digest."""
@@ -204,8 +235,20 @@ class Keeper:
         return None if data is None else Envelope.parse(data)
 
     def lock(self, cause: str) -> None:
-        """Wipe the keys; nothing is decided or released until the process is started again."""
-        self.locked_because = self.locked_because or cause
+        """Wipe the keys; nothing is decided or released until the process is started again.
+
+        The log says so and why, where it still takes entries: the entry is signed before the key goes, and queued.
+        """
+        if not self.locked_because:
+            self.locked_because = cause
+            with contextlib.suppress(StrongroomError):
+                recording = self.journal.record(EventName.KEEPER_LOCKED, {"cause": cause}, self.vault.signer)
+                recording.add_done_callback(_heard)
+        self.vault.lock()
+
+    def stop(self) -> None:
+        """Wipe the keys because the process ends. An orderly end isn't recorded."""
+        self.locked_because = self.locked_because or "stopped"
         self.vault.lock()
 
     def pin(self) -> None:
@@ -220,65 +263,18 @@ class Keeper:
             try:
                 self._pins.save(self.journal.pins())
             except UnavailableError:
-                self.lock("pins-failed")
+                self._lock_from_here("pins-failed")
                 raise
 
-    # --- documents and platforms --------------------------------------------------------------------------------------
-
-    async def adopt(self, kind: DocumentKind, envelope: Envelope) -> Adoption:
-        """Take a document signed by the root quorum into force, or record that it waits (SL4-WMO-01).
-
-        Handed in again once its time has come, it comes into force.
-
-        A policy doesn't wait for witnesses: were they gone for good, nothing else could name others. Nor do reference
-        values and egress policies that only take away.
-
-        :raises ChangeRefusedError: an approver stopped it, or the policy in force forbids the change.
-        :raises WitnessQuorumStaleError: no quorum of witnesses has seen the log lately.
-        """
-        self.require_unlocked()
-        if kind is not DocumentKind.POLICY and not only_takes_away(kind, envelope, self.documents, self.journal.ledger):
-            await self.witnesses.require()
-        if kind is DocumentKind.POLICY:
-            # Thousands of trial decisions, in a thread: a freeze needn't wait for them. What they came to is kept, and
-            # asked for again below, where nothing waits in between.
-            self.genesis.verify_root(envelope, POLICY_TYPE)
-            await asyncio.to_thread(safe_engine, Policy.parse(envelope.payload))
-        candidate, in_force = examine_document(kind, envelope, self.genesis, self.journal.ledger)
-        self._kept.save(kind.value, candidate.digest, envelope.to_bytes())
-        if in_force:
-            candidate.put_into(self.documents)
-            return Adoption(recorded=None)
-        ledger, now = self.journal.ledger, self._clock.now()
-        refused = change_refused(kind, envelope, self.genesis, self.documents, ledger, now)
-        if refused is None:
-            return Adoption(recorded=await self._adopt(candidate))
-        reason, remedy = refused
-        if reason != CHANGE_WAITS:
-            raise ChangeRefusedError(f"the {kind.value} may not come into force", reason=reason, remedy=remedy)
-        proposal = ledger.proposals.get(candidate.digest)
-        if proposal is not None:
-            return Adoption(recorded=None, effective=proposal.effective)
-        effective = now + CHANGE_DELAY
-        facts: dict[str, Fact] = {
-            "kind": kind.value,
-            "epoch": candidate.epoch,
-            "document": candidate.digest,
-            "effective": format_instant(effective),
-        }
-        recorded = await self.pinned(self.record(EventName.CHANGE_PROPOSED, facts))
-        return Adoption(recorded=recorded, effective=effective)
-
-    async def _adopt(self, candidate: Candidate) -> Recorded:
-        facts: dict[str, Fact] = {"epoch": candidate.epoch, "document": candidate.digest}
-        before = self.documents.roster
-        recording = self.record(ADOPTED_EVENTS[candidate.kind], facts)
-        candidate.put_into(self.documents)
-        self.changed()
-        recorded = await self.pinned(recording)
-        if candidate.kind is DocumentKind.ROSTER:
-            await self.on_roster(before, self.roster())
-        return recorded
+    def _lock_from_here(self, cause: str) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            # A thread of its own: only the loop's may touch ledger and queue. It locks before it hears of the failure.
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self.lock, cause)
+                return
+        self.lock(cause)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -360,11 +356,15 @@ class Keeper:
     async def seal(self, dossier: Dossier) -> tuple[Envelope, WrappedDataKey]:
         """Make a data key for the next version and deliver it to the publisher's recipient key.
 
-        ``dossier.wrapped`` may hold the wrapped key of an earlier version, whose KEK is then used again.
+        The model's first version brings its KEK into the keyring.
+
+        :raises ReleaseRefusedError: a step refused.
         """
+        await self._need_tree(dossier)
         verdict, request = await self._decide(dossier, {Action.SEAL})
         recipient = self._named_recipient(dossier, request)
-        data_key, wrapped = self.vault.create(request.model, request.version, self._random, dossier.wrapped)
+        kek = self._active_kek(request.model)
+        data_key, wrapped = self.vault.create(request.model, request.version, kek, self._random)
         self._issue(verdict, request)
         use = self.journal.ledger.times_used(dossier.request.digest) + 1
         with data_key:
@@ -376,7 +376,7 @@ class Keeper:
                     "model": request.model,
                     "version": request.version,
                     "data_key": wrapped.data_key,
-                    "epoch": wrapped.epoch,
+                    "kek": wrapped.kek,
                     "recipient": recipient,
                 },
             )
@@ -425,9 +425,13 @@ class Keeper:
         return await recording if recording else None
 
     async def control(self, dossier: Dossier) -> Recorded:
-        """Freeze or resume a model, revoke a grant or platforms."""
-        _verdict, request = await self._decide(dossier, set(_CONTROL_EVENTS))
+        """Freeze or resume a model, revoke a grant or platforms, or do what another part registered for an action."""
+        await self._need_tree(dossier)
+        _verdict, request = await self._decide(dossier, {*_CONTROL_EVENTS, *self.carries_out})
         name = dossier.request.digest
+        act = self.carries_out.get(request.action)
+        if act is not None:
+            return await self.pinned(act(request, name))
         event = _CONTROL_EVENTS[request.action]
         if request.action is Action.REVOKE_PLATFORM:
             for platform in request.platforms[:-1]:
@@ -438,6 +442,39 @@ class Keeper:
         return await self.pinned(self.record(event, {"model": request.model, "request": name}))
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    async def _need_tree(self, dossier: Dossier) -> None:
+        """Make the tree of keys that is in no escrow, for the first request that will need it and is allowed.
+
+        Before the decision, which mustn't wait for a key service: everything is judged again afterwards.
+        """
+        policy = self.documents.policy
+        if self.locked_because or not wants_tree(policy, self.journal.ledger.keys):
+            return
+        verdict = self._examine(dossier, None)
+        if verdict.allowed and verdict.request is not None and makes_kek_apart(policy, verdict.request):
+            await self.found_tree(Tree.UNESCROWED)
+
+    def _active_kek(self, model: ModelId) -> str:
+        keys = self.journal.ledger.keys
+        known = keys.active(model)
+        if known is not None:
+            require_protects(known.kek, known.state)
+            require_open(self.vault, Tree.ESCROWED if known.escrowed else Tree.UNESCROWED, model)
+            return known.kek
+        if model in keys.by_model:
+            raise DeniedError(
+                f"the keys of `{model}` were lost", reason="kek-lost", remedy="seal the weights under another name"
+            )
+        tree = tree_of(self.documents.policy, model)
+        require_open(self.vault, tree, model)
+        held, keyring = self.vault.plan_kek(model, tree, self._random)
+        # Durable before the log names it: a crash in between leaves a key that nothing stands under.
+        self.hold(keyring)
+        escrowed = int(tree is Tree.ESCROWED)
+        facts: dict[str, Fact] = {"model": model, "kek": held.kek, "epoch": held.epoch, "escrowed": escrowed}
+        self.record(EventName.KEK_CREATED, facts).add_done_callback(_heard)
+        return held.kek
 
     def _delivery(
         self,
@@ -557,9 +594,13 @@ class Keeper:
     def _open_data_key(self, request: Request, version: Version, dossier: Dossier) -> SecretBytes:
         if dossier.wrapped is None:
             raise ReleaseRefusedError(Step.DELIVERY, "wrapped-key-missing", "no wrapped data key was handed in")
+        known = self.journal.ledger.keys.keks.get(dossier.wrapped.kek)
         try:
+            if known is not None:
+                require_processes(known.kek, known.state)
+                require_open(self.vault, Tree.ESCROWED if known.escrowed else Tree.UNESCROWED, request.model)
             return self.vault.open(request.model, request.version, version.data_key, dossier.wrapped)
-        except TamperedError as error:
+        except (TamperedError, KeyUnusableError, TreeClosedError) as error:
             raise ReleaseRefusedError(Step.DELIVERY, error.reason, error.message, remedy=error.remedy) from None
 
     def _look_again(self, request: Request, name: Digest, platform: PlatformId | None) -> None:
@@ -628,6 +669,7 @@ class Keeper:
     async def pinned(self, recording: asyncio.Future[Recorded]) -> Recorded:
         """Wait until a queued record is durable, and pin it."""
         recorded = await recording
+        self.acted()
         self.pin()
         return recorded
 

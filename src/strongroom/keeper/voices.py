@@ -6,6 +6,8 @@ shows a counter, which only rises unless the key was copied or an old signature 
 
 from __future__ import annotations
 
+import asyncio
+
 from strongroom.access.decision import may_speak
 from strongroom.access.governance import Voice, VoiceFacts
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Request
@@ -33,7 +35,12 @@ class CounterRegressedError(DeniedError):
 
 
 async def submit(keeper: Keeper, clock: Clock, envelope: Envelope) -> Recorded:
-    """Record a request, once its own requester's signature is found good.
+    """Record a request, and wait until it is durable; raises as :func:`receive` does."""
+    return await receive(keeper, clock, envelope)
+
+
+def receive(keeper: Keeper, clock: Clock, envelope: Envelope) -> asyncio.Future[Recorded]:
+    """Queue the record of a request, once its own requester's signature is found good.
 
     :raises SignatureError: not the requester's signature.
     :raises DeniedError: another deployment's, or somebody who may not ask.
@@ -43,19 +50,20 @@ async def submit(keeper: Keeper, clock: Clock, envelope: Envelope) -> Recorded:
     request = Request.parse(envelope.payload)
     person = keeper.roster().person(request.requester)
     verify(envelope, REQUEST_TYPE, person.keys, threshold=1)
+    if envelope.digest in keeper.journal.ledger.created:
+        # Before it is counted: it brings nothing into the log.
+        raise ConflictError("the request is in the log already", reason="request-known")
     keeper.quotas.take(Quota.VOICE, person.id)
     if request.genesis != keeper.genesis.digest:
         raise DeniedError("the request belongs to another deployment", reason="other-deployment")
     _may(keeper, clock, Voice.REQUEST, person, request.requester, request.model)
-    if envelope.digest in keeper.journal.ledger.created:
-        raise ConflictError("the request is in the log already", reason="request-known")
     facts: dict[str, Fact] = {
         "request": envelope.digest,
         "action": request.action.value,
         "requester": request.requester,
         "model": request.model,
     }
-    return await keeper.record(EventName.REQUEST_CREATED, facts)
+    return keeper.record(EventName.REQUEST_CREATED, facts)
 
 
 async def approve(keeper: Keeper, clock: Clock, envelope: Envelope) -> Recorded:

@@ -11,14 +11,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from strongroom.audit.adapters.client import LogClient
+from strongroom.audit.succession import KEPT_DAYS, SHARD_DAYS, SHARD_ENTRIES
 from strongroom.core.clock import Clock, SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError, TamperedError, UsageError
@@ -26,34 +28,53 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import PublicKey
 from strongroom.ipc.adapters.process import harden, program_log, read_passphrase, say_ready
-from strongroom.ipc.adapters.server import UnixServer
 from strongroom.keeper.adapters.collateral_folder import CollateralFolder
+from strongroom.keeper.adapters.escrow_file import EscrowFile
 from strongroom.keeper.adapters.files import (
     AttestedFile,
     DecisionFile,
     DocumentFolder,
-    PinFile,
+    KeyringFile,
     RecordFolder,
+    RestoredFile,
     load_keyring,
     read_own,
     replace_own,
     save_keyring,
 )
 from strongroom.keeper.adapters.log import SocketLog
+from strongroom.keeper.adapters.move_note import MoveFile
+from strongroom.keeper.anchor import ACT_SECONDS
 from strongroom.keeper.collateral import CollateralRegistry
-from strongroom.keeper.founding import found
+from strongroom.keeper.escrow import Escrows
+from strongroom.keeper.escrow_routes import EscrowRoutes
+from strongroom.keeper.founding import Ceremony, found
+from strongroom.keeper.guard.wiring import end, guarded, hide_secrets, pin_store, shut_in
 from strongroom.keeper.journal import Journal
+from strongroom.keeper.key_routes import KeyRoutes
 from strongroom.keeper.leases import Leases
+from strongroom.keeper.locked.wiring import Door, open_by_shares
+from strongroom.keeper.moving import record_move
 from strongroom.keeper.people import People
 from strongroom.keeper.records import PersonRecords
 from strongroom.keeper.registry import PlatformRegistry
+from strongroom.keeper.restoring import Restoring, drop_unreadable
+from strongroom.keeper.rotation import Rotation
 from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.service import Keeper
+from strongroom.keeper.shards import SHARD_LIMITS, ShardLimits, Shards
+from strongroom.keeper.shredding import Shredding
+from strongroom.keeper.shredding_routes import ShreddingRoutes
+from strongroom.keeper.unlocking import Opened
 from strongroom.keeper.vault import Vault
+from strongroom.keeper.walls import Standing
 from strongroom.keys.adapters.local import Argon2Cost
-from strongroom.keys.split_root import make_root, open_root
+from strongroom.keys.escrow import Custodian
+from strongroom.keys.hierarchy import Tree
+from strongroom.keys.provider import WrappingProvider
+from strongroom.keys.split_root import make_root, open_root, read_root
 from strongroom.keys.uri import KeyUri
-from strongroom.keys.wiring import key_provider
+from strongroom.keys.wiring import RootProviders, key_provider
 from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
 
 PIN_SECONDS: Final = 1.0
@@ -83,15 +104,26 @@ def load_genesis(home: Path) -> Genesis:
     return genesis
 
 
-def unlock(home: Path, genesis: Genesis, passphrase: SecretBytes | None) -> Vault:
-    """Open the keyring by the providers that it names; the root key is wiped again before this returns.
+def unlock(home: Path, genesis: Genesis, passphrase: SecretBytes | None, second: KeyUri | None = None) -> Vault:
+    """Open the keyring by the providers that it names.
 
+    A tree of keys that is in no escrow stays closed where its key service isn't there: the rest works.
+
+    :param second: the key service for the second part of the next root key, where the present one has one part.
     :raises LockedError: a provider is a passphrase, and there is none, or it is wrong.
     :raises StrongroomError: a provider refused or isn't there, or the keyring was changed.
     """
     keyring = load_keyring(home / "keeper")
-    with open_root(genesis.digest, keyring.root, lambda uri: key_provider(uri, passphrase=passphrase)) as root:
-        vault = Vault(genesis.digest, keyring, root)
+    providers = RootProviders(genesis.digest, passphrase, second)
+    roots = {Tree.ESCROWED: providers.open(Tree.ESCROWED, keyring.root(Tree.ESCROWED))}
+    for tree, stored in keyring.roots:
+        if tree is not Tree.ESCROWED:
+            try:
+                roots[tree] = providers.open(tree, stored)
+            except StrongroomError as error:
+                # After a recovery it is still under the key service that was lost.
+                _log.error("models that are in no escrow can't be opened", reason=error.reason)
+    vault = Vault(genesis.digest, keyring, roots, providers)
     if vault.signer.public_key != genesis.keeper_key:
         raise OtherGenesisError("the keyring's signing key isn't the one that the genesis names")
     return vault
@@ -108,16 +140,24 @@ def found_keeper(
     providers: Sequence[KeyUri] = PASSPHRASE_ALONE,
     passphrase: SecretBytes | None,
     cost: Argon2Cost,
+    custodians: Sequence[Custodian] = (),
+    custodian_threshold: int = 0,
 ) -> Genesis:
     """Make the keeper's folder and the genesis of a new deployment at ``home``.
 
     ``providers`` are one or two key services that hold the root key; ``passphrase`` and ``cost`` are for ``local:``.
+    ``custodians`` keep shares of it, of which ``custodian_threshold`` are enough; with none there is no escrow.
 
     :raises UsageError: there is one already, or the root keys or providers can't found one.
     :raises StrongroomError: a key service refused or isn't there.
     """
     folder = home / "keeper"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    escrows = EscrowFile(folder)
+    ceremony = None
+    if custodians:
+        unlock_key = escrows.need_unlock_signer(os.urandom).public_key
+        ceremony = Ceremony(custodians=tuple(custodians), threshold=custodian_threshold, unlock_key=unlock_key)
     founded = found(
         deployment=deployment,
         root_keys=root_keys,
@@ -129,19 +169,24 @@ def found_keeper(
         root_of=lambda genesis: make_root(
             genesis, [key_provider(uri, passphrase=passphrase, cost=cost) for uri in providers], os.urandom
         ),
+        ceremony=ceremony,
     )
     if tuple(providers) != PASSPHRASE_ALONE:
         # Who may encrypt may perhaps not decrypt: that is found out now, and not at the first start.
         open_root(
-            founded.genesis.digest, founded.keyring.root, lambda uri: key_provider(uri, passphrase=passphrase)
+            founded.genesis.digest,
+            founded.keyring.root(Tree.ESCROWED),
+            lambda uri: key_provider(uri, passphrase=passphrase),
         ).wipe()
     save_keyring(folder, founded.keyring)
+    if founded.escrow is not None:
+        escrows.save(founded.escrow)
     replace_own(folder / "genesis.digest", f"{founded.genesis.digest}\n".encode())
     replace_own(home / "genesis.json", founded.genesis.to_bytes())
     return founded.genesis
 
 
-async def _pin_always(keeper: Keeper) -> None:
+async def _pin_always(keeper: Keeper, shards: Shards) -> None:
     while True:
         await asyncio.sleep(PIN_SECONDS)
         await keeper.journal.look_for_space()
@@ -149,8 +194,18 @@ async def _pin_always(keeper: Keeper) -> None:
             await asyncio.to_thread(keeper.pin)
             if not keeper.locked_because:
                 keeper.refusals.record(keeper.record)
+            await shards.turn_if_due()
         except StrongroomError as error:
             _log.error("pinning failed", reason=error.reason)
+        except Exception:
+            # Whatever it was: with this loop ended, nothing would be pinned any more, and nobody would know.
+            _log.exception("pinning failed")
+            keeper.lock("pins-failed")
+            raise
+
+
+def _waits(error: StrongroomError) -> None:
+    _log.error("a destruction waits to be finished", reason=error.reason)
 
 
 async def serve(
@@ -160,20 +215,24 @@ async def serve(
     *,
     callers: Collection[int],
     clock: Clock,
+    standing: Standing,
     lease_seconds: int = LEASE_SECONDS,
+    shard_limits: ShardLimits = SHARD_LIMITS,
     make_keeper: type[Keeper] = Keeper,
+    by_shares: UnlockedByShares | None = None,
 ) -> None:
-    """Serve until SIGTERM. ``callers`` are the user ids that may connect (the broker's)."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    """Serve until SIGTERM. ``callers`` are the user ids that may connect (the broker's); ``standing``: the walls."""
+    stop = _stop_on_signals()
+    door = by_shares.door if by_shares else Door(callers)
     async with await LogClient.connect(home / "run" / "log.sock") as client:
         decisions = DecisionFile(home / "keeper")
+        pins = pin_store(home, vault, genesis.digest)
         keeper = make_keeper(
             genesis=genesis,
             vault=vault,
             journal=Journal(genesis, SocketLog(client), clock),
-            pins=PinFile(home / "keeper"),
+            pins=pins,
+            keyrings=KeyringFile(home / "keeper"),
             documents=DocumentFolder(home / "keeper"),
             decisions=decisions,
             attested=AttestedFile(home / "keeper"),
@@ -183,23 +242,85 @@ async def serve(
         records = PersonRecords(genesis.digest, vault, RecordFolder(home / "keeper"), os.urandom)
         people = People(keeper, records, decisions, clock)
         keeper.lease_seconds = lease_seconds
+        restoring = Restoring(keeper, RestoredFile(home / "keeper"), clock)
+        keeper.acted = lambda: pins.hasten(ACT_SECONDS)
         await keeper.start()
+        await record_move(keeper, MoveFile(home / "keeper"))
+        if restoring.begun:
+            drop_unreadable(records, keeper.journal.ledger)
         people.load()
         collateral = CollateralRegistry(keeper, CollateralFolder(home / "keeper"), clock)
         collateral.load()
         leases = Leases(keeper, clock)
         people.live_leases = lambda person: [lease.to_json() for lease in leases.live(person=person)]
         platforms = PlatformRegistry(keeper, clock, os.urandom)
-        routes = KeeperRoutes(keeper, platforms, people, leases, decisions, clock, collateral)
-        server = UnixServer(routes.serve, admits=callers)
-        await server.start(home / "run" / "keeper.sock")
-        pinning = asyncio.create_task(_pin_always(keeper))
+        shards = Shards(keeper, clock, shard_limits)
+        rotation = Rotation(keeper=keeper, records=records, random_bytes=os.urandom)
+        keeper.found_tree = rotation.found_tree
+        await rotation.resume()
+        await restoring.finish(rotation)
+        keys = KeyRoutes(keeper, rotation, clock)
+        keys.routes["backup-made"] = restoring.serve
+        escrows = Escrows(keeper, EscrowFile(home / "keeper"), clock, os.urandom)
+        escrows.rotate_root, escrows.turn = rotation.rotate_root, rotation.turn
+        rotation.before_root, rotation.after_root = escrows.before_root, escrows.after_root
+        await escrows.start()
+        if by_shares is not None:
+            await escrows.opened(by_shares.opened)
+        EscrowRoutes(escrows).join(keys)
+        shredding = Shredding(
+            keeper=keeper, rotation=rotation, notes=DocumentFolder(home / "keeper"), clock=clock, failed=_waits
+        )
+        ShreddingRoutes(shredding).join(keys)
+        routes = KeeperRoutes(keeper, platforms, people, leases, decisions, clock, collateral, shards=shards, keys=keys)
+        await door.open(home, routes.serve)
+        pinning = asyncio.create_task(_pin_always(keeper, shards))
+        destroying = asyncio.create_task(shredding.run())
+        watching = await guarded(keeper, home, clock, standing)
         say_ready("keeper", size=keeper.journal.durable[0])
         await stop.wait()
-        await server.stop()
+        await door.close()
         pinning.cancel()
-        keeper.pin()
-        keeper.lock("stopped")
+        watching.cancel()
+        destroying.cancel()
+        end(keeper, pins)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@dataclass(frozen=True, slots=True)
+class UnlockedByShares:
+    """What custodians opened, and the door at which they did."""
+
+    door: Door
+    opened: Opened
+
+
+@dataclass(frozen=True, slots=True)
+class ByShares:
+    """That a keeper is to be unlocked by shares, and the key service that its root key goes to, if any."""
+
+    provider: KeyUri | None = None
+
+
+async def _by_shares(
+    home: Path,
+    genesis: Genesis,
+    provider: WrappingProvider | None,
+    callers: Collection[int],
+    serve_opened: Callable[[UnlockedByShares], Awaitable[None]],
+) -> None:
+    door = Door(callers)
+    opened = await open_by_shares(home, genesis, door, clock=SystemClock(), stop=_stop_on_signals(), provider=provider)
+    if opened is None:
+        await door.close()
+    else:
+        await serve_opened(UnlockedByShares(door, opened))
 
 
 def run_keeper(
@@ -208,32 +329,62 @@ def run_keeper(
     *,
     callers: Collection[int] | None = None,
     lease_seconds: int = LEASE_SECONDS,
+    shard_limits: ShardLimits = SHARD_LIMITS,
     make_keeper: type[Keeper] = Keeper,
+    by_shares: ByShares | None = None,
+    second: KeyUri | None = None,
 ) -> None:
     """Run the keeper of the deployment at ``home`` until SIGTERM.
 
     :param lease_seconds: how long an enclave may go on without a renewal.
+    :param shard_limits: when a shard of the log ends by itself.
+    :param by_shares: wait for custodians' shares instead of asking the key services.
+    :param second: the key service for the second part of the next root key, where the present one has one part.
     :raises UsageError: ``lease_seconds`` is out of bounds.
     :raises StrongroomError: whatever keeps it from starting; nothing is served then.
     """
     harden()
     program_log()
+    secrets = hide_secrets()
     if not LEAST_SECONDS <= lease_seconds <= MOST_SECONDS:
         raise UsageError(f"a lease lasts {LEAST_SECONDS} to {MOST_SECONDS} seconds")
     genesis = load_genesis(home)
-    with nullcontext() if passphrase_fd is None else read_passphrase(passphrase_fd) as passphrase:
-        vault = unlock(home, genesis, passphrase)
-    asyncio.run(
-        serve(
+    admitted = callers if callers is not None else (os.geteuid(),)
+
+    def serving(
+        vault: Vault, standing: Standing, unlocked: UnlockedByShares | None = None
+    ) -> Coroutine[None, None, None]:
+        return serve(
             home,
             vault,
             genesis,
-            callers=callers if callers is not None else (os.geteuid(),),
+            callers=admitted,
             clock=SystemClock(),
+            standing=standing,
             lease_seconds=lease_seconds,
+            shard_limits=shard_limits,
             make_keeper=make_keeper,
+            by_shares=unlocked,
         )
-    )
+
+    with nullcontext() if passphrase_fd is None else read_passphrase(passphrase_fd) as passphrase:
+        if by_shares is not None:
+            uris = [] if by_shares.provider is None else [by_shares.provider]
+            after = next((key_provider(uri, passphrase=passphrase) for uri in uris), None)
+            walls = shut_in(home, uris, secrets)
+            asyncio.run(
+                _by_shares(home, genesis, after, admitted, lambda found: serving(found.opened.vault, walls, found))
+            )
+            return
+        vault = unlock(home, genesis, passphrase, second)
+    named = [part.provider for _tree, stored in vault.keyring.roots for part in read_root(stored)]
+    asyncio.run(serving(vault, shut_in(home, [*named, *([] if second is None else [second])], secrets)))
+
+
+def _asked_for(given: argparse.Namespace) -> ByShares | None:
+    if not given.unlock_by_shares:
+        return None
+    return ByShares(KeyUri.parse(given.root_provider) if given.root_provider else None)
 
 
 def main(make_keeper: type[Keeper] = Keeper) -> None:
@@ -243,6 +394,12 @@ def main(make_keeper: type[Keeper] = Keeper) -> None:
     parser.add_argument("--passphrase-fd", type=int, help="open descriptor to read the passphrase from")
     parser.add_argument("--caller", type=int, action="append", help="user id that may connect (default: this user)")
     parser.add_argument("--lease-seconds", type=int, default=LEASE_SECONDS, help="how long a lease lasts")
+    parser.add_argument("--unlock-by-shares", action="store_true", help="wait for custodians' shares")
+    parser.add_argument("--root-provider", help="with shares: the key service for the root key from then on")
+    parser.add_argument("--second-root-provider", help="the key service for the second part of the next root key")
+    parser.add_argument("--shard-entries", type=int, default=SHARD_ENTRIES, help="entries of a shard of the log")
+    parser.add_argument("--shard-days", type=int, default=SHARD_DAYS, help="days of a shard of the log")
+    parser.add_argument("--kept-days", type=int, default=KEPT_DAYS, help="days that closed shards stay published")
     given = parser.parse_args()
     try:
         run_keeper(
@@ -250,7 +407,12 @@ def main(make_keeper: type[Keeper] = Keeper) -> None:
             given.passphrase_fd,
             callers=given.caller,
             lease_seconds=given.lease_seconds,
+            shard_limits=ShardLimits(
+                entries=given.shard_entries, seconds=given.shard_days * 86_400, kept=given.kept_days * 86_400
+            ),
             make_keeper=make_keeper,
+            by_shares=_asked_for(given),
+            second=KeyUri.parse(given.second_root_provider) if given.second_root_provider else None,
         )
     except StrongroomError as error:
         sys.stderr.write(json.dumps({"level": "error", "event": "keeper refused to start", **error.problem()}) + "\n")

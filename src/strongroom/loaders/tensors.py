@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from strongroom.loaders.access import Access, Checking
-from strongroom.loaders.opening import SealedModel, open_file
-from strongroom.loaders.safetensors_header import (
+from strongroom.core.safetensors_header import (
     LENGTH_BYTES,
     SafetensorsHeader,
     TensorEntry,
@@ -18,6 +16,8 @@ from strongroom.loaders.safetensors_header import (
     make_header,
     parse_header,
 )
+from strongroom.loaders.access import Access, Checking
+from strongroom.loaders.opening import SealedModel, open_file
 from strongroom.loaders.saving import Publishing, SealedOutput, seal_to
 from strongroom.sealing.adapters.memory import plaintext_buffer
 from strongroom.sealing.plan import Part

@@ -26,7 +26,8 @@ from strongroom.core.errors import TamperedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.release.documents import ADOPTED_EVENTS
-from strongroom.release.ledger import Ledger, LedgerError
+from strongroom.release.errors import LedgerError
+from strongroom.release.ledger import Ledger
 
 DECIDING_SECONDS: Final = 60
 """A use is decided before it is recorded, and no entry is dated before the one ahead of it."""
@@ -40,6 +41,8 @@ CONTROLS: Final[Mapping[EventName, Action]] = {
     EventName.MODEL_RESUMED: Action.RESUME,
     EventName.GRANT_REVOKED: Action.REVOKE_GRANT,
     EventName.PLATFORM_REVOKED: Action.REVOKE_PLATFORM,
+    EventName.MODEL_DESTROYED: Action.DESTROY,
+    EventName.KEK_ROTATED: Action.ROTATE,
 }
 _SIGNERS: Final[Mapping[EventName, str]] = {
     EventName.VETTING_RECORDED: "officers",
@@ -56,6 +59,7 @@ _SPEAKERS: Final[Mapping[EventName, str]] = {
     EventName.ACCESS_REVIEWED: "reviewer",
     EventName.DROP_KEY_RECORDED: "person",
     EventName.DROP_REVIEWED: "reviewer",
+    EventName.ESCROW_ANSWERED: "custodian",
     EventName.GRANT_ISSUED: "requester",
 }
 
@@ -235,6 +239,17 @@ class Chronicle:
             yield "act-beyond-uses", "its request was carried out before"
         yield from self._ended(request)
         yield from self._agreed(request, action, entry)
+        if action is Action.DESTROY:
+            yield from self._waited(request, entry)
+
+    def _waited(self, request: Digest, entry: Entry) -> Iterator[tuple[str, str]]:
+        grant, model = self.ledger.grants.get(request), ModelId(entry.text("model"))
+        if grant is None:
+            yield "act-without-grant", "no grant was issued before: nobody could have seen it coming"
+        elif entry.at > grant.expires + DECIDING_SECONDS:
+            yield "act-after-expiry", "the grant was over"
+        elif model in self.ledger.frozen and self.ledger.frozen_at.get(model, grant.at) >= grant.at:
+            yield "act-on-frozen-model", f"model `{model}` was frozen after it was agreed on"
 
     def _intent(self, request: Digest, entry: Entry, actions: frozenset[Action]) -> Iterator[tuple[str, str]]:
         created = self.ledger.created.get(request)

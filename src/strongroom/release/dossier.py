@@ -19,32 +19,25 @@ MAX_EVIDENCE: Final = 384 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrappedDataKey:
-    """A version's data key as stored: wrapped under its model's KEK, which is wrapped under an epoch key."""
+    """A version's data key as stored: wrapped under a KEK of its model, which the keeper alone holds."""
 
     data_key: str
-    epoch: int
-    kek: WrappedKey
+    kek: str
     data: WrappedKey
 
     @classmethod
     def read(cls, fields: Fields) -> WrappedDataKey:
         """Read the JSON form."""
-        with fields.child("kek") as kek, fields.child("data") as data:
+        with fields.child("data") as data:
             return cls(
                 data_key=fields.text("data_key", max_length=64),
-                epoch=fields.integer("epoch", least=1),
-                kek=WrappedKey.read(kek),
+                kek=fields.text("kek", max_length=64),
                 data=WrappedKey.read(data),
             )
 
     def to_json(self) -> Json:
         """Return the JSON form."""
-        return {
-            "data_key": self.data_key,
-            "epoch": self.epoch,
-            "kek": self.kek.to_json(),
-            "data": self.data.to_json(),
-        }
+        return {"data_key": self.data_key, "kek": self.kek, "data": self.data.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

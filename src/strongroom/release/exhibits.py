@@ -104,6 +104,7 @@ _STATEMENTS: Final = {
     EventName.ACCESS_REVIEWED: StatementKind.ACCESS_REVIEW,
     EventName.DROP_KEY_RECORDED: StatementKind.DROP_KEY,
     EventName.DROP_REVIEWED: StatementKind.DROP_REVIEW,
+    EventName.ESCROW_ANSWERED: StatementKind.SHARE_DESTROYED,
 }
 _ENVELOPES: Final = {
     EventName.REQUEST_CREATED: (ExhibitKind.REQUEST, "request"),

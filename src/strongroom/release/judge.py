@@ -30,11 +30,13 @@ from strongroom.personnel.roster import UnknownPersonError
 from strongroom.release.challenge import Challenge
 from strongroom.release.documents import Documents, isolation_rank, level_cap
 from strongroom.release.dossier import Dossier, Testimony
-from strongroom.release.ledger import Ledger, Use, Version
+from strongroom.release.ledger import Grant, Ledger, Use, Version
 from strongroom.release.people import person_facts
 from strongroom.release.steps import ReleaseRefusedError, Step, Trace
 
 _KEPT: Final = 1024
+_OUTLIVES: Final = frozenset({Action.FREEZE, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM})
+"""What still has a meaning for a model whose keys are gone: its level decides about grants and platforms."""
 REVIEW_SECONDS: Final = 72 * 3600
 """How long a break-glass opening may wait for its review before the model's rules tighten by themselves."""
 
@@ -145,7 +147,7 @@ def _steps(case: _Case, verdict: Verdict) -> None:
         recorded_at=case.ledger.created[name].at,
         granted_at=grant.at if grant else None,
         denied=denied,
-        frozen=request.model in case.ledger.frozen,
+        frozen=_frozen(case.ledger, request, grant),
         uses_left=request.max_uses - case.ledger.times_used(name) + (1 if verdict.earlier else 0),
         # Who holds a grant is counted already.
         holders=0 if grant else len(_holders(case, policy, access_class(request)) | {requester.id}),
@@ -153,6 +155,16 @@ def _steps(case: _Case, verdict: Verdict) -> None:
         enclave=enclave,
     )
     _decision(case, verdict, verdict.facts)
+
+
+def _frozen(ledger: Ledger, request: Request, grant: Grant | None) -> bool:
+    if request.action is not Action.DESTROY:
+        return request.model in ledger.frozen
+    if grant is None:
+        return False
+    # A model that was frozen when people agreed to destroy it is what they agreed on. Who freezes it while it waits
+    # stops that; in the same second too, because times are whole ones.
+    return request.model in ledger.frozen and ledger.frozen_at.get(request.model, grant.at) >= grant.at
 
 
 def review_overdue(ledger: Ledger, model: ModelId, now: Instant) -> bool:
@@ -303,6 +315,13 @@ def _rule(policy: Policy, request: Request) -> tuple[ModelTerms, Rule]:
 
 def _standing(case: _Case, verdict: Verdict, request: Request) -> bool:
     name, ledger = case.dossier.request.digest, case.ledger
+    if request.action not in _OUTLIVES and request.model in ledger.keys.destroyed:
+        raise ReleaseRefusedError(
+            Step.STANDING,
+            Reason.MODEL_DESTROYED.value,
+            f"the keys of model `{request.model}` were destroyed",
+            remedy=f"nothing opens it again; what is known: strongroom key certificate {request.model}",
+        )
     if name not in ledger.created:
         raise ReleaseRefusedError(
             Step.STANDING, "request-not-recorded", "the request isn't in the log", remedy="submit it first"

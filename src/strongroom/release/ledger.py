@@ -14,22 +14,18 @@ from strongroom.audit.entries import Entry
 from strongroom.audit.facts import Producer
 from strongroom.core.clock import Instant, parse_instant
 from strongroom.core.digest import Digest
-from strongroom.core.errors import TamperedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.core.signature import PublicKey
 from strongroom.egress.errors import OdometerRegressedError
 from strongroom.egress.mirror import Mirror
+from strongroom.release.destruction_ledger import DestructionLedger
 from strongroom.release.drop_ledger import DropLedger
+from strongroom.release.errors import LedgerError
+from strongroom.release.key_ledger import KeyLedger
 from strongroom.release.metering import Metered, metered_of, odometer_of
 
 BREAK_GLASS: Final = "break-glass"
-
-
-class LedgerError(TamperedError):
-    """The log holds an entry that can't follow the ones before it."""
-
-    code = "ledger-inconsistent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +132,6 @@ class Ledger:
     size: int = 0
     latest: Instant = 0
     keeper_seq: int = 0
-    key_epoch: int = 0
     roster: Adopted | None = None
     policy: Adopted | None = None
     reference_values: Adopted | None = None
@@ -185,6 +180,8 @@ class Ledger:
     ended: dict[tuple[Digest, int], str] = field(default_factory=dict)
     """(request, use) -> why its lease ended. An ended lease never lives again."""
     frozen: set[ModelId] = field(default_factory=set)
+    frozen_at: dict[ModelId, Instant] = field(default_factory=dict)
+    """When a model was frozen last."""
     resumed: dict[ModelId, int] = field(default_factory=dict)
     """Where the entry stands that resumed a model last."""
     mirrors: dict[ModelId, Mirror] = field(default_factory=dict)
@@ -199,6 +196,15 @@ class Ledger:
     roots: bytearray = field(default_factory=bytearray)
     """The log's root after each entry, 32 bytes each: what anybody who saw the log must have seen."""
     data_keys: dict[str, DataKey] = field(default_factory=dict)
+    keys: KeyLedger = field(default_factory=KeyLedger)
+    """The states of the keys that open models."""
+    destructions: DestructionLedger = field(default_factory=DestructionLedger)
+    """What was destroyed, and where copies may still be."""
+
+    @property
+    def key_epoch(self) -> int:
+        """The newest key epoch; 0 before the first."""
+        return len(self.keys.epochs)
 
     def current(self, model: ModelId) -> Version | None:
         """Return the current version of a model, if any is registered."""
@@ -224,6 +230,11 @@ class Ledger:
         # entry of the keeper once more, and so undo a freeze with a resumption of last year.
         if entry.by is Producer.KEEPER and entry.seq != self.keeper_seq:
             raise LedgerError(f"entry {index} is number {entry.seq} of the keeper; number {self.keeper_seq} is due")
+        if entry.event is EventName.MODEL_DESTROYED:
+            # Before anything is folded in: what is refused must not count as destroyed in memory either.
+            self._require_agreed(index, entry.digest("request"))
+        self.keys.apply(index, entry)
+        self.destructions.apply(index, entry)
         handler = _HANDLERS.get(entry.event)
         if handler is not None:
             handler(self, index, entry)
@@ -231,6 +242,10 @@ class Ledger:
         self.latest = max(self.latest, entry.at)
         if entry.by is Producer.KEEPER:
             self.keeper_seq = entry.seq + 1
+
+    def _require_agreed(self, index: int, request: Digest) -> None:
+        if request not in self.grants or self.uses.get(request):
+            raise LedgerError(f"entry {index} destroys a model's keys without a grant, or twice")
 
 
 def _adopt(name: str) -> Callable[[Ledger, int, Entry], None]:
@@ -353,6 +368,7 @@ def _access_reviewed(ledger: Ledger, _index: int, entry: Entry) -> None:
 
 
 def _hand_over(ledger: Ledger, index: int, entry: Entry) -> None:
+    _living(ledger, index, entry)
     _use(ledger, index, entry)
     request = entry.digest("request")
     created = ledger.created.get(request)
@@ -396,7 +412,14 @@ def _lease_ended(ledger: Ledger, index: int, entry: Entry) -> None:
     ledger.ended[name] = entry.text("reason")
 
 
+def _restored(ledger: Ledger, _index: int, _entry: Entry) -> None:
+    # What the lost machine released may run on somewhere: none of it renews here.
+    for name in ledger.released:
+        ledger.ended.setdefault(name, "deployment-restored")
+
+
 def _key_created(ledger: Ledger, index: int, entry: Entry) -> None:
+    _living(ledger, index, entry)
     _use(ledger, index, entry)
     request = entry.digest("request")
     if request not in ledger.created:
@@ -416,15 +439,34 @@ def _control(ledger: Ledger, index: int, entry: Entry) -> None:
     uses.append(Use(number=len(uses) + 1, index=index, recipient=request, at=entry.at))
 
 
+def _stop_model(ledger: Ledger, model: ModelId, at: Instant) -> None:
+    ledger.frozen.add(model)
+    ledger.frozen_at[model] = at
+
+
 def _freeze(ledger: Ledger, index: int, entry: Entry) -> None:
     _control(ledger, index, entry)
-    ledger.frozen.add(ModelId(entry.text("model")))
+    _stop_model(ledger, ModelId(entry.text("model")), entry.at)
 
 
 def _resume(ledger: Ledger, index: int, entry: Entry) -> None:
+    model = _living(ledger, index, entry)
     _control(ledger, index, entry)
-    ledger.frozen.discard(ModelId(entry.text("model")))
+    ledger.frozen.discard(model)
     ledger.resumed[ModelId(entry.text("model"))] = index
+
+
+def _living(ledger: Ledger, index: int, entry: Entry) -> ModelId:
+    model = ModelId(entry.text("model"))
+    # Its keys are gone: an entry that goes on with the model was made by somebody who put older ones back.
+    if model in ledger.keys.destroyed:
+        raise LedgerError(f"entry {index} goes on with model `{model}`, whose keys were destroyed")
+    return model
+
+
+def _destroyed(ledger: Ledger, index: int, entry: Entry) -> None:
+    _control(ledger, index, entry)
+    _stop_model(ledger, ModelId(entry.text("model")), entry.at)
 
 
 def _metered(ledger: Ledger, index: int, entry: Entry) -> Metered:
@@ -453,7 +495,7 @@ def _odometer(ledger: Ledger, index: int, entry: Entry) -> None:
 
 def _breached(ledger: Ledger, index: int, entry: Entry) -> None:
     # As a freeze by people does, until the model's quorum resumes it.
-    ledger.frozen.add(_metered(ledger, index, entry).model)
+    _stop_model(ledger, _metered(ledger, index, entry).model, entry.at)
 
 
 def _revoke_grant(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -475,7 +517,7 @@ def _enrol(ledger: Ledger, index: int, entry: Entry) -> None:
 
 
 def _register(ledger: Ledger, index: int, entry: Entry) -> None:
-    versions = ledger.versions.setdefault(ModelId(entry.text("model")), [])
+    versions = ledger.versions.setdefault(_living(ledger, index, entry), [])
     version = Version(
         version=entry.integer("version"),
         manifest=entry.digest("manifest"),
@@ -507,7 +549,6 @@ def _drop_charged(ledger: Ledger, index: int, entry: Entry) -> None:
 
 
 _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
-    EventName.EPOCH_CREATED: lambda ledger, _i, entry: setattr(ledger, "key_epoch", entry.integer("epoch")),
     EventName.ROSTER_ADOPTED: _adopt("roster"),
     EventName.POLICY_ADOPTED: _adopt("policy"),
     EventName.REFERENCE_VALUES_ADOPTED: _adopt("reference_values"),
@@ -530,6 +571,9 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.MODEL_FROZEN: _freeze,
     EventName.MODEL_RESUMED: _resume,
     EventName.DATA_KEY_CREATED: _key_created,
+    EventName.KEK_ROTATED: _control,
+    EventName.MODEL_DESTROYED: _destroyed,
+    EventName.DEPLOYMENT_RESTORED: _restored,
     EventName.VERSION_REGISTERED: _register,
     EventName.RELEASED: _release,
     EventName.LEASE_ATTESTED: _lease_attested,

@@ -185,6 +185,9 @@ def _terms(was: ModelTerms, becomes: ModelTerms) -> Iterator[tuple[Mark, str]]:
         yield mark, f"`{becomes.weights.value}` weights, were `{was.weights.value}`"
     if was.export is not becomes.export:
         yield (Mark.LOOSER, "may be exported") if becomes.export else (Mark.TIGHTER, "may be exported no more")
+    if was.recoverable is not becomes.recoverable:
+        # Fewer can open it then, from the next rotation of its KEK on; what it costs is said where keys are listed.
+        yield (Mark.LOOSER, "is in escrow") if becomes.recoverable else (Mark.TIGHTER, "is in no escrow: IRRECOVERABLE")
     if was.owner != becomes.owner:
         yield Mark.CHANGED, f"owned by `{becomes.owner}`, was `{was.owner}`"
     if was.collection != becomes.collection:

@@ -27,8 +27,24 @@ from strongroom.release.people import person_facts
 TAKES_NOTHING: Final = frozenset(
     {
         EventName.LOG_OPENED,
+        EventName.SHARD_CLOSED,
+        EventName.SHARD_CONTINUED,
+        EventName.SHARD_PRUNED,
         EventName.KEEPER_UNLOCKED,
         EventName.EPOCH_CREATED,
+        # Other keys over the same data keys: whoever may open a model still may. A destroyed model's leases end.
+        EventName.EPOCH_ROTATED,
+        EventName.EPOCH_DESTROYED,
+        EventName.KEK_CREATED,
+        EventName.KEK_ROTATED,
+        EventName.KEK_RETIRED,
+        EventName.ROOT_ROTATED,
+        EventName.ROOT_MOVED,
+        EventName.ESCROW_ADOPTED,
+        EventName.ESCROW_OPENED,
+        EventName.ESCROW_ANSWERED,
+        EventName.DESTRUCTION_CERTIFIED,
+        EventName.BACKUP_MADE,
         # The record itself follows its entry into force, and has everything looked at again when it is there.
         EventName.VETTING_RECORDED,
         EventName.KEYS_ENROLLED,
@@ -78,6 +94,7 @@ def still_holds(released: Released, request: Request, *, documents: Documents, l
     """
     # These first: they cost nothing, and after a freeze a keeper has thousands of leases to look at.
     for fell, reason in (
+        (released.model in ledger.keys.destroyed, Reason.MODEL_DESTROYED),
         (released.model in ledger.frozen, Reason.FROZEN),
         (released.request in ledger.revoked, Fallen.GRANT_REVOKED),
         (released.request in ledger.denied, Reason.DENIED),

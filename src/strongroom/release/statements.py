@@ -8,6 +8,7 @@ break-glass-review  two people of another unit than the requester's, neither of 
 access-review       one reviewer, who holds none of the grants that are decided on
 drop-key            the person whose key it is
 drop-review         one reviewer of drops, who isn't the drop's researcher
+share-destroyed     the custodian whose share of an old root key it is
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ from strongroom.personnel.statements import (
     Objection,
 )
 from strongroom.personnel.vetting import OFFICER, OFFICERS, VETTING_TYPE, VettingRecord
+from strongroom.release.destruction_ledger import Share
 from strongroom.release.documents import Documents
 from strongroom.release.drop import REVIEWER as DROP_REVIEWER
 from strongroom.release.drop_statements import DROP_KEY_TYPE, DROP_REVIEW_TYPE, DropKey, DropReview
 from strongroom.release.ledger import Ledger
 from strongroom.release.people import person_facts
+from strongroom.release.share_statements import SHARE_DESTROYED_TYPE, ShareDestroyed
 
 REVIEWER: Final = "access-reviewer"
 REVIEWERS: Final = 2
@@ -60,6 +63,7 @@ class StatementKind(StrEnum):
     ACCESS_REVIEW = "access-review"
     DROP_KEY = "drop-key"
     DROP_REVIEW = "drop-review"
+    SHARE_DESTROYED = "share-destroyed"
 
 
 STATEMENT_TYPES: Final[Mapping[StatementKind, str]] = {
@@ -71,6 +75,7 @@ STATEMENT_TYPES: Final[Mapping[StatementKind, str]] = {
     StatementKind.ACCESS_REVIEW: ACCESS_REVIEW_TYPE,
     StatementKind.DROP_KEY: DROP_KEY_TYPE,
     StatementKind.DROP_REVIEW: DROP_REVIEW_TYPE,
+    StatementKind.SHARE_DESTROYED: SHARE_DESTROYED_TYPE,
 }
 
 
@@ -372,6 +377,32 @@ def _drop_review(case: _Case) -> Judged:
     return Judged(kind=StatementKind.DROP_REVIEW, event=EventName.DROP_REVIEWED, facts=facts)
 
 
+def _share_destroyed(case: _Case) -> Judged:
+    said = ShareDestroyed.parse(case.envelope.payload)
+    case.same_deployment(said.genesis)
+    told = case.ledger.destructions
+    share = Share(custodian=said.custodian, generation=said.generation)
+    if said.generation >= case.ledger.keys.generation:
+        raise ConflictError("this generation of the root key is in force", reason="generation-in-force")
+    if share not in told.shares or share in told.answers:
+        raise ConflictError(f"no share of `{said.custodian}` waits for this word", reason="no-such-share")
+    people = _signers(
+        case,
+        StatementKind.SHARE_DESTROYED,
+        lambda person: "" if person.id == said.custodian else "nobody speaks for another custodian",
+    )
+    if not people:
+        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    facts: dict[str, Fact] = {
+        "custodian": said.custodian,
+        "generation": said.generation,
+        "statement": case.envelope.digest,
+    }
+    return Judged(
+        kind=StatementKind.SHARE_DESTROYED, event=EventName.ESCROW_ANSWERED, facts=facts, person=said.custodian
+    )
+
+
 _JUDGES: Final[Mapping[StatementKind, Callable[[_Case], Judged]]] = {
     StatementKind.VETTING: _vetting,
     StatementKind.ENROLMENT: _enrolment,
@@ -381,4 +412,5 @@ _JUDGES: Final[Mapping[StatementKind, Callable[[_Case], Judged]]] = {
     StatementKind.ACCESS_REVIEW: _access_review,
     StatementKind.DROP_KEY: _drop_key,
     StatementKind.DROP_REVIEW: _drop_review,
+    StatementKind.SHARE_DESTROYED: _share_destroyed,
 }

@@ -37,7 +37,8 @@ class Begun:
     object_id: bytes
     size: int
     changed: int
-    """When its inode last changed, in nanoseconds since 1970: unlike the modification time, nobody can set that."""
+    """Of a file in a folder: when its inode last changed, in nanoseconds since 1970; unlike the modification time,
+    nobody can set that. Of a file in a sealed directory: a number that follows from its version's manifest."""
 
 
 @dataclass(frozen=True, slots=True)

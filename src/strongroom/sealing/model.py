@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final, Self
 
@@ -144,7 +144,7 @@ class OpenedModel:
                 self._shared[name] = self.resources.enter_context(self._open(source, item))
             return self._shared[name]
 
-    def chunks(self, name: str) -> Iterator[memoryview]:
+    def chunks(self, name: str) -> Generator[memoryview, None, None]:
         """Yield a file's plaintext in order, step 9 before the last chunk. On an error, throw away what came before.
 
         Each chunk is read-only and valid until the next one is asked for.

@@ -9,7 +9,21 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, Row, Select, Table, and_, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
@@ -204,6 +218,30 @@ class Store:
         """Return a wrapped data key by its name."""
         row = await self._one(select(schema.wrapped_keys).where(schema.wrapped_keys.c.data_key == data_key))
         return None if row is None else _wrapped(row)
+
+    async def wrapped_rows(self, model: str, *, after: str, limit: int) -> Sequence[WrappedRow]:
+        """Return wrapped data keys of a model in the order of their names, those behind ``after``."""
+        table = schema.wrapped_keys
+        query = select(table).where(table.c.model == model, table.c.data_key > after)
+        return [_wrapped(row) for row in await self._all(query.order_by(table.c.data_key).limit(limit))]
+
+    async def erase_wrapped(self, model: str) -> None:
+        """Erase every wrapped data key of a model whose keys were destroyed."""
+        table = schema.wrapped_keys
+        await self._write(lambda connection: connection.execute(delete(table).where(table.c.model == model)))
+
+    async def swap_wrapped(self, changes: Sequence[tuple[WrappedRow, str]]) -> int:
+        """Replace the bodies of rows that are still as they were read, all at once; returns how many were."""
+        table, swapped = schema.wrapped_keys, [0]
+
+        def swap(connection: Connection) -> None:
+            for row, body in changes:
+                # Whoever stored this row anew meanwhile knows better than who read it before.
+                same = update(table).where(table.c.data_key == row.data_key, table.c.body == row.body)
+                swapped[0] += connection.execute(same.values(body=body)).rowcount
+
+        await self._write(swap)
+        return swapped[0]
 
     async def newest_wrapped(self, model: str, version: int | None = None) -> WrappedRow | None:
         """Return the newest wrapped data key of a model, or of one of its versions."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.audit.note import VerifierKey
-from strongroom.audit.tiles import CHECKPOINT, Tile
+from strongroom.audit.tiles import CHECKPOINT, Tile, within_shard
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import MAX_PAYLOAD
 from strongroom.core.errors import UsageError
@@ -74,8 +74,8 @@ class GatheredFolder:
 
         :raises MalformedError: not a path of it.
         """
-        if path != CHECKPOINT:
-            Tile.parse(path)
+        if within_shard(path) != CHECKPOINT:
+            Tile.parse(within_shard(path))
         place = self.log / path
         place.parent.mkdir(parents=True, exist_ok=True)
         _replace(place, data)

@@ -19,10 +19,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 
 from strongroom.client.login import LoginFailedError, ProviderTold
-from strongroom.client.render import printable
 from strongroom.core.canonical import Json, parse
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.core.extras import need
+from strongroom.core.printable import printable
 
 CALLBACK: Final = "/callback"
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"

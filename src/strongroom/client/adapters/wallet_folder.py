@@ -292,8 +292,8 @@ class WalletFolder:
             ) from None
         return self.path / TLS_AUTHORITY, self.path / TLS_CERTIFICATE, self.path / TLS_KEY
 
-    def read(self, name: str) -> bytes:
-        """Read one of the wallet's files.
+    def read(self, name: str, *, most: int = MAX_WALLET_FILE) -> bytes:
+        """Read one of the wallet's files, of at most ``most`` bytes.
 
         :raises FileMissingError: it isn't there.
         :raises WalletError: others can reach it, or it is too large.
@@ -308,9 +308,9 @@ class WalletFolder:
                 raise WalletError(
                     f"`{name}` in the wallet must belong to this user alone", remedy=f"chmod 600 {self.path / name}"
                 )
-            data = file.read(MAX_WALLET_FILE + 1)
-        if len(data) > MAX_WALLET_FILE:
-            raise WalletError(f"`{name}` in the wallet is larger than {MAX_WALLET_FILE} bytes")
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise WalletError(f"`{name}` in the wallet is larger than {most} bytes")
         return data
 
 

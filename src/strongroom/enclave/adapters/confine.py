@@ -8,10 +8,10 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from strongroom.enclave.adapters import landlock, syscalls
 from strongroom.enclave.adapters.view import CPU_FACTS, DEVICES, ViewFacts, build_view, close_model_folder, step
-from strongroom.enclave.bpf import SyscallRule, assemble
 from strongroom.enclave.sandbox import MODEL_PATH, SCRATCH_PATH, SandboxError, SandboxProfile, WritableCode
+from strongroom.walls.adapters import landlock, syscalls
+from strongroom.walls.bpf import SyscallRule, assemble
 
 _CAP_SETPCAP: Final = 8
 _LIMITS: Final = {

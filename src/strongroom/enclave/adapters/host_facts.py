@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from strongroom.enclave.adapters import syscalls
-from strongroom.enclave.bpf import ALLOW, RETURN
 from strongroom.enclave.facts import Fact, Seen, judge
+from strongroom.walls.adapters import syscalls
+from strongroom.walls.bpf import ALLOW, RETURN
 
 TPM_DEVICE: Final = Path("/dev/tpmrm0")
 _ADJTIMEX_BYTES: Final = 208

@@ -18,7 +18,8 @@ from typing import Final
 
 from strongroom.core.errors import UsageError
 from strongroom.enclave import allowlist
-from strongroom.enclave.adapters import confine, syscalls
+from strongroom.enclave.adapters import confine
+from strongroom.walls.adapters import syscalls
 
 _USAGE: Final = (
     "usage: inside agent MODULE | inside command SCRIPT [ARGUMENT...] | inside command -m MODULE [ARGUMENT...]"

@@ -19,10 +19,11 @@ from strongroom.core import canonical
 from strongroom.core.errors import StrongroomError
 from strongroom.core.fields import reading
 from strongroom.enclave import frames
-from strongroom.enclave.adapters import confine, syscalls
+from strongroom.enclave.adapters import confine
 from strongroom.enclave.adapters.channel import DESCRIPTOR_VARIABLE
 from strongroom.enclave.adapters.view import step
 from strongroom.enclave.sandbox import SandboxError, SandboxProfile
+from strongroom.walls.adapters import syscalls
 
 INSIDE: Final = "strongroom.enclave.adapters.inside"
 NO_BYTECODE: Final = "/no-bytecode"

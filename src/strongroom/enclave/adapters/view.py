@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from strongroom.enclave.adapters import syscalls
 from strongroom.enclave.sandbox import MODEL_PATH, SCRATCH_PATH, SandboxError, SandboxProfile
+from strongroom.walls.adapters import syscalls
 
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 CPU_FACTS: Final = "/sys/devices/system/cpu"

@@ -32,7 +32,6 @@ from strongroom.core.secret import SecretBytes
 from strongroom.enclave.adapters.channel import Channel, inherited_descriptor
 from strongroom.enclave.adapters.command import Command, end_everything, start_command
 from strongroom.enclave.adapters.model_folder import ModelFolder
-from strongroom.enclave.adapters.secret_memory import secret_from
 from strongroom.enclave.agent.adapters.platform_voice import PlatformVoice, platform_voice
 from strongroom.enclave.agent.ending import told_ending
 from strongroom.enclave.agent.hold import EvidenceDue, Hold
@@ -50,6 +49,7 @@ from strongroom.sealing.adapters.directory import open_directory
 from strongroom.sealing.canary import canaries_to_bytes
 from strongroom.sealing.manifest import ManifestExpectation, VerifiedManifest, verify_manifest
 from strongroom.tpm.errors import TpmError
+from strongroom.walls.adapters.secret_memory import secret_from
 
 RELAY_SECONDS: Final = 120.0
 REPORT_SECONDS: Final = 1.0

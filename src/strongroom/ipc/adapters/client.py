@@ -11,6 +11,7 @@ from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields
 from strongroom.ipc import frames
+from strongroom.ipc.adapters.streams import frames_of
 
 _log = structlog.get_logger("strongroom.ipc")
 
@@ -72,9 +73,8 @@ class UnixClient:
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while True:
-                length = frames.frame_length(await reader.readexactly(frames.HEADER))
-                number, result = frames.read_answer(await reader.readexactly(length))
+            async for data in frames_of(reader):
+                number, result = frames.read_answer(data)
                 done = self._waiting.get(number)
                 if done is None or done.done():
                     continue
@@ -82,7 +82,7 @@ class UnixClient:
                     done.set_exception(result)
                 else:
                     done.set_result(result)
-        except (asyncio.IncompleteReadError, ConnectionError, MalformedError) as error:
+        except (ConnectionError, MalformedError) as error:
             # Whoever waits gets a refusal below; the next call connects anew.
             _log.debug("connection lost", socket=self._path.name, error=type(error).__name__)
         finally:

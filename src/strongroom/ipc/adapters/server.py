@@ -15,11 +15,12 @@ import structlog
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.ipc import frames
+from strongroom.ipc.adapters.streams import frames_of
 from strongroom.ipc.frames import Call
 
 MAX_IN_FLIGHT: Final = 512
 MAX_CONNECTIONS: Final = 64
-_BODY_SECONDS: Final = 10.0
+_FRAME_SECONDS: Final = 10.0
 _CREDENTIALS: Final = struct.Struct("3i")
 
 _log = structlog.get_logger("strongroom.ipc")
@@ -111,13 +112,10 @@ class _Connection:
 
     async def run(self) -> None:
         try:
-            while True:
+            async for data in frames_of(self._reader, frame_seconds=_FRAME_SECONDS):
                 await self._places.acquire()
-                length = frames.frame_length(await self._reader.readexactly(frames.HEADER))
-                async with asyncio.timeout(_BODY_SECONDS):
-                    data = await self._reader.readexactly(length)
                 self._begin(frames.read_call(data))
-        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError):
             _log.debug("connection closed", uid=self._uid)
         except MalformedError as error:
             # Without a sound frame nobody can tell where the next one begins.

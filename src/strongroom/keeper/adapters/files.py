@@ -6,15 +6,18 @@ import os
 from pathlib import Path
 from typing import Final
 
-from strongroom.core.adapters.durable import write_durably
+from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.core.ids import PersonId
+from strongroom.keeper.adapters.own_files import OWN_FILES
+from strongroom.keeper.keyring import MAX_KEYRING, Keyring
 from strongroom.keeper.pins import Pins
-from strongroom.keeper.vault import Keyring
+from strongroom.keeper.restoring import MARKER, MAX_MARKER, Restored
 from strongroom.release.attested import MAX_ATTESTED
 from strongroom.release.decided import MAX_DECIDED
 
+KEYRING_NAME: Final = "keyring.json"
 MAX_FILE: Final = 4 << 20
 MAX_DECISIONS_FILE: Final = 32 << 20
 MAX_ATTESTED_FILE: Final = 64 << 20
@@ -26,7 +29,8 @@ def replace_own(path: Path, data: bytes) -> None:
     :raises UnavailableError: the disk refuses; the old file stands.
     """
     try:
-        write_durably(path, data)
+        with OWN_FILES.writing(path, data):
+            write_durably(path, data)
     except OSError as error:
         raise _unusable(path, error, "written") from None
 
@@ -65,6 +69,9 @@ class PinFile:
     def save(self, pins: Pins) -> None:
         """Make pins durable."""
         replace_own(self._path, pins.to_bytes())
+
+    def hasten(self, _seconds: float) -> None:
+        """Do nothing: there is no anchor that could wait."""
 
 
 class DocumentFolder:
@@ -194,12 +201,47 @@ def _unusable(path: Path, error: OSError, what: str) -> UnavailableError:
     )
 
 
+class KeyringFile:
+    """The keyring of a running keeper."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / KEYRING_NAME
+
+    def save(self, keyring: bytes) -> None:
+        """Replace the keyring durably.
+
+        :raises UnavailableError: the disk refuses; the old one stands.
+        """
+        replace_own(self._path, keyring)
+
+
+class RestoredFile:
+    """The marker of a deployment that was just restored."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / MARKER
+
+    def load(self) -> Restored | None:
+        """Return it, if it is there."""
+        data = read_own(self._path, most=MAX_MARKER)
+        return None if data is None else Restored.parse(data)
+
+    def save(self, marker: Restored) -> None:
+        """Write it, for the first start of a restored deployment."""
+        replace_own(self._path, marker.to_bytes())
+
+    def drop(self) -> None:
+        """Remove it, durably."""
+        self._path.unlink(missing_ok=True)
+        sync_folder(self._path.parent)
+
+
 def load_keyring(folder: Path) -> Keyring:
     """Read the keyring.
 
     :raises UsageError: there is none, or others can read it.
     """
-    data = read_own(folder / "keyring.json")
+    data = read_own(folder / KEYRING_NAME, most=MAX_KEYRING)
     if data is None:
         raise UsageError("the keeper has no keyring", remedy="make a deployment: strongroom init")
     return Keyring.parse(data)
@@ -210,7 +252,7 @@ def replace_keyring(folder: Path, keyring: Keyring) -> None:
 
     :raises UnavailableError: the disk refuses; the old one stands.
     """
-    replace_own(folder / "keyring.json", keyring.to_bytes())
+    KeyringFile(folder).save(keyring.to_bytes())
 
 
 def save_keyring(folder: Path, keyring: Keyring) -> None:
@@ -218,7 +260,7 @@ def save_keyring(folder: Path, keyring: Keyring) -> None:
 
     :raises UsageError: there is one; overwriting it would lose every key under it.
     """
-    path = folder / "keyring.json"
+    path = folder / KEYRING_NAME
     if path.exists():
         raise UsageError("this deployment has a keyring already")
     replace_own(path, keyring.to_bytes())

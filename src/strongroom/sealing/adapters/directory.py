@@ -8,43 +8,32 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import ConflictError, UsageError
+from strongroom.core.errors import UsageError
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Signer
 from strongroom.sealing.adapters.engine import local_engine
-from strongroom.sealing.adapters.files import FdReadable, folder, regular_file, storage, walk, write_all
+from strongroom.sealing.adapters.files import folder, regular_file, storage, walk, write_all
+from strongroom.sealing.adapters.job import Look, Progress, absolute, changed, reporter, seal_files
 from strongroom.sealing.adapters.local_store import local_store
-from strongroom.sealing.adapters.publish import LocalTarget, local_target
-from strongroom.sealing.adapters.resume import JournalFile, good_segments
 from strongroom.sealing.canary import Canary
-from strongroom.sealing.errors import (
-    NoSpaceError,
-    NothingToSealError,
-    OtherManifestError,
-    SourceChangedError,
-    TooManyFilesError,
-)
+from strongroom.sealing.errors import OtherManifestError, SourceChangedError
 from strongroom.sealing.header import HEADER_LENGTH, Geometry, SealedHeader
 from strongroom.sealing.inspect import DirectoryFacts, verify_ciphertext
-from strongroom.sealing.journal import Begun
-from strongroom.sealing.manifest import MAX_OBJECTS, VerifiedManifest, object_name, read_manifest
+from strongroom.sealing.manifest import VerifiedManifest, read_manifest
 from strongroom.sealing.model import OpenedModel, object_source
-from strongroom.sealing.names import check_distinct, file_name
-from strongroom.sealing.prelude import DEFAULT_SEGMENT_BITS, ID_LENGTH
+from strongroom.sealing.names import file_name
+from strongroom.sealing.prelude import DEFAULT_SEGMENT_BITS
 from strongroom.sealing.recipients import Stanza
-from strongroom.sealing.seal import ObjectSealer, RandomBytes, Stream
+from strongroom.sealing.seal import RandomBytes
 from strongroom.sealing.source import PositionalSource, exactly
 from strongroom.sealing.store import SealedStore, check_listing, envelope_in
-from strongroom.sealing.write import ModelWriter, SealedDirectory, VersionFacts, as_object
-
-Progress = Callable[[int, int], object]
-"""Told (plaintext bytes done, plaintext bytes in all) after each segment."""
+from strongroom.sealing.write import SealedDirectory, VersionFacts
 
 
 def seal_directory(
@@ -77,151 +66,78 @@ def seal_directory(
     :raises NoSpaceError: the disk, the quota or the file size limit ran out; nothing was published.
     :raises StorageError: the file system refused for another reason.
     """
-    destination = Path(os.path.abspath(destination))  # noqa: PTH100 - resolve() would follow a link at the end
+    destination = absolute(destination)
     if destination.parent.resolve().is_relative_to(source.resolve()):
         raise UsageError("the sealed directory can't lie inside the directory that is sealed")
     with storage("sealing", destination.parent), folder(source) as source_fd:
-        names = [file_name(name) for name in walk(source_fd)]
-        sizes = _sizes(source_fd, names)
-        with local_engine(threads) as engine, local_target(destination, replace=replace) as target:
-            journal = JournalFile(target, facts, data_key=data_key, random_bytes=random_bytes)
-            writer = ModelWriter(
-                target, facts, data_key=data_key, random_bytes=random_bytes, engine=engine, segment_bits=segment_bits
-            )
-            job = _SealJob(source_fd, target, writer, journal, data_key, _reporter(progress, sum(sizes)))
-            try:
-                job.check_room(destination, names, sizes)
-                objects = {object_name(job.file(name).object_id) for name in names}
-                if walk(source_fd) != names:
-                    raise SourceChangedError("files appeared or vanished meanwhile", remedy="seal again")
-                journal.remove_others(objects)
-                return writer.finish(signer, canaries=canaries, stanzas=stanzas)
-            except BaseException as error:
-                # The source changed, the destination appeared, or nothing was begun: nothing to go on from.
-                if isinstance(error, ConflictError) or journal.empty:
-                    target.discard()
-                raise
-            finally:
-                journal.close()
-
-
-def _sizes(source_fd: int, names: list[str]) -> list[int]:
-    if not names:
-        raise NothingToSealError("there is no file to seal")
-    if len(names) > MAX_OBJECTS:
-        raise TooManyFilesError(f"{len(names)} files; one sealed directory holds at most {MAX_OBJECTS}")
-    check_distinct(names)
-    return [os.stat(name, dir_fd=source_fd, follow_symlinks=False).st_size for name in names]
-
-
-def _reporter(progress: Progress | None, total: int) -> Callable[[int], object]:
-    done = 0
-
-    def report(more: int) -> None:
-        nonlocal done
-        done += more
-        if progress:
-            progress(done, total)
-
-    return report
+        return seal_files(
+            _FolderFiles(source_fd),
+            destination,
+            facts=facts,
+            data_key=data_key,
+            signer=signer,
+            random_bytes=random_bytes,
+            canaries=canaries,
+            stanzas=stanzas,
+            progress=progress,
+            segment_bits=segment_bits,
+            threads=threads,
+            replace=replace,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _SealJob:
-    """One sealing of a directory: each file anew, from where it was, or not at all because it is finished."""
+class _FolderFile:
+    """A file of a folder, open for sealing."""
 
-    source_fd: int
-    target: LocalTarget
-    writer: ModelWriter
-    journal: JournalFile
-    data_key: SecretBytes
-    report: Callable[[int], object]
+    name: str
+    found: os.stat_result
+    fd: int
 
-    def check_room(self, destination: Path, names: list[str], sizes: list[int]) -> None:
-        """Refuse before anything is written, where the file system says that it won't fit.
+    @property
+    def size(self) -> int:
+        return self.found.st_size
 
-        :raises NoSpaceError: it won't.
-        """
-        needed = sum(self.writer.sealed_size(size) for size in sizes)
-        for name in names:
-            begun = self.journal.begun(name, os.stat(name, dir_fd=self.source_fd, follow_symlinks=False))
-            if begun is not None:
-                needed -= self._blocks(object_name(begun.object_id))
-        room = os.statvfs(destination.parent)
-        free = room.f_bavail * room.f_frsize
-        if needed > free:
-            raise NoSpaceError(
-                f"sealing takes at least {needed} more bytes and {free} are free",
-                remedy=f"free at least {needed - free} bytes on the file system of `{destination.parent}`",
-            )
+    @property
+    def changed(self) -> int:
+        # When its inode last changed: unlike the modification time, nobody can set that.
+        return self.found.st_ctime_ns
 
-    def _blocks(self, name: str) -> int:
-        try:
-            return os.stat(name, dir_fd=self.target.fd, follow_symlinks=False).st_blocks * 512
-        except OSError:
-            return 0
+    @property
+    def mode(self) -> int:
+        return stat.S_IMODE(self.found.st_mode) & 0o777
 
-    def file(self, name: str) -> Begun:
-        """Seal one file; returns the record of the object that it is in."""
-        with regular_file(name, within=self.source_fd) as fd:
-            before = os.fstat(fd)
-            mode = stat.S_IMODE(before.st_mode) & 0o777
-            record = self.journal.begun(name, before)
-            if record is None or not self._went_on(record, fd, mode):
-                record = self._anew(name, fd, before, mode)
-            after = os.fstat(fd)
-        if (before.st_size, before.st_ctime_ns) != (after.st_size, after.st_ctime_ns):
-            raise SourceChangedError(f"`{ascii(name)[1:-1]}` changed while it was sealed", remedy="seal again")
-        return record
+    def readinto(self, buffer: memoryview, /) -> int:
+        return os.readv(self.fd, [buffer])
 
-    def _anew(self, name: str, fd: int, found: os.stat_result, mode: int) -> Begun:
-        object_id = self.writer.random_bytes(ID_LENGTH)
-        record = Begun(name=name, object_id=object_id, size=found.st_size, changed=found.st_ctime_ns)
-        self.journal.append(record)
-        with self.target.create(object_name(object_id), size=self.writer.sealed_size(found.st_size)) as sink:
-            stream = Stream.begun(self.writer.prelude(object_id), self.data_key, self.writer.random_bytes)
-            sealer = self.writer.sealer(sink.put, stream, self.report)
-            self._finish(record, fd, mode, sealer, sink.finish)
-        return record
+    def skip(self, count: int) -> None:
+        os.lseek(self.fd, count, os.SEEK_SET)
 
-    def _went_on(self, record: Begun, fd: int, mode: int) -> bool:
-        sealed = self.journal.finished(record)
-        if sealed is not None:
-            self.writer.add(record.name, mode, sealed, record.size)
-            self.report(record.size)
-            return True
-        try:
-            with self.target.reopen(object_name(record.object_id), size=self.writer.sealed_size(record.size)) as (
-                sink,
-                out,
-            ):
-                prelude = self.writer.prelude(record.object_id)
-                good = good_segments(
-                    out, prelude, plain_size=record.size, data_key=self.data_key, place=Path(record.name)
-                )
-                if good is None:
-                    return False
-                done = len(good.leaves) * prelude.parameters.plaintext_length
-                os.lseek(fd, done, os.SEEK_SET)
-                self.report(done)
-                sealer = self.writer.sealer(sink.put, good, self.report)
-                self._finish(record, fd, mode, sealer, sink.finish)
-        except FileNotFoundError:
-            return False
-        return True
+    def check(self) -> None:
+        after = os.fstat(self.fd)
+        if (self.size, self.changed) != (after.st_size, after.st_ctime_ns):
+            raise changed(self.name)
 
-    def _finish(
-        self, record: Begun, fd: int, mode: int, sealer: ObjectSealer, durable: Callable[[int], object]
-    ) -> None:
-        with sealer:
-            sealer.fill(FdReadable(fd))
-            facts = sealer.finish()
-        if facts.plain_size != record.size:
-            raise SourceChangedError(f"`{ascii(record.name)[1:-1]}` changed while it was sealed", remedy="seal again")
-        durable(facts.size)
-        sealed = as_object(record.object_id, facts)
-        self.journal.finish(sealed)
-        self.writer.add(record.name, mode, sealed, facts.plain_size)
+
+class _FolderFiles:
+    """What lies in a folder, to be sealed."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._names = [file_name(name) for name in walk(fd)]
+
+    def looks(self) -> list[Look]:
+        found = {name: os.stat(name, dir_fd=self._fd, follow_symlinks=False) for name in self._names}
+        return [Look(name=name, size=one.st_size, changed=one.st_ctime_ns) for name, one in found.items()]
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[_FolderFile]:
+        with regular_file(name, within=self._fd) as fd:
+            yield _FolderFile(name, os.fstat(fd), fd)
+
+    def check(self) -> None:
+        if walk(self._fd) != self._names:
+            raise SourceChangedError("files appeared or vanished meanwhile", remedy="seal again")
 
 
 def read_envelope(path: Path) -> Envelope:
@@ -313,7 +229,7 @@ def verify_directory(path: Path, manifest: VerifiedManifest, *, progress: Progre
     :raises SealedObjectError: the subclass says what doesn't fit, and where.
     :raises OtherManifestError: the directory's manifest isn't ``manifest``.
     """
-    report = _reporter(progress, manifest.size)
+    report = reporter(progress, manifest.size)
     with local_store(path) as store, local_engine() as engine:
         if not envelope_in(store).digest.matches(manifest.digest):
             raise OtherManifestError("the directory holds another manifest than the verified one")

@@ -144,16 +144,3 @@ def walk(fd: int, *, prefix: str = "", depth: int = 16) -> list[str]:
         else:
             raise SpecialFileError(f"`{shown}` is a device, socket or pipe")
     return sorted(names)
-
-
-class FdReadable:
-    """An open file read from its present position."""
-
-    __slots__ = ("_fd",)
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Fill some of ``buffer``; 0 at the end."""
-        return os.readv(self._fd, [buffer])

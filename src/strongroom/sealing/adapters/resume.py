@@ -61,10 +61,10 @@ class JournalFile:
         with os.fdopen(fd, "rb") as file:
             return self._journal.decode(file.read(_MAX_JOURNAL))
 
-    def begun(self, name: str, found: os.stat_result) -> Begun | None:
+    def begun(self, name: str, *, size: int, changed: int) -> Begun | None:
         """Return the record of a file that was begun, if the file is still as it was."""
         record = self._begun.get(name)
-        same = record is not None and (record.size, record.changed) == (found.st_size, found.st_ctime_ns)
+        same = record is not None and (record.size, record.changed) == (size, changed)
         return record if same else None
 
     def finished(self, record: Begun) -> ManifestObject | None:

@@ -14,8 +14,8 @@ from strongroom.tpm.wire import tpm2b, u16, u32
 _TAG_PLAIN: Final = 0x8001
 _TAG_SESSIONS: Final = 0x8002
 _RS_PASSWORD: Final = 0x40000009
-# "Ask again": TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY.
-_TRY_AGAIN: Final = frozenset({0x908, 0x90A, 0x922})
+# "Ask again": TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_NV_RATE, TPM_RC_RETRY.
+_TRY_AGAIN: Final = frozenset({0x908, 0x90A, 0x920, 0x922})
 _ATTEMPTS: Final = 100
 _PAUSE_SECONDS: Final = 0.01
 
@@ -23,7 +23,10 @@ _PAUSE_SECONDS: Final = 0.01
 class Command(IntEnum):
     """TPM_CC: the commands that are sent."""
 
+    NV_UNDEFINE_SPACE = 0x122
+    NV_DEFINE_SPACE = 0x12A
     CREATE_PRIMARY = 0x131
+    NV_WRITE = 0x137
     STARTUP = 0x144
     ACTIVATE_CREDENTIAL = 0x147
     NV_READ = 0x14E

@@ -12,10 +12,10 @@ from strongroom.attestation.adapters.configfs_tsm import TsmSource
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.errors import CollectionError
 from strongroom.core.errors import MalformedError
-from strongroom.enclave.adapters import syscalls
 from strongroom.enclave.vm.definition import GENESIS_WORD, ROOT_WORD
 from strongroom.enclave.vm.layout import SEALED
 from strongroom.enclave.vm.messages import MAX_LOG, Booted
+from strongroom.walls.adapters import syscalls
 
 _EVENT_LOG: Final = Path("/sys/kernel/security/tpm0/binary_bios_measurements")
 _CONFIG: Final = Path("/sys/kernel/config")

@@ -1,0 +1,54 @@
+"""Frames out of a stream: up to its end, and not for ever where one was begun and never finished."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from strongroom.core.errors import MalformedError
+from strongroom.ipc.adapters.streams import frames_of
+from strongroom.ipc.frames import HEADER, MAX_FRAME
+
+pytestmark = pytest.mark.integration  # an event loop has a socket pair of its own
+
+BODIES = [b"one", b"2" * 70_000, b"three"]
+STREAM = b"".join(len(body).to_bytes(HEADER, "big") + body for body in BODIES)
+
+
+async def received(pieces: list[bytes], found: list[bytes], *, seconds: float | None = None, end: bool = True) -> None:
+    reader = asyncio.StreamReader()
+    for piece in pieces:
+        reader.feed_data(piece)
+    if end:
+        reader.feed_eof()
+    found += [body async for body in frames_of(reader, frame_seconds=seconds)]
+
+
+@pytest.mark.parametrize("left", [b"", b"\x00", b"\x00\x00\x00\x05", b"\x00\x00\x00\x05half"])
+def test_the_end_of_a_stream_ends_it_and_half_a_frame_is_dropped(left: bytes) -> None:
+    found: list[bytes] = []
+    asyncio.run(received([STREAM[:5], STREAM[5:] + left], found))
+    assert found == BODIES
+
+
+@pytest.mark.parametrize("begun", [b"\x00", b"\x00\x00\x00\x05", b"\x00\x00\x00\x05half"])
+def test_a_frame_that_is_begun_and_not_finished_in_time_ends_the_stream(begun: bytes) -> None:
+    with pytest.raises(TimeoutError):
+        asyncio.run(received([STREAM + begun], [], seconds=0.01, end=False))
+
+
+def test_between_frames_nobody_is_hurried() -> None:
+    async def silent() -> None:
+        waiting = asyncio.create_task(received([STREAM], [], seconds=0.001, end=False))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(silent())
+
+
+def test_a_length_that_is_not_allowed_ends_the_stream() -> None:
+    with pytest.raises(MalformedError):
+        asyncio.run(received([STREAM + (MAX_FRAME + 1).to_bytes(HEADER, "big")], []))
