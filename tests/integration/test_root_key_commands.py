@@ -83,7 +83,7 @@ def test_two_services_hold_a_root_key_and_both_are_needed(tmp_path: Path, token:
     with pytest.raises(KeyServiceRefusedError):
         unlock(home, genesis, None)
     said = run("root-key", "show", "--home", str(home), code=ExitCode.UNAVAILABLE)
-    assert "doesn't open: the token refused" in said
+    assert "doesn't open: the token has no key of that label" in said
     assert "opens" in said.partition(tpm)[2]
 
 

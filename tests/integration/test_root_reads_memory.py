@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.core.errors import UnavailableError
-from strongroom.enclave.adapters.secret_memory import SecretMemoryKind, SecretPage
+from strongroom.walls.adapters.secret_memory import SecretMemoryKind, SecretPage
 from support.enclave_lab import require_sandbox
 from support.memory_reader import ASKED_FOR
 from support.watched_memory import Watched, found, watched_run

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from simulators.security_key import Maker, SecurityKeyProcess
+from strongroom.audit.succession import Succession
 from strongroom.cli import security_keys
 from strongroom.cli.main import main
 from strongroom.client.adapters.security_key import SecurityKeyMissingError, WrongPinError
@@ -197,6 +198,7 @@ class Office:
         )
         self.trust = Trust(
             genesis=GENESIS,
+            log=Succession.of(GENESIS),
             head=EMPTY_LOG,
             roster=roster,
             policy=default_policy(GENESIS.digest),

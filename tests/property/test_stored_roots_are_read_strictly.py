@@ -20,6 +20,7 @@ from strongroom.keys.hierarchy import root_purpose
 from strongroom.keys.provider import (
     Capability,
     Closed,
+    Finality,
     KeyServiceMismatchError,
     KeyServiceRefusedError,
     KeyServiceUnavailableError,
@@ -58,6 +59,13 @@ class MemoryService:
 
     def destroy(self) -> None:
         self._ask()
+
+    def renew(self) -> None:
+        self._ask()
+
+    def destroy_before(self, _kept: Closed) -> Finality:
+        self._ask()
+        return Finality.DONE
 
     def _ask(self) -> None:
         self.asked += 1

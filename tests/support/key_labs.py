@@ -32,7 +32,7 @@ from strongroom.keys.adapters.local import Argon2Cost, LocalService
 from strongroom.keys.adapters.pkcs11_token import Pkcs11Service
 from strongroom.keys.adapters.tpm_pcr import TpmPcrService
 from strongroom.keys.adapters.transit import TransitService
-from strongroom.keys.provider import Closed, KeyService, Patience, WrappingProvider
+from strongroom.keys.provider import Closed, Finality, KeyService, Patience, WrappingProvider
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wrapping import WrapPurpose
 from strongroom.tpm.adapters.transport import DescriptorTransport
@@ -68,6 +68,14 @@ class Counted:
         self.asked += 1
         self.service.destroy()
 
+    def renew(self) -> None:
+        self.asked += 1
+        self.service.renew()
+
+    def destroy_before(self, kept: Closed) -> Finality:
+        self.asked += 1
+        return self.service.destroy_before(kept)
+
 
 @dataclass
 class Asked:
@@ -101,6 +109,8 @@ class KeyLab:
     silent: Callable[[int], KeyService] | None = None
     """The service behind a port that takes connections and never answers."""
     newer: Callable[[], None] | None = None
+    sole: tuple[KeyUri, KeyService] | None = None
+    """The first key, by a URI that says that it holds nothing else; None where versions can't be destroyed."""
     calm: Callable[[], None] = lambda: None
     """Undo what ``refusing`` and ``absent`` did."""
 
@@ -229,6 +239,7 @@ def pkcs11_lab(folder: Path, more: str = "") -> Iterator[KeyLab]:
         another=pair("another"),
         refusing=lambda: Pkcs11Service(token_uri(folder, f"{name}-one", more, pin="wrong-pin")),
         absent=lambda: Pkcs11Service(token_uri(folder, f"{name}-one", more, module="/nowhere/module.so")),
+        sole=(alone := token_uri(folder, f"{name}-one", f"{more}&sole=yes"), Pkcs11Service(alone)),
     )
 
 
@@ -250,6 +261,10 @@ def transit_lab(folder: Path) -> Iterator[KeyLab]:
             absent=lambda: pair("one", f"http://127.0.0.1:{closed_port()}")[1],
             silent=lambda port: pair("one", f"http://127.0.0.1:{port}")[1],
             newer=lambda: engine.keys["one"].versions.append(os.urandom(32)),
+            sole=(
+                alone := KeyUri.parse(f"transit:{engine.address}/transit/one?token-file={token}&sole=yes"),
+                TransitService(alone, seconds=QUICK),
+            ),
         )
 
 
@@ -273,6 +288,10 @@ def real_transit_lab(folder: Path) -> Iterator[KeyLab]:
         another=pair("another"),
         refusing=lambda: pair("one", files[1])[1],
         newer=lambda: client.secrets.transit.rotate_key(name=f"{name}-one"),
+        sole=(
+            alone := KeyUri.parse(f"transit:{address}/transit/{name}-one?token-file={files[0]}&sole=yes"),
+            TransitService(alone),
+        ),
     )
 
 
@@ -334,6 +353,10 @@ def gcp_lab(_folder: Path) -> Iterator[KeyLab]:
             absent=lambda: pair("one", closed_port())[1],
             silent=lambda port: pair("one", port)[1],
             newer=lambda: server.make(f"{ring}/one"),
+            sole=(
+                alone := KeyUri.parse(f"gcp-kms:{ring}/one?endpoint=http://127.0.0.1:{server.port}&sole=yes"),
+                GcpKmsService(alone, seconds=QUICK),
+            ),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +15,19 @@ from strongroom.cli.output import show
 from strongroom.cli.passphrase import new_passphrase
 from strongroom.cli.root_parts import needs_passphrase, part_states
 from strongroom.core.canonical import Json
-from strongroom.core.errors import ExitCode
+from strongroom.core.digest import Digest
+from strongroom.core.errors import ExitCode, StrongroomError
 from strongroom.core.secret import SecretBytes
 from strongroom.ipc.adapters.process import read_passphrase
 from strongroom.keeper.adapters.files import load_keyring, replace_keyring
+from strongroom.keeper.adapters.move_note import MoveFile
+from strongroom.keeper.keyring import Keyring
+from strongroom.keeper.reconciling import providers_digest
 from strongroom.keeper.vault import Vault
 from strongroom.keeper.wiring import load_genesis
 from strongroom.keys.adapters.local import Argon2Cost
+from strongroom.keys.hierarchy import Tree
+from strongroom.keys.provider import WrappingProvider
 from strongroom.keys.split_root import move_root, open_root
 from strongroom.keys.uri import KeyUri, Service
 from strongroom.keys.wiring import key_provider
@@ -82,6 +88,8 @@ def move(
 ) -> None:
     """Wrap the root key by other key services. The root key stays the same, and so do all keys under it.
 
+    The keeper must be stopped; it records the move when it starts again.
+
     What was stored before still opens by the old key service: erase the backups that hold it, or destroy its key.
     """
     uris = [KeyUri.parse(text) for text in (first, second) if text is not None]
@@ -94,18 +102,37 @@ def move(
             if any(uri.service is Service.LOCAL for uri in uris)
             else None
         )
-        stored = move_root(
-            genesis.digest,
-            keyring.root,
-            lambda uri: key_provider(uri, passphrase=old),
-            [key_provider(uri, passphrase=new, cost=cost) for uri in uris],
-        )
-        # The old one is replaced only by one that was seen to open everything under it.
-        moved = replace(keyring, root=stored)
-        with open_root(genesis.digest, stored, lambda uri: key_provider(uri, passphrase=new)) as root:
-            Vault(genesis.digest, moved, root).lock()
+        to = [key_provider(uri, passphrase=new, cost=cost) for uri in uris]
+        moved_roots, left = _moved(keyring, genesis.digest, lambda uri: key_provider(uri, passphrase=old), to)
+        roots = tuple(moved_roots.items())
+        # The old ones are replaced only by ones that were seen to open everything under them.
+        moved = replace(keyring, roots=tuple((tree, moved_roots.get(tree, stored)) for tree, stored in keyring.roots))
+        opened = {
+            tree: open_root(genesis.digest, stored, lambda uri: key_provider(uri, passphrase=new))
+            for tree, stored in roots
+        }
+        Vault(genesis.digest, moved, opened).lock()
+    # First the note: the keeper throws away one of a move that didn't come about.
+    MoveFile(home / "keeper").save(providers_digest(moved))
     replace_keyring(home / "keeper", moved)
     click.echo(f"the root key is held by {' and '.join(str(uri) for uri in uris)}")
+    if left is not None:
+        click.echo(f"models that are in no escrow stay where they were: {left.message}", err=True)
+
+
+def _moved(
+    keyring: Keyring, genesis: Digest, provider_of: Callable[[KeyUri], WrappingProvider], to: Sequence[WrappingProvider]
+) -> tuple[dict[Tree, bytes], StrongroomError | None]:
+    """Wrap each tree's root key anew; returns those, and why the one that is in no escrow had to be left, if so."""
+    moved = {Tree.ESCROWED: move_root(genesis, keyring.root(Tree.ESCROWED), provider_of, to)}
+    for tree, stored in keyring.roots:
+        if tree is not Tree.ESCROWED:
+            try:
+                moved[tree] = move_root(genesis, stored, provider_of, to)
+            except StrongroomError as error:
+                # After a recovery it is still under the key service that was lost: the others mustn't wait for it.
+                return moved, error
+    return moved, None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from strongroom.core.errors import StrongroomError
 from strongroom.core.genesis import Genesis
 from strongroom.keeper.adapters.files import load_keyring
+from strongroom.keys.hierarchy import Tree
 from strongroom.keys.provider import Capability
 from strongroom.keys.split_root import read_root, root_purposes
 from strongroom.keys.uri import KeyUri, Service
@@ -32,7 +33,9 @@ def needs_passphrase(home: Path) -> bool:
 
     :raises StrongroomError: there is no keyring that this user can read.
     """
-    return any(part.provider.service is Service.LOCAL for part in read_root(load_keyring(home / "keeper").root))
+    return any(
+        part.provider.service is Service.LOCAL for part in read_root(load_keyring(home / "keeper").root(Tree.ESCROWED))
+    )
 
 
 def part_states(home: Path) -> tuple[PartState, ...]:
@@ -40,7 +43,7 @@ def part_states(home: Path) -> tuple[PartState, ...]:
 
     :raises StrongroomError: there is no deployment whose keyring this user can read.
     """
-    held = read_root(load_keyring(home / "keeper").root)
+    held = read_root(load_keyring(home / "keeper").root(Tree.ESCROWED))
     genesis = Genesis.parse((home / "genesis.json").read_bytes()).digest
     states = []
     for part, purpose in zip(held, root_purposes(genesis, len(held)), strict=True):

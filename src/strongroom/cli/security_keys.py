@@ -1,4 +1,4 @@
-"""``strongroom key``: a person's security keys, made, looked at and signed for."""
+"""``strongroom key enrol`` and its like: a person's security keys, made, looked at and signed for."""
 
 from __future__ import annotations
 
@@ -37,12 +37,7 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _MAX_FILE: Final = 2 * MAX_ENROLMENT
 
 
-@click.group("key")
-def key() -> None:
-    """Make, check and enrol security keys (FIDO2): a person signs with a thing they hold and a PIN they know."""
-
-
-@key.command("enrol")
+@click.command("enrol")
 @click.argument("file", type=_FILE)
 @click.option("--out", type=_PATH, required=True, help="The wallet's folder, made new.")
 @click.option("--id", "name", required=True, help="The person's id, e.g. dana.")
@@ -106,7 +101,7 @@ def enrol(
     show(data, texts, as_json=as_json)
 
 
-@key.command("show")
+@click.command("show")
 @click.argument("file", type=_FILE)
 @as_wallet
 @json_option
@@ -117,7 +112,7 @@ def show_enrolment(file: Path, wallet: Path, *, as_json: bool) -> None:
     show(_json(checked), lines(checked), as_json=as_json)
 
 
-@key.command("sign")
+@click.command("sign")
 @click.argument("file", type=_FILE)
 @as_wallet
 @passphrase_option
@@ -140,7 +135,7 @@ def sign(file: Path, wallet: Path, passphrase_fd: int | None, *, yes: bool, as_j
     show(_json(signed), f"{file}: signed by {', '.join(signed.signers)}", as_json=as_json)
 
 
-@key.command("hand-in")
+@click.command("hand-in")
 @click.argument("file", type=_FILE)
 @as_wallet
 @json_option

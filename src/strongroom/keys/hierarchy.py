@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.keys.wrapping import KeyKind, WrapPurpose
+
+
+class Tree(StrEnum):
+    """Which root key a key stands under. Custodians hold shares of the one; of the other, nobody does."""
+
+    ESCROWED = "escrowed"
+    UNESCROWED = "unescrowed"
 
 
 def root_purpose(genesis: Digest) -> WrapPurpose:
@@ -17,25 +26,29 @@ def root_part_purpose(genesis: Digest, number: int) -> WrapPurpose:
     return WrapPurpose(genesis=genesis, kind=KeyKind.ROOT_PART, name=str(number), parent=f"provider {number}")
 
 
-def signing_purpose(genesis: Digest) -> WrapPurpose:
-    """The keeper's own signing key, wrapped under the root key."""
-    return WrapPurpose(genesis=genesis, kind=KeyKind.KEEPER_SIGNING, name="keeper", parent="root")
+def signing_purpose(genesis: Digest, generation: int, authority: Digest | None) -> WrapPurpose:
+    """The keeper's own signing key, wrapped under the root key of a generation, which rests on ``authority``.
+
+    So an older keyring doesn't pass for a newer one by another number, nor does a rotation that never happened.
+    """
+    parent = f"root {generation} by {'genesis' if authority is None else authority}"
+    return WrapPurpose(genesis=genesis, kind=KeyKind.KEEPER_SIGNING, name="keeper", parent=parent)
 
 
-def epoch_purpose(genesis: Digest, epoch: int) -> WrapPurpose:
-    """An epoch key, wrapped under the root key."""
-    return WrapPurpose(genesis=genesis, kind=KeyKind.EPOCH, name=str(epoch), parent="root")
+def epoch_purpose(genesis: Digest, tree: Tree, epoch: int) -> WrapPurpose:
+    """An epoch key, wrapped under its tree's root key."""
+    return WrapPurpose(genesis=genesis, kind=KeyKind.EPOCH, name=str(epoch), parent=f"root {tree.value}")
 
 
-def kek_purpose(genesis: Digest, epoch: int, model: ModelId) -> WrapPurpose:
-    """A model's key-encryption key, wrapped under an epoch key."""
-    return WrapPurpose(genesis=genesis, kind=KeyKind.MODEL_KEK, name=model, parent=f"epoch {epoch}", model=model)
+def kek_purpose(genesis: Digest, epoch: int, model: ModelId, kek: str) -> WrapPurpose:
+    """A model's key-encryption key ``kek``, wrapped under an epoch key."""
+    return WrapPurpose(genesis=genesis, kind=KeyKind.MODEL_KEK, name=kek, parent=f"epoch {epoch}", model=model)
 
 
-def data_purpose(genesis: Digest, model: ModelId, version: int, data_key_id: str) -> WrapPurpose:
-    """The data key of one version, wrapped under its model's key-encryption key."""
+def data_purpose(genesis: Digest, model: ModelId, version: int, data_key_id: str, kek: str) -> WrapPurpose:
+    """The data key of one version, wrapped under its model's key-encryption key ``kek``."""
     return WrapPurpose(
-        genesis=genesis, kind=KeyKind.DATA, name=data_key_id, parent=f"kek {model}", model=model, version=version
+        genesis=genesis, kind=KeyKind.DATA, name=data_key_id, parent=f"kek {kek}", model=model, version=version
     )
 
 

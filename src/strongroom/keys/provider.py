@@ -44,6 +44,14 @@ class KeyServiceMismatchError(TamperedError):
     code = "key-service-mismatch"
 
 
+def no_versions() -> KeyServiceRefusedError:
+    """Return the refusal of a service whose old versions can't be destroyed from here."""
+    return KeyServiceRefusedError(
+        "no version of this key can be destroyed from here",
+        remedy="move the root key to another key (`strongroom root-key move`), then destroy this one at its service",
+    )
+
+
 class Capability(StrEnum):
     """What a provider gives beyond closing and opening."""
 
@@ -55,6 +63,16 @@ class Capability(StrEnum):
     """It opens only on a machine that started as it did when the key was closed."""
     DESTRUCTION = "destruction"
     """Its key can be destroyed from here."""
+    VERSION_DESTRUCTION = "version-destruction"
+    """Versions of its key can be made and destroyed from here, and by its URI the key holds nothing of anybody else."""
+
+
+class Finality(StrEnum):
+    """How final a destruction is."""
+
+    DONE = "done"
+    SCHEDULED = "scheduled"
+    """The service refuses the versions from now on, and erases them when its own time of waiting is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +114,20 @@ class KeyService(Protocol):
         """Destroy the service's key: what it closed can't be opened again.
 
         :raises KeyServiceRefusedError: this service has nothing that can be destroyed from here.
+        """
+        ...
+
+    def renew(self) -> None:
+        """Make a new version of the key: it closes from now on, and older ones still open what they closed.
+
+        :raises KeyServiceRefusedError: this service has no versions, or the URI doesn't say that the key is sole.
+        """
+        ...
+
+    def destroy_before(self, kept: Closed) -> Finality:
+        """Destroy every version older than the one that closed ``kept``. Done again, it does no harm.
+
+        :raises KeyServiceRefusedError: as :meth:`renew`; or the service says that an older version is still there.
         """
         ...
 
@@ -207,6 +239,25 @@ class WrappingProvider:
         :raises KeyServiceUnavailableError: it gave no answer in time.
         """
         self._patiently(self._service.destroy)
+
+    def renew(self) -> None:
+        """Make a new version of the service's key, for everything that is wrapped from now on.
+
+        :raises KeyServiceRefusedError: the service said no, or has no versions that are this deployment's alone.
+        :raises KeyServiceUnavailableError: it gave no answer in time.
+        """
+        self._patiently(self._service.renew)
+
+    def destroy_before(self, kept: HeldKey) -> Finality:
+        """Destroy every version of the service's key older than the one that wrapped ``kept``.
+
+        :raises KeyServiceRefusedError: as :meth:`renew`.
+        :raises KeyServiceUnavailableError: it gave no answer in time.
+        :raises KeyServiceMismatchError: ``kept`` was wrapped by another provider.
+        """
+        if kept.provider != self.uri:
+            raise KeyServiceMismatchError("the key was wrapped by another provider than the one that is asked")
+        return self._patiently(lambda: self._service.destroy_before(kept.closed))
 
     def health(self) -> None:
         """Wrap and open a key that is thrown away: whether the service answers and lets this process do both.

@@ -128,6 +128,7 @@ def encrypt_to(recipient_public: bytes, secret: SecretBytes, context: bytes) -> 
             MLKEM768PublicKey.from_public_bytes(recipient_public[:MLKEM_BYTES]),
             X25519PublicKey.from_public_bytes(recipient_public[MLKEM_BYTES:]),
         )
-        return _SUITE.encrypt(bytes(secret.reveal(TOKEN)), public, context)
+        # The type says bytes; any buffer is taken, and a copy of ours could never be cleared.
+        return _SUITE.encrypt(secret.reveal(TOKEN), public, context)
     except ValueError:
         raise MalformedError("the recipient key isn't a valid ML-KEM-768 + X25519 public key") from None

@@ -84,6 +84,18 @@ def move_root(
     return _encoded(moved)
 
 
+def hold_root(genesis: Digest, root: SecretBytes, provider: WrappingProvider) -> bytes:
+    """Wrap a whole root key, which came from escrow, by one provider; returns what is stored of it.
+
+    A root key that had two parts has one from then on: parts can't be had back from it. The next rotation makes two
+    again where it is told of a second provider (``strongroom up --second-root-provider``).
+
+    :raises StrongroomError: the provider refused or isn't there.
+    """
+    (purpose,) = root_purposes(genesis, 1)
+    return _encoded([provider.wrap(root, purpose)])
+
+
 def read_root(stored: bytes) -> tuple[HeldKey, ...]:
     """Read what :func:`make_root` stored.
 
@@ -117,7 +129,7 @@ def _combined(genesis: Digest, parts: Sequence[SecretBytes]) -> SecretBytes:
     if len(parts) == 1:
         return SecretBytes(bytearray(parts[0].reveal(TOKEN)))
     both = bytearray().join(part.reveal(TOKEN) for part in parts)
-    with SecretBytes(both):
+    with SecretBytes(both) as joined:
         out = bytearray(KEY_BYTES)
-        HKDF(SHA256(), KEY_BYTES, salt=genesis.value, info=_INFO).derive_into(both, out)
+        HKDF(SHA256(), KEY_BYTES, salt=genesis.value, info=_INFO).derive_into(joined.reveal(TOKEN), out)
         return SecretBytes(out)

@@ -23,6 +23,8 @@ _ADDRESS: Final = (
 )
 _TEXT: Final = r"(?:[A-Za-z0-9._~/:@,+=$!*'()-]|\[|\]|;|%[0-9A-F]{2})*"
 _NOT_ESCAPED: Final = re.compile(r"[A-Za-z0-9._~-]")
+_SOLE: Final = ("sole", "yes")
+"""Says that the key holds nothing but this deployment's root: its old versions may be destroyed from here."""
 _SECRETS: Final = frozenset({"pin", "pin-value", "password", "passphrase", "token", "secret", "auth", "access-key"})
 
 
@@ -66,13 +68,13 @@ _FORMS: Final = {
         path=r"token=(?P<token>[^;?]{1,96});object=(?P<object>[^;?]{1,96})",
         example="pkcs11:token=NAME;object=KEY?module-path=/usr/lib/MODULE.so&pin-source=file:/PATH",
         needs=(("module-path", _FILE), ("pin-source", rf"file:{_FILE}")),
-        allows=(("algorithm", r"aes-gcm|aes-kwp"),),
+        allows=(("algorithm", r"aes-gcm|aes-kwp"), _SOLE),
     ),
     Service.TRANSIT: _Form(
         path=rf"(?P<address>{_ADDRESS})/(?P<mount>{_NAME}(?:/{_NAME}){{0,3}})/(?P<key>{_NAME})",
         example="transit:https://HOST:8200/transit/KEY?token-file=/PATH",
         needs=(("token-file", _FILE),),
-        allows=(("ca-file", _FILE), ("namespace", rf"{_NAME}(?:/{_NAME}){{0,7}}")),
+        allows=(("ca-file", _FILE), ("namespace", rf"{_NAME}(?:/{_NAME}){{0,7}}"), _SOLE),
     ),
     Service.AWS: _Form(
         path=r"arn:aws(?:-[a-z-]{1,16})?:kms:(?P<region>[a-z0-9-]{1,32}):\d{12}:key/[a-z0-9-]{1,64}",
@@ -82,7 +84,7 @@ _FORMS: Final = {
     Service.GCP: _Form(
         path=rf"projects/{_NAME}/locations/{_NAME}/keyRings/{_NAME}/cryptoKeys/{_NAME}",
         example="gcp-kms:projects/P/locations/L/keyRings/R/cryptoKeys/K",
-        allows=(("endpoint", r"http://(?:127\.0\.0\.1|localhost)(?::\d{1,5})"),),
+        allows=(("endpoint", r"http://(?:127\.0\.0\.1|localhost)(?::\d{1,5})"), _SOLE),
     ),
     Service.AZURE: _Form(
         path=rf"(?P<vault>https://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)/keys/(?P<key>{_NAME})/(?P<version>[0-9a-f]{{32}})",
@@ -133,6 +135,11 @@ class KeyUri:
     def needed(self, name: str) -> str:
         """Return a setting that this form can't be without."""
         return dict(self.settings)[name]
+
+    @property
+    def sole(self) -> bool:
+        """Whether the key holds nothing but this deployment's root, as whoever wrote the URI says."""
+        return self.setting("sole") is not None
 
     def __str__(self) -> str:
         return self.text

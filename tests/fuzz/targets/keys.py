@@ -7,13 +7,19 @@ from types import MappingProxyType
 from typing import Final
 
 from fuzz.targets.target import Target
+from strongroom.access.request import LogHead
 from strongroom.core.canonical import encode
+from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
+from strongroom.core.ids import ModelId
+from strongroom.keeper.keyring import HeldEpoch, HeldKek, Keyring
 from strongroom.keys.adapters.transit import read_answer
+from strongroom.keys.hierarchy import Tree
 from strongroom.keys.provider import Closed, HeldKey
 from strongroom.keys.split_root import read_root
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wrapping import WrappedKey
+from strongroom.release.key_orders import KeyAct, KeyOrder
 
 URIS: Final = (
     "local:",
@@ -46,9 +52,53 @@ def _stored() -> Iterable[bytes]:
         yield encode({"v": 1, "type": "strongroom/root", "parts": [held.to_json()] * count})
 
 
+def _keyrings() -> Iterable[bytes]:
+    wrapped = WrappedKey(bytes(12), bytes(48))
+    (stored,) = list(_stored())[:1]
+    yield Keyring(
+        generation=1,
+        authority=None,
+        roots=((Tree.ESCROWED, stored), (Tree.UNESCROWED, stored)),
+        signing=wrapped,
+        epochs=(
+            HeldEpoch(epoch=1, tree=Tree.ESCROWED, wrapped=wrapped),
+            HeldEpoch(epoch=2, tree=Tree.UNESCROWED, wrapped=wrapped),
+        ),
+        keks=(HeldKek(kek="5e" * 16, model=ModelId("atlas"), epoch=1, wrapped=wrapped),),
+    ).to_bytes()
+
+
+def _orders() -> Iterable[bytes]:
+    digest = Digest.of(b"x")
+    for act, subject in ((KeyAct.ROTATE_EPOCH, None), (KeyAct.RESTORE, digest)):
+        yield KeyOrder(
+            genesis=digest,
+            act=act,
+            subject=subject,
+            nonce=bytes(16),
+            log=LogHead(size=1, root=digest),
+            issued=1_795_000_000,
+            expires=1_795_000_009,
+        ).to_bytes()
+
+
+def keyring(data: bytes) -> None:
+    """Read a keyring, as it lies in the keeper's folder or in a key package."""
+    if Keyring.parse(data).to_bytes() != data:
+        raise AssertionError
+
+
+def key_order(data: bytes) -> None:
+    """Read an order of the root quorum."""
+    if KeyOrder.parse(data).to_bytes() != data:
+        raise AssertionError
+
+
 KEYS: Final[Mapping[str, Target]] = MappingProxyType(
     {
         "key-uri": Target(read=key_uri, seeds=lambda: [uri.encode() for uri in URIS], longest=2048),
+        "keyring": Target(read=keyring, seeds=_keyrings),
+        "key-order": Target(read=key_order, seeds=_orders, longest=4096),
         "stored-root": Target(read=read_root, seeds=_stored),
         "transit-answer": Target(read=read_answer, seeds=lambda: [b'{"data": {"plaintext": "AAAA"}, "auth": null}']),
     }

@@ -17,9 +17,11 @@ from strongroom.core.secret import SecretBytes
 from strongroom.keys.provider import (
     Capability,
     Closed,
+    Finality,
     KeyServiceMismatchError,
     KeyServiceRefusedError,
     KeyServiceUnavailableError,
+    no_versions,
 )
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wrapping import KEY_BYTES, WrapPurpose
@@ -86,6 +88,20 @@ class AwsKmsService:
         """Disable the key by scheduling its deletion in seven days, the shortest that the service allows."""
         with self._asked():
             self._client.schedule_key_deletion(KeyId=self._key, PendingWindowInDays=DESTROY_DAYS)
+
+    def renew(self) -> None:
+        """The service keeps every key material that it ever had, until the whole key goes.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise no_versions()
+
+    def destroy_before(self, _kept: Closed) -> Finality:
+        """As :meth:`renew`.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise no_versions()
 
     def _require_ours(self, answer: dict[str, Any]) -> None:
         if answer.get("KeyId") != self._key:

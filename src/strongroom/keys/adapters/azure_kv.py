@@ -17,9 +17,11 @@ from strongroom.core.secret import SecretBytes
 from strongroom.keys.provider import (
     Capability,
     Closed,
+    Finality,
     KeyServiceMismatchError,
     KeyServiceRefusedError,
     KeyServiceUnavailableError,
+    no_versions,
 )
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wrapping import KEY_BYTES, WrapPurpose
@@ -74,6 +76,20 @@ class AzureKeyService:
         client = self._keys.KeyClient(self._uri.part("vault"), self._credential, **self._settings)
         with self._asked():
             client.begin_delete_key(self._uri.part("key"))
+
+    def renew(self) -> None:
+        """The vault can disable a version, and deletes whole keys only.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise no_versions()
+
+    def destroy_before(self, _kept: Closed) -> Finality:
+        """As :meth:`renew`.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise no_versions()
 
     def _client(self) -> Any:
         return self._crypto.CryptographyClient(self._uri.path, self._credential, **self._settings)

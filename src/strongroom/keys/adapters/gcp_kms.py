@@ -16,9 +16,11 @@ from strongroom.core.secret import SecretBytes
 from strongroom.keys.provider import (
     Capability,
     Closed,
+    Finality,
     KeyServiceMismatchError,
     KeyServiceRefusedError,
     KeyServiceUnavailableError,
+    no_versions,
 )
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wrapping import KEY_BYTES, WrapPurpose
@@ -33,18 +35,23 @@ class GcpKmsService:
     :raises MissingExtraError: google-cloud-kms isn't installed.
     """
 
-    capabilities = frozenset({Capability.ASSOCIATED_DATA, Capability.NON_EXPORTABLE, Capability.DESTRUCTION})
-
     def __init__(self, uri: KeyUri, *, seconds: float = SECONDS) -> None:
         kms = need("google.cloud.kms", extra="gcp")
         self._errors = need("google.api_core.exceptions", extra="gcp")
         self._auth_errors = need("google.auth.exceptions", extra="gcp")
         self._key = uri.path
+        self._sole = uri.sole
         # Retries are the provider's: the library's own would come on top.
         self._call = {"retry": None, "timeout": seconds}
         endpoint = uri.setting("endpoint")
         with self._asked():
             self._client: Any = kms.KeyManagementServiceClient(transport=_nearby(endpoint) if endpoint else None)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Versions are destroyed only of a key that is this deployment's alone."""
+        always = {Capability.ASSOCIATED_DATA, Capability.NON_EXPORTABLE, Capability.DESTRUCTION}
+        return frozenset({*always, Capability.VERSION_DESTRUCTION} if self._sole else always)
 
     def close_key(self, key: SecretBytes, purpose: WrapPurpose) -> Closed:
         """Encrypt under the key's primary version."""
@@ -89,6 +96,38 @@ class GcpKmsService:
             for version in self._client.list_crypto_key_versions(request={"parent": self._key}, **self._call):
                 if version.state.name in {"ENABLED", "DISABLED"}:
                     self._client.destroy_crypto_key_version(request={"name": version.name}, **self._call)
+
+    def renew(self) -> None:
+        """Make a version and the primary one: it closes. The service may take a while until everywhere it does."""
+        if not self._sole:
+            raise no_versions()
+        with self._asked():
+            made = self._client.create_crypto_key_version(
+                request={"parent": self._key, "crypto_key_version": {}}, **self._call
+            )
+            number = self._number(made.name)
+            self._client.update_crypto_key_primary_version(
+                request={"name": self._key, "crypto_key_version_id": str(number)}, **self._call
+            )
+
+    def destroy_before(self, kept: Closed) -> Finality:
+        """Schedule the destruction of every older version; the service refuses them at once."""
+        if not self._sole:
+            raise no_versions()
+        if kept.key != self._key or not kept.version.isdecimal():
+            raise KeyServiceMismatchError("the closed key names another key of the service")
+        with self._asked():
+            for version in self._client.list_crypto_key_versions(request={"parent": self._key}, **self._call):
+                older = self._number(version.name) < int(kept.version)
+                if older and version.state.name in {"ENABLED", "DISABLED"}:
+                    self._client.destroy_crypto_key_version(request={"name": version.name}, **self._call)
+        return Finality.SCHEDULED
+
+    def _number(self, name: str) -> int:
+        _, found, number = name.rpartition(f"{self._key}/cryptoKeyVersions/")
+        if not found or not number.isdecimal():
+            raise KeyServiceMismatchError("the service answered for another key")
+        return int(number)
 
     @contextmanager
     def _asked(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ lets them; the passphrase arrives by prompt or file descriptor, never in an argu
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +18,14 @@ from strongroom.core.errors import LockedError, MalformedError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
-from strongroom.keys.provider import Capability, Closed, KeyServiceMismatchError, KeyServiceRefusedError
+from strongroom.keys.provider import (
+    Capability,
+    Closed,
+    Finality,
+    KeyServiceMismatchError,
+    KeyServiceRefusedError,
+    no_versions,
+)
 from strongroom.keys.wrapping import KEY_BYTES, RandomBytes, WrapError, WrappedKey, WrapPurpose, unwrap, wrap
 
 SALT_BYTES: Final = 16
@@ -40,22 +48,61 @@ class Argon2Cost:
     memory_kib: int = 256 * 1024
 
 
+class KeptKey:
+    """What Argon2id made of a passphrase, kept so that the passphrase itself needn't be: it closes another root key.
+
+    It opens no more than the root key that it opened, and is wiped with it.
+    """
+
+    def __init__(self) -> None:
+        self._held: tuple[SecretBytes, bytes, Argon2Cost] | None = None
+
+    def keep(self, key: SecretBytes, salt: bytes, cost: Argon2Cost) -> None:
+        """Take a derived key over, with what it was derived by."""
+        self.wipe()
+        self._held = key, salt, cost
+
+    def held(self) -> tuple[SecretBytes, bytes, Argon2Cost] | None:
+        """Return the derived key, its salt and its cost."""
+        return self._held
+
+    def wipe(self) -> None:
+        """Forget it."""
+        if self._held is not None:
+            self._held[0].wipe()
+            self._held = None
+
+
 class LocalService:
-    """The ``local:`` key service: a passphrase. ``cost`` is what closing takes; opening takes what is stored."""
+    """The ``local:`` key service: a passphrase. ``cost`` is what closing takes; opening takes what is stored.
+
+    With ``kept``, what opening derived is kept there, and closes from then on: the passphrase may be wiped.
+    """
 
     capabilities: frozenset[Capability] = frozenset({Capability.ASSOCIATED_DATA})
 
-    def __init__(self, passphrase: SecretBytes, random_bytes: RandomBytes, cost: Argon2Cost | None = None) -> None:
+    def __init__(
+        self,
+        passphrase: SecretBytes,
+        random_bytes: RandomBytes,
+        cost: Argon2Cost | None = None,
+        kept: KeptKey | None = None,
+    ) -> None:
         self._passphrase = passphrase
         self._random_bytes = random_bytes
         self._cost = cost or Argon2Cost()
+        self._kept = kept
 
     def close_key(self, key: SecretBytes, purpose: WrapPurpose) -> Closed:
         """Encrypt under a key that Argon2id makes of the passphrase.
 
         :raises UsageError: the passphrase is shorter than 12 bytes.
         """
-        data = wrap_with_passphrase(key, self._passphrase, purpose, self._random_bytes, self._cost)
+        held = self._kept.held() if self._kept else None
+        if held is not None:
+            data = _stored(held[1], held[2], wrap(held[0], key, purpose, self._random_bytes))
+        else:
+            data = wrap_with_passphrase(key, self._passphrase, purpose, self._random_bytes, self._cost)
         return Closed(key="passphrase", version="", data=data)
 
     def open_key(self, closed: Closed, purpose: WrapPurpose) -> SecretBytes:
@@ -65,9 +112,19 @@ class LocalService:
         :raises WrongPassphraseError: wrong passphrase or changed bytes; which one can't be told.
         """
         try:
-            return unwrap_with_passphrase(closed.data, self._passphrase, purpose)
+            salt, cost, wrapped = _read(closed.data)
         except MalformedError:
             raise KeyServiceMismatchError("the closed key isn't a passphrase's") from None
+        held = self._kept.held() if self._kept else None
+        if held is not None and held[1:] == (salt, cost):
+            return _opened(held[0], wrapped, purpose)
+        with ExitStack() as wiped:
+            derived = wiped.enter_context(_derive(self._passphrase, salt, cost))
+            key = _opened(derived, wrapped, purpose)
+            if self._kept is not None:
+                self._kept.keep(derived, salt, cost)
+                wiped.pop_all()
+            return key
 
     def destroy(self) -> None:
         """Nobody can make a passphrase forgotten.
@@ -75,6 +132,20 @@ class LocalService:
         :raises KeyServiceRefusedError: always.
         """
         raise KeyServiceRefusedError("a passphrase can't be destroyed", remedy="erase the keeper's file and its copies")
+
+    def renew(self) -> None:
+        """Nobody can make a passphrase forgotten, and it has no versions.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise no_versions()
+
+    def destroy_before(self, _kept: Closed) -> Finality:
+        """As :meth:`renew`.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise no_versions()
 
 
 def wrap_with_passphrase(
@@ -92,6 +163,10 @@ def wrap_with_passphrase(
     salt = random_bytes(SALT_BYTES)
     with _derive(passphrase, salt, cost) as wrapping_key:
         wrapped = wrap(wrapping_key, key, purpose, random_bytes)
+    return _stored(salt, cost, wrapped)
+
+
+def _stored(salt: bytes, cost: Argon2Cost, wrapped: WrappedKey) -> bytes:
     return encode(
         {
             "v": 1,
@@ -112,6 +187,12 @@ def unwrap_with_passphrase(stored: bytes, passphrase: SecretBytes, purpose: Wrap
     :raises MalformedError: not such a file, or a cost beyond what this program will spend.
     :raises WrongPassphraseError: wrong passphrase or changed bytes; which one can't be told.
     """
+    salt, cost, wrapped = _read(stored)
+    with _derive(passphrase, salt, cost) as wrapping_key:
+        return _opened(wrapping_key, wrapped, purpose)
+
+
+def _read(stored: bytes) -> tuple[bytes, Argon2Cost, WrappedKey]:
     with Fields(decode(stored, max_bytes=4096), "local key file") as fields:
         fields.constant("v", 1)
         fields.constant("provider", "local")
@@ -126,13 +207,16 @@ def unwrap_with_passphrase(stored: bytes, passphrase: SecretBytes, purpose: Wrap
             wrapped = WrappedKey.read(inner)
     if len(salt) != SALT_BYTES:
         raise MalformedError("the local key file's salt has the wrong length")
-    with _derive(passphrase, salt, cost) as wrapping_key:
-        try:
-            return unwrap(wrapping_key, wrapped, purpose)
-        except WrapError:
-            raise WrongPassphraseError(
-                "the passphrase doesn't open the root key", remedy="try again; a changed key file looks the same"
-            ) from None
+    return salt, cost, wrapped
+
+
+def _opened(wrapping_key: SecretBytes, wrapped: WrappedKey, purpose: WrapPurpose) -> SecretBytes:
+    try:
+        return unwrap(wrapping_key, wrapped, purpose)
+    except WrapError:
+        raise WrongPassphraseError(
+            "the passphrase doesn't open the root key", remedy="try again; a changed key file looks the same"
+        ) from None
 
 
 def _derive(passphrase: SecretBytes, salt: bytes, cost: Argon2Cost) -> SecretBytes:

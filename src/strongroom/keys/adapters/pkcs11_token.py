@@ -18,14 +18,18 @@ from strongroom.keys.adapters.secret_file import read_credential
 from strongroom.keys.provider import (
     Capability,
     Closed,
+    Finality,
     KeyServiceMismatchError,
     KeyServiceRefusedError,
     KeyServiceUnavailableError,
+    no_versions,
 )
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wrapping import KEY_BYTES, NONCE_BYTES, TAG_BYTES, WrapPurpose
 
 _KEY_BITS: Final = 256
+_MADE_HERE: Final = b"strongrm"
+"""CKA_ID of a version that was made here: this, then its number in 8 bytes, big-endian."""
 _TAG_BITS: Final = 8 * TAG_BYTES
 _GCM_BYTES: Final = NONCE_BYTES + KEY_BYTES + TAG_BYTES
 _KWP_BYTES: Final = KEY_BYTES + 8
@@ -63,12 +67,14 @@ class Pkcs11Service:
         self._module = uri.needed("module-path")
         self._pin_file = uri.needed("pin-source").removeprefix("file:")
         self._wraps = uri.setting("algorithm") == "aes-kwp"
+        self._sole = uri.sole
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Associated data with AES-GCM only."""
-        always = {Capability.NON_EXPORTABLE, Capability.DESTRUCTION}
-        return frozenset(always if self._wraps else {*always, Capability.ASSOCIATED_DATA})
+        """Associated data with AES-GCM only; versions are destroyed only of a key that is this deployment's alone."""
+        given = {Capability.NON_EXPORTABLE, Capability.DESTRUCTION}
+        given |= set() if self._wraps else {Capability.ASSOCIATED_DATA}
+        return frozenset(given | ({Capability.VERSION_DESTRUCTION} if self._sole else set()))
 
     def close_key(self, key: SecretBytes, purpose: WrapPurpose) -> Closed:
         """Encrypt in the token under a nonce made here; a token that makes its own needs ``algorithm=aes-kwp``."""
@@ -85,7 +91,7 @@ class Pkcs11Service:
         """Decrypt in the token."""
         if len(closed.data) != (_KWP_BYTES if self._wraps else _GCM_BYTES) or closed.key != self._label:
             raise KeyServiceMismatchError("the closed key isn't one of this token's")
-        with self._key() as (_, ours):
+        with self._key(version=closed.version) as (_, ours):
             if self._wraps:
                 return self._unwrapped(ours, closed.data)
             nonce, data = closed.data[:NONCE_BYTES], closed.data[NONCE_BYTES:]
@@ -95,9 +101,58 @@ class Pkcs11Service:
                 raise _mismatch() from None
 
     def destroy(self) -> None:
-        """Destroy the key in the token."""
-        with self._key(writing=True) as (_, ours):
-            ours.destroy()
+        """Destroy the key in the token, in every version."""
+        with self._key(writing=True) as (session, _):
+            for one in self._versions(session):
+                one.destroy()
+
+    def renew(self) -> None:
+        """Make another AES-256 key of the same label in the token; its CKA_ID says that it is the newest version."""
+        self._require_sole()
+        attribute = self._pkcs11.Attribute
+        with self._key(writing=True) as (session, newest):
+            session.generate_key(
+                self._pkcs11.KeyType.AES,
+                _KEY_BITS,
+                store=True,
+                label=self._label,
+                id=_MADE_HERE + (_order(newest[attribute.ID]) + 1).to_bytes(8, "big"),
+                template={attribute.EXTRACTABLE: False, attribute.SENSITIVE: True},
+            )
+
+    def destroy_before(self, kept: Closed) -> Finality:
+        """Destroy every older key of this label in the token."""
+        self._require_sole()
+        attribute = self._pkcs11.Attribute
+        with self._key(version=kept.version, writing=True) as (session, ours):
+            least = _order(ours[attribute.ID])
+            for one in self._versions(session):
+                if _order(one[attribute.ID]) < least:
+                    one.destroy()
+            if any(_order(one[attribute.ID]) < least for one in self._versions(session)):
+                raise KeyServiceRefusedError("the token still has versions that it was told to destroy")
+        return Finality.DONE
+
+    def _require_sole(self) -> None:
+        if not self._sole:
+            raise no_versions()
+
+    def _versions(self, session: Any) -> list[Any]:
+        attribute = self._pkcs11.Attribute
+        secret = self._pkcs11.ObjectClass.SECRET_KEY
+        return list(session.get_objects({attribute.CLASS: secret, attribute.LABEL: self._label}))
+
+    def _version(self, session: Any, version: str | None) -> Any:
+        """Return the newest key of this label, or the one that a version names."""
+        known = self._versions(session)
+        identity = self._pkcs11.Attribute.ID
+        if version is not None:
+            known = [one for one in known if bytes(one[identity] or b"").hex() == version]
+        newest = [one for one in known if _order(one[identity]) == max(_order(other[identity]) for other in known)]
+        if len(newest) != 1:
+            # None: destroyed, or never there. Several: which of them closes would be chance.
+            raise KeyServiceRefusedError("the token has no key of that label and version, or several")
+        return newest[0]
 
     def _gcm(self, nonce: bytes, purpose: WrapPurpose) -> dict[str, Any]:
         parameters = self._pkcs11.GCMParams(nonce, purpose.associated_data(), _TAG_BITS)
@@ -135,14 +190,14 @@ class Pkcs11Service:
         return value
 
     @contextmanager
-    def _key(self, *, writing: bool = False) -> Iterator[tuple[Any, Any]]:
+    def _key(self, *, version: str | None = None, writing: bool = False) -> Iterator[tuple[Any, Any]]:
         attribute = self._pkcs11.Attribute
         try:
             token = self._loaded().get_token(token_label=self._token)
             with read_credential(self._pin_file) as pin:
                 session = token.open(user_pin=bytes(pin.reveal(TOKEN)).decode(), rw=writing)
             with session:
-                ours = session.get_key(object_class=self._pkcs11.ObjectClass.SECRET_KEY, label=self._label)
+                ours = self._version(session, version)
                 if ours[attribute.EXTRACTABLE] or not ours[attribute.SENSITIVE] or ours.key_length != _KEY_BITS:
                     raise KeyServiceRefusedError(
                         "the token's key isn't a sensitive AES-256 key that never leaves it",
@@ -165,6 +220,12 @@ class Pkcs11Service:
 
     def _named(self, names: tuple[str, ...]) -> tuple[type[Exception], ...]:
         return tuple(getattr(self._errors, name) for name in names)
+
+
+def _order(identity: object) -> int:
+    """Return where a key's CKA_ID stands among the versions of its label; whatever wasn't made here is the oldest."""
+    raw = bytes(identity) if isinstance(identity, bytes) else b""
+    return int.from_bytes(raw[len(_MADE_HERE) :], "big") if raw.startswith(_MADE_HERE) and len(raw) == 2 * 8 else 0
 
 
 def _mismatch() -> KeyServiceMismatchError:

@@ -37,8 +37,8 @@ def read_credential(path: str) -> SecretBytes:
         filled = os.readv(handle, [buffer])
     finally:
         os.close(handle)
-    with SecretBytes(buffer):
-        secret = bytearray(buffer[:filled].rstrip(b"\r\n"))
+    secret = bytearray(buffer[:filled].rstrip(b"\r\n"))
+    SecretBytes(buffer).wipe()
     if not 0 < len(secret) <= _MOST:
         raise CredentialFileError(f"`{Path(path).name}` is empty or too long", remedy=remedy)
     return SecretBytes(secret)

@@ -20,9 +20,11 @@ from strongroom.keys.adapters.secret_file import read_credential
 from strongroom.keys.provider import (
     Capability,
     Closed,
+    Finality,
     KeyServiceMismatchError,
     KeyServiceRefusedError,
     KeyServiceUnavailableError,
+    no_versions,
 )
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wrapping import KEY_BYTES, WrapPurpose
@@ -119,6 +121,20 @@ class TpmPcrService:
             "a TPM keeps no key that could be destroyed alone",
             remedy="erase the keeper's file and its copies, or clear the TPM",
         )
+
+    def renew(self) -> None:
+        """The TPM wraps under what its owner seed gives: a version of that is the whole TPM.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise no_versions()
+
+    def destroy_before(self, _kept: Closed) -> Finality:
+        """As :meth:`renew`.
+
+        :raises KeyServiceRefusedError: always.
+        """
+        raise no_versions()
 
     def _unseal(self, transport: TpmTransport, handle: int, auth: bytes) -> SecretBytes:
         policy = policy_session(transport)

@@ -20,22 +20,23 @@ from strongroom.keys.adapters.secret_file import read_credential
 from strongroom.keys.provider import (
     Capability,
     Closed,
+    Finality,
     KeyServiceMismatchError,
     KeyServiceRefusedError,
     KeyServiceUnavailableError,
+    no_versions,
 )
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wrapping import KEY_BYTES, WrapPurpose
 
 SECONDS: Final = 5.0
 _MAX_ANSWER: Final = 65536
+_MAX_DIGITS: Final = 9
 _AEAD_TYPES: Final = frozenset({"aes256-gcm96", "chacha20-poly1305"})
 
 
 class TransitService:
     """One key of one transit mount. ``seconds`` bounds each request."""
-
-    capabilities = frozenset({Capability.ASSOCIATED_DATA, Capability.NON_EXPORTABLE, Capability.DESTRUCTION})
 
     def __init__(self, uri: KeyUri, *, seconds: float = SECONDS) -> None:
         self._key = uri.part("key")
@@ -44,6 +45,13 @@ class TransitService:
         self._namespace = uri.setting("namespace")
         self._trusted = ssl.create_default_context(cafile=uri.setting("ca-file"))
         self._seconds = seconds
+        self._sole = uri.sole
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Versions are destroyed only of a key that is this deployment's alone."""
+        always = {Capability.ASSOCIATED_DATA, Capability.NON_EXPORTABLE, Capability.DESTRUCTION}
+        return frozenset({*always, Capability.VERSION_DESTRUCTION} if self._sole else always)
 
     def close_key(self, key: SecretBytes, purpose: WrapPurpose) -> Closed:
         """Encrypt under the key's newest version."""
@@ -74,6 +82,31 @@ class TransitService:
         """Allow the key's deletion and delete it with all its versions."""
         self._ask("POST", f"keys/{self._key}/config", {"deletion_allowed": True})
         self._ask("DELETE", f"keys/{self._key}", None)
+
+    def renew(self) -> None:
+        """Rotate the key: its newest version closes."""
+        self._require_sole()
+        self._ask("POST", f"keys/{self._key}/rotate", None)
+
+    def destroy_before(self, kept: Closed) -> Finality:
+        """Trim the key to the versions from the kept one on; the engine keeps no copy of a trimmed version."""
+        self._require_sole()
+        number = kept.version.removeprefix("v")
+        if kept.key != self._key or not number.isdecimal() or len(number) > _MAX_DIGITS:
+            raise KeyServiceMismatchError("the closed key names another key or version of the transit engine")
+        least = int(number)
+        # The engine trims only what may neither close nor open any more.
+        bounds = {"min_decryption_version": least, "min_encryption_version": least}
+        self._ask("POST", f"keys/{self._key}/config", bounds)
+        self._ask("POST", f"keys/{self._key}/trim", {"min_available_version": least})
+        available = self._ask("GET", f"keys/{self._key}", None).get("min_available_version")
+        if not isinstance(available, int) or available < least:
+            raise KeyServiceRefusedError("the transit engine still has versions that it was told to trim")
+        return Finality.DONE
+
+    def _require_sole(self) -> None:
+        if not self._sole:
+            raise no_versions()
 
     def _require_fit(self) -> None:
         # Asked first: encrypting under a name that isn't there would make a key of that name.

@@ -1,0 +1,135 @@
+"""``strongroom reseal``: the current version's weights as the next version, under another data key."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from strongroom.access.request import Action, Purpose, Request
+from strongroom.cli.asking import asking, why_options
+from strongroom.cli.output import progress_bar, show
+from strongroom.cli.seal import waiting_for_approvals
+from strongroom.cli.sealed import identity_option, read_recipient
+from strongroom.cli.session import as_wallet, ask_passphrase, json_option, passphrase_option, session
+from strongroom.client.publish import publish
+from strongroom.client.resealing import exported_key, forget_exported
+from strongroom.client.trust import Trust
+from strongroom.client.unfinished import unfinished_name
+from strongroom.client.wiring import reseal_to_directory
+from strongroom.core.canonical import Json
+from strongroom.core.digest import Digest
+from strongroom.core.errors import UsageError
+from strongroom.keys.adapters.identity_file import open_identity
+from strongroom.sealing.adapters.directory import read_envelope
+from strongroom.sealing.errors import DestinationExistsError
+
+
+@click.command("reseal")
+@click.argument("digest")
+@click.argument("sealed", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The sealed directory to make.")
+@click.option("--replace", is_flag=True, help="Exchange what is at --out, in one step.")
+@click.option("--wait", is_flag=True, help="Where the sealing needs approvals, wait for them.")
+@click.option(
+    "--to",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with a recipient's public key. Those of SEALED aren't taken along.",
+)
+@click.option("--window", help="How long the request to seal holds, e.g. 8h.")
+@why_options(Purpose.PUBLISH)
+@identity_option
+@as_wallet
+@passphrase_option
+@json_option
+def reseal(
+    *,
+    digest: str,
+    sealed: Path,
+    out: Path,
+    window: str | None,
+    purpose: str,
+    ticket: str,
+    justification: Path | None,
+    to: tuple[Path, ...],
+    identity: Path,
+    wallet: Path,
+    passphrase_fd: int | None,
+    replace: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Use the export grant of request DIGEST: seal the weights in SEALED anew, and register the next version.
+
+    Nothing is written in clear, and a few segments are in memory at once. Interrupted, by whatever: run it again with
+    the same DIGEST and --out, and it goes on where it was.
+    """
+    place = out.absolute()
+    recipient = open_identity(identity, ask_passphrase(passphrase_fd))
+    recipients = [read_recipient(file) for file in to]
+    with session(wallet, passphrase_fd) as person, progress_bar("sealing") as progress:
+        review = person.review(person.find(digest))
+        request = review.request
+        _require_export(request, sealed, recipient.digest)
+        if person.wallet.kept(unfinished_name(request.model, str(place))) is None:
+            _require_current(request, review.trust)
+            if out.exists() and not replace:
+                raise DestinationExistsError(
+                    f"`{out}` is there already", remedy="choose another name, or give --replace"
+                )
+        made = publish(
+            person,
+            reseal_to_directory(
+                sealed,
+                place,
+                exported=partial(exported_key, person, request, recipient),
+                recipients=recipients,
+                progress=progress,
+                replace=replace,
+            ),
+            model=request.model,
+            place=str(place),
+            asking=asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
+            waiting=waiting_for_approvals() if wait else None,
+        )
+        forget_exported(person, request)
+    data: Json = {
+        "model": made.model,
+        "version": made.version,
+        "manifest": str(made.manifest),
+        "request": str(made.request),
+        "log_index": made.log_index,
+        "sealed": str(out),
+    }
+    text = (
+        f"sealed `{made.model}` anew as version {made.version} at {out}",
+        f"  manifest   {made.manifest}",
+        f"  log entry  {made.log_index}",
+        f"  delete     {sealed} and its copies: the old data key still opens them",
+    )
+    show(data, text, as_json=as_json)
+
+
+def _require_current(request: Request, trust: Trust) -> None:
+    current = trust.models.get(request.model)
+    if current is None or current.manifest != request.manifest:
+        raise UsageError(
+            f"`{request.model}` has a newer version than the one of that request",
+            remedy="ask for an export of the current one",
+        )
+
+
+def _require_export(request: Request, sealed: Path, recipient: Digest) -> None:
+    # Before anybody is asked for anything: the export may be good for one use.
+    if request.action is not Action.EXPORT_PLAINTEXT:
+        raise UsageError(
+            f"that request is for `{request.action.value}`",
+            remedy="the current version's data key is handed out for exports alone: "
+            "strongroom request create --action export-plaintext --to FILE.pub",
+        )
+    if request.recipient != recipient:
+        raise UsageError("that request names another recipient than the identity given")
+    if request.manifest != read_envelope(sealed).digest:
+        raise UsageError(f"`{sealed}` isn't the version that the request is about")

@@ -1,0 +1,127 @@
+"""A sealed directory sealed anew, under another data key: segment by segment, and never in clear on a disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from strongroom.core.errors import UsageError
+from strongroom.core.secret import SecretBytes
+from strongroom.core.signature import Signer
+from strongroom.sealing.adapters.files import storage
+from strongroom.sealing.adapters.job import Look, Progress, absolute, seal_files
+from strongroom.sealing.index import SealedFile
+from strongroom.sealing.model import OpenedModel
+from strongroom.sealing.prelude import DEFAULT_SEGMENT_BITS, key_commitment
+from strongroom.sealing.recipients import Stanza
+from strongroom.sealing.seal import RandomBytes
+from strongroom.sealing.write import SealedDirectory, VersionFacts
+
+
+def reseal_directory(
+    model: OpenedModel,
+    destination: Path,
+    *,
+    facts: VersionFacts,
+    data_key: SecretBytes,
+    signer: Signer,
+    random_bytes: RandomBytes,
+    stanzas: Sequence[Stanza] = (),
+    progress: Progress | None = None,
+    segment_bits: int = DEFAULT_SEGMENT_BITS,
+    threads: int | None = None,
+    replace: bool = False,
+) -> SealedDirectory:
+    """Seal every file of an open model as another version, with its canaries, and sign the manifest.
+
+    A few segments are in memory at once, whatever the model's size. Each file's ciphertext is checked against the
+    publisher's tree before its last segment is sealed. Recipients aren't taken along: ``stanzas`` says who they are.
+    Called again with the same facts and data key after an interruption, it goes on where it was; what comes before
+    that place in a file is read and checked once more.
+
+    :raises UsageError: ``destination`` lies in the model's own directory, or the data key is the one that it has.
+    :raises SealedObjectError: what a check of :mod:`strongroom.sealing.open` found; nothing was published.
+    :raises StrongroomError: as :func:`~strongroom.sealing.adapters.directory.seal_directory`.
+    """
+    destination = absolute(destination)
+    if destination.parent.resolve().is_relative_to(Path(model.store.place).resolve()):
+        raise UsageError("the sealed directory can't lie inside the directory that is sealed")
+    if key_commitment(data_key) == model.manifest.commitment:
+        raise UsageError("the new version's data key is the one that it is to be rid of")
+    with storage("sealing", destination.parent):
+        return seal_files(
+            _SealedFiles(model),
+            destination,
+            facts=facts,
+            data_key=data_key,
+            signer=signer,
+            random_bytes=random_bytes,
+            canaries=model.canaries,
+            stanzas=stanzas,
+            progress=progress,
+            segment_bits=segment_bits,
+            threads=threads,
+            replace=replace,
+        )
+
+
+class _SealedFile:
+    """A file's plaintext, as it is decrypted."""
+
+    def __init__(self, file: SealedFile, changed: int, chunks: Iterator[memoryview]) -> None:
+        self.name, self.size, self.mode, self.changed = file.name, file.size, file.mode, changed
+        self._chunks = chunks
+        self._left = memoryview(b"")
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if not self._next():
+            return 0
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+    def skip(self, count: int) -> None:
+        # Decrypted all the same: the tree over all of the ciphertext is compared before the last segment is given.
+        while count and self._next():
+            past = min(count, len(self._left))
+            self._left = self._left[past:]
+            count -= past
+
+    def _next(self) -> bool:
+        while not self._left:
+            # A chunk is wiped when the next one is asked for.
+            following = next(self._chunks, None)
+            if following is None:
+                return False
+            self._left = following
+        return True
+
+    def check(self) -> None:
+        """Do nothing: the bytes were compared with what the publisher signed."""
+
+
+class _SealedFiles:
+    """What lies in a sealed directory, to be sealed anew. Its manifest fixes every byte of it."""
+
+    def __init__(self, model: OpenedModel) -> None:
+        self._model = model
+
+    def looks(self) -> list[Look]:
+        return [Look(name=file.name, size=file.size, changed=self._changed(file)) for file in self._model.files()]
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[_SealedFile]:
+        file = self._model.file(name)
+        with closing(self._model.chunks(name)) as chunks:
+            yield _SealedFile(file, self._changed(file), chunks)
+
+    def check(self) -> None:
+        """Do nothing: the files are those that the manifest names."""
+
+    def _changed(self, file: SealedFile) -> int:
+        # Another version's file of the same name and size is another file.
+        about = self._model.manifest.digest.value + file.object_id
+        return int.from_bytes(hashlib.sha256(about).digest()[:6], "big")
