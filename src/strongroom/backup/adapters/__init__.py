@@ -1,0 +1,1 @@
+"""What touches files, the databases and the network: making a backup, reading one, and putting one back."""
