@@ -14,8 +14,8 @@ import pytest
 from strongroom.core.errors import UnavailableError
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes, SecretUseError
-from strongroom.enclave.adapters import syscalls
-from strongroom.enclave.adapters.secret_memory import SecretMemoryKind, SecretPage, secret_from
+from strongroom.walls.adapters import syscalls
+from strongroom.walls.adapters.secret_memory import SecretMemoryKind, SecretPage, secret_from
 
 pytestmark = pytest.mark.integration
 KEY = bytes(range(32, 64))

@@ -14,7 +14,7 @@ from typing import Final
 
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError
-from strongroom.enclave.syscall_numbers import Machine, number
+from strongroom.walls.syscall_numbers import Machine, number
 
 AUDIT_ARCH: Final = {Machine.X86_64: 0xC000003E, Machine.AARCH64: 0xC00000B7}
 X32_BIT: Final = 0x40000000

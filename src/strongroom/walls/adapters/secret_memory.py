@@ -11,15 +11,21 @@ import contextlib
 import ctypes
 import mmap
 import os
+from collections import deque
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from strongroom.core.errors import UnavailableError
 from strongroom.core.secret import SecretBytes
-from strongroom.enclave.adapters import syscalls
+from strongroom.walls.adapters import syscalls
 
 MAX_SECRET: Final = 1 << 20
 """Bytes in one secret. First use of such pages is slow and they count as locked memory: keys, never weights."""
+PLACES: Final = (64, 512, 8192)
+"""Bytes of an arena's places: keys; words and passphrases; credentials from files."""
+REGION: Final = 16 << 10
+"""Bytes that an arena asks the kernel for at once."""
+MOST_REGIONS: Final = 256
 _MEMORY_REMEDY: Final = "raise the locked-memory limit (`ulimit -l`, or LimitMEMLOCK= in the unit)"
 
 
@@ -91,6 +97,66 @@ def secret_from(buffer: bytearray) -> SecretPage:
     :raises UnavailableError: it grants none; ``buffer`` is zeroed all the same.
     """
     return SecretPage.taking(buffer)
+
+
+class SecretArena:
+    """Small places for many short-lived secrets, in a few mappings that stay: a mapping for each would cost too many.
+
+    Given to :func:`strongroom.core.secret.keep_secrets_in`, it holds all secrets of a process. A place is used again
+    only once no view of it is left, and reads zeros from the moment its secret was wiped.
+    """
+
+    def __init__(self, kind: SecretMemoryKind | None = None) -> None:
+        """Take the first region; ``kind`` demands one kind, None takes the best there is.
+
+        :raises UnavailableError: the kernel grants no such memory.
+        """
+        self._regions = 0
+        self._free: dict[int, deque[int]] = {size: deque() for size in PLACES}
+        self.kind = self._grow(PLACES[0], kind)
+
+    def take(self, length: int) -> memoryview:
+        """Return ``length`` zeroed bytes, which are the caller's until no view of them is left.
+
+        :raises UnavailableError: longer than any place, or the kernel grants no more such memory.
+        """
+        size = next((size for size in PLACES if length <= size), None)
+        if size is None:
+            raise UnavailableError(f"a secret has at most {PLACES[-1]} bytes, not {length}")
+        # One attempt to take, one to make room: neither of deque's two calls can be interrupted by another thread.
+        try:
+            address = self._free[size].popleft()
+        except IndexError:
+            self._grow(size, self.kind)
+            address = self._free[size].popleft()
+        place: Any = _PLACE_TYPES[size].from_address(address)
+        place.free = self._free[size]
+        return memoryview(place).cast("B")[:length]
+
+    def _grow(self, size: int, kind: SecretMemoryKind | None) -> SecretMemoryKind:
+        if self._regions >= MOST_REGIONS:
+            raise UnavailableError("this process holds too many secrets at once", remedy="ask again in a moment")
+        address, kind = _map(REGION, kind)
+        self._regions += 1
+        self._free[size].extend(range(address, address + REGION, size))
+        return kind
+
+
+def _place_type(size: int) -> type[ctypes.Array[ctypes.c_ubyte]]:
+    class Place(ctypes.c_ubyte * size):  # type: ignore[misc]  # a type that ctypes makes
+        """One place. Views keep it alive; with the last of them it is cleared and can be taken again."""
+
+        free: deque[int]
+
+        def __del__(self) -> None:
+            address = ctypes.addressof(self)
+            ctypes.memset(address, 0, size)
+            self.free.append(address)
+
+    return Place
+
+
+_PLACE_TYPES: Final = {size: _place_type(size) for size in PLACES}
 
 
 def _map(size: int, kind: SecretMemoryKind | None) -> tuple[int, SecretMemoryKind]:

@@ -10,7 +10,7 @@ import os
 import platform
 from typing import Final
 
-from strongroom.enclave.syscall_numbers import Machine, number
+from strongroom.walls.syscall_numbers import Machine, number
 
 # for clone(2), unshare(2):
 CLONE_NEWNS: Final = 0x00020000

@@ -1,0 +1,1 @@
+"""The kernel calls behind the walls."""
