@@ -26,7 +26,7 @@ from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.facts import Producer
 from strongroom.audit.sequencer import CheckpointSigner, Counters
 from strongroom.audit.wiring import Places
-from strongroom.audit.writer import LogWriter
+from strongroom.audit.writer import LogWriter, Tree
 from support.logs import LOG_SIGNER, ORIGIN, LocalLog, found_home, log_writer, opening
 from support.postgres import Cluster
 
@@ -76,7 +76,7 @@ def in_process(ground: Ground, callers: int, *, postgres: bool, sign: Checkpoint
 
     async def run() -> Measured:
         with ThreadPoolExecutor(1) as executor:
-            writer = LogWriter(store, Counters(), origin=ORIGIN, sign=sign, executor=executor)
+            writer = LogWriter(Tree(store=store, origin=ORIGIN, sign=sign), Counters(), executor=executor)
             await writer.append((opening(),), by=Producer.LOG)
             return await by_tasks(
                 lambda data: writer.submit((data,), by=Producer.KEEPER), iter(ground.entries), callers, ground.seconds

@@ -14,7 +14,7 @@ from strongroom.audit.adapters.sqlite_store import SqliteStore
 from strongroom.audit.errors import LogBusyError, LogHaltedError, LogOutcomeUnknownError
 from strongroom.audit.facts import Producer
 from strongroom.audit.sequencer import Batch, Counters
-from strongroom.audit.writer import LogWriter
+from strongroom.audit.writer import LogWriter, Tree
 from strongroom.core.errors import UsageError
 from strongroom.core.events import EventName
 from support.logs import LOG_KEY, LOG_SIGNER, ORIGIN, opening, sample_entry
@@ -33,12 +33,14 @@ class Bench:
         self.store = SqliteStore.open(folder / "log.db", LOG_KEY)
         self.executor = ThreadPoolExecutor(1)
         self.writer = LogWriter(
-            self.store,
+            Tree(
+                store=self.store,
+                origin=ORIGIN,
+                sign=lambda checkpoint: checkpoint.sign(LOG_SIGNER),
+                committed=self.committed,
+            ),
             Counters(),
-            origin=ORIGIN,
-            sign=lambda checkpoint: checkpoint.sign(LOG_SIGNER),
             executor=self.executor,
-            committed=self.committed,
             lag=lambda: lag,
             max_queued=50,
             wait_seconds=wait_seconds,

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from strongroom.audit.adapters.client import BlockingLogClient
 from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.cosignature import CosignatureKind, CosignerKey
-from strongroom.audit.note import Note
+from strongroom.audit.note import Note, VerifierKey
 from strongroom.audit.witness_policy import WitnessPolicy, check_note
+from strongroom.cli.audit_witness import witness
 from strongroom.core.errors import ExitCode
 from support.logs import AT, LOG_KEY, found_home, log_writer, some_entries
+from support.turning import Hand
 from support.witnesses import make_witness, running_witness
 
 pytestmark = pytest.mark.integration
@@ -101,6 +106,55 @@ def test_a_log_that_was_rolled_back_is_stopped_by_what_a_witness_holds(tmp_path:
                 assert process.wait(30) == ExitCode.TAMPERED
             assert process.stderr is not None
             assert b"log-rolled-back" in process.stderr.read()
+
+
+def test_an_emptied_log_signs_nothing_before_its_witnesses_were_asked(tmp_path: Path) -> None:
+    home, key, _genesis = found_home(tmp_path / "home")
+    folder = make_witness(tmp_path / "w", str(key))
+    store, public = home / "log" / "log.db", home / "log" / "public"
+    with running_witness(folder) as one:
+        (home / "log" / "witnesses.policy").write_text(one.policy() + "quorum W\n")
+        with log_writer(home, *RHYTHM) as process:
+            wait_until(lambda: size_of(public / "checkpoint.cosigned") == 1)
+            process.terminate()
+            assert process.wait(20) == 0
+        # Store and published folder are gone: nothing on this machine knows of a log, and its key is there.
+        store.unlink()
+        shutil.rmtree(public)
+        with pytest.raises(AssertionError, match="log-rolled-back"), log_writer(home, *RHYTHM):
+            pass
+        assert not (public / "checkpoint").exists()
+        with closing(sqlite3.connect(store)) as db:
+            assert db.execute("SELECT count(*) FROM checkpoint").fetchall() == [(0,)]
+    # A new deployment whose witnesses are down starts all the same.
+    with log_writer(home, *RHYTHM):
+        wait_until(lambda: size_of(public / "checkpoint") == 1)
+
+
+def test_a_log_that_went_back_to_a_seam_signs_nothing_before_its_witnesses_were_asked(tmp_path: Path) -> None:
+    home, key, genesis = found_home(tmp_path / "home")
+    hand = Hand(home, genesis)
+    with log_writer(home), hand.client() as client:
+        prepared = client.prepare()
+    folder = make_witness(tmp_path / "w", str(key))
+    (tmp_path / "next.pub").write_text(f"{VerifierKey(f'{key.name}/2', prepared.key)}\n")
+    follow = ["follow", str(folder), "--key", str(tmp_path / "next.pub")]
+    assert CliRunner().invoke(witness, follow, catch_exceptions=False).exit_code == 0
+    later, published = home / "log" / "shards" / "2", home / "log" / "public" / "shards" / "2"
+    with running_witness(folder) as one:
+        (home / "log" / "witnesses.policy").write_text(one.policy() + "quorum W\n")
+        with log_writer(home, *RHYTHM) as process, hand.client() as client:
+            hand.turn(client)
+            hand.ordinary(client, 3)
+            wait_until(lambda: size_of(published / "checkpoint.cosigned") == 4)
+            process.terminate()
+            assert process.wait(20) == 0
+        # The second shard is gone but for its key: the log ends where the first one was closed.
+        (later / "log.db").unlink()
+        shutil.rmtree(published)
+        with pytest.raises(AssertionError, match="log-rolled-back"), log_writer(home, *RHYTHM):
+            pass
+        assert not (published / "checkpoint").exists()
 
 
 def test_a_fork_is_cosigned_once_and_its_other_branch_is_stopped(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from simulators.memory_log import MemoryLog
 from strongroom.access.request import Action
 from strongroom.core.errors import LockedError, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
+from strongroom.keeper import wiring
 from strongroom.keeper.journal import Appended
+from strongroom.keeper.shards import SHARD_LIMITS, Shards
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.dossier import Dossier
 from support.deployment import signer
@@ -215,5 +217,21 @@ def test_pins_that_cannot_be_written_lock_the_keeper(monkeypatch: pytest.MonkeyP
         assert room.keeper.locked_because == "pins-failed"
         with pytest.raises(LockedError):
             await room.ask()
+
+    asyncio.run(run())
+
+
+def test_a_pinning_loop_that_breaks_locks_the_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        room = await Room().furnish()
+
+        def broken(_pins: object) -> None:
+            raise RuntimeError
+
+        monkeypatch.setattr(room.pins, "save", broken)
+        monkeypatch.setattr(wiring, "PIN_SECONDS", 0)
+        with pytest.raises(RuntimeError):
+            await wiring._pin_always(room.keeper, Shards(room.keeper, room.clock, SHARD_LIMITS))
+        assert room.keeper.locked_because == "pins-failed"
 
     asyncio.run(run())

@@ -23,7 +23,7 @@ from strongroom.audit.errors import (
 from strongroom.audit.facts import Producer
 from strongroom.audit.sequencer import Counters, EntryStore
 from strongroom.audit.store_settings import PostgresSettings, Standby
-from strongroom.audit.writer import LogWriter
+from strongroom.audit.writer import LogWriter, Tree
 from strongroom.core.errors import UnavailableError, UsageError
 from strongroom.core.events import EventName
 from support.logs import LOG_KEY, LOG_SIGNER, ORIGIN, LocalLog, next_batch, sample_entry, some_entries
@@ -92,10 +92,8 @@ def test_a_fenced_writer_halts_for_good(postgres: Cluster, log: LocalLog) -> Non
         store = log.open_store(visit=lambda index, data, _leaf: counters.replay(read_entry(data), index))
         with ThreadPoolExecutor(1) as executor:
             writer = LogWriter(
-                store,
+                Tree(store=store, origin=ORIGIN, sign=lambda checkpoint: checkpoint.sign(LOG_SIGNER)),
                 counters,
-                origin=ORIGIN,
-                sign=lambda checkpoint: checkpoint.sign(LOG_SIGNER),
                 executor=executor,
             )
             await writer.append([sample_entry(EventName.REFUSED, 9)], by=Producer.KEEPER)

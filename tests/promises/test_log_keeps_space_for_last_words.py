@@ -92,6 +92,22 @@ def test_others_who_fill_the_disk_dont_take_the_reserve(tmp_path: Path) -> None:
             assert not client.head().tight
 
 
+def test_what_the_journal_owes_the_store_doesnt_take_the_reserve(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", mebibytes=320) as disk:
+        home, _, _ = found_home(disk / "home")
+        journal = home / "log" / "log.db-wal"
+        with log_writer(home), BlockingLogClient(Places(home).socket) as client:
+            # Nearly as large as it grows, and of new pages alone: folding it in takes as much space again.
+            seq = client.head().next_seq
+            while journal.stat().st_size < 15 << 19:
+                client.append([sample_entry(EventName.RELEASED, seq + n) for n in range(100)])
+                seq += 100
+            fill(disk, leave=10 << 20)
+            for last in range(seq, seq + 800):
+                client.append([sample_entry(EventName.MODEL_FROZEN, last)])
+            assert not Places(home).reserve.exists()
+
+
 @pytest.mark.heavy
 def test_a_full_disk_of_the_database_halts_and_loses_nothing(tmp_path: Path) -> None:
     if programs() is None:

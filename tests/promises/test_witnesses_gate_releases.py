@@ -301,6 +301,25 @@ def test_the_log_is_no_witness_of_itself(kind: CosignatureKind) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("kind", CosignatureKind)
+def test_a_later_shard_is_no_witness_of_the_log(kind: CosignatureKind) -> None:
+    async def run() -> None:
+        room = await Room().furnish()
+        await room.keeper.journal.turn(room.keeper.vault.signer)
+        shard = room.keeper.journal.succession.current
+        raw = shard.key.raw if kind is CosignatureKind.ED25519 else shard.cosigner
+        assert raw is not None
+        itself = CosignerKey("somebody.example/else", kind, raw)
+        text = f"witness A {itself}\nwitness B {W1.key}\ngroup G any A B\nquorum G\n"
+        await room.next_policy(witnesses=Witnesses(policy=text))
+        room.log.witnessed = cosigned(room, W1)
+        with pytest.raises(StrongroomError) as caught:
+            await room.release(await room.ask())
+        assert caught.value.reason == "policy-witnesses"
+
+    asyncio.run(run())
+
+
 def test_where_no_model_is_meant_the_shortest_age_counts() -> None:
     async def run() -> None:
         room = await witnessed_room()

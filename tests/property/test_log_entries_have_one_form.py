@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from strongroom.audit.entries import make_entry, read_entry, verify_entry
 from strongroom.audit.errors import EntryError, EntryForgedError
-from strongroom.audit.facts import Kind, Producer, check, producer_of
+from strongroom.audit.facts import Kind, Producer, form_of, producer_of
 from strongroom.core import canonical
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, StrongroomError
@@ -133,4 +133,4 @@ def test_digest_facts_accept_what_digests_accept(text: str) -> None:
             return False
         return True
 
-    assert accepted(lambda: check(Kind.DIGEST, text)) == accepted(lambda: Digest.parse(text))
+    assert accepted(lambda: form_of(Kind.DIGEST)(text)) == accepted(lambda: Digest.parse(text))

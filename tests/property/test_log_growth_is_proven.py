@@ -10,7 +10,9 @@ from strongroom.audit.errors import EditedEntryError, ForkError, LogError, Missi
 from strongroom.audit.merkle import leaf_hash
 from strongroom.audit.reading.growth import STEP, Place, check_continues, grow, place_at
 from strongroom.core.errors import MalformedError
+from strongroom.core.events import EventName
 from support.log_views import MemoryView
+from support.logs import opening, sample_entry
 
 SIZES = st.integers(0, 40)
 
@@ -116,5 +118,6 @@ def test_a_cursor_is_read_or_refused(data: bytes) -> None:
 
 def test_a_cursor_with_too_few_hashes_is_refused() -> None:
     place = Place("vault.example/log", 3, leaf_hash(b"one"))
-    with pytest.raises(MalformedError, match="peaks"):
-        Place.parse(place.to_bytes())
+    view = MemoryView([opening(), *(sample_entry(EventName.REFUSED, seq) for seq in range(5))])
+    with pytest.raises(ForkError):
+        check_continues(view, Place.parse(place.to_bytes()), view.head())

@@ -11,6 +11,7 @@ from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import make_entry
 from strongroom.audit.facts import SCHEMA, Fact, Kind, producer_of
 from strongroom.audit.merkle import leaf_hash, make_consistency, make_inclusion, range_root, tree_root
+from strongroom.audit.reading.view import Extent
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.core.signature import PublicKey
@@ -37,6 +38,9 @@ class MemoryView:
 
     def head(self) -> Checkpoint:
         return Checkpoint(ORIGIN, len(self.log), tree_root(leaf_hash(entry) for entry in self.log))
+
+    def extent(self, _index: int) -> Extent:
+        return Extent(0, len(self.log), self.head().root)
 
     def entries(self, start: int, count: int) -> tuple[bytes, ...]:
         self.reads += 1
@@ -73,7 +77,7 @@ def log_of(acts: Iterable[Act], *, at: int = AT) -> list[bytes]:
     return log
 
 
-_EVENTS = tuple(event for event in EventName if event is not EventName.LOG_OPENED)
+_EVENTS = tuple(event for event in EventName if event.family != "log")
 
 
 @st.composite

@@ -24,6 +24,7 @@ from strongroom.audit.store_settings import PostgresSettings
 from strongroom.audit.stored import Visitor
 from strongroom.audit.wiring import create_log_keys
 from strongroom.core.digest import Digest
+from strongroom.core.encoding import to_base64
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey
@@ -52,6 +53,7 @@ _SAMPLES: Final[dict[Kind, Fact]] = {
     Kind.PLATFORM: "tpm-" + "5a" * 32,
     Kind.IMAGE: "embedder",
     Kind.PUBLIC_KEY: PUBLISHER.public_key,
+    Kind.COSIGNER: to_base64(LOG_COSIGNER),
 }
 
 
@@ -93,7 +95,7 @@ def opening(genesis: Digest = GENESIS.digest) -> bytes:
 
 def some_entries(count: int, *, at: int = AT) -> list[bytes]:
     """Return the first ``count`` entries of a log: its opening, then the keeper's."""
-    events = [event for event in EventName if producer_of(event) is Producer.KEEPER]
+    events = [event for event in EventName if event.family != "log"]
     return [opening(), *(sample_entry(events[i % len(events)], i, at=at) for i in range(count - 1))]
 
 

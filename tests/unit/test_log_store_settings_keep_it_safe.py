@@ -92,15 +92,15 @@ def test_settings_that_others_can_write_are_refused(tmp_path: Path, mode: int) -
     path.write_text('url = "postgresql://log@/vault?host=/run"\nstandby = "none"\n')
     path.chmod(mode)
     with pytest.raises(UsageError, match=r"store\.toml"):
-        open_store(tmp_path, LOG_KEY, visit=None, expected=None)
+        open_store(tmp_path, LOG_KEY, shard=1, visit=None, expected=None)
 
 
 def test_a_link_in_the_settings_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.toml").symlink_to("/dev/null")
     with pytest.raises(StrongroomError):
-        open_store(tmp_path, LOG_KEY, visit=None, expected=None)
+        open_store(tmp_path, LOG_KEY, shard=1, visit=None, expected=None)
 
 
 def test_without_settings_the_log_is_kept_beside_them(tmp_path: Path) -> None:
-    open_store(tmp_path, LOG_KEY, visit=None, expected=None).close()
+    open_store(tmp_path, LOG_KEY, shard=1, visit=None, expected=None).close()
     assert (tmp_path / "log.db").exists()

@@ -88,11 +88,24 @@ def test_a_key_handed_over_under_an_unknown_request_pages(event: EventName) -> N
     assert notices_of(7, entry(event), ASKED)[0].priority is Priority.NORMAL
 
 
-def test_freezes_breaches_and_regressed_counters_page() -> None:
+def test_freezes_breaches_locked_keepers_and_regressed_counters_page() -> None:
     paged = {event for event, kind in KINDS.items() if kind in PAGES}
-    assert paged == {EventName.MODEL_FROZEN, EventName.AUTHENTICATOR_REGRESSED, EventName.EGRESS_BREACHED}
+    assert paged == {
+        EventName.MODEL_FROZEN,
+        EventName.AUTHENTICATOR_REGRESSED,
+        EventName.EGRESS_BREACHED,
+        EventName.MODEL_DESTROYED,
+        EventName.KEEPER_LOCKED,
+    }
     for event in paged:
         assert notices_of(7, entry(event), ASKED)[0].priority is Priority.PAGE
+
+
+@pytest.mark.parametrize("event", [EventName.REQUEST_CREATED, EventName.GRANT_ISSUED])
+def test_a_destruction_pages_while_it_can_still_be_stopped(event: EventName) -> None:
+    destroying = Asked(action=Action.DESTROY.value, model="atlas", requester="dana")
+    assert notices_of(7, entry(event), destroying)[0].priority is Priority.PAGE
+    assert notices_of(7, entry(event), ASKED)[0].priority is Priority.NORMAL
 
 
 def test_only_the_entry_that_records_a_request_says_what_it_is_for() -> None:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from strongroom.audit.errors import EntryError, EntryForgedError
-from strongroom.audit.facts import SCHEMA, Fact, Kind, Producer, StoredFact, check, plain, producer_of
+from strongroom.audit.facts import FORMS, Fact, Producer, StoredFact, plain, producer_of
 from strongroom.core.canonical import MAX_INTEGER, Json
 from strongroom.core.clock import Instant, format_instant, parse_instant
 from strongroom.core.digest import Digest
@@ -216,18 +216,18 @@ def _check_head(event: EventName, by: Producer, seq: int) -> None:
 
 
 def _read_facts(event: EventName, facts: Json) -> Mapping[str, StoredFact]:
-    schema: Mapping[str, Kind] = SCHEMA[event]
+    forms = FORMS[event]
     if not isinstance(facts, dict):
         raise EntryError("a log entry's facts are a JSON object")
-    if facts.keys() != schema.keys():
-        odd = min(facts.keys() ^ schema.keys())
-        place = "is missing" if odd in schema else "isn't one that this event has"
-        named = f"`{odd}`" if odd in schema else "a fact"
+    if facts.keys() != forms.keys():
+        odd = min(facts.keys() ^ forms.keys())
+        place = "is missing" if odd in forms else "isn't one that this event has"
+        named = f"`{odd}`" if odd in forms else "a fact"
         raise EntryError(f"`{event}`: {named} {place}")
     read: dict[str, StoredFact] = {}
-    for name, kind in schema.items():
+    for name, form in forms.items():
         try:
-            read[name] = check(kind, facts[name])
+            read[name] = form(facts[name])
         except MalformedError as error:
             raise EntryError(f"`{event}`: fact `{name}`: {error.message}") from None
     return MappingProxyType(read)

@@ -102,6 +102,18 @@ class GenesisMismatchError(LogError):
     code = "log-genesis-mismatch"
 
 
+class SuccessionError(LogError):
+    """A shard wasn't closed for the next one as the entries at their seam say."""
+
+    code = "log-succession-broken"
+
+
+class ShardMissingError(LogError):
+    """A shard was closed, and the one that its last entry names isn't there: everything after it was left out."""
+
+    code = "log-shard-missing"
+
+
 class StoreDamagedError(LogError):
     """The writer's own store disagrees with itself or with what was already signed. It is never repaired in place."""
 

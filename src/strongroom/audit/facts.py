@@ -8,14 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 from strongroom.core.canonical import MAX_INTEGER, Json
 from strongroom.core.clock import parse_instant
 from strongroom.core.digest import Digest
+from strongroom.core.encoding import from_base64
 from strongroom.core.errors import MalformedError
 from strongroom.core.events import EventName
+from strongroom.core.genesis import ML_DSA_44_KEY_BYTES
 from strongroom.core.ids import image_id, model_id, person_id, platform_id
 from strongroom.core.signature import PublicKey
 
@@ -51,6 +54,7 @@ class Kind(StrEnum):
     PLATFORM = "platform id"
     IMAGE = "image id"
     PUBLIC_KEY = "public key"
+    COSIGNER = "ML-DSA-44 key"
 
 
 _CODE: Final = re.compile(r"[a-z0-9]+(?:[._:-][a-z0-9]+)*")
@@ -64,6 +68,11 @@ def _digest(text: str) -> None:
     # Accepts exactly what `Digest.parse` accepts, without making the value: half of all facts are digests.
     if not _DIGEST.fullmatch(text):
         raise MalformedError("a digest must be written `sha256:<hex>`")
+
+
+def _cosigner(text: str) -> None:
+    if len(from_base64(text)) != ML_DSA_44_KEY_BYTES:
+        raise MalformedError(f"an ML-DSA-44 key has {ML_DSA_44_KEY_BYTES} bytes")
 
 
 def _matching(pattern: re.Pattern[str], most: int, what: str) -> Callable[[str], object]:
@@ -88,6 +97,7 @@ _TEXT: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.PLATFORM: platform_id,
     Kind.IMAGE: image_id,
     Kind.PUBLIC_KEY: PublicKey.parse,
+    Kind.COSIGNER: _cosigner,
 }
 _NULLABLE: Final = frozenset({Kind.DIGEST_OR_NULL, Kind.INTEGER_OR_NULL})
 _LISTS: Final = frozenset({Kind.DIGESTS, Kind.IDS, Kind.PERSONS})
@@ -112,15 +122,62 @@ _HANDED_OVER: Final = {
     "approvers": Kind.PERSONS,
     "decision": Kind.DIGEST,
 }
+_AUTHORITY: Final = {"authority": Kind.DIGEST}
+"""The root quorum's key order, or the request, under which an act on the deployment's keys was done."""
+_KEK: Final = {"model": Kind.MODEL, "kek": Kind.ID}
+_GENERATION: Final = {"generation": Kind.INTEGER}
 _METERED: Final = {**_REQUEST, "use": Kind.INTEGER, "model": Kind.MODEL}
 _PROVED: Final = {"evidence": Kind.DIGEST, "result": Kind.DIGEST, "attested": Kind.DIGEST}
 
 SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
     {
         EventName.LOG_OPENED: {"genesis": Kind.DIGEST},
+        EventName.SHARD_CLOSED: {
+            "next": Kind.INTEGER,
+            "key": Kind.PUBLIC_KEY,
+            "cosigner": Kind.COSIGNER,
+            "base": Kind.INTEGER,
+        },
+        EventName.SHARD_CONTINUED: {
+            "genesis": Kind.DIGEST,
+            "shard": Kind.INTEGER,
+            "base": Kind.INTEGER,
+            "predecessor": Kind.DIGEST,
+        },
+        EventName.SHARD_PRUNED: {"shard": Kind.INTEGER, "minimum": Kind.INTEGER},
         EventName.KEEPER_UNLOCKED: {},
         EventName.KEEPER_LOCKED: {"cause": Kind.CODE},
-        EventName.EPOCH_CREATED: {"epoch": Kind.INTEGER},
+        EventName.EPOCH_CREATED: {"epoch": Kind.INTEGER, "escrowed": Kind.INTEGER},
+        EventName.EPOCH_ROTATED: {
+            **_AUTHORITY,
+            "epoch": Kind.INTEGER,
+            "previous": Kind.INTEGER,
+            "models": Kind.INTEGER,
+        },
+        EventName.EPOCH_DESTROYED: {**_AUTHORITY, "epoch": Kind.INTEGER},
+        EventName.KEK_CREATED: {**_KEK, "epoch": Kind.INTEGER, "escrowed": Kind.INTEGER},
+        EventName.KEK_ROTATED: {**_REQUEST, **_KEK, "previous": Kind.ID, "epoch": Kind.INTEGER},
+        EventName.KEK_RETIRED: {**_KEK, "lost": Kind.IDS},
+        EventName.ROOT_ROTATED: {**_AUTHORITY, **_GENERATION, "previous": Kind.INTEGER, "providers": Kind.DIGEST},
+        EventName.ROOT_MOVED: {**_GENERATION, "providers": Kind.DIGEST},
+        EventName.ESCROW_ADOPTED: {
+            **_AUTHORITY,
+            **_GENERATION,
+            "escrow": Kind.DIGEST,
+            "custodians": Kind.PERSONS,
+            "threshold": Kind.INTEGER,
+        },
+        EventName.ESCROW_OPENED: {**_GENERATION, "escrow": Kind.DIGEST, "custodians": Kind.PERSONS},
+        EventName.ESCROW_ANSWERED: {"custodian": Kind.PERSON, **_GENERATION, "statement": Kind.DIGEST},
+        EventName.MODEL_DESTROYED: {**_REQUEST, **_KEK, "epoch": Kind.INTEGER, **_GENERATION},
+        EventName.DESTRUCTION_CERTIFIED: {"model": Kind.MODEL, "certificate": Kind.DIGEST},
+        EventName.BACKUP_MADE: {"backup": Kind.DIGEST, "size": Kind.INTEGER},
+        EventName.DEPLOYMENT_RESTORED: {
+            "order": Kind.DIGEST,
+            "backup": Kind.DIGEST,
+            "size": Kind.INTEGER,
+            "lost": Kind.IDS,
+        },
         EventName.ROSTER_ADOPTED: _DOCUMENT,
         EventName.VETTING_RECORDED: {**_OFFICERS, "serial": Kind.INTEGER},
         EventName.KEYS_ENROLLED: {**_OFFICERS, "keys": Kind.IDS},
@@ -185,7 +242,7 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             **_VERSION,
             "use": Kind.INTEGER,
             "data_key": Kind.ID,
-            "epoch": Kind.INTEGER,
+            "kek": Kind.ID,
             "recipient": Kind.DIGEST,
         },
         EventName.VERSION_REGISTERED: {
@@ -241,6 +298,8 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "run": Kind.INTEGER,
             "through": Kind.INTEGER,
             "settled": Kind.INTEGER,
+            "tokens": Kind.INTEGER,
+            "verified": Kind.INTEGER,
             "total": Kind.INTEGER,
             "recent": Kind.INTEGER,
             "limit": Kind.INTEGER,
@@ -277,8 +336,8 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
 
 
 def producer_of(event: EventName) -> Producer:
-    """Return who may write ``event``: the keeper, but for what the log says of itself."""
-    return Producer.LOG if event.family == "log" else Producer.KEEPER
+    """Return who may write ``event``: the keeper, but for the very first entry, which it reads before it may write."""
+    return Producer.LOG if event is EventName.LOG_OPENED else Producer.KEEPER
 
 
 def plain(value: Fact) -> Json:
@@ -290,31 +349,49 @@ def plain(value: Fact) -> Json:
     return [str(item) for item in value]
 
 
-def check(kind: Kind, value: Json) -> StoredFact:
-    """Check one stored value and return it as a reader sees it.
-
-    :raises MalformedError: not of that kind.
-    """
-    if kind is Kind.INTEGER:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INTEGER:
-            raise MalformedError("an integer from 0 to 2^53 - 1 is wanted")
-        return value
-    if kind in _NULLABLE and value is None:
-        return None
-    if kind is Kind.INTEGER_OR_NULL:
-        return check(Kind.INTEGER, value)
-    if kind in _LISTS:
-        if not isinstance(value, list) or len(value) > MAX_LIST:
-            raise MalformedError(f"a list of at most {MAX_LIST} items is wanted")
-        return tuple(_text(kind, item) for item in value)
-    return _text(kind, value)
+Form = Callable[[Json], StoredFact]
+"""Checks one stored value and returns it as a reader sees it; raises MalformedError for one of another kind."""
 
 
-def _text(kind: Kind, value: Json) -> str:
+def _integer(value: Json) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INTEGER:
+        raise MalformedError("an integer from 0 to 2^53 - 1 is wanted")
+    return value
+
+
+def _text(kind: Kind, parse: Callable[[str], object], value: Json) -> str:
     if not isinstance(value, str):
         raise MalformedError(f"a {kind.value} is text")
     try:
-        _TEXT[kind](value)
+        parse(value)
     except ValueError:
         raise MalformedError(f"the text isn't a {kind.value}") from None
     return value
+
+
+def _list(item: Callable[[Json], str], value: Json) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MAX_LIST:
+        raise MalformedError(f"a list of at most {MAX_LIST} items is wanted")
+    return tuple(map(item, value))
+
+
+def _or_null(form: Form, value: Json) -> StoredFact:
+    return None if value is None else form(value)
+
+
+def form_of(kind: Kind) -> Form:
+    """Return what checks a value of this kind."""
+    if kind is Kind.INTEGER:
+        return _integer
+    if kind is Kind.INTEGER_OR_NULL:
+        return partial(_or_null, _integer)
+    text = partial(_text, kind, _TEXT[kind])
+    if kind in _LISTS:
+        return partial(_list, text)
+    return partial(_or_null, text) if kind in _NULLABLE else text
+
+
+FORMS: Final[Mapping[EventName, Mapping[str, Form]]] = MappingProxyType(
+    {event: {name: form_of(kind) for name, kind in facts.items()} for event, facts in SCHEMA.items()}
+)
+"""The same table as what checks it: looked up once for each entry, not for each fact."""

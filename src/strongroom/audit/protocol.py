@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from strongroom.audit.succession import MAX_SHARDS, Prepared, Seam
 from strongroom.core.canonical import Json
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
+from strongroom.core.genesis import ML_DSA_44_KEY_BYTES
+from strongroom.core.signature import MAX_KEY_TEXT, PublicKey
 
 MAX_READ: Final = 256
 MAX_READ_BYTES: Final = 512 * 1024
+MAX_SEAMS: Final = 32
+"""Seams in one answer: each has some ten kilobytes."""
 
 
 class Operation(StrEnum):
@@ -25,11 +30,16 @@ class Operation(StrEnum):
     PROVE_CONSISTENCY = "prove-consistency"
     FLUSH = "flush"
     COSIGNED = "cosigned"
+    PREPARE = "prepare"
+    SEAMS = "seams"
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The state of the log, and the counter that the keeper's next entry must carry."""
+    """The state of the log, and the counter that the keeper's next entry must carry.
+
+    ``size`` counts over all shards; ``checkpoint`` is of the newest shard that has an entry.
+    """
 
     size: int
     checkpoint: bytes | None
@@ -69,3 +79,28 @@ def read_hashes(fields: Fields) -> tuple[bytes, ...]:
     :raises MalformedError: not a list of base64 texts.
     """
     return tuple(_binary(where, item, 44) for where, item in fields.items("proof", most=128))
+
+
+def write_prepared(prepared: Prepared) -> dict[str, Json]:
+    """Return the next shard's keys as the members that frames carry."""
+    return {"number": prepared.number, "key": str(prepared.key), "cosigner": to_base64(prepared.cosigner)}
+
+
+def read_prepared(fields: Fields) -> Prepared:
+    """Take the next shard's keys.
+
+    :raises MalformedError: another form.
+    """
+    return Prepared(
+        number=fields.integer("number", most=MAX_SHARDS),
+        key=fields.parsed("key", PublicKey.parse, max_length=MAX_KEY_TEXT),
+        cosigner=fields.binary("cosigner", max_length=ML_DSA_44_KEY_BYTES),
+    )
+
+
+def read_seams(fields: Fields) -> tuple[Seam, ...]:
+    """Take the list ``seams``.
+
+    :raises MalformedError: another form.
+    """
+    return fields.objects("seams", Seam.read, most=MAX_SEAMS)

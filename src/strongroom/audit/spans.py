@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from strongroom.audit.entries import Entry
-from strongroom.audit.errors import EditedEntryError, LogError, MissingRowsError, SequenceError, TileError
+from strongroom.audit.errors import (
+    EditedEntryError,
+    LogError,
+    MissingRowsError,
+    SequenceError,
+    SuccessionError,
+    TileError,
+)
 from strongroom.audit.facts import Producer
 from strongroom.audit.merkle import Frontier, complete_root, leaf_hash
 from strongroom.audit.replay import EntryChecks
@@ -49,6 +56,8 @@ class Span:
     """Sizes within the span at which the tree's root will be asked for."""
     entries: EntryChecks | None
     """How each entry is read; None where only hashes are checked."""
+    pruned: bool = False
+    """Whether bundles may have been left out: then their hash tiles speak for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,10 @@ class Told:
     signatures: int = 0
     first_at: Instant | None = None
     last_at: Instant | None = None
+    pruned: dict[int, int] = field(default_factory=dict)
+    """Shard -> below which of its indexes entries were left out from then on."""
+    closed: int | None = None
+    """Where the entry stands that closed the shard."""
     wrong: LogError | None = None
     """The first entry that doesn't belong; nothing was read behind it."""
 
@@ -85,6 +98,8 @@ class Walked:
     """Size -> the peaks over those entries below it that stand in its own bundle."""
     wrong: list[LogError] = field(default_factory=list)
     differs: list[Difference] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+    """Bundles that aren't there, where that is allowed: nothing of their entries was read."""
     whole: bool = True
     """False where entries are missing, so that nothing behind them was looked at."""
     told: Told = field(default_factory=Told)
@@ -94,13 +109,15 @@ Spread = Callable[[Callable[[Span], Walked], Iterable[Span]], Iterable[Walked]]
 """Applies a function to each span, in order of the results: ``map``, or the same over several processes."""
 
 
-def spans_of(source: TileSource, size: int, cuts: Sequence[int], entries: EntryChecks | None) -> Iterator[Span]:
+def spans_of(
+    source: TileSource, size: int, cuts: Sequence[int], entries: EntryChecks | None, *, pruned: bool = False
+) -> Iterator[Span]:
     """Cut a log into spans; ``cuts`` are sizes in ascending order."""
     bundles = -(-size // WIDTH)
     for first in range(0, bundles, BUNDLES):
         end = min(first + BUNDLES, bundles)
         inside = cuts[bisect_right(cuts, first * WIDTH) : bisect_right(cuts, end * WIDTH)]
-        yield Span(source=source, size=size, first=first, end=end, cuts=tuple(inside), entries=entries)
+        yield Span(source=source, size=size, first=first, end=end, cuts=tuple(inside), entries=entries, pruned=pruned)
 
 
 def walk(span: Span) -> Walked:
@@ -108,14 +125,20 @@ def walk(span: Span) -> Walked:
     walked = Walked()
     for index in range(span.first, span.end):
         width = min(WIDTH, span.size - index * WIDTH)
+        entries: tuple[bytes, ...] = ()
         try:
-            entries = read_bundle(span.source, Tile(None, index, width))
-        except (MissingRowsError, EditedEntryError) as error:
+            if span.pruned and span.source.read(Tile(None, index, width).path) is None:
+                leaves = list(read_hashes(span.source, Tile(0, index, width)))
+                walked.left_out.append(index)
+            else:
+                entries = read_bundle(span.source, Tile(None, index, width))
+                leaves = [leaf_hash(entry) for entry in entries]
+        except (MissingRowsError, EditedEntryError, TileError) as error:
             walked.wrong.append(error)
             walked.whole = False
             return walked
-        leaves = [leaf_hash(entry) for entry in entries]
-        _note(walked, compare(span.source, Tile(0, index, width), leaves))
+        if entries:
+            _note(walked, compare(span.source, Tile(0, index, width), leaves))
         begin = index * WIDTH
         for size in span.cuts[bisect_right(span.cuts, begin) : bisect_left(span.cuts, begin + width + 1)]:
             walked.cut[size] = Frontier.over(leaves[: size - begin]).peaks
@@ -167,10 +190,20 @@ def require_next(producer: Producer, seq: int, due: int, index: int) -> None:
         raise SequenceError(f"entry {index} is number {seq} of `{producer}`; number {due} is due", index=index)
 
 
+def require_open(told: Told, index: int) -> None:
+    """Check that no entry before the one at ``index`` closed the shard.
+
+    :raises SuccessionError: one did.
+    """
+    if told.closed is not None:
+        raise SuccessionError(f"entry {index} follows the one that closed the shard", index=index)
+
+
 def _read(checks: EntryChecks, told: Told, begin: int, entries: Iterable[bytes]) -> None:
     for index, data in enumerate(entries, begin):
         try:
             entry = checks.read(index, data)
+            require_open(told, index)
             number(told, entry, index)
         except LogError as error:
             told.wrong = error
@@ -179,3 +212,6 @@ def _read(checks: EntryChecks, told: Told, begin: int, entries: Iterable[bytes])
         told.signatures += entry.by is Producer.KEEPER
         told.first_at = entry.at if told.first_at is None else told.first_at
         told.last_at = entry.at
+        if entry.event is EventName.SHARD_PRUNED:
+            told.pruned[entry.integer("shard")] = entry.integer("minimum")
+        told.closed = index if entry.event is EventName.SHARD_CLOSED else None

@@ -2,14 +2,17 @@
 
 Made for a stranger: copy it away, read it from top to bottom, run it on a log's published folder.
 
-    python standalone_verifier.py LOG_FOLDER --key FILE [--policy FILE] [--previous CHECKPOINT]... [--jobs N] [--json]
+    python standalone_verifier.py LOG_FOLDER --key FILE [--keeper KEY] [--policy FILE] [--previous CHECKPOINT]...
+                                  [--jobs N] [--json]
 
 `--key` holds the log's verifier key, one line, got from somewhere else than the log. `--policy` is a C2SP tlog-policy
 file: which witnesses must have cosigned. `--previous` is a checkpoint of this log that you kept from an earlier day.
 
 What it proves when it says `ok`: the checkpoint is signed by the log's key and cosigned as the policy asks; every entry
 below its size is there; each hash tile is what the entries hash to; the entries hash to the signed root; and the log
-continues every checkpoint that you kept. It reads no entry's meaning and no signature inside an entry.
+continues every checkpoint that you kept. It reads no entry's meaning but this one's: an entry that closes the log names
+the key of the shard that goes on with it, in the folder `shards/2`, and so on; that is verified too. `--keeper` is the
+key that must have signed these entries, `ed25519:` and base64; no other signature inside an entry is looked at.
 
 It proves nothing about entries after the checkpoint, and without `--policy` or `--previous` the holder of the log's key
 could show you another log than everybody else.
@@ -532,9 +535,11 @@ def own_file(path: Path, what: str) -> bytes:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found good: the checkpoint, who cosigned it when, and which kept checkpoints it continues."""
+    """What was found good: the newest checkpoint, the size of all shards, who cosigned when, and what was kept."""
 
     head: Checkpoint
+    size: int
+    shards: int
     times: dict[str, int]
     quorum: str
     continues: list[int]
@@ -546,7 +551,7 @@ class Report:
     def to_json(self) -> dict[str, object]:
         """Return the report as a JSON object."""
         root = base64.b64encode(self.head.root).decode()
-        found = {"ok": True, "origin": self.head.origin, "size": self.head.size, "root": root}
+        found = {"ok": True, "origin": self.head.origin, "size": self.size, "root": root, "shards": self.shards}
         return found | {"cosigned": self.cosigned(), "quorum": self.quorum, "continues": self.continues}
 
 
@@ -569,6 +574,87 @@ def require_quorum(policy: Policy, times: dict[str, int], now: float) -> None:
         raise Refused("witness-quorum-missing", message)
 
 
+@dataclass
+class Shard:
+    """One tree of the log: where it lies, its keys, and how many entries stand before it."""
+
+    folder: Path
+    keys: list[Key]
+    number: int = 1
+    base: int = 0
+
+
+Verified = tuple[Checkpoint, dict[str, int], list[int]]
+
+
+def verify_shard(shard: Shard, kept: list[bytes], policy: Policy, given: argparse.Namespace) -> Verified:
+    """Verify one shard; returns its checkpoint, who cosigned it or an earlier one, and the kept sizes."""
+    data = read_file(shard.folder, "checkpoint")
+    if data is None:
+        raise Refused("no-checkpoint", "the folder holds no `checkpoint`", ends=USAGE)
+    head, times = verify_note(data, shard.keys, policy)
+    earlier = [verify_note(note, shard.keys, policy)[0] for note in kept]
+    others = None if given.policy is None else read_file(shard.folder, "checkpoint.cosigned")
+    if others is not None:
+        # Witnesses cosign now and then: what they saw last is an earlier checkpoint, and their quorum may stand there.
+        seen, their_times = verify_note(others, shard.keys, policy)
+        earlier.append(seen)
+        times = times if policy.met(name for name, at in times.items() if at) else their_times
+    for one in earlier:
+        if one.origin != head.origin:
+            raise Refused("log-key-wrong", "the checkpoint that you kept is another log's")
+        if one.size > head.size:
+            message = f"the log has {head.size} entries; the checkpoint that you kept has {one.size}"
+            raise Refused("log-rows-missing", message, index=head.size)
+    verify_entries(shard.folder, head, earlier, given.jobs)
+    return head, times, [one.size for one in earlier]
+
+
+def closing(shard: Shard, head: Checkpoint, keeper: Key | None) -> Key | None:
+    """Return the key that the next shard has by this one's last entry; None where that closes nothing."""
+    index, inside = divmod(head.size - 1, WIDTH)
+    data = read_wide(shard.folder, "entries", index, inside + 1)[0] if head.size else None
+    for _ in range(inside):
+        data = data and data[2 + (data[0] << 8 | data[1]) :]
+    try:
+        entry = json.loads(data[2 : 2 + (data[0] << 8 | data[1])] if data else b"")
+        if entry["event"] != "log:shard:closed":
+            return None
+        facts, signature = entry["facts"], decode(entry.pop("sig"))
+        named, public = (facts["next"], facts["base"]), decode(facts["key"].removeprefix("ed25519:"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # whatever it is, it closes nothing
+    if named != (shard.number + 1, shard.base + head.size) or len(public) != KEY_BYTES[ED25519]:
+        raise Refused("log-succession-broken", f"the last entry of shard {shard.number} closes another shard")
+    if keeper is not None:
+        body = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+        kind = b"application/vnd.strongroom.entry.v1"
+        signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(body), body)
+        try:
+            Ed25519PublicKey.from_public_bytes(keeper.public).verify(signature, signed)
+        except InvalidSignature:
+            raise Refused(
+                "log-entry-forged", f"the keeper didn't close shard {shard.number}", index=head.size - 1
+            ) from None
+    first = head.origin if shard.number == 1 else head.origin.rpartition("/")[0]
+    return Key(f"{first}/{shard.number + 1}", ED25519, public)
+
+
+def follow(shard: Shard, head: Checkpoint, first: Path, keeper: Key | None) -> Shard | None:
+    """Return the shard that goes on with this one, or None where the log ends with it."""
+    number = shard.number + 1
+    folder = first / "shards" / str(number)
+    there = read_file(folder, "checkpoint") is not None
+    key = closing(shard, head, keeper)
+    if key is None and there:
+        raise Refused("log-succession-broken", f"there is a shard {number}, and shard {shard.number} isn't closed")
+    if key is None:
+        return None
+    if not there:
+        raise Refused("log-shard-missing", f"shard {shard.number} is closed, and shard {number} isn't there")
+    return Shard(folder, [key], number, shard.base + head.size)
+
+
 def verify(given: argparse.Namespace) -> Report:
     """Do everything that the docstring of this file says; returns the report."""
     policy = Policy() if given.policy is None else Policy.parse(own_file(given.policy, "the policy"))
@@ -580,26 +666,31 @@ def verify(given: argparse.Namespace) -> Report:
         logs = [key]
     if not logs:
         raise Refused("no-key", "give the log's key, by --key or in the policy", ends=USAGE)
-    data = read_file(given.folder, "checkpoint")
-    if data is None:
-        raise Refused("no-checkpoint", "the folder holds no `checkpoint`", ends=USAGE)
-    head, times = verify_note(data, logs, policy)
-    earlier = [verify_note(own_file(path, "the checkpoint"), logs, policy)[0] for path in given.previous]
-    others = None if given.policy is None else read_file(given.folder, "checkpoint.cosigned")
-    if others is not None:
-        # Witnesses cosign now and then: what they saw last is an earlier checkpoint, and their quorum may stand there.
-        seen, their_times = verify_note(others, logs, policy)
-        earlier.append(seen)
-        times = times if policy.met(name for name, at in times.items() if at) else their_times
-    for one in earlier:
-        if one.origin != head.origin:
-            raise Refused("log-key-wrong", "the checkpoint that you kept is another log's")
-        if one.size > head.size:
-            message = f"the log has {head.size} entries; the checkpoint that you kept has {one.size}"
-            raise Refused("log-rows-missing", message, index=head.size)
-    verify_entries(given.folder, head, earlier, given.jobs)
+    keeper = None if given.keeper is None else Key("keeper", ED25519, decode(given.keeper.removeprefix("ed25519:")))
+    kept = [own_file(path, "the checkpoint") for path in given.previous]
+    shard: Shard | None = Shard(given.folder, logs)
+    times, continues = dict[str, int](), list[int]()
+    while shard is not None:
+        last, names = shard, {f"{key.name}\n".encode() for key in shard.keys}
+        own = [note for note in kept if note.partition(b"\n")[0] + b"\n" in names]
+        kept = [note for note in kept if note not in own]
+        try:
+            head, their_times, sizes = verify_shard(shard, own, policy, given)
+            shard = follow(shard, head, given.folder, keeper)
+        except Refused as refused:
+            if last.number > 1:
+                refused.message = f"shard {last.number}: {refused.message}"
+                refused.index = None if refused.index is None else last.base + refused.index
+            raise
+        continues += [last.base + size for size in sizes]
+        # A shard that was just begun may have no cosignature yet: then the end of the one before has them.
+        times = times if times and not their_times else their_times
+    for note in kept:
+        if note.startswith(f"{logs[0].name}/".encode()):
+            raise Refused("log-rows-missing", "a checkpoint that you kept is of a shard that isn't there")
+        verify_note(note, logs, policy)
     require_quorum(policy, times, datetime.now(UTC).timestamp())
-    return Report(head, times, policy.quorum, sorted(one.size for one in earlier))
+    return Report(head, last.base + head.size, last.number, times, policy.quorum, sorted(continues))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -607,6 +698,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Verify a transparency log offline.")
     parser.add_argument("folder", type=Path, metavar="LOG_FOLDER")
     parser.add_argument("--key", type=Path, help="file with the log's verifier key")
+    parser.add_argument("--keeper", help="key that closes shards: ed25519:BASE64")
     parser.add_argument("--policy", type=Path, help="C2SP tlog-policy file")
     parser.add_argument("--previous", type=Path, action="append", default=[], help="a checkpoint that you kept")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes (default: all cores)")

@@ -23,6 +23,14 @@ _TOO_FULL: Final = "bundle-too-full"
 _PATH: Final = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
+_SHARD: Final = re.compile(r"shards/(?:[2-9]|[1-9][0-9]{1,3})/")
+
+
+def within_shard(path: str) -> str:
+    """Return a path of the layout without the folder of a later shard, if it is in one: each is a log by itself."""
+    return _SHARD.sub("", path, count=1) if _SHARD.match(path) else path
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """The name of a tile: ``level`` None is a bundle of entries; ``width`` below 256 is a partial one."""
@@ -71,6 +79,18 @@ class TileSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ShardSource:
+    """One shard of a published log. ``folder`` is empty or ends in a slash."""
+
+    source: TileSource
+    folder: str
+
+    def read(self, path: str) -> bytes | None:
+        """Return the bytes at ``path`` of the shard, or None where nothing is."""
+        return self.source.read(f"{self.folder}{path}")
+
+
 def encode_bundle(entries: Iterable[bytes]) -> bytes:
     """Write entries with their lengths (two bytes, big-endian).
 
@@ -87,13 +107,13 @@ def decode_bundle(data: bytes) -> tuple[bytes, ...]:
 
     :raises MalformedError: cut short, or more than 256 entries.
     """
-    entries, at = [], 0
-    while at < len(data):
-        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-        if end > len(data) or at + 2 > len(data):
-            raise MalformedError("an entry bundle is cut short")
-        entries.append(data[at + 2 : end])
-        at = end
+    entries, at, end = [], 0, len(data)
+    while at + 1 < end:
+        begin = at + 2
+        at = begin + (data[at] << 8 | data[at + 1])
+        entries.append(data[begin:at])
+    if at != end:
+        raise MalformedError("an entry bundle is cut short")
     if len(entries) > WIDTH:
         raise MalformedError(f"an entry bundle has at most {WIDTH} entries", reason=_TOO_FULL)
     return tuple(entries)

@@ -17,11 +17,12 @@ from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.entries import Entry, read_entry
 from strongroom.audit.errors import EditedEntryError, ForkError, LogError, MissingRowsError, TileError
 from strongroom.audit.facts import Producer
-from strongroom.audit.merkle import Frontier, complete_root, fold_peaks, leaf_hash
+from strongroom.audit.merkle import Frontier, complete_root, fold_peaks, leaf_hash, make_inclusion
 from strongroom.audit.note import VerifierKey
 from strongroom.audit.replay import EntryChecks
-from strongroom.audit.spans import Difference, Spread, Told, Walked, compare, require_next, spans_of, walk
-from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileSource, bundles_of, read_bundle
+from strongroom.audit.spans import Difference, Spread, Told, Walked, compare, require_next, require_open, spans_of, walk
+from strongroom.audit.succession import Seam
+from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileReader, TileSource, bundles_of, read_bundle
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import NotFoundError
@@ -58,6 +59,10 @@ class EntriesRead:
     genesis_checked: bool
     first_at: Instant | None
     last_at: Instant | None
+    pruned: Mapping[int, int]
+    """Shard -> below which of its indexes entries were left out, as these entries say."""
+    due: Mapping[Producer, int]
+    """The number that each producer's next entry has: the next shard counts on."""
 
     def to_json(self) -> dict[str, object]:
         """Return it as a JSON object."""
@@ -78,6 +83,8 @@ class Report:
     seen: tuple[SeenRoot, ...]
     """Earlier roots that the log continues, in order of size."""
     entries: EntriesRead | None
+    minimum: int = 0
+    """The first index whose entry was there; below, hash tiles spoke for what was left out."""
 
     def to_json(self) -> dict[str, object]:
         """Return the report as a JSON object."""
@@ -103,6 +110,20 @@ def published_head(source: TileSource, key: VerifierKey) -> Checkpoint:
     return read_checkpoint(data, key)
 
 
+def published_seam(source: TileSource, head: Checkpoint) -> Seam:
+    """Return what a shard's folder shows of its end; nothing of it is verified.
+
+    :raises NotFoundError: there is no checkpoint. :raises LogError: entries or tiles aren't there.
+    """
+    index = head.size - 1
+    note = source.read(CHECKPOINT)
+    if note is None or index < 0:
+        raise NotFoundError(_NO_CHECKPOINT, remedy=_GIVE_FOLDER)
+    bundle = read_bundle(source, Tile(None, index // WIDTH, index % WIDTH + 1))
+    proof = make_inclusion(index, head.size, TileReader(source, head.size).node)
+    return Seam(checkpoint=note, entry=bundle[-1], proof=proof)
+
+
 def verify_log(
     source: TileSource,
     key: VerifierKey,
@@ -110,12 +131,16 @@ def verify_log(
     entries: EntryChecks | None,
     seen: Iterable[SeenRoot] = (),
     spread: Spread = map,
+    due: Mapping[Producer, int] | None = None,
+    pruned: bool = False,
 ) -> Report:
-    """Verify all of a published log.
+    """Verify all of a published log, or of one shard of it.
 
     :param entries: what each entry is asked for (step 6); None checks hashes and roots alone, some fifty times faster.
     :param seen: roots that somebody saw earlier.
     :param spread: who walks the spans: ``map``, or several processes.
+    :param pruned: whether the first bundles of entries may be gone; the caller checks that an entry says so.
+    :param due: the number that is due from each producer; None for a log's first shard.
     :raises LogError: the log isn't what it should be; its ``index`` is the first divergent entry, if that is known.
     :raises MalformedError: a checkpoint isn't a note. :raises NotFoundError: there is no checkpoint.
     """
@@ -127,16 +152,25 @@ def verify_log(
         )
     cuts = sorted({one.size for one in earlier if one.size})
     walked: list[Walked] = []
-    for part in spread(walk, spans_of(source, head.size, cuts, entries)):
+    for part in spread(walk, spans_of(source, head.size, cuts, entries, pruned=pruned)):
         walked.append(part)
         # What stands behind a gap can't be verified. Whoever signs a size of 10^18 must not keep us looking, either.
         if not part.whole:
             break
     bundles = tuple(value for part in walked for value in part.bundles)
+    gone = [index for part in walked for index in part.left_out]
+    if gone != list(range(len(gone))) or len(gone) * WIDTH >= head.size > 0:
+        # Not the first ones alone, or the last one, which always stays: then it is named as missing, like any.
+        return verify_log(source, key, entries=entries, seen=earlier, spread=spread, due=due)
+    minimum = len(gone) * WIDTH
     _check_tree(source, head, walked, bundles)
     _check_seen(earlier, walked, bundles)
-    read = None if entries is None else _put_together(entries, [part.told for part in walked])
-    return Report(checkpoint=head, seen=tuple(earlier), entries=read)
+    read = (
+        None
+        if entries is None
+        else _put_together(entries, [part.told for part in walked], due or {}, known=not minimum)
+    )
+    return Report(checkpoint=head, seen=tuple(earlier), entries=read, minimum=minimum)
 
 
 def _check_tree(source: TileSource, head: Checkpoint, walked: Sequence[Walked], bundles: Sequence[bytes]) -> None:
@@ -208,17 +242,30 @@ def _check_seen(earlier: Sequence[SeenRoot], walked: Sequence[Walked], bundles: 
             raise ForkError(f"the first {one.size} entries aren't those of {one.where}")
 
 
-def _put_together(checks: EntryChecks, told: Sequence[Told]) -> EntriesRead:
-    """Step 6, across spans: the first entry that doesn't belong, and numbers that go on from span to span."""
+def _put_together(
+    checks: EntryChecks, told: Sequence[Told], before: Mapping[Producer, int], *, known: bool
+) -> EntriesRead:
+    """Step 6, across spans: the first entry that doesn't belong, and numbers that go on from span to span.
+
+    Where the first entries were left out the numbers that are due then aren't ``known``.
+    """
     events: Counter[EventName] = Counter()
-    due = dict.fromkeys(Producer, 0)
+    due = {producer: before.get(producer, 0) for producer in Producer}
+    closed, counted = Told(), set[Producer]()
+    pruned: dict[int, int] = {}
     for part in told:
+        if part.numbered:
+            require_open(closed, min(numbers.index for numbers in part.numbered.values()))
+        closed = part
         for producer, numbers in part.numbered.items():
-            require_next(producer, numbers.first, due[producer], numbers.index)
+            if known or producer in counted:
+                require_next(producer, numbers.first, due[producer], numbers.index)
+            counted.add(producer)
             due[producer] = numbers.due
         if part.wrong is not None:
             raise part.wrong
         events.update(part.events)
+        pruned.update(part.pruned)
     times = [at for part in told for at in (part.first_at, part.last_at) if at is not None]
     return EntriesRead(
         events=events,
@@ -226,6 +273,8 @@ def _put_together(checks: EntryChecks, told: Sequence[Told]) -> EntriesRead:
         genesis_checked=checks.genesis is not None,
         first_at=times[0] if times else None,
         last_at=times[-1] if times else None,
+        pruned=pruned,
+        due=due,
     )
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -21,22 +22,27 @@ import structlog
 import uvloop
 
 from strongroom.audit.adapters.folder import FolderSource
-from strongroom.audit.adapters.private_files import create_seed, read_seed
-from strongroom.audit.adapters.publisher import Publisher, published_checkpoint
+from strongroom.audit.adapters.private_files import create_seed, destroy_seed, read_seed
+from strongroom.audit.adapters.publisher import Publisher, prune_bundles, published_checkpoint
 from strongroom.audit.adapters.reserve import Reserve
 from strongroom.audit.adapters.server import Admission, LogServer
 from strongroom.audit.adapters.stores import DATABASE, open_store
 from strongroom.audit.adapters.witness_client import WitnessRounds
+from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.cosignature import Cosigner, cosign_note
-from strongroom.audit.entries import make_entry
-from strongroom.audit.errors import GenesisMismatchError, WrongKeyError
+from strongroom.audit.entries import Entry, make_entry, read_entry
+from strongroom.audit.errors import GenesisMismatchError, OutOfSequenceError, TileError, WrongKeyError
 from strongroom.audit.facts import Producer
-from strongroom.audit.note import VerifierKey
+from strongroom.audit.note import Note
 from strongroom.audit.replay import EntryChecks, Replay
-from strongroom.audit.service import LogService
+from strongroom.audit.sequencer import Batch, Counters
+from strongroom.audit.service import LogService, ServedShard
+from strongroom.audit.succession import Prepared, Shard, Succession, folder_of
 from strongroom.audit.witnessing import ROUND_SECONDS
-from strongroom.audit.writer import LogWriter
+from strongroom.audit.writer import LogWriter, Tree
+from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.clock import Clock, SystemClock
+from strongroom.core.encoding import to_base64
 from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
@@ -45,6 +51,8 @@ from strongroom.ipc.adapters.process import harden, program_log, say_ready
 
 PUBLISH_SECONDS: Final = 0.2
 LEAST_ROUND_SECONDS: Final = 0.1
+
+_PRUNED: Final = f'"event":"{EventName.SHARD_PRUNED}"'.encode()
 
 _log = structlog.get_logger("strongroom.audit")
 
@@ -62,8 +70,12 @@ class Places:
 
     @property
     def key(self) -> Path:
-        """The log key's seed: 32 bytes, mode 0600."""
-        return self.home / "log" / "log.key"
+        """The seed of the first shard's keys."""
+        return self.key_of(1)
+
+    def key_of(self, shard: int) -> Path:
+        """Return where the seed of a shard's keys lies (counted from 1): 32 bytes, mode 0600."""
+        return self.home / "log" / folder_of(shard) / "log.key"
 
     @property
     def store(self) -> Path:
@@ -114,76 +126,229 @@ def create_log_keys(home: Path, random_bytes: Callable[[int], bytes]) -> LogKeys
     return LogKeys(Ed25519Signer.from_seed(seed).public_key, Cosigner.of_log("log", seed).key.raw)
 
 
+class ShardKeys:
+    """The private keys of one shard in this process, until it is closed and they are destroyed."""
+
+    def __init__(self, shard: Shard, seed: bytes) -> None:
+        self.signer = Ed25519Signer.from_seed(seed)
+        self.cosigner = Cosigner.of_log(shard.origin, seed)
+        if shard.key != self.signer.public_key or shard.cosigner != self.cosigner.key.raw:
+            where = "the genesis" if shard.number == 1 else f"the end of shard {shard.number - 1}"
+            raise WrongKeyError(f"the log key isn't the one that {where} names")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The published copy of a shard that was closed and whose keys are destroyed: nothing is written there again."""
+
+    size: int
+    lag: int = 0
+
+    def publish(self) -> int:
+        """Return the size."""
+        return self.size
+
+
+@dataclass(slots=True)
+class OpenShard:
+    """One shard as the log writer holds it open. ``keys`` is None once they are destroyed."""
+
+    served: ServedShard
+    publisher: Publisher
+    keys: ShardKeys | None
+    witnesses: WitnessRounds
+
+    @property
+    def final_cosigned(self) -> bool:
+        """Whether a quorum of witnesses cosigned all of the shard, or none is asked."""
+        note = self.witnesses.cosigned
+        if note is None:
+            return not self.witnesses.policy_file.exists()
+        return Checkpoint.parse_text(Note.parse(note).text).size == self.served.store.frontier.size
+
+
 class LogProcess:
     """Everything the log writer holds open, checked against the genesis before the first request is taken."""
 
     def __init__(
-        self, places: Places, seed: bytes, genesis: Genesis, clock: Clock, *, witness_seconds: float = ROUND_SECONDS
+        self, places: Places, genesis: Genesis, clock: Clock, *, witness_seconds: float = ROUND_SECONDS
     ) -> None:
-        signer, cosigner = Ed25519Signer.from_seed(seed), Cosigner.of_log(genesis.log_origin, seed)
-        key = VerifierKey(genesis.log_origin, signer.public_key)
-        if genesis.log_key != signer.public_key or genesis.log_cosigner != cosigner.key.raw:
-            raise WrongKeyError("the log key isn't the one that the genesis names")
+        self._places = places
+        self._genesis = genesis
+        self._clock = clock
+        self._witness_seconds = witness_seconds
         places.public.mkdir(parents=True, exist_ok=True)
         places.socket.parent.mkdir(parents=True, exist_ok=True)
-        published = published_checkpoint(places.public, key)
-        self._publisher = Publisher(
-            places.public,
-            already=published.size if published else 0,
-            # At the rhythm of publication, not of commits: ML-DSA-44 takes a dozen times as long as Ed25519.
-            cosign=lambda note: cosign_note(note, cosigner, clock.now()),
-        )
-        replay = Replay(EntryChecks(keeper_key=None, genesis=genesis.digest))
-        self._replay = replay
-
-        def visit(index: int, data: bytes, leaf: bytes) -> None:
-            replay.feed(data, leaf)
-            self._publisher.restore(index, data, leaf)
-
+        self._commits = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publish")
         reserve = Reserve(places.reserve)
         # On a full disk the store needs some of the reserve to open at all.
         reserve.space()
-        self._store = open_store(places.store.parent, key, visit=visit, expected=published)
-        self._publisher.resume(self._store.checkpoint)
-        self._commits = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._succession = Succession.of(genesis)
+        self._counters = Counters()
+        self._shards: list[OpenShard] = []
+        self._minimums: dict[int, int] = {}
+        """Shard -> below which of its indexes the log says that entries aren't published any more."""
+        self._pruned: dict[int, int] = {}
+        self._served: list[ServedShard] = []
+        while (closing := self._open()) is not None:
+            self._follow(closing)
         writer = LogWriter(
-            self._store,
-            replay.counters,
-            origin=genesis.log_origin,
-            sign=lambda checkpoint: checkpoint.sign(signer),
+            self._tree(),
+            self._counters,
             executor=self._commits,
-            committed=self._publisher.add,
-            lag=lambda: self._publisher.lag,
+            prepared=self._require_prepared,
+            succeed=self._succeed,
+            lag=lambda: sum(shard.publisher.lag for shard in self._shards[-2:]),
             space=reserve.space,
         )
         self.service = LogService(
             writer=writer,
-            store=self._store,
+            shards=self._served,
             store_executor=self._commits,
-            publication=self._publisher,
-            published=FolderSource(places.public),
-            publish_executor=self._publishing,
         )
-        self.witnesses = WitnessRounds(
-            key=key,
+        self.service.cosigned = self._cosigned
+        self.service.prepare_next = self._prepare_next
+
+    def _open(self) -> Entry | None:
+        """Open the newest shard of the succession; returns the entry that closed it, if one did."""
+        shard, places = self._succession.current, self._places
+        public, key_file = places.public / shard.folder, places.key_of(shard.number)
+        keys = ShardKeys(shard, read_seed(key_file)) if os.path.lexists(key_file) else None
+        public.mkdir(parents=True, exist_ok=True)
+        published = published_checkpoint(public, shard.verifier)
+        cosign = None if keys is None else keys.cosigner
+        publisher = Publisher(
+            public,
+            already=published.size if published else 0,
+            # At the rhythm of publication, not of commits: ML-DSA-44 takes a dozen times as long as Ed25519.
+            cosign=lambda note: note if cosign is None else cosign_note(note, cosign, self._clock.now()),
+        )
+        checks = EntryChecks(keeper_key=None, genesis=self._genesis.digest, opening=self._succession.opening)
+        replay = Replay(checks, self._counters)
+
+        # Without its keys nothing of a shard is published anew: what was pruned there stays away.
+        finished = keys is None and published is not None
+
+        def visit(index: int, data: bytes, leaf: bytes) -> None:
+            self._note_pruning(replay.feed(data, leaf))
+            if not finished:
+                publisher.restore(index, data, leaf)
+
+        store = open_store(places.store.parent, shard.verifier, shard=shard.number, visit=visit, expected=published)
+        publisher.resume(store.checkpoint)
+        if keys is None and replay.closed is None:
+            raise UsageError(f"the key of the log's shard {shard.number} is gone", remedy="restore `log.key`")
+        if finished and published is not None and published.size < store.frontier.size:
+            raise TileError(
+                f"the published shard {shard.number} lacks its end, and its keys are destroyed",
+                remedy="move its published folder away and restart the log writer; it writes the folder anew",
+            )
+        publication = Published(store.frontier.size) if finished else publisher
+        served = ServedShard(shard, store, publication, FolderSource(public), self._publishing)
+        served.size = store.frontier.size if finished else 0
+        rounds = WitnessRounds(
+            key=shard.verifier,
             policy_file=places.witnesses,
             authority=places.witness_authority,
-            log=self.service,
-            notes=self._publisher,
+            log=served,
+            notes=publisher,
             executor=self._publishing,
-            clock=clock,
-            seconds=witness_seconds,
+            clock=self._clock,
+            seconds=self._witness_seconds,
         )
-        self.service.cosigned = lambda: self.witnesses.cosigned
-        self._genesis = genesis
+        self._shards.append(OpenShard(served, publisher, keys, rounds))
+        # Last: from here on the shard is read from.
+        self._served.append(served)
+        return replay.closed
 
-    async def open_shard(self, clock: Clock) -> None:
+    def _follow(self, closing: Entry) -> None:
+        frontier = self._served[-1].store.frontier
+        final = Checkpoint(self._succession.current.origin, frontier.size, frontier.root())
+        self._succession = self._succession.close(closing, final)
+
+    def _tree(self) -> Tree:
+        newest = self._shards[-1]
+        keys = newest.keys
+        if keys is None:
+            raise WrongKeyError("the key of the log's newest shard is gone")
+        return Tree(
+            store=newest.served.store,
+            origin=newest.served.shard.origin,
+            sign=lambda checkpoint: checkpoint.sign(keys.signer),
+            committed=lambda batch: self._committed(newest.publisher, batch),
+            base=newest.served.shard.base,
+            opening=self._succession.opening,
+        )
+
+    def _succeed(self, batch: Batch) -> Tree:
+        # In the commit thread. A crash from here on leaves a shard that is closed: the next start goes on as this does.
+        self._follow(read_entry(batch.entries[-1]))
+        self._open()
+        return self._tree()
+
+    def _committed(self, publisher: Publisher, batch: Batch) -> None:
+        publisher.add(batch)
+        for data in batch.entries:
+            # Reading every entry once more would cost more than the commit; no fact can hold these bytes.
+            if _PRUNED in data:
+                self._note_pruning(read_entry(data))
+
+    def _note_pruning(self, entry: Entry) -> None:
+        if entry.event is EventName.SHARD_PRUNED:
+            self._minimums[entry.integer("shard")] = entry.integer("minimum")
+
+    def _prune(self) -> None:
+        """Remove what entries say is pruned, of shards whose publication is finished. Hash tiles stay."""
+        for shard in tuple(self._shards[:-1]):
+            number = shard.served.shard.number
+            minimum = self._minimums.get(number, 0)
+            if shard.keys is None and self._pruned.get(number) != minimum:
+                prune_bundles(self._places.public / shard.served.shard.folder, minimum)
+                self._pruned[number] = minimum
+
+    def _prepare_next(self) -> Prepared:
+        number = self._succession.current.number + 1
+        place = self._places.key_of(number)
+        if not os.path.lexists(place):
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Whole or not at all: a key that was half written could never be read, nor made again.
+            write_durably(place, os.urandom(SEED_BYTES))
+            # Its new folders too: the log names these keys for ever, so a loss of power mustn't take them.
+            for folder in (place.parent.parent, self._places.key.parent):
+                sync_folder(folder)
+        seed, origin = read_seed(place), self._succession.origin(number)
+        return Prepared(
+            number=number,
+            key=Ed25519Signer.from_seed(seed).public_key,
+            cosigner=Cosigner.of_log(origin, seed).key.raw,
+        )
+
+    def _require_prepared(self, closing: Entry) -> None:
+        prepared = self._prepare_next()
+        named = closing.integer("next"), closing.public_key("key"), closing.text("cosigner")
+        if named != (prepared.number, prepared.key, to_base64(prepared.cosigner)):
+            raise OutOfSequenceError("the entry closes the shard for keys that this log writer didn't prepare")
+
+    def _cosigned(self) -> bytes | None:
+        notes = (shard.witnesses.cosigned for shard in reversed(self._shards[-2:]))
+        return next((note for note in notes if note is not None), None)
+
+    async def look_before_first(self) -> None:
+        """Ask the witnesses, before an empty tree signs anything, whether they know it; those that answer are believed.
+
+        :raises LogRolledBackError: one holds a checkpoint by its key: the log was emptied, or went back to a seam.
+        """
+        newest = self._shards[-1]
+        if newest.served.store.frontier.size == 0:
+            await newest.witnesses.look_before_first()
+
+    async def open_shard(self) -> None:
         """Write the first entry of a new log."""
-        if self._store.frontier.size == 0:
+        if self.service.size == 0:
             opened = make_entry(
                 EventName.LOG_OPENED,
-                at=clock.now(),
+                at=self._clock.now(),
                 by=Producer.LOG,
                 seq=self.service.writer.next_seq(Producer.LOG),
                 facts={"genesis": self._genesis.digest},
@@ -197,13 +362,45 @@ class LogProcess:
             await asyncio.sleep(PUBLISH_SECONDS)
             await self._publish()
 
+    async def witness_round(self) -> None:
+        """Ask the witnesses about the newest shard, and about each one before until they have seen its end.
+
+        :raises LogRolledBackError: see :class:`WitnessRounds`. :raises ForkError: likewise.
+        """
+        for shard in tuple(self._shards):
+            if shard.keys is not None:
+                await shard.witnesses.round()
+
+    async def witness_always(self) -> None:
+        """Ask for ever; raises as :meth:`witness_round`."""
+        while True:
+            await asyncio.sleep(self._witness_seconds)
+            await self.witness_round()
+
     async def _publish(self) -> None:
         try:
+            # Closed long ago, and their keys are there still: witnesses or a crash held them back.
+            for shard in tuple(self._shards[:-2]):
+                if shard.keys is not None:
+                    await shard.served.flush()
             await self.service.flush()
+            self._destroy_keys()
+            await asyncio.get_running_loop().run_in_executor(self._publishing, self._prune)
         except OSError as error:
             _log.error("publishing failed", error=type(error).__name__, errno=error.errno)
         except StrongroomError as error:
             _log.error("publishing failed", reason=error.reason, detail=error.message)
+
+    def _destroy_keys(self) -> None:
+        """Destroy the keys of shards whose end is published and cosigned, once the next one's first entry is."""
+        shards = tuple(self._shards)
+        for shard, following in pairwise(shards):
+            ended = shard.served.size == shard.served.store.frontier.size and following.served.size > 0
+            if shard.keys is not None and ended and shard.final_cosigned:
+                destroy_seed(self._places.key_of(shard.served.shard.number))
+                shard.keys = None
+                shard.served.publication = Published(shard.served.size)
+                _log.info("the key of a closed shard is destroyed", shard=shard.served.shard.number)
 
     async def close(self) -> None:
         """Let what is queued become durable, publish, and close."""
@@ -211,22 +408,25 @@ class LogProcess:
         await self._publish()
         self._commits.shutdown()
         self._publishing.shutdown()
-        self._store.close()
+        for served in self._served:
+            served.store.close()
 
 
-async def _serve(places: Places, admission: Admission, process: LogProcess, clock: Clock) -> None:
+async def _serve(places: Places, admission: Admission, process: LogProcess) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await process.open_shard(clock)
+    # An emptied log would begin a second history under one key: its first signature would be proof of a fork.
+    await process.look_before_first()
+    await process.open_shard()
     await process.service.flush()
     # Before anything is appended: a log that was rolled back while it was down is told so by its witnesses.
-    await process.witnesses.round()
+    await process.witness_round()
     server = LogServer(process.service, admission)
     await server.start(places.socket)
     publishing = asyncio.create_task(process.publish_always(), name="publish")
-    witnessing = asyncio.create_task(process.witnesses.run(), name="witnesses")
+    witnessing = asyncio.create_task(process.witness_always(), name="witnesses")
     # It only ends on proof that this log was rolled back or forked: then nothing more is appended.
     witnessing.add_done_callback(lambda _ended: stop.set())
     head = process.service.head()
@@ -269,9 +469,8 @@ def run_log_writer(
     except OSError:
         raise GenesisMismatchError("the deployment's genesis can't be read") from None
     admission = Admission.of(appenders if appenders is not None else (os.geteuid(),), readers)
-    clock = clock or SystemClock()
-    process = LogProcess(places, read_seed(places.key), genesis, clock, witness_seconds=witness_seconds)
-    uvloop.run(_serve(places, admission, process, clock))
+    process = LogProcess(places, genesis, clock or SystemClock(), witness_seconds=witness_seconds)
+    uvloop.run(_serve(places, admission, process))
 
 
 def main() -> None:

@@ -12,11 +12,20 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
-from strongroom.audit.errors import LogBusyError, LogHaltedError, LogOutcomeUnknownError
+from strongroom.audit.entries import Entry, read_entry
+from strongroom.audit.errors import (
+    LogBusyError,
+    LogHaltedError,
+    LogOutcomeUnknownError,
+    OutOfSequenceError,
+    SuccessionError,
+)
 from strongroom.audit.facts import Producer
 from strongroom.audit.sequencer import Batch, CheckpointSigner, Counters, EntryStore, make_batch, read_own
 from strongroom.audit.space import Space, require_space
+from strongroom.audit.succession import Opening, check_opening
 from strongroom.core.errors import UsageError
+from strongroom.core.events import EventName
 
 MAX_BATCH: Final = 2048
 MAX_APPEND: Final = 1024
@@ -31,9 +40,34 @@ class Receipt:
     checkpoint: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A shard as the writer appends to it. ``base`` is the number of all entries before it.
+
+    ``committed`` is called in the commit thread after each commit. ``opening`` is what the first entry must say.
+    """
+
+    store: EntryStore
+    origin: str
+    sign: CheckpointSigner
+    committed: Callable[[Batch], None] = lambda _batch: None
+    base: int = 0
+    opening: Opening | None = None
+
+
+def _no_other(_closing: Entry) -> None:
+    raise OutOfSequenceError("no shard was prepared to go on with")
+
+
+def _no_tree(_batch: Batch) -> Tree:
+    raise OutOfSequenceError("no shard was prepared to go on with")
+
+
 @dataclass(slots=True)
 class _Waiting:
     entries: tuple[bytes, ...]
+    closes: bool
+    """Its last entry closes the shard: what was queued behind it belongs to the next."""
     length: int
     until: float
     done: asyncio.Future[Receipt]
@@ -42,33 +76,36 @@ class _Waiting:
 class LogWriter:
     """The only way into the log. Bound to one event loop; commits run in ``executor``, which has one thread.
 
-    ``committed`` is called in that thread after each commit. ``lag`` returns the bytes that derived copies still owe;
-    above ``max_lag`` appends are refused, so that nothing grows without bound. ``space`` says how full the disk is.
+    ``prepared`` is given an entry that would close the shard, before it is queued, and raises unless it names the keys
+    that were made for the next; ``succeed`` is called in the commit thread once it is durable, and opens that. ``lag``
+    returns the bytes that derived copies still owe; above ``max_lag`` appends are refused, so that nothing grows
+    without bound. ``space`` says how full the disk is.
+
     There is no switch to go on without the log: after one failed commit every append fails for as long as this process
     lives. A failed sync may have dropped the page, and a second try that succeeds would lie.
     """
 
     def __init__(
         self,
-        store: EntryStore,
+        tree: Tree,
         counters: Counters,
         *,
-        origin: str,
-        sign: CheckpointSigner,
         executor: Executor,
-        committed: Callable[[Batch], None] = lambda _batch: None,
+        prepared: Callable[[Entry], None] = _no_other,
+        succeed: Callable[[Batch], Tree] = _no_tree,
         lag: Callable[[], int] = lambda: 0,
         space: Callable[[], Space] = lambda: Space.AMPLE,
         max_queued: int = 4096,
         max_bytes: int = 16 << 20,
         wait_seconds: float = 5.0,
     ) -> None:
-        self._store = store
+        self._tree = tree
         self._counters = counters
-        self._origin = origin
-        self._sign = sign
         self._executor = executor
-        self._committed = committed
+        self._prepared = prepared
+        self._succeed = succeed
+        self._between = tree.base > 0 and tree.store.frontier.size == 0
+        """Whether the entry queued last closed a shard: then the next one's opening is due."""
         self._lag = lag
         self._space = space
         self._max_lag = max_bytes
@@ -107,7 +144,8 @@ class LogWriter:
         :raises LogBusyError: the queue is full; nothing was queued.
         :raises LogFullError: the disk is nearly full, and this doesn't take access away; nothing was queued.
         :raises EntryError: a malformed entry; nothing was queued.
-        :raises OutOfSequenceError: not the producer's next entry; nothing was queued.
+        :raises OutOfSequenceError: not the producer's next entry, or one that may not stand at a shard's end or
+            beginning; nothing was queued.
         """
         if self._halted is not None:
             raise LogHaltedError(self._halted, remedy=_RESTART)
@@ -121,9 +159,11 @@ class LogWriter:
         read = read_own(entries, by=by)
         if self._space() is Space.RESERVE:
             require_space(entry.event for entry in read)
+        between = self._between_after(read)
         self._counters.admit(read)
+        self._between = between
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(tuple(entries), length, loop.time() + self._wait, loop.create_future())
+        waiting = _Waiting(tuple(entries), between, length, loop.time() + self._wait, loop.create_future())
         self._queue.append(waiting)
         self._queued += len(entries)
         self._bytes += length
@@ -164,11 +204,11 @@ class LogWriter:
             while self._queue and self._halted is None:
                 self._taken = taken = self._take()
                 try:
-                    batch = await loop.run_in_executor(self._executor, self._commit, taken)
+                    base, batch = await loop.run_in_executor(self._executor, self._commit, taken)
                 except Exception as error:  # noqa: BLE001 - whatever failed, the log must stop and say so
                     self._halt(taken, error)
                 else:
-                    self._answer(taken, batch)
+                    self._answer(taken, base, batch)
         finally:
             self._worker, self._taken = None, []
 
@@ -179,22 +219,48 @@ class LogWriter:
             waiting = self._queue.popleft()
             taken.append(waiting)
             count += len(waiting.entries)
+            if waiting.closes:
+                break
         return taken
 
-    def _commit(self, taken: list[_Waiting]) -> Batch:
-        entries = [entry for waiting in taken for entry in waiting.entries]
-        batch = make_batch(self._store.frontier, entries, origin=self._origin, sign=self._sign)
-        self._store.commit(batch)
-        self._committed(batch)
-        return batch
+    def _between_after(self, read: Sequence[Entry]) -> bool:
+        """Return whether a shard is closed by the last of these entries."""
+        between = self._between
+        for left, entry in enumerate(reversed(read)):
+            if entry.event is EventName.SHARD_CLOSED and left:
+                raise OutOfSequenceError("the entry that closes a shard is the last of its append")
+        if (read[0].event is EventName.SHARD_CONTINUED) is not between:
+            raise OutOfSequenceError("a closed shard is followed by the opening of the next, and by nothing else")
+        if any(entry.event is EventName.SHARD_CONTINUED for entry in read[1:]):
+            raise OutOfSequenceError("a shard is opened by its first entry alone")
+        if read[-1].event is not EventName.SHARD_CLOSED:
+            return False
+        self._prepared(read[-1])
+        return True
 
-    def _answer(self, taken: list[_Waiting], batch: Batch) -> None:
-        first = batch.first
+    def _commit(self, taken: list[_Waiting]) -> tuple[int, Batch]:
+        tree = self._tree
+        entries = [entry for waiting in taken for entry in waiting.entries]
+        if tree.store.frontier.size == 0 and tree.opening is not None:
+            # Written, it would spoil the log for every later reader: this log writer's next start among them.
+            check_opening(read_entry(entries[0]), first=True, opening=tree.opening, genesis=None)
+        end = tree.base + tree.store.frontier.size + len(entries)
+        if taken[-1].closes and read_entry(entries[-1]).integer("base") != end:
+            raise SuccessionError("the entry closes the shard at another place than where it stands")
+        batch = make_batch(tree.store.frontier, entries, origin=tree.origin, sign=tree.sign)
+        tree.store.commit(batch)
+        tree.committed(batch)
+        if taken[-1].closes:
+            self._tree = self._succeed(batch)
+        return tree.base, batch
+
+    def _answer(self, taken: list[_Waiting], base: int, batch: Batch) -> None:
+        first, size = base + batch.first, base + batch.size
         for waiting in taken:
             self._queued -= len(waiting.entries)
             self._bytes -= waiting.length
             if not waiting.done.done():
-                waiting.done.set_result(Receipt(first, batch.size, batch.checkpoint))
+                waiting.done.set_result(Receipt(first, size, batch.checkpoint))
             first += len(waiting.entries)
 
     def _halt(self, taken: list[_Waiting], error: Exception) -> None:

@@ -10,7 +10,7 @@ import click
 from strongroom.cli.output import end, progress_bar, show
 from strongroom.cli.session import as_wallet, json_option, session
 from strongroom.client.adapters.gathered_folder import GatheredFolder
-from strongroom.client.gather import Gathered, Gatherer, copy_log, shown_entries, signed_head
+from strongroom.client.gather import Gathered, Gatherer, SignedShard, copy_shard, shown_entries, signed_shards
 from strongroom.core.canonical import Json
 from strongroom.core.errors import ExitCode
 
@@ -30,19 +30,22 @@ def gather(folder: Path, wallet: Path, *, as_json: bool) -> None:
     with session(wallet) as person:
         place = GatheredFolder(folder)
         place.begin(person.wallet.genesis())
-        head, note = signed_head(person)
+        shards = signed_shards(person)
+        size = shards[-1].shard.base + shards[-1].head.size
         gatherer = Gatherer(person.api, place.exhibits)
         with progress_bar("gathering") as progress:
 
-            def passing() -> Iterator[bytes]:
-                for index, data in enumerate(shown_entries(person.api, head.size)):
+            def passing(signed: SignedShard) -> Iterator[bytes]:
+                base = signed.shard.base
+                for index, data in enumerate(shown_entries(person.api, base, signed.head.size), base):
                     gatherer.take(index, data)
                     if progress is not None:
-                        progress(index + 1, head.size)
+                        progress(index + 1, size)
                     yield data
 
-            copy_log(passing(), head, note, place)
-    _show(folder, head.size, gatherer.gathered, as_json=as_json)
+            for signed in shards:
+                copy_shard(passing(signed), signed, place)
+    _show(folder, size, gatherer.gathered, as_json=as_json)
 
 
 def _show(folder: Path, size: int, gathered: Gathered, *, as_json: bool) -> None:

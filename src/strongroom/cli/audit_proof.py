@@ -7,17 +7,16 @@ from pathlib import Path
 
 import click
 
-from strongroom.audit.adapters.folder import FolderSource
-from strongroom.audit.checkpoint import read_checkpoint
 from strongroom.audit.proof_file import MAX_PROOF, ProofFile, make_proof
-from strongroom.audit.tiles import CHECKPOINT, COSIGNED, WIDTH, Tile, TileReader, read_bundle
-from strongroom.audit.verify import published_head
+from strongroom.audit.succession import Succession
+from strongroom.audit.tiles import CHECKPOINT, COSIGNED, WIDTH, ShardSource, Tile, TileReader, TileSource, read_bundle
+from strongroom.audit.verify_shards import published_log
 from strongroom.audit.witness_policy import MAX_POLICY, WitnessPolicy
-from strongroom.cli.audit_files import FILE, log_option, read_key
+from strongroom.cli.audit_files import FILE, read_key, source_option
 from strongroom.cli.files import json_option, read_file
-from strongroom.client.render import printable
 from strongroom.core.clock import SystemClock
 from strongroom.core.errors import NotFoundError
+from strongroom.core.printable import printable
 
 _OUT = click.Path(path_type=Path, dir_okay=False)
 _MAX_ENTRY = 65_535
@@ -29,25 +28,35 @@ def proof() -> None:
 
 
 @proof.command("make")
-@log_option
+@source_option
 @click.argument("index", type=click.IntRange(min=0))
 @click.option("--key", type=FILE, required=True, help="A file with the log's verifier key, one line.")
 @click.option("--out", type=_OUT, required=True, help="The proof to write; the entry goes beside it, as OUT.entry.")
-def make(folder: Path, index: int, key: Path, out: Path) -> None:
-    """Write the proof of the entry at INDEX, under the newest checkpoint that witnesses cosigned and that covers it."""
-    source, log_key = FolderSource(folder), read_key(key)
-    head = published_head(source, log_key)
-    cosigned, newest = source.read(COSIGNED), source.read(CHECKPOINT)
-    if cosigned is not None and read_checkpoint(cosigned, log_key).size > index:
-        newest = cosigned
-    if newest is None or index >= head.size:
+def make(source: TileSource, index: int, key: Path, out: Path) -> None:
+    """Write the proof of the entry at INDEX, under the newest checkpoint that witnesses cosigned and that covers it.
+
+    INDEX counts over all shards. The proof is one of the shard that holds the entry: the policy that verifies it names
+    that shard's key.
+    """
+    known, head = published_log(source, Succession.from_key(read_key(key)), None)
+    if index >= head.size:
         raise NotFoundError(f"the log has {head.size} entries, none with index {index}")
-    made = make_proof(index, newest, TileReader(source, head.size).node)
-    width = min(WIDTH, head.size - index // WIDTH * WIDTH)
-    entry = read_bundle(source, Tile(None, index // WIDTH, width))[index % WIDTH]
+    shard = known.holding(index)
+    tree, at = known.final(shard) or head.checkpoint, index - shard.base
+    part = ShardSource(source, shard.folder)
+    cosigned, newest = part.read(COSIGNED), part.read(CHECKPOINT)
+    if cosigned is not None and known.read(cosigned).checkpoint.size > at:
+        newest = cosigned
+    if newest is None:
+        raise NotFoundError("the shard's folder holds no `checkpoint`", remedy="give the log's published folder")
+    made = make_proof(at, newest, TileReader(part, tree.size).node)
+    width = min(WIDTH, tree.size - at // WIDTH * WIDTH)
+    entry = read_bundle(part, Tile(None, at // WIDTH, width))[at % WIDTH]
     out.write_bytes(made.to_bytes())
     out.with_name(f"{out.name}.entry").write_bytes(entry)
-    click.echo(f"{out}: entry {index} under a checkpoint of {read_checkpoint(newest, log_key).size} entries")
+    size = known.read(newest).checkpoint.size
+    where = "" if shard.number == 1 else f", number {at} of the log `{printable(shard.origin)}`,"
+    click.echo(f"{out}: entry {index}{where} under a checkpoint of {size} entries")
 
 
 @proof.command("verify")

@@ -13,13 +13,13 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.entries import Entry
 from strongroom.audit.errors import WrongKeyError
 from strongroom.audit.note import VerifierKey
 from strongroom.audit.reading.query import Outcome, Query, read_moment
 from strongroom.audit.reading.view import LogView, PublishedView
-from strongroom.cli.audit_files import FILE, FOLDER, read_key, read_small
+from strongroom.audit.tiles import TileSource
+from strongroom.cli.audit_files import FILE, LOG_PLACE, read_key, read_small
 from strongroom.cli.session import as_wallet, session
 from strongroom.client.log_view import BrokerLog
 from strongroom.core.clock import Instant, SystemClock, format_instant
@@ -47,13 +47,13 @@ _TOLD: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where the log is read: its published folder, or the deployment that a wallet is bound to."""
+    """Where the log is read: as it is published, or the deployment that a wallet is bound to."""
 
-    folder: Path | None
+    published: TileSource | None
     key: Path | None
     genesis: Path | None
     wallet: Path
-    """Unused with a folder."""
+    """Unused with a published log."""
 
     @contextmanager
     def opened(self) -> Iterator[LogView]:
@@ -61,13 +61,13 @@ class Source:
 
         :raises UsageError: options that don't go together. :raises WrongKeyError: a key that isn't the genesis' log's.
         """
-        if self.folder is None:
+        if self.published is None:
             if self.key is not None or self.genesis is not None:
                 raise UsageError("--key and --genesis go with --log; a wallet has its own")
             with session(self.wallet) as person:
                 yield BrokerLog(person, time.sleep)
             return
-        yield PublishedView(FolderSource(self.folder), *self._keys())
+        yield PublishedView(self.published, *self._keys())
 
     def _keys(self) -> tuple[VerifierKey | None, PublicKey | None]:
         key = None if self.key is None else read_key(self.key)
@@ -85,9 +85,9 @@ def source_options(function: F) -> F:
 
     @functools.wraps(function)
     def wrapped(
-        *args: Any, folder: Path | None, key: Path | None, genesis: Path | None, wallet: Path, **rest: Any
+        *args: Any, published: TileSource | None, key: Path | None, genesis: Path | None, wallet: Path, **rest: Any
     ) -> Any:
-        return function(*args, source=Source(folder=folder, key=key, genesis=genesis, wallet=wallet), **rest)
+        return function(*args, source=Source(published=published, key=key, genesis=genesis, wallet=wallet), **rest)
 
     for option in (
         as_wallet,
@@ -95,9 +95,9 @@ def source_options(function: F) -> F:
         click.option("--key", type=FILE, help="With --log: a file with the log's verifier key, one line."),
         click.option(
             "--log",
-            "folder",
-            type=FOLDER,
-            help="The log's published folder; without it, the deployment of your wallet is asked.",
+            "published",
+            type=LOG_PLACE,
+            help="The log's published folder, or where it is hosted; without it, your wallet's deployment is asked.",
         ),
     ):
         wrapped = option(wrapped)

@@ -9,11 +9,9 @@ import click
 
 from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.adapters.timestamps import TimestampFolder
-from strongroom.audit.checkpoint import read_checkpoint
-from strongroom.audit.errors import ForkError, ProofError
-from strongroom.audit.merkle import make_consistency, verify_consistency
-from strongroom.audit.note import VerifierKey
-from strongroom.audit.tiles import CHECKPOINT, COSIGNED, TileReader
+from strongroom.audit.merkle import make_consistency
+from strongroom.audit.succession import Head, Prove, Succession
+from strongroom.audit.tiles import CHECKPOINT, COSIGNED, ShardSource, TileReader, TileSource
 from strongroom.audit.timestamp import (
     MAX_RESPONSE,
     MAX_ROOTS,
@@ -22,7 +20,7 @@ from strongroom.audit.timestamp import (
     verify_answer,
     verify_timestamp,
 )
-from strongroom.audit.verify import published_head
+from strongroom.audit.verify_shards import published_log
 from strongroom.audit.witness_policy import MAX_POLICY, WitnessPolicy, check_note
 from strongroom.cli.audit_files import FILE, log_option, read_key
 from strongroom.cli.files import json_option, read_file
@@ -44,10 +42,12 @@ def timestamp() -> None:
 def request(folder: Path, key: Path) -> None:
     """Write a request over the newest checkpoint that witnesses cosigned, or over the newest where there are none."""
     source = FolderSource(folder)
-    data = source.read(COSIGNED) or source.read(CHECKPOINT)
+    known, head = published_log(source, Succession.from_key(read_key(key)), None)
+    part = ShardSource(source, head.shard.folder)
+    data = part.read(COSIGNED) or part.read(CHECKPOINT)
     if data is None:
         raise NotFoundError("the folder holds no checkpoint", remedy="give the log's published folder")
-    size = read_checkpoint(data, read_key(key)).size
+    size = known.read(data).size
     path = TimestampFolder(folder).begin(size, data, request_timestamp(data))
     click.echo(f"a request over the checkpoint of {size} entries: {path}")
     click.echo("Send it to the authority as `application/timestamp-query`; then, with what it answers:")
@@ -81,11 +81,14 @@ def verify(folder: Path, key: Path, tsa: Path, policy: Path | None, *, as_json: 
     wanted = None if policy is None else WitnessPolicy.parse(read_file(policy, most=MAX_POLICY))
     stamps = TimestampFolder(folder)
     found: list[dict[str, int | str | list[str]]] = []
+    source = FolderSource(folder)
+    known, head = published_log(source, Succession.from_key(log_key), None)
     for size in stamps.stamped():
         data = stamps.checkpoint(size)
         stamp = verify_timestamp(stamps.response(size), data, roots, now=now)
-        counted = [] if wanted is None else [*check_note(data, wanted, now=now, log=log_key).counted]
-        _continues(folder, data, log_key)
+        then = known.read(data)
+        counted = [] if wanted is None else [*check_note(data, wanted, now=now, log=then.shard.verifier).counted]
+        known.require_extends(head, size=then.size, root=then.root, prove=_prover(source, known, head))
         found.append({"size": size, "at": format_instant(stamp.at), "serial": str(stamp.serial), "witnesses": counted})
     if not found:
         raise NotFoundError("no timestamp lies beside the log")
@@ -98,13 +101,11 @@ def verify(folder: Path, key: Path, tsa: Path, policy: Path | None, *, as_json: 
         click.echo("each of these checkpoints was cosigned by a quorum of witnesses")
 
 
-def _continues(folder: Path, stamped: bytes, key: VerifierKey) -> None:
-    source, then = FolderSource(folder), read_checkpoint(stamped, key)
-    head = published_head(source, key)
-    try:
-        proof = make_consistency(then.size, head.size, TileReader(source, head.size).node)
-        verify_consistency(old=then.size, new=head.size, old_root=then.root, new_root=head.root, proof=proof)
-    except ProofError:
-        raise ForkError(
-            f"the log of {head.size} entries doesn't continue the stamped checkpoint of {then.size}", index=then.size
-        ) from None
+def _prover(source: TileSource, known: Succession, head: Head) -> Prove:
+    def prove(old: int, new: int) -> tuple[bytes, ...]:
+        shard = known.holding(new - 1)
+        tree = known.final(shard) or head.checkpoint
+        node = TileReader(ShardSource(source, shard.folder), tree.size).node
+        return make_consistency(old - shard.base, new - shard.base, node)
+
+    return prove

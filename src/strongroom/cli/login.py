@@ -23,10 +23,10 @@ from strongroom.client.adapters.session_files import (
 )
 from strongroom.client.adapters.wallet_folder import TLS_AUTHORITY, WalletFolder
 from strongroom.client.login import LoginApi, LoginFailedError, ProviderTold, open_session
-from strongroom.client.render import printable
 from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock, format_instant
 from strongroom.core.errors import UsageError
+from strongroom.core.printable import printable
 
 MAX_SECRET: Final = 4096
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)

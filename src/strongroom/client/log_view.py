@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from strongroom.access.request import LogHead
-from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
-from strongroom.audit.note import VerifierKey
+from strongroom.audit.checkpoint import Checkpoint
+from strongroom.audit.errors import MissingRowsError
+from strongroom.audit.reading.view import Extent
+from strongroom.audit.succession import Head
 from strongroom.client.service import Session
 from strongroom.client.trust import check_continues
 from strongroom.client.wallet import Seen
@@ -34,13 +36,14 @@ class BrokerLog:
 
     def __init__(self, session: Session, sleep: Callable[[float], None]) -> None:
         self._session = session
-        self._genesis = session.wallet.genesis()
+        self._log = session.log
+        self._head: Head | None = None
         self._sleep = sleep
 
     @property
     def keeper_key(self) -> PublicKey:
         """The keeper's key, from the pinned genesis."""
-        return self._genesis.keeper_key
+        return self._log.genesis.keeper_key
 
     def head(self) -> Checkpoint:
         """Return the newest checkpoint, and remember it in the wallet.
@@ -50,13 +53,25 @@ class BrokerLog:
         wallet = self._session.wallet
         # All of it under the lock: another command of the owner's that sees more meanwhile would make this look old.
         with wallet.exclusive():
-            told = read_checkpoint(self._patient(self._session.api.checkpoint), self._key())
-            head = LogHead(size=told.size, root=Digest(DigestAlgorithm.SHA256, told.root))
+            newest = self._log.head(self._patient(self._session.api.checkpoint))
+            head = LogHead(size=newest.size, root=Digest(DigestAlgorithm.SHA256, newest.root))
             seen = wallet.seen()
-            check_continues(seen.log, head, self.consistency)
+            check_continues(seen.log, head, self._log.succession, self.consistency)
             if head != seen.log:
                 wallet.remember(Seen(documents=seen.documents, log=head))
-        return told
+        self._head = newest
+        return Checkpoint(self._log.genesis.log_origin, newest.size, newest.root)
+
+    def extent(self, index: int) -> Extent:
+        """Return the tree that holds an entry."""
+        known = self._log.succession
+        shard = known.holding(index)
+        tree = known.final(shard)
+        if self._head is not None and shard == self._head.shard:
+            tree = self._head.checkpoint
+        if tree is None:
+            raise MissingRowsError(f"the log has no entry {index} yet", index=index)
+        return Extent(shard.base, shard.base + tree.size, tree.root)
 
     def entries(self, start: int, count: int) -> tuple[bytes, ...]:
         """Return entries, as the server says."""
@@ -79,6 +94,3 @@ class BrokerLog:
                     raise
             self._sleep(PAUSE)
         raise AssertionError("unreachable: the last try returns or raises")
-
-    def _key(self) -> VerifierKey:
-        return VerifierKey(self._genesis.log_origin, self._genesis.log_key)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from strongroom.access.policy import Policy
 from strongroom.audit.witness_policy import WitnessPolicy
-from strongroom.client.render import printable
 from strongroom.core.errors import MalformedError
+from strongroom.core.printable import printable
 
 
 def witness_lines(policy: Policy) -> Iterator[str]:

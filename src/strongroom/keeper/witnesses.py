@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from strongroom.access.request import Request
 from strongroom.audit.errors import ForkError, LogRolledBackError
+from strongroom.audit.succession import Succession
 from strongroom.core.clock import Clock, Instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError
@@ -28,6 +29,7 @@ class WitnessGate:
     genesis: Genesis
     documents: Documents
     ledger: Ledger
+    log: Callable[[], Succession]
     cosigned: Callable[[], Awaitable[bytes | None]]
     lock: Callable[[str], None]
     clock: Clock
@@ -53,7 +55,7 @@ class WitnessGate:
                 # Another policy came into force meanwhile: by its own witnesses it must be, not by those of before.
                 continue
             try:
-                self._seen = max(self._seen, quorum_seen(note, terms, self.genesis, self.ledger, self.clock.now()))
+                self._seen = max(self._seen, quorum_seen(note, terms, self.log(), self.ledger, self.clock.now()))
             except (ForkError, LogRolledBackError) as error:
                 self.lock(error.reason)
                 raise

@@ -6,13 +6,15 @@ a freeze or a spent use never happened. A quorum of witnesses that saw this log 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from strongroom.access.policy import Policy
 from strongroom.access.request import Action
 from strongroom.audit.cosignature import CosignerKey
-from strongroom.audit.errors import ForkError, LogRolledBackError, QuorumMissingError
-from strongroom.audit.note import VerifierKey
+from strongroom.audit.errors import CosignatureOtherLogError, ForkError, LogRolledBackError, QuorumMissingError
+from strongroom.audit.note import Note
+from strongroom.audit.succession import Succession
 from strongroom.audit.witness_policy import WitnessPolicy, check_note
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.errors import MalformedError, UnavailableError
@@ -76,38 +78,53 @@ def witness_terms(policy: Policy, genesis: Genesis) -> WitnessTerms | None:
         raw = key.raw if isinstance(key, CosignerKey) else key.public_key.raw
         if key.name != genesis.log_origin or raw not in own:
             raise WitnessTermsError("the policy's witnesses are of another log than this deployment's")
-    if any(witness.key.raw in own for witness in read.witnesses):
+    _require_others(read, own)
+    return WitnessTerms(read, policy)
+
+
+def _require_others(policy: WitnessPolicy, own: Collection[bytes]) -> None:
+    """Check that no witness has a key of the log's own.
+
+    :raises WitnessTermsError: one has.
+    """
+    if any(witness.key.raw in own for witness in policy.witnesses):
         # It cosigns whatever it publishes: its own word would count as somebody else's.
         raise WitnessTermsError(
             "the policy takes the log for a witness of itself", remedy="name witnesses that others run"
         )
-    return WitnessTerms(read, policy)
 
 
-def quorum_seen(note: bytes | None, terms: WitnessTerms, genesis: Genesis, ledger: Ledger, now: Instant) -> Instant:
+def quorum_seen(note: bytes | None, terms: WitnessTerms, log: Succession, ledger: Ledger, now: Instant) -> Instant:
     """Return since when a quorum's word is on a checkpoint of the very log that was replayed.
 
-    :param note: what the log writer says was cosigned; it isn't believed.
+    :param note: what the log writer says was cosigned; it isn't believed. It may be of any shard.
     :raises WitnessQuorumStaleError: there is none, or no quorum.
     :raises LogRolledBackError: the log's key signed more than was replayed. :raises ForkError: or something else.
+    :raises WitnessTermsError: a witness has the key of one of the log's later shards.
     :raises StrongroomError: as :func:`strongroom.audit.witness_policy.check_note`.
     """
     if note is None:
         raise _stale("no quorum of witnesses cosigned the log yet")
+    Note.parse(note)
+    # The genesis knows the first shard's keys alone.
+    _require_others(terms.policy, {raw for shard in log.shards for raw in (shard.key.raw, shard.cosigner) if raw})
+    if not log.knows(note):
+        raise CosignatureOtherLogError("the checkpoint is of a log that isn't among the trusted ones")
     try:
-        seen = check_note(note, terms.policy, now=now, log=VerifierKey(genesis.log_origin, genesis.log_key))
+        head = log.read(note)
+        seen = check_note(note, terms.policy, now=now, log=head.shard.verifier)
     except QuorumMissingError as error:
         raise _stale(error.message) from None
-    checkpoint = seen.checkpoint
-    if checkpoint.size > ledger.size:
+    if head.size > ledger.size:
         raise LogRolledBackError(
-            f"witnesses saw {checkpoint.size} entries of the log, of which only {ledger.size} are left",
+            f"witnesses saw {head.size} entries of the log, of which only {ledger.size} are left",
             index=ledger.size,
             remedy="the log was rolled back: treat this as an incident; nothing is released",
         )
-    if checkpoint.size and checkpoint.root != ledger.root_at(checkpoint.size):
+    # Of an empty tree nothing is said: what was before it is another shard's.
+    if head.checkpoint.size and head.root != ledger.root_at(head.size):
         raise ForkError(
-            f"witnesses saw another log of {checkpoint.size} entries than the keeper",
+            f"witnesses saw another log of {head.size} entries than the keeper",
             remedy="the log was forked: treat this as an incident; nothing is released",
         )
     return seen.quorum_at or 0

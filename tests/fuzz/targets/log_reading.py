@@ -14,12 +14,18 @@ from strongroom.audit.adapters.index import SqliteIndex
 from strongroom.audit.adapters.sinks import parse_headers
 from strongroom.audit.export.delivery import Answer, HttpSink, Patience
 from strongroom.audit.export.otlp import OtlpFormat
+from strongroom.audit.hosting import HostAddress
 from strongroom.audit.reading.growth import Place, place_at
 from strongroom.audit.reading.query import Query, read_moment
 from strongroom.audit.reading.search import search
+from strongroom.audit.succession import Seam, Succession
+from strongroom.core.canonical import decode, encode
 from strongroom.core.errors import UsageError
 from strongroom.core.events import EventName
+from strongroom.core.fields import reading
 from support.log_views import MODELS, REQUESTS, MemoryView, log_of
+from support.logs import GENESIS, KEEPER
+from support.shards import ShardedLog
 
 LOG: Final = log_of(
     [
@@ -27,6 +33,7 @@ LOG: Final = log_of(
         (EventName.REQUEST_APPROVED, 1, {"request": REQUESTS[0], "person": "dana"}),
     ]
 )
+_CLOSED: Final = ShardedLog().grow(3).turn()
 ASKED: Final = Query(person="dana", model=MODELS[0])
 
 
@@ -65,6 +72,27 @@ def asked(data: bytes) -> None:
         Query(request=text)
 
 
+def hosted(data: bytes) -> None:
+    """Read where a log is hosted; what is taken names no other place than it says."""
+    address = HostAddress.parse(data.decode("utf-8", "surrogateescape"))
+    if "@" in str(address) or ".." in address.path_of("checkpoint").split("/"):
+        raise AssertionError(f"`{address}` was taken")
+
+
+def seam(data: bytes) -> None:
+    """Read how a shard was closed; what is believed is the one way in which it was."""
+    with reading(decode(data, max_bytes=1 << 17), "seam") as fields:
+        shown = Seam.read(fields)
+    known = Succession.of(GENESIS).cross(shown, KEEPER.public_key)
+    if known.shards != _CLOSED.succession.shards:
+        raise AssertionError("another end of the shard was believed")
+
+
+def seams() -> Iterable[bytes]:
+    """Return a good seam."""
+    return (encode(_CLOSED.seam(1).to_json()),)
+
+
 def answer(data: bytes) -> None:
     """Read a receiver's answer to a batch."""
     sink = HttpSink(
@@ -78,6 +106,10 @@ LOG_READING: Final[Mapping[str, Target]] = MappingProxyType(
         "log-index": Target(read=index, seeds=indexes, changes=60, longest=32_768),
         "log-cursor": Target(read=Place.parse, seeds=places, longest=8192),
         "log-asked": Target(read=asked, seeds=lambda: (b"7d", b"2026-11-23", b"2026-11-23T22:08:37Z", b"abcdef012345")),
+        "log-seam": Target(read=seam, seeds=seams, longest=16_384),
+        "log-host": Target(
+            read=hosted, seeds=lambda: (b"s3://vault-log/acme/log", b"https://log.example.org:8443/acme"), longest=2048
+        ),
         "export-headers": Target(read=parse_headers, seeds=lambda: (b"Authorization: Bearer abc\nX-Tenant: 7\n",)),
         "export-answer": Target(read=answer, seeds=lambda: (b'{"partialSuccess":{"rejectedLogRecords":"0"}}', b"{}")),
     }

@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from strongroom.audit import protocol
 from strongroom.audit.errors import LogOutcomeUnknownError
 from strongroom.audit.protocol import MAX_READ, Head, Operation
+from strongroom.audit.succession import Prepared, Seam
 from strongroom.audit.writer import Receipt
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields
 from strongroom.ipc import frames
+from strongroom.ipc.adapters.streams import frames_of
 from strongroom.ipc.frames import HEADER
 
 T = TypeVar("T")
@@ -62,6 +65,32 @@ def _read(result: Json | StrongroomError, read: Callable[[Fields], T]) -> T:
         return read(fields)
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A request that was sent: how its answer is read, and who is told."""
+
+    operation: Operation
+    read: Callable[[Fields], Any]
+    done: asyncio.Future[Any]
+    until: float
+
+    def end(self, result: Json | StrongroomError) -> None:
+        if self.done.done():
+            return
+        try:
+            self.done.set_result(_read(result, self.read))
+        except StrongroomError as error:
+            self.done.set_exception(error)
+
+    def fail(self, why: str) -> None:
+        if self.done.done():
+            return
+        if self.operation is Operation.APPEND:
+            self.done.set_exception(LogOutcomeUnknownError(why, remedy="Treat the act as not done."))
+        else:
+            self.done.set_exception(UnavailableError("the log writer didn't answer", remedy=_REMEDY))
+
+
 class LogClient:
     """A connection for an event loop. Many requests at once; appends keep the order of the calls.
 
@@ -73,7 +102,8 @@ class LogClient:
         self._writer = writer
         self._timeout = timeout_seconds
         self._number = 0
-        self._waiting: dict[int, asyncio.Future[Json | StrongroomError]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._lost: str | None = None
         self._task = asyncio.create_task(self._receive(), name="log-client")
 
@@ -105,12 +135,11 @@ class LogClient:
         await self.close()
 
     def begin_append(self, entries: Sequence[bytes]) -> asyncio.Future[Receipt]:
-        """Send entries now, before this returns; the task ends when they are durable, or raises.
+        """Send entries now, before this returns; the future ends when they are durable, or with an error.
 
         :raises UnavailableError: the connection is lost; nothing was sent.
         """
-        answer = self._send(Operation.APPEND, {"entries": protocol.write_entries(tuple(entries))})
-        return asyncio.ensure_future(self._durable(answer))
+        return self._send(Operation.APPEND, {"entries": protocol.write_entries(tuple(entries))}, _receipt)
 
     async def append(self, entries: Sequence[bytes]) -> Receipt:
         """Append entries; returns once they are durable.
@@ -146,54 +175,60 @@ class LogClient:
             Operation.COSIGNED, {}, lambda fields: _note(fields) if fields.optional("checkpoint") else None
         )
 
-    async def _durable(self, answer: asyncio.Future[Json | StrongroomError]) -> Receipt:
-        try:
-            result = await asyncio.wait_for(answer, self._timeout)
-        except TimeoutError:
-            raise LogOutcomeUnknownError(
-                f"the log writer didn't answer within {self._timeout:g} seconds", remedy="Treat the act as not done."
-            ) from None
-        except ConnectionError:
-            raise LogOutcomeUnknownError(_LOST, remedy="Treat the act as not done.") from None
-        return _read(result, _receipt)
+    async def prepare(self) -> Prepared:
+        """Have the next shard's keys made, and return them; the same ones until that shard begins."""
+        return await self._ask(Operation.PREPARE, {}, protocol.read_prepared)
+
+    async def seams(self, first: int) -> tuple[Seam, ...]:
+        """Return how shards were closed, from shard ``first`` (counted from 1) on; nothing of it is verified."""
+        return await self._ask(Operation.SEAMS, {"first": first}, protocol.read_seams)
 
     async def _ask(self, operation: Operation, members: dict[str, Json], read: Callable[[Fields], T]) -> T:
-        try:
-            result = await asyncio.wait_for(self._send(operation, members), self._timeout)
-        except (TimeoutError, ConnectionError):
-            raise UnavailableError("the log writer didn't answer", remedy=_REMEDY) from None
-        return _read(result, read)
+        return await self._send(operation, members, read)
 
-    def _send(self, operation: Operation, members: dict[str, Json]) -> asyncio.Future[Json | StrongroomError]:
+    def _send(self, operation: Operation, members: dict[str, Json], read: Callable[[Fields], T]) -> asyncio.Future[T]:
         if self._lost is not None:
             raise UnavailableError(self._lost, remedy=_REMEDY)
         self._number += 1
-        number = self._number
-        data = frames.frame({"id": number, "op": operation.value, **members})
-        answer: asyncio.Future[Json | StrongroomError] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
-        answer.add_done_callback(lambda _done: self._waiting.pop(number, None))
+        data = frames.frame({"id": self._number, "op": operation.value, **members})
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        waiting = _Waiting(operation, read, done, loop.time() + self._timeout)
+        self._waiting[self._number] = waiting
+        if self._timer is None:
+            self._timer = loop.call_at(waiting.until, self._expire)
         self._writer.write(data)
-        return answer
+        return done
+
+    def _expire(self) -> None:
+        """End the waits that are over. One timer serves all: they end in the order in which they began."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        for number, waiting in list(self._waiting.items()):
+            if waiting.until > loop.time():
+                self._timer = loop.call_at(waiting.until, self._expire)
+                return
+            del self._waiting[number]
+            waiting.fail(f"the log writer didn't answer within {self._timeout:g} seconds")
 
     async def _receive(self) -> None:
         try:
-            while True:
-                length = frames.frame_length(await self._reader.readexactly(HEADER))
-                number, result = frames.read_answer(await self._reader.readexactly(length))
-                answer = self._waiting.get(number)
+            async for data in frames_of(self._reader):
+                number, result = frames.read_answer(data)
+                waiting = self._waiting.pop(number, None)
                 # An answer that nobody waits for any more belongs to a caller that gave up.
-                if answer is not None and not answer.done():
-                    answer.set_result(result)
-        except (asyncio.IncompleteReadError, ConnectionError):
+                if waiting is not None:
+                    waiting.end(result)
+        except ConnectionError:
             self._lost = _LOST
         except MalformedError as error:
             self._lost = f"the log writer's answer was refused: {error.message}"
         finally:
             self._lost = self._lost or _LOST
-            for answer in list(self._waiting.values()):
-                if not answer.done():
-                    answer.set_exception(ConnectionError(self._lost))
+            if self._timer is not None:
+                self._timer.cancel()
+            for waiting in self._waiting.values():
+                waiting.fail(self._lost)
+            self._waiting.clear()
             self._writer.close()
 
 
@@ -240,6 +275,14 @@ class BlockingLogClient:
     def read(self, start: int, count: int) -> tuple[bytes, ...]:
         """Return at most ``count`` (256) entries from index ``start`` on."""
         return self._ask(Operation.READ, {"start": start, "count": count}, _entries)
+
+    def prepare(self) -> Prepared:
+        """Have the next shard's keys made, and return them; the same ones until that shard begins."""
+        return self._ask(Operation.PREPARE, {}, protocol.read_prepared)
+
+    def seams(self, first: int) -> tuple[Seam, ...]:
+        """Return how shards were closed, from shard ``first`` (counted from 1) on; nothing of it is verified."""
+        return self._ask(Operation.SEAMS, {"first": first}, protocol.read_seams)
 
     def flush(self) -> int:
         """Publish now; returns the published size."""

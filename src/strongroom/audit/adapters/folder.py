@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from strongroom.audit.tiles import CHECKPOINT, COSIGNED, Tile
+from strongroom.audit.tiles import CHECKPOINT, COSIGNED, Tile, within_shard
 
 _MOST: Final = 256 * (65_535 + 2)
 """A full bundle of the longest entries; nothing in a log is larger."""
@@ -22,8 +22,8 @@ class FolderSource:
 
         :raises MalformedError: ``path`` isn't a path of the log's layout.
         """
-        if path not in {CHECKPOINT, COSIGNED}:
-            Tile.parse(path)
+        if within_shard(path) not in {CHECKPOINT, COSIGNED}:
+            Tile.parse(within_shard(path))
         place = self._folder / path
         try:
             # A pipe in a file's place would make its reader wait for ever.

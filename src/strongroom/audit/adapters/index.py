@@ -15,7 +15,7 @@ from typing import Final
 
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import Entry
-from strongroom.audit.errors import ForkError, MissingRowsError, StoreDamagedError
+from strongroom.audit.errors import ForkError, MissingRowsError
 from strongroom.audit.reading.growth import Place, grow
 from strongroom.audit.reading.query import ModelOf, Query, Trait, outcome_of, recorded_request, traits_of
 from strongroom.audit.reading.search import IndexWrongError
@@ -158,12 +158,7 @@ class SqliteIndex:
             return Place.start(origin)
         if [type(value) for value in row] != [str, int, bytes]:
             raise IndexWrongError("the index file doesn't say how far it goes")
-        place = Place(*row)
-        try:
-            _ = place.frontier
-        except StoreDamagedError:
-            raise IndexWrongError("the index file doesn't say how far it goes") from None
-        return place
+        return Place(*row)
 
     def _take(self, view: LogView, head: Checkpoint, place: Place) -> None:
         for after, entries in grow(view, place, head):

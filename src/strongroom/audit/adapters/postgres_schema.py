@@ -1,6 +1,7 @@
 """The SQL of the log's PostgreSQL store: its tables, how they are told from others, and the one statement of a commit.
 
-The tables are those of the SQLite store, and the epoch of the lease beside the tree head.
+The tables are those of the SQLite store, and the epoch of the lease beside the tree head. Each shard has a schema of
+its own: what is written here for the first one's is said of another's by :func:`of_shard`.
 """
 
 from __future__ import annotations
@@ -104,3 +105,10 @@ WITH moved AS (
 SELECT count(*)::integer FROM moved
 """  # noqa: S608 - our own expression, compared with a parameter
 """One statement, so one round trip and one transaction: nothing is inserted where the head didn't move."""
+
+_FIRST: Final = "strongroom_log"
+
+
+def of_shard(sql: str, shard: int) -> str:
+    """Return a statement of this module as it is for a shard (counted from 1)."""
+    return sql if shard == 1 else sql.replace(_FIRST, f"{_FIRST}_{int(shard)}")

@@ -1,4 +1,5 @@
-"""The log's store in PostgreSQL: one connection, one statement for each commit, one log for each database.
+"""The log's store in PostgreSQL: one connection, one statement for each commit, one log for each database, in which
+each shard has a schema of its own.
 
 Who may write is decided twice. The lease is an advisory lock of the writer's session: the server gives it to one at a
 time and takes it back when that session ends. The fence is the epoch in the tree head: every opening raises it, and
@@ -63,8 +64,10 @@ _PARAMETERS: Final = {
 class PostgresStore:
     """An opened store. Not safe for use by two threads at once: the writer owns it."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, shard: int) -> None:
         self._db = connection
+        self._shard = shard
+        self._commit = schema.of_shard(schema.COMMIT, shard)
         self._notices: list[str] = []
         self._db.add_notice_handler(lambda notice: self._notices.append(str(notice.sqlstate)))
         self._cursors = ExitStack()
@@ -80,6 +83,7 @@ class PostgresStore:
         key: VerifierKey,
         *,
         password_file: Path,
+        shard: int = 1,
         visit: Visitor | None = None,
         expected: Checkpoint | None = None,
         lease_seconds: int = LEASE_SECONDS,
@@ -100,7 +104,7 @@ class PostgresStore:
         options = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
         parameters = {**_PARAMETERS, **settings.parameters, "passfile": str(password_file), "options": options}
         try:
-            store = cls(psycopg.connect(**parameters, autocommit=True, prepare_threshold=0))
+            store = cls(psycopg.connect(**parameters, autocommit=True, prepare_threshold=0), shard)
         except psycopg.Error:
             # Its message may hold the connection's parameters.
             raise UnavailableError(
@@ -137,12 +141,13 @@ class PostgresStore:
 
     def _lease(self, seconds: int) -> None:
         self._db.execute(f"SET lock_timeout = '{int(seconds)}s'")
-        self._db.execute("SELECT pg_advisory_lock(%s)", (schema.LEASE,))
+        # A lock for each shard: one writer holds them all, over a session each, and takes the first one's first.
+        self._db.execute("SELECT pg_advisory_lock(%s)", (schema.LEASE + self._shard - 1,))
         self._db.execute("SET lock_timeout = '5s'")
 
     def _prepare(self, *, new_is_gone: bool) -> None:
         with self._db.transaction():
-            found = self._value(schema.DESCRIBE)
+            found = self._value(self._sql(schema.DESCRIBE))
             if found == "":
                 # A store that is made anew beside published tiles would start a second history under one key.
                 if new_is_gone:
@@ -150,17 +155,17 @@ class PostgresStore:
                         "the log's store is gone but its published checkpoint isn't", remedy=DAMAGED
                     )
                 for statement in schema.CREATE:
-                    self._db.execute(statement)
-                found = self._value(schema.DESCRIBE)
+                    self._db.execute(self._sql(statement))
+                found = self._value(self._sql(schema.DESCRIBE))
             if found != schema.DESCRIPTION:
                 # A trigger, a rule or a policy slipped in could drop what is being acknowledged; an unlogged table
                 # is empty after a crash.
                 raise StoreDamagedError("the log's database has other tables or triggers than its own", remedy=DAMAGED)
             # Whoever holds an older epoch can't commit from here on.
-            self._epoch = self._value("UPDATE strongroom_log.head SET epoch = epoch + 1 RETURNING epoch")
+            self._epoch = self._value(self._sql("UPDATE strongroom_log.head SET epoch = epoch + 1 RETURNING epoch"))
 
     def _examine(self, standby: Standby) -> None:
-        self._circumstances = self._value(f"SELECT {schema.CIRCUMSTANCES}")
+        self._circumstances = self._value(self._sql(f"SELECT {schema.CIRCUMSTANCES}"))
         rows = self._db.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", (list(schema.SETTINGS),))
         found = dict(rows.fetchall())
         for name in ("fsync", "full_page_writes", "synchronous_commit"):
@@ -190,13 +195,13 @@ class PostgresStore:
 
     def heads(self) -> list[tuple[int, bytes]]:
         """Return the stored tree heads: one, if the store is sound."""
-        rows = self._db.execute("SELECT size, frontier FROM strongroom_log.head LIMIT 2", binary=True)
+        rows = self._db.execute(self._sql("SELECT size, frontier FROM strongroom_log.head LIMIT 2"), binary=True)
         return [(size, frontier) for size, frontier in rows.fetchall()]
 
     def _stream(self, name: str, query: str) -> Iterator[tuple[int, bytes]]:
         cursor = self._cursors.enter_context(self._db.cursor(name, binary=True))
         cursor.itersize = _FETCHED
-        cursor.execute(query)
+        cursor.execute(self._sql(query))
         rows: Iterator[tuple[int, bytes]] = iter(cursor)
         return rows
 
@@ -212,7 +217,7 @@ class PostgresStore:
         continues(batch, self._frontier)
         self._notices.clear()
         written = self._db.execute(
-            schema.COMMIT,
+            self._commit,
             {
                 "size": batch.size,
                 "frontier": batch.frontier.to_bytes(),
@@ -234,10 +239,10 @@ class PostgresStore:
         self._frontier, self._note = batch.frontier, batch.checkpoint
 
     def _why_not(self) -> Exception:
-        epoch = self._db.execute("SELECT epoch FROM strongroom_log.head").fetchall()
+        epoch = self._db.execute(self._sql("SELECT epoch FROM strongroom_log.head")).fetchall()
         if epoch != [(self._epoch,)]:
             return LogFencedError("another log writer took the lease on this database")
-        now = self._value(f"SELECT {schema.CIRCUMSTANCES}").split(schema.BETWEEN)
+        now = self._value(self._sql(f"SELECT {schema.CIRCUMSTANCES}")).split(schema.BETWEEN)
         before = self._circumstances.split(schema.BETWEEN)
         if now[: -len(schema.SETTINGS)] != before[: -len(schema.SETTINGS)]:
             return StoreReplacedError(
@@ -251,9 +256,14 @@ class PostgresStore:
         """Return at most ``count`` committed entries from index ``start`` on."""
         end = min(start + count, self._frontier.size)
         rows = self._db.execute(
-            "SELECT d FROM strongroom_log.entry WHERE i >= %s AND i < %s ORDER BY i", (start, end), binary=True
+            self._sql("SELECT d FROM strongroom_log.entry WHERE i >= %s AND i < %s ORDER BY i"),
+            (start, end),
+            binary=True,
         )
         return tuple(row[0] for row in rows.fetchall())
+
+    def _sql(self, query: str) -> str:
+        return schema.of_shard(query, self._shard)
 
     def _value(self, query: str) -> Any:
         row = self._db.execute(query).fetchone()

@@ -44,3 +44,23 @@ def read_seed(path: Path) -> bytes:
     if len(seed) != SEED_BYTES:
         raise UsageError(f"the key `{path.name}` isn't {SEED_BYTES} bytes long")
     return seed
+
+
+def destroy_seed(path: Path) -> None:
+    """Destroy a key: its bytes are overwritten and the name is gone when this returns. Nothing happens without it.
+
+    A disk may keep old blocks for a while, and a copy of the disk does for ever: who must know that the key is gone
+    keeps it on storage that forgets.
+
+    :raises OSError: the disk refused.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    with os.fdopen(handle, "wb") as file:
+        file.write(bytes(SEED_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+    sync_folder(path.parent)

@@ -36,6 +36,17 @@ def published_checkpoint(folder: Path, key: VerifierKey) -> Checkpoint | None:
     return max(found, key=lambda checkpoint: checkpoint.size, default=None)
 
 
+def prune_bundles(folder: Path, minimum: int) -> None:
+    """Remove the full bundles of entries below index ``minimum`` of a shard; what isn't there any more is no fault.
+
+    :raises OSError: the disk refused.
+    """
+    for index in range(minimum // WIDTH):
+        path = folder / Tile(None, index).path
+        if path.exists():
+            path.unlink()
+
+
 class Publisher:
     """Writes tiles behind the log. Fed with committed batches, it can be rebuilt from the store at any time.
 

@@ -10,6 +10,7 @@ from strongroom.audit import protocol
 from strongroom.audit.facts import Producer
 from strongroom.audit.protocol import Operation
 from strongroom.audit.service import LogService
+from strongroom.audit.succession import MAX_SHARDS
 from strongroom.audit.writer import MAX_APPEND
 from strongroom.core.canonical import Json
 from strongroom.core.encoding import to_base64
@@ -46,6 +47,7 @@ class LogServer:
             Operation.PROVE_CONSISTENCY: self._prove_consistency,
             Operation.FLUSH: self._flush,
             Operation.COSIGNED: self._cosigned,
+            Operation.SEAMS: self._seams,
         }
 
     async def start(self, path: Path) -> None:
@@ -60,16 +62,18 @@ class LogServer:
         await self._server.stop()
 
     async def _serve(self, call: Call, uid: int) -> dict[str, Json]:
-        if call.operation not in {operation.value for operation in Operation}:
-            raise MalformedError("the log writer has no such operation")
-        operation = Operation(call.operation)
+        try:
+            operation = Operation(call.operation)
+        except ValueError:
+            raise MalformedError("the log writer has no such operation") from None
         if operation is Operation.APPEND:
             return await self._append(call.fields, uid)
+        if operation is Operation.PREPARE:
+            return await self._prepare(call.fields, uid)
         return await self._operations[operation](call.fields)
 
     async def _append(self, fields: Fields, uid: int) -> dict[str, Json]:
-        if uid not in self._admission.appenders:
-            raise DeniedError("this user may not append to the log", reason="log-append-denied")
+        self._require_appender(uid)
         entries = protocol.read_entries(fields, most=MAX_APPEND)
         fields.end()
         # No await before this line: calls begin in the order of their frames, so appends are queued in that order.
@@ -112,3 +116,17 @@ class LogServer:
         fields.end()
         note = self._service.cosigned()
         return {"checkpoint": None if note is None else note.decode()}
+
+    async def _prepare(self, fields: Fields, uid: int) -> dict[str, Json]:
+        self._require_appender(uid)
+        fields.end()
+        return protocol.write_prepared(await self._service.prepare())
+
+    async def _seams(self, fields: Fields) -> dict[str, Json]:
+        first = fields.integer("first", least=1, most=MAX_SHARDS)
+        fields.end()
+        return {"seams": [seam.to_json() for seam in await self._service.seams(first, protocol.MAX_SEAMS)]}
+
+    def _require_appender(self, uid: int) -> None:
+        if uid not in self._admission.appenders:
+            raise DeniedError("this user may not append to the log", reason="log-append-denied")

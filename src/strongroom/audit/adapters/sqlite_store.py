@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final, Self
 
@@ -34,7 +35,20 @@ _PRAGMAS: Final = (
     "PRAGMA fullfsync=ON",
     "PRAGMA checkpoint_fullfsync=ON",
 )
+_PAGE: Final = 4096
+_JOURNAL: Final = 8 << 20
+"""Bytes after which the journal is folded into the file: milliseconds and two syncs, which somebody waits for.
 
+Not more: folding takes new space of that size at worst, and on a full disk that is the reserve for last words."""
+_JOURNAL_SHARE: Final = 32
+"""On a small file system at most this part of it: half of the reserve there."""
+
+
+_INSERTS: Final = {
+    rows: "INSERT INTO entry VALUES " + ",".join(["(?, ?)"] * rows)  # noqa: S608 - no text but ours
+    for rows in (64, 8, 1)
+}
+"""Several entries a statement: each statement lets another thread take the interpreter, and waits to have it back."""
 
 _Identity = tuple[int, int]
 """Device and inode: what tells a file from another one that took its name."""
@@ -105,6 +119,9 @@ class SqliteStore:
     def _prepare(self, path: Path) -> None:
         for pragma in _PRAGMAS:
             self._db.execute(pragma).fetchall()
+        disk = os.statvfs(path.parent)
+        journal = min(_JOURNAL, disk.f_blocks * disk.f_frsize // _JOURNAL_SHARE)
+        self._db.execute(f"PRAGMA wal_autocheckpoint={max(1, journal // _PAGE)}").fetchall()
         self._db.execute("BEGIN EXCLUSIVE")
         found = dict(self._db.execute("SELECT name, sql FROM sqlite_schema"))
         if not found:
@@ -146,7 +163,7 @@ class SqliteStore:
         continues(batch, self._frontier)
         before = (self._frontier.size, self._frontier.to_bytes())
         self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT INTO entry VALUES (?, ?)", enumerate(batch.entries, batch.first))
+        self._insert(batch)
         moved = self._db.execute(
             "UPDATE head SET size = ?, frontier = ? WHERE size = ? AND frontier = ?",
             (batch.size, batch.frontier.to_bytes(), *before),
@@ -158,6 +175,14 @@ class SqliteStore:
         # Again, before anybody is told: what was just written may have gone to a file without a name.
         self._same_files()
         self._frontier, self._note = batch.frontier, batch.checkpoint
+
+    def _insert(self, batch: Batch) -> None:
+        at = 0
+        for rows, statement in _INSERTS.items():
+            while len(batch.entries) - at >= rows:
+                numbered = enumerate(batch.entries[at : at + rows], batch.first + at)
+                self._db.execute(statement, [*chain.from_iterable(numbered)])
+                at += rows
 
     def read(self, start: int, count: int) -> tuple[bytes, ...]:
         """Return at most ``count`` committed entries from index ``start`` on."""

@@ -13,6 +13,7 @@ from strongroom.audit.note import VerifierKey
 from strongroom.audit.sequencer import EntryStore
 from strongroom.audit.store_settings import MAX_SETTINGS, PostgresSettings
 from strongroom.audit.stored import Visitor
+from strongroom.audit.succession import folder_of
 from strongroom.core.errors import UsageError
 
 SETTINGS: Final = "store.toml"
@@ -20,8 +21,12 @@ PASSWORD: Final = "pgpass"  # noqa: S105 - a file's name
 DATABASE: Final = "log.db"
 
 
-def open_store(folder: Path, key: VerifierKey, *, visit: Visitor | None, expected: Checkpoint | None) -> EntryStore:
-    """Open the store of the log whose things lie in ``folder``, and check all of it against what was signed.
+def open_store(
+    folder: Path, key: VerifierKey, *, shard: int, visit: Visitor | None, expected: Checkpoint | None
+) -> EntryStore:
+    """Open the store of a shard of the log whose things lie in ``folder``, and check all of it against what was signed.
+
+    Each shard has a store of its own: another file, or another schema of the same database.
 
     :raises StoreDamagedError: it disagrees with itself, with a signature or with ``expected``.
     :raises LogBusyError: another log writer has it.
@@ -30,8 +35,11 @@ def open_store(folder: Path, key: VerifierKey, *, visit: Visitor | None, expecte
     """
     settings = _settings(folder / SETTINGS)
     if settings is None:
-        return SqliteStore.open(folder / DATABASE, key, visit=visit, expected=expected)
-    return PostgresStore.open(settings, key, password_file=folder / PASSWORD, visit=visit, expected=expected)
+        path = folder / folder_of(shard) / DATABASE
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return SqliteStore.open(path, key, visit=visit, expected=expected)
+    password = folder / PASSWORD
+    return PostgresStore.open(settings, key, password_file=password, shard=shard, visit=visit, expected=expected)
 
 
 def _settings(path: Path) -> PostgresSettings | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -21,6 +22,7 @@ from strongroom.audit.adapters.witness_store import origin_hash
 from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.cosignature import CosignerKey
 from strongroom.audit.errors import ForkError, LogRolledBackError
+from strongroom.audit.merkle import EMPTY_ROOT
 from strongroom.audit.note import MAX_BYTES, Note, NoteSignature, VerifierKey
 from strongroom.audit.witness import Submission
 from strongroom.audit.witness_policy import MAX_POLICY, Witness, WitnessPolicy
@@ -121,18 +123,29 @@ class WitnessRounds:
 
         :raises LogRolledBackError: see :meth:`run`. :raises ForkError: see :meth:`run`.
         """
-        try:
+        with _reported():
             policy = await self._off_loop(self.policy)
             if self.cosigned is None:
                 self.cosigned = await self._off_loop(self.notes.cosigned_checkpoint)
             if policy is not None:
                 await self._ask_all(policy)
-        except (LogRolledBackError, ForkError):
-            raise
-        except StrongroomError as error:
-            _log.error("witnesses weren't asked", reason=error.reason, detail=error.message)
-        except (OSError, ssl.SSLError) as error:
-            _log.error("witnesses weren't asked", error=type(error).__name__)
+
+    async def look_before_first(self) -> None:
+        """Look at what the witnesses hold of this log, which has no entry yet and has signed nothing.
+
+        A witness that doesn't answer stops nothing: a new deployment starts without it.
+
+        :raises LogRolledBackError: one holds a checkpoint by this log's own key.
+        """
+        empty = Checkpoint(self.key.name, 0, EMPTY_ROOT)
+        with _reported():
+            policy = await self._off_loop(self.policy)
+            if policy is None:
+                return
+            asked = [witness for witness in policy.witnesses if witness.url is not None]
+            async with self._client() as client:
+                looks = (self._answered(one, self._see_what_it_holds(client, one, empty)) for one in asked)
+                await asyncio.gather(*looks)
 
     async def _ask_all(self, policy: WitnessPolicy) -> None:
         await self.log.flush()
@@ -143,7 +156,8 @@ class WitnessRounds:
         checkpoint = Checkpoint.parse_text(note.text)
         asked = [witness for witness in policy.witnesses if witness.url is not None]
         async with self._client() as client:
-            answers = await asyncio.gather(*(self._ask(client, witness, note, checkpoint) for witness in asked))
+            asking = (self._answered(one, self._submit(client, one, note, checkpoint)) for one in asked)
+            answers = await asyncio.gather(*asking)
         lines = {witness.key: line for witness, line in zip(asked, answers, strict=True) if line is not None}
         self._gathered = Gathered.over(note, self._gathered).with_lines(lines)
         data = self._gathered.note.to_bytes()
@@ -156,12 +170,10 @@ class WitnessRounds:
         elif asked:
             _log.warning("no quorum of witnesses", size=checkpoint.size, cosigned=len(lines), asked=len(asked))
 
-    async def _ask(
-        self, client: httpx2.AsyncClient, witness: Witness, note: Note, checkpoint: Checkpoint
-    ) -> NoteSignature | None:
+    async def _answered(self, witness: Witness, asking: Awaitable[T]) -> T | None:
         try:
             async with asyncio.timeout(self.answer_seconds):
-                return await self._submit(client, witness, note, checkpoint)
+                return await asking
         except (LogRolledBackError, ForkError):
             raise
         except StrongroomError as error:
@@ -227,6 +239,19 @@ class WitnessRounds:
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Report what went wrong on this side; proof against the log is raised."""
+    try:
+        yield
+    except (LogRolledBackError, ForkError):
+        raise
+    except StrongroomError as error:
+        _log.error("witnesses weren't asked", reason=error.reason, detail=error.message)
+    except (OSError, ssl.SSLError) as error:
+        _log.error("witnesses weren't asked", error=type(error).__name__)
 
 
 def _of_log(note: Note, key: VerifierKey) -> Note:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.export.record import Body, Format, Record, record_of
 from strongroom.audit.merkle import leaf_hash
-from strongroom.audit.reading.growth import Place, grow
+from strongroom.audit.reading.growth import Place, grow, next_frontier
 from strongroom.audit.reading.view import LogView, judged
 from strongroom.core.errors import DeniedError, UnavailableError
 
@@ -148,7 +148,8 @@ def export(
     for _after, entries in grow(view, place, head):
         for start in range(0, len(entries), most):
             part = entries[start : start + most]
-            first, frontier = place.size, place.frontier
+            first = place.size
+            frontier = next_frontier(place, view.extent(first))
             sink.take(
                 tuple(
                     change(record_of(head.origin, index, data, judged(view, index, data)))
@@ -157,6 +158,6 @@ def export(
             )
             for data in part:
                 frontier.append(leaf_hash(data))
-            place = Place(place.origin, frontier.size, frontier.to_bytes())
+            place = Place(place.origin, first + len(part), frontier.to_bytes())
             moved(place)
     return place

@@ -30,6 +30,12 @@ class Severity(IntEnum):
 _GRAVE: Final[Mapping[EventName, Severity]] = MappingProxyType(
     {
         EventName.KEEPER_LOCKED: Severity.MEDIUM,
+        EventName.ROOT_ROTATED: Severity.MEDIUM,
+        EventName.ROOT_MOVED: Severity.MEDIUM,
+        EventName.ESCROW_ADOPTED: Severity.HIGH,
+        EventName.ESCROW_OPENED: Severity.CRITICAL,
+        EventName.MODEL_DESTROYED: Severity.CRITICAL,
+        EventName.DEPLOYMENT_RESTORED: Severity.CRITICAL,
         EventName.PERSON_SUSPENDED: Severity.MEDIUM,
         EventName.PLATFORM_REVOKED: Severity.MEDIUM,
         EventName.REQUEST_DENIED: Severity.LOW,

@@ -13,8 +13,8 @@ from typing import Final
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import Entry
 from strongroom.audit.errors import EditedEntryError, ForkError, MissingRowsError, ProofError, StoreDamagedError
-from strongroom.audit.merkle import Frontier, leaf_hash, verify_consistency
-from strongroom.audit.reading.view import MAX_COUNT, LogView, judged, one
+from strongroom.audit.merkle import HASH_SIZE, Frontier, leaf_hash, verify_consistency
+from strongroom.audit.reading.view import MAX_COUNT, Extent, LogView, judged, one
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import MalformedError
@@ -27,16 +27,25 @@ STEP: Final = 8 * MAX_COUNT
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a log was read, and what it was up to there: enough to tell a log that went back or was rewritten."""
+    """How far a log was read, and what it was up to there: enough to tell a log that went back or was rewritten.
+
+    ``origin`` is the first shard's, ``size`` counts over all shards, ``peaks`` are those of the tree that holds the
+    last entry that was read.
+    """
 
     origin: str
     size: int
     peaks: bytes
 
-    @property
-    def frontier(self) -> Frontier:
-        """The right edge of the tree of everything that was read."""
-        return Frontier.from_bytes(self.size, self.peaks)
+    def frontier(self, base: int) -> Frontier:
+        """Return the right edge of that tree, before which stand ``base`` entries of the log.
+
+        :raises ForkError: the tree that was read isn't one that begins there.
+        """
+        try:
+            return Frontier.from_bytes(self.size - base, self.peaks)
+        except StoreDamagedError:
+            raise ForkError("the place that was remembered isn't one of this log's shards") from None
 
     @classmethod
     def start(cls, origin: str) -> Place:
@@ -54,10 +63,8 @@ class Place:
             place = cls(
                 fields.text("origin", max_length=1024), fields.integer("size"), fields.binary("peaks", max_length=2048)
             )
-        try:
-            _ = place.frontier
-        except StoreDamagedError as error:
-            raise MalformedError(f"`cursor.peaks`: {error.message}") from None
+        if len(place.peaks) % HASH_SIZE or (place.size == 0) is not (not place.peaks):
+            raise MalformedError(f"`cursor.peaks` holds hashes of {HASH_SIZE} bytes")
         return place
 
     def to_bytes(self) -> bytes:
@@ -76,9 +83,10 @@ def place_at(view: LogView, head: Checkpoint, size: int) -> Place:
     if size == 0:
         return Place.start(head.origin)
     # The audit path of a tree's last entry is made of the peaks before it, smallest first.
+    base = view.extent(size - 1).base
     before = view.inclusion(size - 1, size)
     try:
-        frontier = Frontier(size - 1, reversed(before))
+        frontier = Frontier(size - base - 1, reversed(before))
     except StoreDamagedError:
         raise ForkError(f"no proof of the log's first {size} entries was shown") from None
     frontier.append(leaf_hash(one(view, size - 1)))
@@ -96,8 +104,11 @@ def check_continues(view: LogView, place: Place, head: Checkpoint) -> None:
         raise ForkError("the place that was remembered is one of another log")
     if head.size < place.size:
         raise MissingRowsError(f"the log has {head.size} entries; {place.size} were read before", index=head.size)
+    if place.size == 0:
+        return
+    tree = view.extent(place.size - 1)
     try:
-        _prove(view, place.frontier, head)
+        _prove(view, place.frontier(tree.base), tree)
     except ProofError:
         raise ForkError(f"the log doesn't continue the {place.size} entries that were read before") from None
 
@@ -110,12 +121,13 @@ def grow(view: LogView, place: Place, head: Checkpoint) -> Iterator[tuple[Place,
     """
     check_continues(view, place, head)
     while place.size < head.size:
-        first, frontier = place.size, place.frontier
+        first, tree = place.size, view.extent(place.size)
+        frontier = next_frontier(place, tree)
         taken: list[bytes] = []
-        while len(taken) < STEP and first + len(taken) < head.size:
+        while len(taken) < STEP and first + len(taken) < tree.end:
             at = first + len(taken)
             # Up to the next multiple: a source that keeps bundles reads each of them once.
-            count = min(MAX_COUNT - at % MAX_COUNT, head.size - at)
+            count = min(MAX_COUNT - (at - tree.base) % MAX_COUNT, tree.end - at)
             entries = view.entries(at, count)
             if not 0 < len(entries) <= count:
                 raise MissingRowsError(f"the entries from index {at} on weren't shown", index=at)
@@ -123,13 +135,19 @@ def grow(view: LogView, place: Place, head: Checkpoint) -> Iterator[tuple[Place,
         for entry in taken:
             frontier.append(leaf_hash(entry))
         try:
-            _prove(view, frontier, head)
+            _prove(view, frontier, tree)
         except ProofError:
+            last = first + len(taken) - 1
             raise EditedEntryError(
-                f"entries {first} to {frontier.size - 1} aren't all the ones that were logged", index=first
+                f"entries {first} to {last} aren't all the ones that were logged", index=first
             ) from None
-        place = Place(place.origin, frontier.size, frontier.to_bytes())
+        place = Place(place.origin, first + len(taken), frontier.to_bytes())
         yield place, tuple(taken)
+
+
+def next_frontier(place: Place, tree: Extent) -> Frontier:
+    """Return the right edge of what was read of the tree that holds the next entry: nothing where a shard begins."""
+    return Frontier() if place.size == tree.base else place.frontier(tree.base)
 
 
 def read_from(view: LogView, place: Place, head: Checkpoint) -> Iterator[tuple[int, Entry]]:
@@ -142,6 +160,7 @@ def read_from(view: LogView, place: Place, head: Checkpoint) -> Iterator[tuple[i
             yield index, judged(view, index, data)
 
 
-def _prove(view: LogView, frontier: Frontier, head: Checkpoint) -> None:
-    proof = view.consistency(frontier.size, head.size) if 0 < frontier.size < head.size else ()
-    verify_consistency(old=frontier.size, new=head.size, old_root=frontier.root(), new_root=head.root, proof=proof)
+def _prove(view: LogView, frontier: Frontier, tree: Extent) -> None:
+    old, new = frontier.size, tree.size
+    proof = view.consistency(tree.base + old, tree.end) if 0 < old < new else ()
+    verify_consistency(old=old, new=new, old_root=frontier.root(), new_root=tree.root, proof=proof)

@@ -53,6 +53,9 @@ _REFUSED: Final = frozenset(
 _ENDED: Final = frozenset(
     {
         EventName.KEEPER_LOCKED,
+        EventName.EPOCH_DESTROYED,
+        EventName.KEK_RETIRED,
+        EventName.MODEL_DESTROYED,
         EventName.PERSON_SUSPENDED,
         EventName.PERSON_ERASED,
         EventName.PLATFORM_REVOKED,
@@ -65,8 +68,8 @@ _ENDED: Final = frozenset(
 _TRAITS: Final[Mapping[Kind, Trait]] = MappingProxyType(
     {Kind.PERSON: Trait.PERSON, Kind.PERSONS: Trait.PERSON, Kind.MODEL: Trait.MODEL, Kind.PLATFORM: Trait.PLATFORM}
 )
-_REQUESTS: Final = frozenset({"request", "grant"})
-"""Facts that name a request; a grant has its request's name."""
+_REQUESTS: Final = frozenset({"request", "grant", "authority"})
+"""Facts that name a request; a grant has its request's name, and an act on keys may rest on a request."""
 
 ModelOf = Callable[[str], str | None]
 """Request digest -> the model that it is about, as the entry that recorded it says; None where none did."""

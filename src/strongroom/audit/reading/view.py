@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import Entry, read_entry, verify_entry
 from strongroom.audit.errors import EditedEntryError, EntryError, EntryForgedError, MissingRowsError
-from strongroom.audit.merkle import leaf_hash, make_consistency, make_inclusion, verify_inclusion
+from strongroom.audit.merkle import EMPTY_ROOT, leaf_hash, make_consistency, make_inclusion, verify_inclusion
 from strongroom.audit.note import Note, VerifierKey
-from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileReader, TileSource, read_bundle
-from strongroom.audit.verify import published_head
+from strongroom.audit.succession import Succession, folder_of
+from strongroom.audit.tiles import CHECKPOINT, WIDTH, ShardSource, Tile, TileReader, TileSource, read_bundle
+from strongroom.audit.verify import published_head, published_seam
 from strongroom.core.errors import MalformedError, NotFoundError
 from strongroom.core.signature import PublicKey
 
 
-class LogView(Protocol):
-    """One log, read from somewhere. Entries and proofs are unverified; :mod:`.growth` and :func:`entry_at` verify.
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A shard's tree, as far as a reader knows it: it holds the entries from ``base`` up to ``end``, under ``root``."""
 
-    Every method raises UnavailableError when nobody answers, and LogError where a folder is damaged.
+    base: int
+    end: int
+    root: bytes
+
+    @property
+    def size(self) -> int:
+        """Entries in the tree."""
+        return self.end - self.base
+
+
+class LogView(Protocol):
+    """One log of one or more shards, read from somewhere; indexes and sizes count over all of them.
+
+    Entries and proofs are unverified; :mod:`.growth` and :func:`entry_at` verify. Every method raises UnavailableError
+    when nobody answers, and LogError where a folder is damaged.
     """
 
     @property
     def signed(self) -> bool:
-        """Whether the head was checked with the log's key; without one, only damage is noticed, not forgery."""
+        """Whether the head was checked with the log's keys; without one, only damage is noticed, not forgery."""
         ...
 
     @property
@@ -32,19 +49,25 @@ class LogView(Protocol):
         ...
 
     def head(self) -> Checkpoint:
-        """Return the newest checkpoint, verified where :attr:`signed`."""
+        """Return the newest state, verified where :attr:`signed`: the first shard's origin, the size over all shards,
+        and the root of the tree that holds the last entry.
+        """
+        ...
+
+    def extent(self, index: int) -> Extent:
+        """Return the tree that holds entry ``index``, as of the last :meth:`head`, and as well verified."""
         ...
 
     def entries(self, start: int, count: int) -> tuple[bytes, ...]:
-        """Return at least one and at most ``count`` entries from ``start`` on."""
+        """Return at least one and at most ``count`` entries from ``start`` on, all of one shard."""
         ...
 
     def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
-        """Return the audit path of entry ``index`` in the tree of ``size`` entries."""
+        """Return the audit path of entry ``index`` in its shard's tree, as of the first ``size`` entries of the log."""
         ...
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
-        """Return the proof that ``old`` entries are a prefix of ``new``."""
+        """Return the proof that ``old`` entries are a prefix of ``new``, both ending in one shard."""
         ...
 
 
@@ -52,56 +75,97 @@ _KEPT: Final = 32
 """Bundles of entries in memory: of 256 entries each, some megabytes in all."""
 
 
+class _PublishedShard:
+    """One shard of a published log, with indexes of its own. What it keeps was unverified when it was read."""
+
+    def __init__(self, source: TileSource, base: int) -> None:
+        self.source = source
+        self.base = base
+        self.head = Checkpoint("none", 0, EMPTY_ROOT)
+        self.tiles = TileReader(source, 0)
+        self._bundles: dict[Tile, tuple[bytes, ...]] = {}
+
+    def moved(self, head: Checkpoint) -> None:
+        """Go on with a newer head."""
+        if head != self.head:
+            self.head, self.tiles, self._bundles = head, TileReader(self.source, head.size), {}
+
+    def entries(self, start: int, count: int) -> tuple[bytes, ...]:
+        index = start // WIDTH
+        width = min(WIDTH, self.head.size - index * WIDTH)
+        if width <= start % WIDTH:
+            raise MissingRowsError(f"there is no entry {self.base + start}", index=self.base + self.head.size)
+        bundle = Tile(None, index, width)
+        if bundle not in self._bundles:
+            if len(self._bundles) >= _KEPT:
+                self._bundles.clear()
+            self._bundles[bundle] = read_bundle(self.source, bundle)
+        return self._bundles[bundle][start % WIDTH : start % WIDTH + count]
+
+
 class PublishedView:
     """A published log, in a folder or wherever its tiles lie.
 
-    :param key: the log's verifier key; None reads what the checkpoint claims.
+    :param key: the first shard's verifier key; None reads what the checkpoints claim.
     """
 
     def __init__(self, source: TileSource, key: VerifierKey | None, keeper_key: PublicKey | None) -> None:
         self._source = source
-        self._key = key
+        self._known = None if key is None else Succession.from_key(key)
         self.keeper_key = keeper_key
-        self._size = 0
-        self._tiles = TileReader(source, 0)
-        self._bundles: dict[Tile, tuple[bytes, ...]] = {}
+        self._shards = [_PublishedShard(source, 0)]
 
     @property
     def signed(self) -> bool:
-        """Whether the head was checked with the log's key."""
-        return self._key is not None
+        """Whether the head was checked with the log's keys."""
+        return self._known is not None
 
     def head(self) -> Checkpoint:
-        """Read the checkpoint; raises as ``published_head`` does."""
-        head = _claimed_head(self._source) if self._key is None else published_head(self._source, self._key)
-        if head.size != self._size:
-            # Whatever is kept was unverified when it was read, and is verified each time that it is used.
-            self._size, self._tiles, self._bundles = head.size, TileReader(self._source, head.size), {}
-        return head
+        """Read the newest checkpoint, and how every shard before it was closed.
+
+        :raises LogError: a shard isn't shown to be closed for the next. Raises as ``published_head`` does.
+        """
+        while True:
+            newest = self._shards[-1]
+            newest.moved(self._read_head(newest.source))
+            following = ShardSource(self._source, folder_of(len(self._shards) + 1))
+            if following.read(CHECKPOINT) is None:
+                break
+            # The next shard is there: now this one's end must be its end, as it is published this moment.
+            newest.moved(self._read_head(newest.source))
+            if self._known is not None:
+                self._known = self._known.cross(published_seam(newest.source, newest.head), self.keeper_key)
+            self._shards.append(_PublishedShard(following, newest.base + newest.head.size))
+        return Checkpoint(self._shards[0].head.origin, newest.base + newest.head.size, newest.head.root)
+
+    def extent(self, index: int) -> Extent:
+        """Return the tree that holds an entry."""
+        shard = self._holding(index)
+        return Extent(shard.base, shard.base + shard.head.size, shard.head.root)
 
     def entries(self, start: int, count: int) -> tuple[bytes, ...]:
         """Read entries from one bundle.
 
         :raises MissingRowsError: they aren't there.
         """
-        index = start // WIDTH
-        width = min(WIDTH, self._size - index * WIDTH)
-        if width <= start % WIDTH:
-            raise MissingRowsError(f"the log has {self._size} entries, none with index {start}", index=self._size)
-        bundle = Tile(None, index, width)
-        if bundle not in self._bundles:
-            if len(self._bundles) >= _KEPT:
-                self._bundles.clear()
-            self._bundles[bundle] = read_bundle(self._source, bundle)
-        return self._bundles[bundle][start % WIDTH : start % WIDTH + count]
+        shard = self._holding(start)
+        return shard.entries(start - shard.base, count)
 
     def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
         """Make the proof from the hash tiles."""
-        return make_inclusion(index, size, self._tiles.node)
+        shard = self._holding(index)
+        return make_inclusion(index - shard.base, min(size - shard.base, shard.head.size), shard.tiles.node)
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Make the proof from the hash tiles."""
-        return make_consistency(old, new, self._tiles.node)
+        shard = self._holding(new - 1)
+        return make_consistency(max(0, old - shard.base), new - shard.base, shard.tiles.node)
+
+    def _holding(self, index: int) -> _PublishedShard:
+        return next(shard for shard in reversed(self._shards) if shard.base <= max(0, index))
+
+    def _read_head(self, source: TileSource) -> Checkpoint:
+        return _claimed_head(source) if self._known is None else published_head(source, self._known.current.verifier)
 
 
 def _claimed_head(source: TileSource) -> Checkpoint:
@@ -142,8 +206,9 @@ def entry_at(view: LogView, head: Checkpoint, index: int) -> tuple[bytes, Entry]
         raise NotFoundError(f"the log has {head.size} entries, none with index {index}")
     data = one(view, index)
     if view.signed:
-        proof = view.inclusion(index, head.size)
-        verify_inclusion(index=index, size=head.size, leaf=leaf_hash(data), proof=proof, root=head.root)
+        tree = view.extent(index)
+        proof = view.inclusion(index, tree.end)
+        verify_inclusion(index=index - tree.base, size=tree.size, leaf=leaf_hash(data), proof=proof, root=tree.root)
     return data, judged(view, index, data)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from strongroom.audit.adapters.client import LogClient
-from strongroom.audit.checkpoint import read_checkpoint
-from strongroom.audit.note import VerifierKey
+from strongroom.audit.succession import Seam, Succession
 from strongroom.core.errors import UnavailableError
+from strongroom.core.genesis import Genesis
 
 T = TypeVar("T")
 
@@ -18,9 +18,10 @@ T = TypeVar("T")
 class SocketLog:
     """Reads. What it returns is verified by who uses it; its checkpoints are verified here too."""
 
-    def __init__(self, path: Path, key: VerifierKey) -> None:
+    def __init__(self, path: Path, genesis: Genesis) -> None:
         self._path = path
-        self._key = key
+        self._genesis = genesis
+        self._succession = Succession.of(genesis)
         self._client: LogClient | None = None
         self._connecting = asyncio.Lock()
 
@@ -30,15 +31,30 @@ class SocketLog:
             await self._client.close()
 
     async def checkpoint(self) -> tuple[int, str]:
-        """Return the size and the newest signed checkpoint.
+        """Return the size over all shards and the newest signed checkpoint.
 
         :raises UnavailableError: the log has none yet.
-        :raises NoteError: it isn't signed by the log's key.
+        :raises LogError: it isn't signed by the key of one of the log's shards.
         """
         head = await self._ask(lambda client: client.head())
         if head.checkpoint is None:
             raise UnavailableError("the log has no checkpoint yet")
-        return read_checkpoint(head.checkpoint, self._key).size, head.checkpoint.decode()
+        while not self._succession.knows(head.checkpoint):
+            followed = await self._followed()
+            if followed == self._succession:
+                break
+            self._succession = followed
+        return self._succession.read(head.checkpoint).size, head.checkpoint.decode()
+
+    async def _followed(self) -> Succession:
+        known = self._succession
+        for seam in await self.seams(known.current.number):
+            known = known.cross(seam, self._genesis.keeper_key)
+        return known
+
+    async def seams(self, first: int) -> tuple[Seam, ...]:
+        """Return how shards were closed, from shard ``first`` (counted from 1) on, some at a time."""
+        return await self._ask(lambda client: client.seams(first))
 
     async def read(self, start: int, count: int) -> tuple[bytes, ...]:
         """Return entries from ``start`` on: at most ``count``, fewer where an answer would grow too large."""

@@ -6,8 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from strongroom.broker.answers import CheckpointAnswer, ConsistencyAnswer, EntriesAnswer, InclusionAnswer
-from strongroom.broker.bodies import ConsistencyQuery, EntriesQuery, InclusionQuery
+from strongroom.broker.answers import (
+    CheckpointAnswer,
+    ConsistencyAnswer,
+    EntriesAnswer,
+    InclusionAnswer,
+    SeamsAnswer,
+)
+from strongroom.broker.bodies import ConsistencyQuery, EntriesQuery, InclusionQuery, SeamsQuery
 from strongroom.broker.routes.shared import TheDirectory
 from strongroom.broker.service import Members
 
@@ -18,6 +24,12 @@ router = APIRouter(prefix="/log", tags=["log"])
 async def checkpoint(directory: TheDirectory) -> Members:
     """Return the newest signed checkpoint."""
     return await directory.checkpoint()
+
+
+@router.get("/seams", response_model=SeamsAnswer)
+async def seams(query: Annotated[SeamsQuery, Query()], directory: TheDirectory) -> Members:
+    """Return how shards of the log were closed, at most 32."""
+    return await directory.seams(query)
 
 
 @router.get("/entries", response_model=EntriesAnswer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from strongroom.audit.adapters.client import LogClient
+from strongroom.audit.succession import Prepared
 from strongroom.keeper.journal import Appended
 
 
@@ -29,6 +30,10 @@ class SocketLog:
         """Return the log's size and last signed checkpoint."""
         head = await self._client.head()
         return head.size, head.checkpoint
+
+    async def prepare(self) -> Prepared:
+        """Have the next shard's keys made, and return them."""
+        return await self._client.prepare()
 
     async def cosigned(self) -> bytes | None:
         """Return the newest checkpoint that a quorum of witnesses cosigned."""
