@@ -12,7 +12,10 @@ come alone. Under load the gateway puts tokens that are there at once into one e
 event of each. Tokens an event are printed beside the rates. Bytes are those on the metered channel, ends of
 answers included.
 
-    python benchmarks/egress.py [--streams N] [--tokens N] [--rounds N]
+Where torch is installed, it ends with what a second engine costs and gives: a Llama of chance is served by one engine
+and replayed by the other, both ways, one answer after the other on this machine; the price is that of one answer.
+
+    python benchmarks/egress.py [--streams N] [--tokens N] [--rounds N] [--replay-only]
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,11 +46,14 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from strongroom.egress.bits import Output
 from strongroom.egress.governor import Governor
 from strongroom.enclave.engine.adapters.channel import serve as serve_engine
+from strongroom.enclave.engine.schedule import Model
 from strongroom.enclave.gateway.answers import DONE, Form
 from strongroom.enclave.gateway.wiring import serve_channel
-from strongroom.enclave.metered import FRAME
+from strongroom.enclave.metered import FRAME, Kind, Order
+from support.egress import VERIFIED_BY
 from support.file_odometer import FileOdometer
 from support.gateways import ATLAS, KEY, VOCABULARY, Counting, roomy, serving, text_of
 
@@ -137,7 +145,6 @@ def allow_everything() -> None:
     """Replace the governor's decisions by yes: what is left is the gateway."""
 
     def reserve(self: Governor, principal: str, model: Any, most: int, now: int, **_more: Any) -> Any:
-        from strongroom.egress.bits import Output  # noqa: PLC0415 - only here
         from strongroom.egress.governor import Reservation  # noqa: PLC0415
 
         self._last += 1
@@ -255,6 +262,65 @@ def latencies(kind: str, folder: Path, most: int) -> list[float]:
     return [(at - sent) / 1000 for at, sent in zip(each, stamps, strict=True)]
 
 
+def llama(folder: Path) -> Path:
+    """Write a Llama of chance with 19 million parameters, in float32."""
+    import torch  # noqa: PLC0415 - only where it is installed
+    import transformers  # noqa: PLC0415 - the same
+
+    torch.manual_seed(20260101)
+    config = transformers.LlamaConfig(
+        vocab_size=8192,
+        hidden_size=384,
+        intermediate_size=1024,
+        num_hidden_layers=8,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    transformers.LlamaForCausalLM(config).eval().save_pretrained(folder)
+    return folder
+
+
+def timed_replay(one: Model, other: Model, seed: int, most: int) -> tuple[float, float, int]:
+    """Return seconds of an answer and of its replay, and how many of its tokens were reproduced."""
+    sampling: dict[str, int] = {"answer": 0, "most": most, "temperature": 1000, "top_p": 950, "seed": seed}
+    prompt = tuple(range(5, 37))
+    began = time.monotonic()
+    answer: Any = one.begin(Order(kind=Kind.GENERATE, prompt=prompt, **sampling))
+    said = tuple(answer.step() for _ in range(most))
+    answered = time.monotonic()
+    verdict: Any = other.begin(Order(kind=Kind.REPLAY, prompt=(*prompt, *said), **sampling))
+    return answered - began, time.monotonic() - answered, verdict.tokens
+
+
+def replays(most: int, rounds: int) -> dict[str, Any]:
+    """Measure what a replay costs beside the answer, and print what it saves."""
+    from strongroom.enclave.engine.adapters.numpy_llama import NumpyLlama  # noqa: PLC0415 - only here
+    from strongroom.enclave.engine.adapters.transformers_model import TransformersModel  # noqa: PLC0415 - the same
+
+    rules = replace(roomy(vocabulary=128256), residual_millibits_per_token=75, verified_by=VERIFIED_BY)
+    full = rules.cost(Output.TOKENS, most, most=most)
+    verified = rules.replayed_cost(most, verified=most, most=most)
+    print(f"\na token of {rules.vocabulary}: {most} tokens cost {full} bits, replayed and reproduced {verified} bits")
+    result: dict[str, Any] = {"tokens": most, "bits": full, "bits_verified": verified}
+    with tempfile.TemporaryDirectory() as name:
+        folder = llama(Path(name))
+        engines: dict[str, Model] = {"torch": TransformersModel(folder), "numpy": NumpyLlama(folder)}
+        for one, other in (("torch", "numpy"), ("numpy", "torch")):
+            timed_replay(engines[one], engines[other], 1, 32)
+            found = [timed_replay(engines[one], engines[other], seed, most) for seed in range(rounds)]
+            answer, replay = (statistics.median(each[at] for each in found) for at in (0, 1))
+            agreed = sum(each[2] for each in found)
+            print(
+                f"{one} answers in {answer:.2f} s, {other} replays in {replay:.2f} s: {replay / answer:.3f} of it; "
+                f"{agreed} of {most * rounds} tokens reproduced"
+            )
+            result[f"{one}_by_{other}"] = {"answer_s": answer, "replay_s": replay, "reproduced": agreed / most / rounds}
+    return result
+
+
 def percentile(values: list[float], share: float) -> float:
     """Return a value that so much of them doesn't exceed."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
@@ -266,7 +332,11 @@ def main() -> None:
     reader.add_argument("--streams", type=int, default=16)
     reader.add_argument("--tokens", type=int, default=1000)
     reader.add_argument("--rounds", type=int, default=3)
+    reader.add_argument("--replay-only", action="store_true")
     asked = reader.parse_args()
+    if asked.replay_only:
+        print(json.dumps({"replays": replays(asked.tokens, asked.rounds)}))
+        return
     kinds = ("direct", "proxy", "ungoverned", "governed")
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     per_token, joined = 0.0, dict.fromkeys(kinds, 0.0)
@@ -295,6 +365,8 @@ def main() -> None:
             "tokens_per_event": round(joined[kind], 1),
         }
     print(f"{per_token:.3f} bytes a token on the metered channel")
+    if find_spec("torch") and find_spec("transformers"):
+        result["replays"] = replays(asked.tokens, asked.rounds)
     print(json.dumps(result))
 
 

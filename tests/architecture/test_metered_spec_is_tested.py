@@ -14,12 +14,16 @@ CAREFUL = "unit/test_gateway_is_careful.py"
 STOPS = "integration/test_gateway_stops_a_compromised_engine.py"
 INSIDE = "property/test_taximeter_lets_out_no_more_than_the_log_vouches_for.py"
 PORT = "integration/test_vm_channel_is_metered.py"
+REPLAYS = "integration/test_gateway_replays_what_it_serves.py"
 EMBEDDINGS = "integration/test_gateway_serves_embeddings.py"
 
 KEPT_BY: dict[int, list[tuple[str, str]]] = {
     1: [(FRAMES, "test_refused_frames"), ("fuzz/test_gateway_parsers.py", "test_frames")],
     2: [(FRAMES, "test_refused_orders"), ("fuzz/test_gateway_parsers.py", "test_orders")],
-    3: [(CANARIES, "test_a_schedule_says_vectors_whole_and_only_where_one_was_asked_for")],
+    3: [
+        (CANARIES, "test_a_schedule_says_vectors_whole_and_only_where_one_was_asked_for"),
+        (CANARIES, "test_a_schedule_says_what_agreed_only_where_that_was_asked_for"),
+    ],
     4: [
         (COMPARES, "test_it_is_compared_before_anything_is_said"),
         (COMPARES, "test_a_model_with_one_tensor_exchanged_serves_nothing"),
@@ -71,6 +75,11 @@ KEPT_BY: dict[int, list[tuple[str, str]]] = {
         (PORT, "test_what_an_engine_may_not_say_does_not_leave"),
     ],
     20: [(PORT, "test_a_metered_machine_has_no_other_output")],
+    21: [(INSIDE, "test_a_machine_that_answers_replays_nothing")],
+    22: [
+        (REPLAYS, "test_a_client_gets_the_same_bytes_with_and_without_it"),
+        (REPLAYS, "test_whatever_a_second_engine_stuffs_into_frames"),
+    ],
 }
 
 

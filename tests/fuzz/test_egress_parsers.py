@@ -35,7 +35,7 @@ values = st.recursive(
 @pytest.mark.parametrize("read", [EgressPolicy.read, Block.read])
 @given(data=st.data())
 def test_objects_are_read_or_refused(read: Callable[[Fields], object], data: st.DataObject) -> None:
-    base: dict[str, Json] = {"model": "atlas", "run": 1, "through": 1, "settled": 1}
+    base: dict[str, Json] = {"model": "atlas", "run": 1, "through": 1, "settled": 1, "tokens": 1, "verified": 1}
     if read == EgressPolicy.read:
         base = policy().to_json()
     changed = data.draw(st.dictionaries(st.sampled_from([*base, "other"]), values, max_size=3))

@@ -67,7 +67,7 @@ def spend(place: Place, bits: int) -> None:
     mirror, metered = Mirror(ATLAS.model), Metered(request=request, use=1, model=ATLAS.model)
     limit, now = ATLAS.lifetime_bits, place.deployment.clock.now()
     opened = mirror.open(epoch=1, limit=limit, day=LOTS, seen=None, now=now)
-    block = Block(model=ATLAS.model, run=1, through=bits, settled=0)
+    block = Block(model=ATLAS.model, run=1, through=bits, settled=0, tokens=0, verified=0)
     entry = mirror.after(opened).advance(block, epoch=1, limit=limit, day=LOTS, now=now)
     for one in (opened, entry):
         told = odometer_facts(metered, one, ATLAS.digest)

@@ -134,7 +134,7 @@ def test_what_the_server_says_is_not_believed(lab: MeteredLab) -> None:
             with pytest.raises(error):
                 one.open(None)
             with pytest.raises(error):
-                one.advance(Block(model=THIS, run=1, through=1, settled=0))
+                one.advance(Block(model=THIS, run=1, through=1, settled=0, tokens=0, verified=0))
             with pytest.raises(UnavailableError):
                 one.breach("no-demand")
             assert len(pauses) > 2

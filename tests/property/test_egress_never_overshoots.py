@@ -15,7 +15,7 @@ from strongroom.egress.bits import Output
 from strongroom.egress.buckets import DAY, Bucket
 from strongroom.egress.errors import LimitReachedError, MirrorBehindError
 from strongroom.egress.governor import Governor, Reservation
-from support.egress import ATLAS, BOREAS, Log, governor, policy
+from support.egress import ATLAS, BOREAS, VERIFIED_BY, Log, governor, policy
 from support.logs import AT
 
 PEOPLE = ("dana", "eli", "fay")
@@ -38,14 +38,21 @@ class Streams(RuleBasedStateMachine):
 
     answers = Bundle("answers")
 
-    @initialize(fleet=st.integers(1100, 1900), person=st.integers(750, 1000), life=st.integers(8, 60))
-    def begin(self, fleet: int, person: int, life: int) -> None:
+    @initialize(
+        fleet=st.integers(1100, 1900),
+        person=st.integers(750, 1000),
+        life=st.integers(8, 60),
+        residual=st.none() | st.integers(1, 10_000),
+    )
+    def begin(self, fleet: int, person: int, life: int, residual: int | None) -> None:
         self.policies = {
             model: policy(
                 model,
                 fleet_day_bits=fleet,
                 principal_day_bits=person,
                 lifetime_permille=life,
+                residual_millibits_per_token=residual or 10_000,
+                verified_by=VERIFIED_BY if residual else None,
             )
             for model in (ATLAS, BOREAS)
         }
@@ -96,12 +103,15 @@ class Streams(RuleBasedStateMachine):
         answer.units += units
         answer.bits = self.policies[answer.model].cost(Output.TOKENS, answer.units, most=answer.most)
 
-    @rule(number=consumes(answers))
-    def settle(self, number: int) -> None:
+    @rule(number=consumes(answers), verified=st.none() | st.integers(0, 60))
+    def settle(self, number: int, verified: int | None = None) -> None:
         answer = self.open.pop(number, None)
         if answer is None:
             return
-        settled = self.governor.settle(number, self.now)
+        if verified is not None and self.policies[answer.model].verified_by is not None:
+            settled = self.governor.settle(number, self.now, verified=min(verified, answer.units))
+        else:
+            settled = self.governor.settle(number, self.now)
         answer.bits = settled.bits
         assert settled.units == answer.units
         assert settled.bits + settled.refunded == settled.reservation.bits
@@ -177,6 +187,29 @@ def test_a_bucket_gives_a_day_more_than_the_days_that_passed(per_day: int, steps
             out += take
         assert out * DAY <= per_day * (DAY + highest - AT)
         assert 0 <= bucket.left(now) <= per_day
+
+
+@given(
+    st.integers(1, 1000),
+    st.lists(st.tuples(st.sampled_from(["take", "back", "resize"]), st.integers(1, 1000)), max_size=30),
+)
+def test_a_bucket_that_is_made_another_size_refills_nothing(per_day: int, steps: list[tuple[str, int]]) -> None:
+    bucket, out, largest = Bucket(per_day, level=per_day, now=AT), 0, per_day
+    taken: list[int] = []
+    for what, bits in steps:
+        if what == "resize":
+            bucket.resize(bits, AT)
+            largest = max(largest, bits)
+        elif what == "take" and bits <= bucket.left(AT):
+            bucket.take(bits, AT)
+            taken.append(bits)
+            out += bits
+        elif what == "back" and taken:
+            back = min(bits, taken.pop())
+            bucket.give_back(back, AT)
+            out -= back
+        assert bucket.left(AT) == max(0, bucket.per_day - out)
+        assert out <= largest
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(1, 10**6))

@@ -19,9 +19,13 @@ from support.egress import ATLAS, governor, policy
 from support.logs import AT
 
 VOCABULARY = 1024
-CODES = st.sampled_from([Code.TOKEN] * 6 + [Code.VALUE] * 4 + [Code.STOPPED, Code.LENGTH, Code.CANCELLED, Code.FAILED])
+CODES = st.sampled_from(
+    [Code.TOKEN] * 6 + [Code.VALUE] * 4 + [Code.AGREED, Code.STOPPED, Code.LENGTH, Code.CANCELLED, Code.FAILED]
+)
 FRAMES = st.builds(
-    lambda answer, code, token: Frame(answer, code, token if code in {Code.TOKEN, Code.VALUE} else 0).to_bytes(),
+    lambda answer, code, token: Frame(
+        answer, code, token if code in {Code.TOKEN, Code.VALUE, Code.AGREED} else 0
+    ).to_bytes(),
     st.integers(0, 3),
     CODES,
     st.integers(0, VOCABULARY),

@@ -44,9 +44,11 @@ ORDERS = st.builds(
     st.sampled_from([Kind.GENERATE, Kind.GENERATE, Kind.EMBED]),
 )
 CANCELS = ANSWERS.map(lambda answer: Order(kind=Kind.CANCEL, answer=answer).to_bytes())
-CODES = [Code.TOKEN] * 8 + [Code.VALUE] * 4 + [Code.STOPPED, Code.LENGTH, Code.CANCELLED, Code.FAILED]
+CODES = [Code.TOKEN] * 8 + [Code.VALUE] * 4 + [Code.AGREED, Code.STOPPED, Code.LENGTH, Code.CANCELLED, Code.FAILED]
 FRAMES = st.builds(
-    lambda answer, code, token: Frame(answer, code, token if code in {Code.TOKEN, Code.VALUE} else 0).to_bytes(),
+    lambda answer, code, token: Frame(
+        answer, code, token if code in {Code.TOKEN, Code.VALUE, Code.AGREED} else 0
+    ).to_bytes(),
     ANSWERS,
     st.sampled_from(CODES),
     st.integers(0, VOCABULARY - 1),
@@ -160,12 +162,32 @@ def odometer(through: int) -> OdometerEntry:
         run=1,
         through=through,
         settled=0,
+        tokens=0,
+        verified=0,
         total=through,
         recent=0,
         limit=1 << 50,
         day=1 << 50,
         at=AT,
     )
+
+
+def test_a_machine_that_answers_replays_nothing() -> None:
+    meter = Taximeter(genesis=GENESIS, request=REQUEST, model=MODEL)
+    meter.released(USE)
+    meter.begin(VOCABULARY)
+    meter.vouch(odometer_entry(10**6))
+    with pytest.raises(TaximeterError) as caught:
+        meter.ordered(Order(kind=Kind.REPLAY, answer=0, most=1, prompt=(1, 2)).to_bytes())
+    assert caught.value.reason == "taximeter.malformed-order"
+    # And a count that an engine slips among its tokens isn't one.
+    other = Taximeter(genesis=GENESIS, request=REQUEST, model=MODEL)
+    other.released(USE)
+    other.begin(VOCABULARY)
+    other.vouch(odometer_entry(10**6))
+    other.ordered(Order(kind=Kind.GENERATE, answer=0, most=2, prompt=(1,)).to_bytes())
+    with pytest.raises(TaximeterError, match="can't have"):
+        other.said(Frame(0, Code.AGREED, 1).to_bytes())
 
 
 ASKS = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40), st.booleans()), min_size=1, max_size=12)

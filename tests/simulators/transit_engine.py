@@ -17,6 +17,8 @@ from typing import Any, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+_BOUNDS = ("min_available_version", "min_decryption_version", "min_encryption_version")
+
 
 @dataclass
 class TransitKey:
@@ -25,6 +27,8 @@ class TransitKey:
     versions: list[bytes] = field(default_factory=lambda: [AESGCM.generate_key(256)])
     exportable: bool = False
     deletion_allowed: bool = False
+    least: dict[str, int] = field(default_factory=dict)
+    """Bounds on versions by name; 0 where nothing was set."""
 
 
 class TransitEngine:
@@ -85,7 +89,8 @@ class TransitEngine:
             return _missing(404)
         if method == "GET":
             told = {"type": "aes256-gcm96", "exportable": found.exportable, "allow_plaintext_backup": False}
-            return 200, _data({**told, "name": name, "latest_version": len(found.versions)})
+            bounds = {one: found.least.get(one, 0) for one in _BOUNDS}
+            return 200, _data({**told, **bounds, "name": name, "latest_version": len(found.versions)})
         if method == "DELETE" and not found.deletion_allowed:
             return 400, {"errors": ["deletion is not allowed for this key"]}
         if method == "DELETE":
@@ -93,7 +98,21 @@ class TransitEngine:
         elif what == "rotate":
             found.versions.append(AESGCM.generate_key(256))
         elif what == "config":
-            found.deletion_allowed = bool(body["deletion_allowed"])
+            found.deletion_allowed = bool(body.get("deletion_allowed", found.deletion_allowed))
+            found.least.update({one: int(body[one]) for one in _BOUNDS[1:] if one in body})
+        elif what == "trim":
+            return self._trim(found, int(body["min_available_version"]))
+        return 204, {}
+
+    def _trim(self, key: TransitKey, least: int) -> tuple[int, dict[str, Any]]:
+        # The engine's own order of refusals: nothing is trimmed that could still open or close.
+        if least < key.least.get("min_available_version", 0):
+            return 400, {"errors": ["minimum available version cannot be decremented"]}
+        if any(not least <= key.least.get(one, 0) <= len(key.versions) for one in _BOUNDS[1:]):
+            return 400, {"errors": ["minimum available version is beyond what may be used"]}
+        key.least["min_available_version"] = least
+        for number in range(1, least):
+            key.versions[number - 1] = b""
         return 204, {}
 
     def _encrypt(self, key: TransitKey, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -106,7 +125,10 @@ class TransitEngine:
         try:
             _, version, text = body["ciphertext"].split(":")
             sealed = b64decode(text, validate=True)
-            cipher = AESGCM(key.versions[int(version.removeprefix("v")) - 1])
+            number = int(version.removeprefix("v"))
+            if number < key.least.get("min_decryption_version", 0):
+                return 400, {"errors": ["ciphertext or signature version is disallowed by policy (too old)"]}
+            cipher = AESGCM(key.versions[number - 1])
             plain = cipher.decrypt(sealed[:12], sealed[12:], b64decode(body.get("associated_data", "")))
         except (InvalidTag, ValueError, IndexError):
             return 400, {"errors": ["cipher: message authentication failed"]}

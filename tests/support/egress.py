@@ -6,16 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 from strongroom.core.clock import Instant
-from strongroom.core.ids import ModelId
+from strongroom.core.ids import ImageId, ModelId
 from strongroom.egress.governor import Governor, Served
 from strongroom.egress.mirror import Mirror
 from strongroom.egress.odometer import Block, Odometer
-from strongroom.egress.policy import EgressPolicy
+from strongroom.egress.policy import EgressPolicy, VerifiedBy
 from support.logs import AT
 
 LOTS = 10**12
 """A day's budget that is no bound."""
 ATLAS, BOREAS = ModelId("atlas"), ModelId("boreas")
+VERIFIED_BY = VerifiedBy(image=ImageId("second"), replay_permille=1000, differences_per_million=1000)
+"""All answers are replayed."""
 
 
 def policy(model: ModelId = ATLAS, **changes: Any) -> EgressPolicy:

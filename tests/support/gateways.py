@@ -21,12 +21,13 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId
 from strongroom.egress.policy import EgressPolicy
 from strongroom.enclave.engine.adapters.channel import serve as serve_engine
-from strongroom.enclave.engine.schedule import Generating
+from strongroom.enclave.engine.schedule import Agreed, Generating
+from strongroom.enclave.gateway.adapters.replayer import Replayer
 from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
 from strongroom.enclave.gateway.keys import ApiKeys, digest_of
 from strongroom.enclave.gateway.odometer import OdometerLog
 from strongroom.enclave.gateway.wiring import Serving, serve_channel
-from strongroom.enclave.metered import Order
+from strongroom.enclave.metered import Kind, Order
 from support.file_odometer import FileOdometer
 
 ATLAS: Final = ModelId("atlas")
@@ -81,8 +82,11 @@ class Counting:
     def __init__(self, slow: float = 0.0) -> None:
         self._slow = slow
 
-    def begin(self, order: Order) -> Generating | None:
-        """Begin after the prompt's last token."""
+    def begin(self, order: Order) -> Generating | Agreed | None:
+        """Begin after the prompt's last token, or look how far others count as this one does."""
+        if order.kind is Kind.REPLAY:
+            counts = _Counts(order.prompt[-order.most - 1], self._slow)
+            return Agreed(next((n for n, token in enumerate(order.replayed) if counts.step() != token), order.most))
         return _Counts(order.prompt[-1], self._slow)
 
 
@@ -148,7 +152,7 @@ class Live:
         self.url = f"http://127.0.0.1:{port}"
         self._listening.set()
 
-    def begin(self, channel: socket.socket, serving: Serving) -> None:
+    def begin(self, channel: socket.socket, serving: Serving, replayer: Replayer | None = None) -> None:
         """Serve until the engine is gone."""
         try:
             with channel:
@@ -160,6 +164,7 @@ class Live:
                         stop=self.stop,
                         listening=self.listens,
                         clock=self.clock,
+                        replayer=replayer,
                     )
                 )
         except StrongroomError as error:
@@ -174,9 +179,10 @@ class Live:
 
 def serving(folder: Path, policy: EgressPolicy | None = None, **changes: Any) -> Serving:
     """Return how the tests serve."""
-    state = folder / "governor"
+    state, rules = folder / "governor", policy or roomy()
     made = Serving(
-        policy=policy or roomy(),
+        policy=rules,
+        in_force=lambda: rules,
         tokenizer=words(),
         keys=ApiKeys({digest_of(KEY): "dana", digest_of(OTHER_KEY): "kim"}),
         state=state,
@@ -192,6 +198,7 @@ def gateway(
     policy: EgressPolicy | None = None,
     clock: Clock | None = None,
     odometer: OdometerLog | None = None,
+    replayer: Replayer | None = None,
     **changes: Any,
 ) -> Iterator[Live]:
     """Serve `engine`, which runs in a thread with its end of the channel; without `odometer`, a file plays the log."""
@@ -207,7 +214,7 @@ def gateway(
 
     threads = [
         threading.Thread(target=run_engine, daemon=True),
-        threading.Thread(target=live.begin, args=(ours, made), daemon=True),
+        threading.Thread(target=live.begin, args=(ours, made, replayer), daemon=True),
     ]
     for thread in threads:
         thread.start()

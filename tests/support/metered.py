@@ -16,6 +16,7 @@ from strongroom.core.signature import Signer
 from strongroom.egress.odometer import Block, OdometerEntry
 from strongroom.egress.policies import EGRESS_TYPE, EgressPolicies
 from strongroom.egress.policy import EgressPolicy
+from strongroom.keeper.adoption import adopt
 from strongroom.keeper.egress import Meters
 from strongroom.keeper.leases import Leases
 from strongroom.keys.recipient import RecipientKey
@@ -58,13 +59,13 @@ class MeteredScene:
         """Furnish a room and adopt."""
         room = await Room().furnish()
         scene = cls(room, policies(room.genesis, *(listed or (POLICY,))))
-        await room.keeper.adopt(DocumentKind.EGRESS, signed(scene.document))
+        await adopt(room.keeper, room.clock, DocumentKind.EGRESS, signed(scene.document))
         return scene
 
     async def adopt(self, *listed: EgressPolicy, signers: tuple[Signer, ...] = ()) -> None:
         """Adopt the next policies."""
         document = policies(self.room.genesis, *listed, before=self.document)
-        await self.room.keeper.adopt(DocumentKind.EGRESS, signed(document, *signers))
+        await adopt(self.room.keeper, self.room.clock, DocumentKind.EGRESS, signed(document, *signers))
         self.document = document
 
     async def released(self, **changes: Any) -> Governed:
@@ -116,5 +117,5 @@ class Governed:
 
     async def advance(self, through: int, *, run: int, settled: int = 0, **changes: Any) -> LoggedReading:
         """Ask for a block."""
-        block = replace(Block(model=MODEL, run=run, through=through, settled=settled), **changes)
+        block = replace(Block(model=MODEL, run=run, through=through, settled=settled, tokens=0, verified=0), **changes)
         return self.read((await self.scene.meters.advance(self.delivery, block)).entry)

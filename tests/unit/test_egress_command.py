@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from strongroom.cli.egress import bits, lasting, volume
 from strongroom.cli.main import main
 from strongroom.core.errors import ExitCode
+from strongroom.core.safetensors_header import make_header
 from strongroom.egress.buckets import DAY
 from strongroom.egress.policy import EgressPolicy
-from strongroom.loaders.safetensors_header import make_header
 from support.egress import ATLAS
 from support.sealed import FILES, seal_model, write_model
 

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.core.errors import NotFoundError, UnavailableError, UsageError
 from strongroom.egress import governor as module
-from strongroom.egress.bits import Output, end_bits
+from strongroom.egress.bits import Output, end_bits, verdict_bits
 from strongroom.egress.buckets import DAY
 from strongroom.egress.errors import (
     BoundBrokenError,
@@ -25,7 +25,7 @@ from strongroom.egress.governor import Governor
 from strongroom.egress.mirror import HOLD_SECONDS, Mirror
 from strongroom.egress.odometer import BLOCK_SECONDS
 from strongroom.egress.policy import EgressPolicy
-from support.egress import ATLAS, BOREAS, LOTS, Log, governor, policy
+from support.egress import ATLAS, BOREAS, LOTS, VERIFIED_BY, Log, governor, policy
 from support.logs import AT
 
 COST = 200 + end_bits(20)
@@ -189,12 +189,89 @@ def test_only_what_the_policy_names_may_leave() -> None:
 
 
 def test_verified_tokens_cost_their_residual() -> None:
+    made = governor(policy(residual_millibits_per_token=75, verified_by=VERIFIED_BY))
+    held = made.reserve("dana", ATLAS, 20, AT)
+    assert held.bits == 200 + end_bits(20) + verdict_bits(20)
+    made.emit(held.number, 20, AT)
+    for wrong in (21, -1):
+        with pytest.raises(UsageError):
+            made.settle(held.number, AT, verified=wrong)
+    settled = made.settle(held.number, AT, verified=20)
+    assert (settled.bits, settled.verified) == (2 + end_bits(20) + verdict_bits(20), 20)
+    with pytest.raises(NotFoundError):
+        made.settle(held.number, AT, verified=20)
+
+
+def test_the_log_is_told_what_was_verified() -> None:
+    made = governor(policy(residual_millibits_per_token=75, verified_by=VERIFIED_BY))
+    for verified in (20, 7, None):
+        held = made.reserve("dana", ATLAS, 20, AT)
+        made.emit(held.number, 20, AT)
+        made.settle(held.number, AT, verified=verified)
+    (block,) = made.wanted(AT + BLOCK_SECONDS)
+    assert (block.tokens, block.verified) == (60, 27)
+    assert block.settled == made.level(ATLAS, AT).settled
+
+
+def test_what_a_replay_tells_is_charged_where_it_reproduced_nothing() -> None:
+    made = governor(policy(residual_millibits_per_token=75, verified_by=VERIFIED_BY))
+    held = [made.reserve("dana", ATLAS, 20, AT) for _ in range(2)]
+    for one in held:
+        made.emit(one.number, 20, AT)
+    assert made.settle(held[0].number, AT, verified=0).bits == held[0].bits
+    assert made.settle(held[1].number, AT).bits == held[1].bits - verdict_bits(20)
+
+
+def test_a_policy_that_tightens_holds_at_once_and_refills_nothing() -> None:
+    made = governor(policy(model_day_bits=1000, fleet_day_bits=1000, principal_day_bits=1000))
+    spent, under_way = (made.reserve("dana", ATLAS, 30, AT) for _ in range(2))
+    made.emit(spent.number, 30, AT)
+    made.settle(spent.number, AT)
+    tight = policy(model_day_bits=600, fleet_day_bits=700, principal_day_bits=500)
+    made.adopt(tight, AT)
+    # 600 of 614 bits are spent or held: nothing is left of 500 for this principal, and nearly nothing for all.
+    with pytest.raises(LimitReachedError) as caught:
+        made.reserve("dana", ATLAS, 1, AT)
+    assert caught.value.reason.endswith(Limit.PRINCIPAL_DAY.value)
+    level = made.level(ATLAS, AT)
+    assert (level.day_left, level.fleet_left) == (0, 700 - 2 * spent.bits)
+    # What wasn't used comes back, and no more than that.
+    made.settle(under_way.number, AT)
+    used = spent.bits + end_bits(30)
+    assert made.level(ATLAS, AT).day_left == 600 - used
+    made.adopt(policy(), AT)
+    assert made.level(ATLAS, AT).day_left == 1000 - used
+
+
+def test_an_answer_is_charged_under_the_policy_that_it_was_reserved_under() -> None:
+    made = governor(policy(residual_millibits_per_token=75, verified_by=VERIFIED_BY))
+    before = made.reserve("dana", ATLAS, 20, AT)
+    made.adopt(policy(), AT)
+    after = made.reserve("dana", ATLAS, 20, AT)
+    for one in (before, after):
+        made.emit(one.number, 20, AT)
+    assert made.settle(before.number, AT, verified=20).bits == 2 + end_bits(20) + verdict_bits(20)
+    with pytest.raises(UsageError):
+        made.settle(after.number, AT, verified=20)
+
+
+def test_what_cannot_be_served_under_is_not_adopted() -> None:
+    made = governor()
+    for wrong, error in (
+        (policy(vocabulary=2048), UsageError),
+        (policy(BOREAS), NotFoundError),
+        (policy(min_days_to_steal=1000), BoundBrokenError),
+    ):
+        with pytest.raises(error):
+            made.adopt(wrong, AT)
+
+
+def test_nothing_is_verified_where_the_policy_names_nobody() -> None:
     made = governor(policy(residual_millibits_per_token=75))
     held = made.reserve("dana", ATLAS, 20, AT)
     made.emit(held.number, 20, AT)
     with pytest.raises(UsageError):
-        made.settle(held.number, AT, verified=21)
-    assert made.settle(held.number, AT, verified=20).bits == 2 + end_bits(20)
+        made.settle(held.number, AT, verified=20)
 
 
 def test_the_end_of_a_life_moves_with_the_log_s_next_entry() -> None:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
+from strongroom.core.ids import ImageId
 from strongroom.egress.bits import Output
 from strongroom.egress.bound import theft_bound
 from strongroom.egress.errors import BoundBrokenError
 from strongroom.egress.policies import MAX_POLICIES, EgressPolicies, changes, only_tightens
 from strongroom.egress.policy import EgressPolicy
-from support.egress import ATLAS, BOREAS, policy
+from support.egress import ATLAS, BOREAS, VERIFIED_BY, policy
 from support.logs import GENESIS
 from support.metered import policies
 
@@ -24,6 +25,7 @@ BASE = policy(
     fleet_day_bits=2000,
     principal_day_bits=500,
     residual_millibits_per_token=5000,
+    verified_by=VERIFIED_BY,
     outputs=(Output.TOKENS, Output.VALUES),
     quota_holders=10,
     workspace_year_permille=5,
@@ -42,6 +44,7 @@ LOOSER: dict[str, Any] = {
     "lifetime_permille": 501,
     "warn_permille": (500,),
     "residual_millibits_per_token": 4999,
+    "verified_by": replace(VERIFIED_BY, image=ImageId("third")),
     "outputs": (Output.TOKENS, Output.VALUES, Output.BYTES),
     "quota_holders": 11,
     "workspace_year_permille": 6,
@@ -58,6 +61,7 @@ TIGHTER: dict[str, Any] = {
     "lifetime_permille": 499,
     "warn_permille": (500, 600, 800),
     "residual_millibits_per_token": 5001,
+    "verified_by": None,
     "outputs": (Output.TOKENS,),
     "quota_holders": 9,
     "workspace_year_permille": 4,
@@ -86,6 +90,15 @@ def test_each_member_alone(name: str) -> None:
     mixed = replace(BASE, **{name: LOOSER[name], other: TIGHTER[other]})
     assert sorted(told(BASE, mixed)) == [False, True]
     assert not only_tightens(changes({ATLAS: BASE}, {ATLAS: mixed}))
+
+
+@pytest.mark.parametrize(("name", "less", "more"), [("replay_permille", 1, 999), ("differences_per_million", 9, 10)])
+def test_more_that_is_verified_is_looser(name: str, less: int, more: int) -> None:
+    changed: list[dict[str, Any]] = [{name: less}, {name: more}]
+    low, high = (replace(BASE, verified_by=replace(VERIFIED_BY, **change)) for change in changed)
+    assert told(low, high) == [True]
+    assert told(high, low) == [False]
+    assert told(replace(BASE, verified_by=None), low) == [True]
 
 
 def test_models_that_come_and_go() -> None:

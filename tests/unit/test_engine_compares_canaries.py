@@ -24,7 +24,7 @@ from strongroom.enclave.engine.canaries import (
     record_tokens,
     record_vector,
 )
-from strongroom.enclave.engine.schedule import Generating, Model, Schedule, Vector
+from strongroom.enclave.engine.schedule import Agreed, Generating, Model, Schedule, Vector
 from strongroom.enclave.gateway.wiring import engine_image
 from strongroom.enclave.metered import OUTPUT, Code, Frame, Kind, Order, halves_of
 from strongroom.enclave.runner import ExitStatus
@@ -168,6 +168,26 @@ def test_a_schedule_says_vectors_whole_and_only_where_one_was_asked_for() -> Non
             return Vector((1.0, 2.0))
 
     assert Schedule(Careless()).take(Order(kind=Kind.GENERATE, answer=4, most=2, prompt=(1,))) == failed
+
+
+def test_a_schedule_says_what_agreed_only_where_that_was_asked_for() -> None:
+    order = Order(kind=Kind.REPLAY, answer=4, most=3, prompt=(1, 2, 3, 9))
+    schedule = Schedule(Counting())
+    assert schedule.take(order) == ()
+    assert schedule.round() == (Frame(4, Code.AGREED, 2), Frame(4, Code.LENGTH))
+    assert schedule.idle
+
+    class Careless:
+        def __init__(self, tokens: int) -> None:
+            self.tokens = tokens
+
+        def begin(self, _order: Order) -> Agreed:
+            return Agreed(self.tokens)
+
+    failed = (Frame(4, Code.FAILED),)
+    assert Schedule(Careless(4)).take(order) == failed
+    assert Schedule(Careless(1)).take(Order(kind=Kind.GENERATE, answer=4, most=3, prompt=(1,))) == failed
+    assert Schedule(Embedding(1.0)).take(order) == failed
 
 
 class Folder:

@@ -66,9 +66,9 @@ def test_bytes_may_come_in_any_pieces() -> None:
     assert [one for at in range(0, len(data), 7) for one in reader.feed(data[at : at + 7])] == orders
 
 
-def example(name: str) -> tuple[list[Frame], tuple[Order, ...]]:
+def example(name: str, file: str = "metered-channel.md") -> tuple[list[Frame], tuple[Order, ...]]:
     """Return what goes out and in, in an example of the page."""
-    page = (ROOT / "docs/spec/metered-channel.md").read_text()
+    page = (ROOT / "docs/spec" / file).read_text()
     lines = page.split(f"<!-- example: {name} -->")[1].split("```")[1].splitlines()
     out = [Frame.parse(bytes.fromhex(line.split()[1])) for line in lines if line.startswith("<")]
     into = bytes.fromhex("".join(line[2:] for line in lines if line.startswith(">")))
@@ -79,6 +79,10 @@ def test_the_page_s_examples_are_true() -> None:
     assert example("channel") == (
         [Frame(0xFFF, Code.READY), Frame(0, Code.TOKEN, 42), Frame(0, Code.TOKEN, 43), Frame(0, Code.LENGTH)],
         (Order(kind=Kind.GENERATE, answer=0, most=2, prompt=(1, 128000, 7)),),
+    )
+    assert example("replay", "sampling.md") == (
+        [Frame(0, Code.AGREED, 2), Frame(0, Code.LENGTH)],
+        (Order(kind=Kind.REPLAY, answer=0, most=2, temperature=700, top_p=900, seed=9, prompt=(5, 42, 43)),),
     )
     halves = halves_of([1.5])
     assert example("vector") == (

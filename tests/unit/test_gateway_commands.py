@@ -53,6 +53,19 @@ def test_serving_takes_every_rule_and_has_no_default_for_any() -> None:
     assert call("run", "atlas")[0] == ExitCode.USAGE
 
 
+def test_a_second_engine_takes_all_of_its_options_or_none(tmp_path: Path) -> None:
+    shown = call("run", "--help")[1]
+    options = ("--replay-image", "--replay-request", "--replay-tpm")
+    assert all(f"{name} " in shown for name in options)
+    (tmp_path / "keys.json").write_text("{}")
+    needed = {"--sealed": tmp_path, "--api-keys": tmp_path / "keys.json", "--tokenizer": tmp_path, "--state": tmp_path}
+    given = [f"{name}={value}" for name, value in needed.items()]
+    for name in options:
+        code, _out, err = call("run", "atlas", *given, "--image=a", "--request=b", "--tpm=c", f"{name}=d")
+        assert code == ExitCode.USAGE
+        assert "--replay-image, --replay-request and --replay-tpm" in err
+
+
 def test_canaries_are_recorded_of_a_few_questions_into_a_new_file(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(words()._tokenizer.to_str())
     questions, out = tmp_path / "questions.txt", tmp_path / "canaries.json"

@@ -10,6 +10,7 @@ import pytest
 
 from strongroom.core.errors import MalformedError
 from strongroom.enclave.engine.adapters.numpy_llama import NumpyLlama
+from strongroom.enclave.engine.schedule import Agreed
 from strongroom.enclave.metered import Kind, Order
 from support import tiny_llama
 
@@ -66,6 +67,7 @@ def said(model: NumpyLlama, **changes: Any) -> list[int | None]:
     members: dict[str, Any] = {"kind": Kind.GENERATE, "answer": 0, "most": MOST, "prompt": PROMPT}
     answer = model.begin(Order(**(members | changes)))
     assert answer is not None
+    assert not isinstance(answer, Agreed)
     return [answer.step() for _ in range(MOST)]
 
 

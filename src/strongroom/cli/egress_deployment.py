@@ -132,6 +132,8 @@ def _json(rules: EgressPolicy, told: OdometerTold, entry: OdometerEntry | None) 
         "run": entry.run if entry else 0,
         "at": format_instant(entry.at) if entry else None,
         "spent": total,
+        "tokens": entry.tokens if entry else 0,
+        "verified": entry.verified if entry else 0,
         "recent": told.recent,
         "lifetime_bits": rules.lifetime_bits,
         "life_left": max(0, rules.lifetime_bits - total),
@@ -152,11 +154,20 @@ def _lines(rules: EgressPolicy, told: OdometerTold, entry: OdometerEntry | None)
     return (
         f"model    {rules.model}{', FROZEN' if told.frozen else ''}; policy {rules.digest}",
         f"life     {total:,} of {rules.lifetime_bits:,} bits are spent ({share // 10}.{share % 10} %): {where}",
+        *_tokens(rules, entry),
         f"left     {left:,} bits, {left * MILLI // rules.token_millibits:,} tokens",
         f"day      {rules.model_day_bits:,} bits, {bound.tokens_per_day:,} tokens; in the last {told.recent:,} bits",
         f"theft    in {bound.seconds // DAY:,} days at the size that is counted; demanded: {rules.min_days_to_steal:,}",
         *(f"warning  {text}" for text in _warnings(rules, told, total)),
     )
+
+
+def _tokens(rules: EgressPolicy, entry: OdometerEntry | None) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    who = f"verified by `{rules.verified_by.image}`" if rules.verified_by else "verified"
+    rest = entry.tokens - entry.verified
+    return (f"tokens   {entry.tokens:,} in this run, by its gateway: {entry.verified:,} {who}, {rest:,} not",)
 
 
 def _warnings(rules: EgressPolicy, told: OdometerTold, total: int) -> tuple[str, ...]:
@@ -166,6 +177,11 @@ def _warnings(rules: EgressPolicy, told: OdometerTold, total: int) -> tuple[str,
         found.append("the model is frozen: nothing leaves it until its quorum resumes it")
     if passed:
         found.append(f"{passed[-1]} of 1,000 of the model's life are passed: see who had what")
+    if rules.verified_by is not None and rules.residual_millibits_per_token < rules.token_millibits:
+        times = rules.token_millibits // rules.residual_millibits_per_token
+        found.append(
+            f"a gateway that lies about what was verified gets {times:,} times as many tokens out for its bits"
+        )
     if theft_bound(rules).small:
         found.append("a cap that holds serves less than one busy stream: caps alone can't protect this model")
     return tuple(found)

@@ -16,7 +16,7 @@ import click
 
 from strongroom.cli.files import read_file
 from strongroom.core.errors import MalformedError, UsageError
-from strongroom.loaders.safetensors_header import LENGTH_BYTES, header_length, parse_header
+from strongroom.core.safetensors_header import LENGTH_BYTES, header_length, parse_header
 from strongroom.sealing.adapters.directory import inspect_directory
 from strongroom.sealing.header import Geometry
 

@@ -21,11 +21,11 @@ from strongroom.core.errors import DeniedError
 from strongroom.core.ids import ModelId
 from strongroom.egress.policy import EgressPolicy
 from strongroom.enclave.engine.builtin import BuiltIn
-from strongroom.enclave.gateway.adapters.engines import EngineHost
+from strongroom.enclave.gateway.adapters.engines import EngineHost, ProcessHost
 from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
 from strongroom.enclave.gateway.keys import MAX_FILE, ApiKeys
 from strongroom.enclave.gateway.screen_settings import MAX_SETTINGS, ScreenSettings
-from strongroom.enclave.gateway.wiring import Serving, serve
+from strongroom.enclave.gateway.wiring import Second, Serving, serve
 from strongroom.enclave.launch.relay import Opened, ReleasePort
 
 _FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -68,10 +68,11 @@ class GatewayOptions:
     tls_certificate: Path | None
     tls_key: Path | None
 
-    def serving(self, policy: EgressPolicy) -> Serving:
-        """Read what the options name."""
+    def serving(self, in_force: Callable[[], EgressPolicy]) -> Serving:
+        """Read what the options name. ``in_force`` fetches the model's egress policy."""
         return Serving(
-            policy=policy,
+            policy=in_force(),
+            in_force=in_force,
             tokenizer=PublicTokenizer.folder(self.tokenizer),
             keys=ApiKeys.parse(read_file(self.api_keys, most=MAX_FILE)),
             state=self.state,
@@ -102,9 +103,17 @@ def gateway_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def serve_from(
-    host: EngineHost, gateway: GatewayOptions, wallet: WalletFolder, port: Callable[[BrokerApi], ReleasePort]
+    host: EngineHost,
+    gateway: GatewayOptions,
+    wallet: WalletFolder,
+    port: Callable[[BrokerApi], ReleasePort],
+    *,
+    second: ProcessHost | None = None,
 ) -> None:
-    """Serve the engine that ``host`` starts, until it ends. ``port`` makes the launcher's view of a broker."""
+    """Serve the engine that ``host`` starts, until it ends; the one of ``second`` replays answers.
+
+    ``port`` makes the launcher's view of a broker.
+    """
     model = host.order.model
     with connect(wallet) as transport:
         api = BrokerApi(transport)
@@ -112,7 +121,8 @@ def serve_from(
             host,
             port(api),
             api,
-            gateway.serving(_policy(api, wallet, model)),
+            gateway.serving(lambda: _policy(api, wallet, model)),
+            second=Second(second, port(api)) if second else None,
             opened=_tell,
             listening=lambda taken: click.echo(f"serving `{model}` on {gateway.host}:{taken}"),
             err=sys.stderr.buffer,

@@ -53,6 +53,11 @@ def end_bits(most: int) -> int:
     return (ENDINGS * (most + 1) - 1).bit_length()
 
 
+def verdict_bits(most: int) -> int:
+    """Return what it tells how many tokens of an answer of at most ``most`` were reproduced, in whole bits."""
+    return most.bit_length()
+
+
 def whole_bits(millibits: int) -> int:
     """Return millibits as bits, rounded up: a cost."""
     return -(-millibits // MILLI)

@@ -28,7 +28,7 @@ class Bucket:
         if now > self._at:
             self._scaled = min(self.per_day * DAY, self._scaled + self.per_day * (now - self._at))
             self._at = now
-        return self._scaled // DAY
+        return max(0, self._scaled // DAY)
 
     def take(self, bits: int, now: Instant) -> None:
         """Take what :meth:`left` said is there.
@@ -43,6 +43,12 @@ class Bucket:
         """Give back what was taken and not used; what doesn't fit is lost."""
         self.left(now)
         self._scaled = min(self.per_day * DAY, self._scaled + bits * DAY)
+
+    def resize(self, per_day: int, now: Instant) -> None:
+        """Make the day's budget another one. What was taken stays taken, also where that is more than there is now."""
+        self.left(now)
+        self._scaled += (per_day - self.per_day) * DAY
+        self.per_day = per_day
 
     def passes_at(self, bits: int, now: Instant) -> Instant | None:
         """Return when ``bits`` could be taken if nobody took any before, or None for never."""

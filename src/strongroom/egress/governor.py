@@ -69,6 +69,8 @@ class Settled:
 
     reservation: Reservation
     units: int
+    verified: int
+    """Of the units, how many were reproduced by a second engine."""
     bits: int
     """Charged."""
     refunded: int
@@ -95,6 +97,8 @@ class Level:
 @dataclass(slots=True)
 class _Answer:
     reservation: Reservation
+    policy: EgressPolicy
+    """Under which it was reserved, and is charged."""
     units: int = 0
 
 
@@ -143,6 +147,15 @@ class _Lane:
             found = self.purses[principal] = Bucket(per_day, level=per_day - self.recent, now=self.since)
         self.purses.move_to_end(principal)
         return found
+
+    def adopt(self, policy: EgressPolicy, now: Instant) -> None:
+        if policy.warn_permille != self.policy.warn_permille:
+            self.day_marks = Marks(policy.warn_permille, again_after=DAY)
+            self.life_marks = Marks(policy.warn_permille, again_after=None)
+        self.policy = policy
+        self.day.resize(policy.model_day_bits, now)
+        for purse in self.purses.values():
+            purse.resize(policy.principal_day_bits, now)
 
     def _forget_one(self, now: Instant) -> None:
         principal, oldest = next(iter(self.purses.items()))
@@ -201,7 +214,7 @@ class Governor:
             raise OutputNotAllowedError(f"the policy of `{model}` lets no `{output.value}` leave")
         if len(self._answers) >= MAX_HELD:
             raise UnavailableError("too many answers are under way", reason="egress-answers")
-        bits = lane.policy.cost(output, most, most=most)
+        bits = lane.policy.reserved(output, most)
         purse = lane.purse(principal, now)
         buckets = ((Limit.PRINCIPAL_DAY, purse), (Limit.MODEL_DAY, lane.day), (Limit.FLEET_DAY, self._fleet))
         for limit, bucket in buckets:
@@ -225,7 +238,7 @@ class Governor:
             expires_at=now + HOLD_SECONDS,
             crossed=tuple(self._crossed(lane, now)),
         )
-        self._answers[self._last] = _Answer(reservation)
+        self._answers[self._last] = _Answer(reservation, lane.policy)
         return reservation
 
     def emit(self, number: int, units: int, now: Instant) -> None:
@@ -248,21 +261,28 @@ class Governor:
             )
         answer.units += units
 
-    def settle(self, number: int, now: Instant, *, verified: int = 0) -> Settled:
-        """End an answer: charge what left, give back the rest. ``verified`` of its tokens were replayed before.
+    def settle(self, number: int, now: Instant, *, verified: int | None = None) -> Settled:
+        """End an answer: charge what left, give back the rest.
 
+        :param verified: of an answer that was replayed, how many of its tokens were reproduced, from the first on;
+            None for one that wasn't.
         :raises NotFoundError: no such answer is under way.
-        :raises UsageError: more verified tokens than left, or of another kind of output.
+        :raises UsageError: more verified tokens than left, of another kind of output, or nobody may verify any.
         """
         now = self._tick(now)
         answer = self._answer(number)
         reservation, units = answer.reservation, answer.units
-        if not 0 <= verified <= units or (verified and reservation.output is not Output.TOKENS):
-            raise UsageError("only tokens that left can be verified")
-        lane = self._lanes[reservation.model]
-        bits = lane.policy.cost(reservation.output, units, most=reservation.most, verified=verified)
+        lane, policy = self._lanes[reservation.model], answer.policy
+        if verified is None:
+            bits = policy.cost(reservation.output, units, most=reservation.most)
+        elif policy.verified_by is None or reservation.output is not Output.TOKENS or not 0 <= verified <= units:
+            raise UsageError("only tokens that left can be verified, and only where the policy names who does")
+        else:
+            bits = policy.replayed_cost(units, verified=verified, most=reservation.most)
         back = reservation.bits - bits
         lane.odometer.settle(reservation.bits, bits)
+        if reservation.output is Output.TOKENS:
+            lane.odometer.count(units, verified or 0)
         for bucket in (lane.purses.get(reservation.principal), lane.day, self._fleet):
             # A purse that is gone was full: nothing would fit.
             if bucket is not None:
@@ -271,7 +291,7 @@ class Governor:
         lane.held -= reservation.bits
         lane.answers -= 1
         del self._answers[number]
-        return Settled(reservation=reservation, units=units, bits=bits, refunded=back)
+        return Settled(reservation=reservation, units=units, verified=verified or 0, bits=bits, refunded=back)
 
     def sweep(self, now: Instant) -> tuple[Settled, ...]:
         """Settle what is past its time; to be called every few seconds. Nothing of it could leave any more."""
@@ -309,6 +329,22 @@ class Governor:
             Crossing(limit=Limit.LIFETIME, model=entry.model, permille=mark, used=total, of=limit, at=now)
             for mark in lane.life_marks.passed(total, limit, now)
         )
+
+    def adopt(self, policy: EgressPolicy, now: Instant) -> None:
+        """Serve a model under another policy from now on. Nothing is refilled by it; answers under way keep theirs.
+
+        Where the model's life ends is what the log's entries say (:meth:`mirrored`).
+
+        :raises NotFoundError: the model isn't served here.
+        :raises BoundBrokenError: the model could be stolen sooner than the policy allows.
+        :raises UsageError: it counts another number of tokens: frames are judged by that from the start on.
+        """
+        now, lane = self._tick(now), self._lane(policy.model)
+        check_policy(policy)
+        if policy.vocabulary != lane.policy.vocabulary:
+            raise UsageError(f"`{policy.model}` has another vocabulary by its new egress policy", remedy="start again")
+        lane.adopt(policy, now)
+        self._fleet.resize(min(one.policy.fleet_day_bits for one in self._lanes.values()), now)
 
     def freeze(self, model: ModelId, cause: str) -> None:
         """Let nothing more leave a model. Only a new governor, which people allow to start, serves it again.

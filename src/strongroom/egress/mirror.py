@@ -42,6 +42,8 @@ class _Run:
     at: Instant
     points: tuple[tuple[Instant, int], ...]
     """(when, bits settled until then), oldest first."""
+    tokens: int = 0
+    verified: int = 0
 
     def after(self, entry: OdometerEntry) -> _Run:
         points = (*self.points, (entry.at, entry.settled))
@@ -50,7 +52,12 @@ class _Run:
         if len(points) > _MAX_POINTS:
             # Whatever is dropped, more counts as recent, which is safe. Without the oldest the whole run would.
             points = (points[0], *points[2:])
-        return _Run(self.number, entry.through, entry.at, points)
+        return _Run(self.number, entry.through, entry.at, points, entry.tokens, entry.verified)
+
+    def goes_on(self, told: Block | OdometerEntry) -> bool:
+        """Tell whether what a governor says that it charged goes forwards, and isn't more than it was given."""
+        more, verified = told.tokens - self.tokens, told.verified - self.verified
+        return self.points[-1][1] <= told.settled <= self.through and 0 <= verified <= more
 
     def recent(self, now: Instant) -> int:
         before = [settled for at, settled in self.points if at <= now - DAY]
@@ -91,6 +98,8 @@ class Mirror:
             run=max(self.run, seen.run if seen else 0) + 1,
             through=0,
             settled=0,
+            tokens=0,
+            verified=0,
             total=total,
             recent=self.recent(at) + total - self.total,
             limit=limit,
@@ -113,7 +122,7 @@ class Mirror:
         if block.run > self.run or not self._runs:
             raise OdometerRegressedError(f"the log doesn't know run {block.run} of `{self.model}`")
         run = self._runs[-1]
-        if not run.points[-1][1] <= block.settled <= run.through or block.through < 0:
+        if not run.goes_on(block) or block.through < 0:
             raise OdometerRegressedError(f"the readings of run {block.run} of `{self.model}` don't go forwards")
         asked = max(0, block.through - run.through)
         life = min(max(0, limit - self.total), MAX_INTEGER - self.total)
@@ -128,6 +137,8 @@ class Mirror:
             run=block.run,
             through=run.through + given,
             settled=block.settled,
+            tokens=block.tokens,
+            verified=block.verified,
             total=self.total + given,
             recent=self.recent(at) + given,
             limit=limit,
@@ -141,12 +152,16 @@ class Mirror:
         :raises OdometerRegressedError: the entry doesn't follow: the log's writer didn't ask this module.
         """
         run = self._runs[-1] if self._runs else None
-        begins = entry.run > self.run and entry.through == entry.settled == 0 and entry.total >= self.total
+        begins = (
+            entry.run > self.run
+            and entry.through == entry.settled == entry.tokens == entry.verified == 0
+            and entry.total >= self.total
+        )
         goes_on = (
             run is not None
             and entry.run == run.number
             and entry.through >= run.through
-            and run.points[-1][1] <= entry.settled <= run.through
+            and run.goes_on(entry)
             and entry.total - self.total == entry.through - run.through
             and entry.total <= max(self.total, entry.limit)
             and entry.total - self.total <= self.room(entry.day, entry.at)

@@ -64,6 +64,10 @@ class OdometerEntry:
     """Bits that this run may have let out."""
     settled: int
     """Bits that this run had charged when it asked."""
+    tokens: int
+    """Tokens of the answers that those bits were charged for, as the governor says."""
+    verified: int
+    """Of these, tokens that a second engine reproduced and that cost less for it, as the governor says."""
     total: int
     """Bits that all runs may have let out."""
     recent: int
@@ -88,6 +92,8 @@ class Block:
     run: int
     through: int
     settled: int
+    tokens: int
+    verified: int
 
     @classmethod
     def read(cls, fields: Fields) -> Block:
@@ -100,6 +106,8 @@ class Block:
             run=fields.integer("run", least=1),
             through=fields.integer("through"),
             settled=fields.integer("settled"),
+            tokens=fields.integer("tokens"),
+            verified=fields.integer("verified"),
         )
 
     def to_json(self) -> Json:
@@ -109,6 +117,8 @@ class Block:
             "run": self.run,
             "through": self.through,
             "settled": self.settled,
+            "tokens": self.tokens,
+            "verified": self.verified,
         }
 
 
@@ -125,6 +135,8 @@ class Odometer:
         self._held, self._need = 0, 0
         self.settled = 0
         """Bits that this run charged for answers that ended."""
+        self.tokens = self.verified = 0
+        """Tokens of those answers, and how many of them a second engine reproduced."""
 
     @property
     def headroom(self) -> int:
@@ -155,6 +167,11 @@ class Odometer:
         self._held -= held
         self.settled += charged
 
+    def count(self, tokens: int, verified: int) -> None:
+        """Count the tokens of an answer that was settled, for the log to tell."""
+        self.tokens += tokens
+        self.verified += verified
+
     def wanted(self, now: Instant) -> Block | None:
         """Return the block to mirror now (step 2), or None while the last one will do for a while."""
         low = self.headroom < max(self._need, self._block // 2 + 1) and self.total < self.limit
@@ -163,7 +180,14 @@ class Odometer:
             return None
         more = max(self._block, self._need - self.headroom) if low else 0
         more = min(more, max(0, self.limit - self.total), MAX_INTEGER - self.total)
-        return Block(model=self.model, run=self.run, through=self._through + more, settled=self.settled)
+        return Block(
+            model=self.model,
+            run=self.run,
+            through=self._through + more,
+            settled=self.settled,
+            tokens=self.tokens,
+            verified=self.verified,
+        )
 
     def take(self, entry: OdometerEntry) -> None:
         """Take a block that the log holds and whose record is stored: steps 3 and 4 came before.

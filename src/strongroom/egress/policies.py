@@ -19,7 +19,7 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId
 from strongroom.egress.bound import check_policy
-from strongroom.egress.policy import EgressPolicy
+from strongroom.egress.policy import EgressPolicy, VerifiedBy
 
 EGRESS_TYPE: Final = payload_type("egress.v1")
 MAX_POLICIES_BYTES: Final = 512 * 1024
@@ -164,6 +164,7 @@ def _terms(was: EgressPolicy, becomes: EgressPolicy) -> Iterator[tuple[bool, str
             old, new = int(getattr(was, name)), int(getattr(becomes, name))
             if old != new:
                 yield (new - old) * sign > 0, f"{name} {new:,}, was {old:,}"
+    yield from _verifying(was.verified_by, becomes.verified_by)
     for output in becomes.outputs:
         if output not in was.outputs:
             yield True, f"lets `{output.value}` leave"
@@ -176,3 +177,20 @@ def _terms(was: EgressPolicy, becomes: EgressPolicy) -> Iterator[tuple[bool, str
     more = sorted({*becomes.warn_permille} - {*was.warn_permille})
     if more:
         yield False, f"warns at {', '.join(f'{mark} of 1,000' for mark in more)}"
+
+
+def _verifying(was: VerifiedBy | None, becomes: VerifiedBy | None) -> Iterator[tuple[bool, str]]:
+    if becomes is None:
+        if was is not None:
+            yield False, "no token is verified any more"
+        return
+    if was is None or was.image != becomes.image:
+        yield (
+            True,
+            f"image `{becomes.image}` verifies {becomes.replay_permille} of 1,000 answers, whose tokens cost less",
+        )
+        return
+    for name in ("replay_permille", "differences_per_million"):
+        old, new = int(getattr(was, name)), int(getattr(becomes, name))
+        if old != new:
+            yield new > old, f"verified_by.{name} {new:,}, was {old:,}"

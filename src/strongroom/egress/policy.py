@@ -13,8 +13,8 @@ from typing import Final
 from strongroom.core.canonical import MAX_INTEGER, Json, decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
-from strongroom.core.fields import Fields
-from strongroom.core.ids import ModelId, model_id
+from strongroom.core.fields import Fields, reading
+from strongroom.core.ids import ImageId, ModelId, image_id, model_id
 from strongroom.egress.bits import (
     BYTE_BITS,
     MAX_VOCABULARY,
@@ -24,6 +24,7 @@ from strongroom.egress.bits import (
     effective_bits,
     end_bits,
     token_millibits,
+    verdict_bits,
     whole_bits,
 )
 
@@ -38,7 +39,47 @@ MAX_DAYS: Final = 36500
 MAX_QUOTA_HOLDERS: Final = 50
 MAX_WORKSPACE_PERMILLE: Final = 10
 """1 % of the effective size a year, over all researchers (SL3-WPI-01, alternative B)."""
+MILLION: Final = 1_000_000
 _MAX_MARKS: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedBy:
+    """Who replays answers, so that tokens which are reproduced cost less. It is the root quorum's consent to that.
+
+    :raises MalformedError: (construction) a member out of its range.
+    """
+
+    image: ImageId
+    """Of the enclave that replays: another engine than the one that answers."""
+    replay_permille: int
+    """How many of 1,000 answers are replayed. Which ones, nobody knows before they ended."""
+    differences_per_million: int
+    """Of a million tokens that the second engine looks at, how many differ where nobody cheats: a measurement."""
+
+    def __post_init__(self) -> None:
+        _within("verified_by.replay_permille", self.replay_permille, 1, MILLI)
+        _within("verified_by.differences_per_million", self.differences_per_million, 1, MILLION // 10)
+
+    @classmethod
+    def read(cls, fields: Fields) -> VerifiedBy:
+        """Read the object.
+
+        :raises MalformedError: a member is missing, unknown or out of its range.
+        """
+        return cls(
+            image=fields.parsed("image", image_id),
+            replay_permille=fields.integer("replay_permille"),
+            differences_per_million=fields.integer("differences_per_million"),
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return what :meth:`read` reads."""
+        return {
+            "image": self.image,
+            "replay_permille": self.replay_permille,
+            "differences_per_million": self.differences_per_million,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +104,9 @@ class EgressPolicy:
     warn_permille: tuple[int, ...]
     """Shares of a limit at which its use is worth a record, ascending."""
     residual_millibits_per_token: int
-    """What a token costs whose sampling was committed to by seed and replayed before it was settled."""
+    """What a token costs that a second engine reproduced from the same seed before it was settled."""
+    verified_by: VerifiedBy | None
+    """Who replays; None where nobody does, and every token costs its whole logarithm."""
     outputs: tuple[Output, ...]
     """What may leave at all."""
     quota_holders: int
@@ -112,17 +155,31 @@ class EgressPolicy:
         """What leaves the workspace within a year, at most."""
         return self.effective_size * self.workspace_year_permille // MILLI
 
-    def cost(self, output: Output, units: int, *, most: int, verified: int = 0) -> int:
-        """Return what an answer of ``units`` costs, of at most ``most``, in bits, its end included.
+    def cost(self, output: Output, units: int, *, most: int) -> int:
+        """Return what an answer of ``units`` costs that nobody replayed, of at most ``most``, in bits, with its end.
 
-        ``verified`` of its tokens were replayed. It grows with ``units`` and never exceeds the cost of ``most``.
+        It grows with ``units`` and never exceeds the cost of ``most``.
         """
         each = {
             Output.TOKENS: self.token_millibits,
             Output.VALUES: VALUE_BITS * MILLI,
             Output.BYTES: BYTE_BITS * MILLI,
         }[output]
-        return whole_bits((units - verified) * each + verified * self.residual_millibits_per_token) + end_bits(most)
+        return whole_bits(units * each) + end_bits(most)
+
+    def replayed_cost(self, units: int, *, verified: int, most: int) -> int:
+        """Return what an answer of ``units`` tokens costs whose first ``verified`` tokens were reproduced, in bits.
+
+        How many those are is part of the message: whoever chooses where an answer leaves the honest one says
+        something by that. With it these are lengths of a prefix code over all answers, beside the honest one.
+        """
+        rest = (units - verified) * self.token_millibits
+        return whole_bits(rest + verified * self.residual_millibits_per_token) + end_bits(most) + verdict_bits(most)
+
+    def reserved(self, output: Output, most: int) -> int:
+        """Return the most that an answer of at most ``most`` units may cost, replayed or not, in bits."""
+        replayed = self.verified_by is not None and output is Output.TOKENS
+        return self.cost(output, most, most=most) + (verdict_bits(most) if replayed else 0)
 
     @classmethod
     def template(
@@ -150,6 +207,7 @@ class EgressPolicy:
             lifetime_permille=500,
             warn_permille=(500, 800),
             residual_millibits_per_token=token_millibits(vocabulary),
+            verified_by=None,
             outputs=(Output.TOKENS,),
             quota_holders=MAX_QUOTA_HOLDERS,
             workspace_year_permille=MAX_WORKSPACE_PERMILLE,
@@ -175,6 +233,7 @@ class EgressPolicy:
             lifetime_permille=fields.integer("lifetime_permille"),
             warn_permille=_marks(fields),
             residual_millibits_per_token=fields.integer("residual_millibits_per_token"),
+            verified_by=_verified_by(fields),
             outputs=_outputs(fields),
             quota_holders=fields.integer("quota_holders"),
             workspace_year_permille=fields.integer("workspace_year_permille"),
@@ -205,6 +264,7 @@ class EgressPolicy:
             "lifetime_permille": self.lifetime_permille,
             "warn_permille": [*self.warn_permille],
             "residual_millibits_per_token": self.residual_millibits_per_token,
+            "verified_by": self.verified_by.to_json() if self.verified_by else None,
             "outputs": [output.value for output in self.outputs],
             "quota_holders": self.quota_holders,
             "workspace_year_permille": self.workspace_year_permille,
@@ -220,6 +280,14 @@ class EgressPolicy:
 def _within(name: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
         raise MalformedError(f"`{name}` of an egress policy is an integer from {least} to {most}")
+
+
+def _verified_by(fields: Fields) -> VerifiedBy | None:
+    value = fields.value("verified_by")
+    if value is None:
+        return None
+    with reading(value, f"{fields.where}.verified_by") as inner:
+        return VerifiedBy.read(inner)
 
 
 def _marks(fields: Fields) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """The metered channel between a governor and the engine beside the weights: docs/spec/metered-channel.md. Pure.
 
-Out of the enclave comes one form only, five bytes long: an answer's number, a code from a closed list, and a token id
-or half a number of a vector. There is no room for text, for a reason or for padding: every byte sequence that isn't
-such a frame is an error.
+Out of the enclave comes one form only, five bytes long: an answer's number, a code from a closed list, and a token id,
+half a number of a vector or a count. There is no room for text, for a reason or for padding: every byte sequence that
+isn't such a frame is an error.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Code(IntEnum):
     READY = 1
     VALUE = 2
     """Half a number of a vector."""
+    AGREED = 3
+    """How many tokens of an answer that another engine gave this one gives too, from the first on."""
     STOPPED = 8
     """The model said its stop token, which isn't sent."""
     LENGTH = 9
@@ -55,7 +57,7 @@ class Code(IntEnum):
 
 
 ENDS: Final = frozenset({Code.STOPPED, Code.LENGTH, Code.CANCELLED, Code.FAILED})
-_ROOM: Final = {Code.TOKEN: MAX_VOCABULARY, Code.VALUE: HALF}
+_ROOM: Final = {Code.TOKEN: MAX_VOCABULARY, Code.VALUE: HALF, Code.AGREED: MAX_UNITS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Frame:
     answer: int
     code: Code
     token: int = 0
-    """The token's id with ``TOKEN``, 16 bits with ``VALUE``, else 0."""
+    """The token's id with ``TOKEN``, 16 bits with ``VALUE``, a count with ``AGREED``, else 0."""
 
     def to_bytes(self) -> bytes:
         """Return the five bytes."""
@@ -119,6 +121,8 @@ class Kind(IntEnum):
     CANCEL = 2
     EMBED = 3
     """The vector of a text: ``most`` numbers, all or none."""
+    REPLAY = 4
+    """How many of the last ``most`` tokens of the prompt, which another engine said, this one says after the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +135,7 @@ class Order:
     kind: Kind
     answer: int
     most: int = 0
-    """Tokens that the answer may have, or numbers that its vector must have."""
+    """Tokens that the answer may have, numbers that its vector must have, or tokens that are replayed."""
     temperature: int = 0
     """In thousandths; 0 takes the likeliest token each time."""
     top_p: int = MILLI
@@ -153,8 +157,15 @@ class Order:
             raise MalformedError("an order's sampling is out of range")
         if self.kind is Kind.EMBED and (self.temperature, self.top_p, self.seed) != (0, MILLI, 0):
             raise MalformedError("an order for a vector leaves nothing to chance")
+        if self.kind is Kind.REPLAY and self.most >= len(self.prompt):
+            raise MalformedError("an order to replay has a question before the answer")
         if any(not 0 <= token < MAX_VOCABULARY for token in self.prompt):
             raise MalformedError("an order's prompt has a token that no vocabulary has")
+
+    @property
+    def replayed(self) -> tuple[int, ...]:
+        """The answer that an order to replay is about."""
+        return self.prompt[-self.most :]
 
     def to_bytes(self) -> bytes:
         """Return the order and its prompt."""

@@ -187,6 +187,9 @@ class Taximeter:
             if under is not None:
                 under.cancelled = True
             return order.to_bytes()
+        if order.kind is Kind.REPLAY:
+            # Asked with one answer after the other, what it tells would be the model, and no entry vouches for it.
+            raise self._breach("malformed-order", "an order to replay came to a machine that answers")
         if under is not None:
             raise self._breach("answer-taken", "an order names an answer that is under way")
         held = self._cost(order, order.most)
@@ -220,7 +223,7 @@ class Taximeter:
             self._check_end(frame, under)
             under.ended = True
         else:
-            if (frame.code is Code.VALUE) != under.vector or (
+            if frame.code is not (Code.VALUE if under.vector else Code.TOKEN) or (
                 not under.vector and frame.token >= (self.vocabulary or 0)
             ):
                 raise self._breach("no-token", "a frame has what this answer can't have")

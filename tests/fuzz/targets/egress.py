@@ -61,7 +61,7 @@ def _entries() -> tuple[bytes, ...]:
 
 
 def _asked() -> Iterable[bytes]:
-    yield encode(Block(model=ATLAS, run=1, through=9, settled=4).to_json())
+    yield encode(Block(model=ATLAS, run=1, through=9, settled=4, tokens=3, verified=2).to_json())
 
 
 EGRESS: Final[Mapping[str, Target]] = MappingProxyType(

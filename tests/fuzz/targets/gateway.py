@@ -11,9 +11,12 @@ from typing import Any, Final
 
 from fuzz.targets.target import Target
 from strongroom.core.errors import MalformedError, StrongroomError
+from strongroom.core.ids import ImageId, ModelId
+from strongroom.egress.policy import VerifiedBy
 from strongroom.enclave.engine.pooling import read_form
 from strongroom.enclave.gateway.adapters.http_screen import read_verdict
 from strongroom.enclave.gateway.bodies import ChatBody, CompletionBody, EmbeddingBody, read
+from strongroom.enclave.gateway.replay import Replays
 from strongroom.enclave.gateway.screen_settings import ScreenSettings
 from strongroom.enclave.gateway.screens import Category
 from strongroom.enclave.gateway.suspension import BlockLimit, Standing
@@ -49,7 +52,13 @@ _BODIES: Final[dict[str, tuple[Any, object]]] = {
 
 
 def _frames() -> Iterable[bytes]:
-    codes = ((0, Code.TOKEN, 42), (0, Code.VALUE, 0x3F80), (0, Code.LENGTH, 0), (OPENING, Code.READY, 0))
+    codes = (
+        (0, Code.TOKEN, 42),
+        (0, Code.VALUE, 0x3F80),
+        (1, Code.AGREED, 2),
+        (0, Code.LENGTH, 0),
+        (OPENING, Code.READY, 0),
+    )
     return [b"".join(Frame(answer, code, token).to_bytes() for answer, code, token in codes)]
 
 
@@ -58,8 +67,25 @@ def _orders() -> Iterable[bytes]:
         Order(kind=Kind.GENERATE, answer=0, most=4, temperature=700, seed=7, prompt=(1, 2)),
         Order(kind=Kind.EMBED, answer=1, most=384, prompt=(101, 102)),
         Order(kind=Kind.CANCEL, answer=0),
+        Order(kind=Kind.REPLAY, answer=2, most=2, temperature=700, seed=7, prompt=(1, 42, 43)),
     )
     return [b"".join(order.to_bytes() for order in asks)]
+
+
+def _verdict(data: bytes) -> object:
+    """Read bytes as what a second engine says of one answer of two tokens."""
+    replays = Replays(
+        ModelId("atlas"),
+        VerifiedBy(image=ImageId("second"), replay_permille=1000, differences_per_million=1),
+        lambda: 0,
+    )
+    replays.received(Frame(OPENING, Code.READY).to_bytes())
+    kept = replays.keep(1, Order(kind=Kind.GENERATE, answer=0, most=2, prompt=(1,)))
+    assert kept is not None
+    kept.said.extend((42, 43))
+    replays.ended(kept, 0)
+    replays.next()
+    return replays.received(data)
 
 
 def _standings() -> Iterable[bytes]:
@@ -104,6 +130,9 @@ GATEWAY: Final[Mapping[str, Target]] = MappingProxyType(
     {
         "metered-frames": Target(read=lambda data: Frames().feed(data), seeds=_frames),
         "metered-orders": Target(read=lambda data: Orders().feed(data), seeds=_orders),
+        "replay-verdict": Target(
+            read=_verdict, seeds=lambda: [Frame(0, Code.AGREED, 1).to_bytes() + Frame(0, Code.LENGTH).to_bytes()]
+        ),
         "screen-settings": Target(read=ScreenSettings.parse, seeds=lambda: [json.dumps(_SETTINGS).encode()]),
         "screen-verdict": Target(read=read_verdict, seeds=lambda: [b'{"v": 1, "ruling": "block", "category": "harm"}']),
         "suspensions": Target(read=Standing.parse, seeds=_standings),

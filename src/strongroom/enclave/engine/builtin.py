@@ -14,6 +14,11 @@ class BuiltIn(StrEnum):
     """Llamas, in float32, by numpy alone: small enough for a machine that is emulated."""
 
     @property
+    def other(self) -> BuiltIn:
+        """The engine that replays what this one says, with as little code in common as there is."""
+        return BuiltIn.NUMPY if self is BuiltIn.TRANSFORMERS else BuiltIn.TRANSFORMERS
+
+    @property
     def command(self) -> tuple[str, ...]:
         """What the agent starts beside the opened weights."""
         inner = {BuiltIn.TRANSFORMERS: "engine", BuiltIn.NUMPY: "engine.light"}[self]

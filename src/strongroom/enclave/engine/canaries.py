@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from strongroom.core.errors import MalformedError, UsageError
-from strongroom.enclave.engine.schedule import Generating, Model, Vector
+from strongroom.enclave.engine.schedule import Agreed, Generating, Model, Vector
 from strongroom.enclave.metered import Kind, Order
 from strongroom.sealing.canary import Canary, CanaryKind
 from strongroom.sealing.errors import CanaryMismatchError
@@ -63,7 +63,7 @@ def record_vector(model: Model, name: str, given: Sequence[int], values: int) ->
 
 def _tokens(model: Model, given: Sequence[int], most: int) -> tuple[int, ...]:
     begun = model.begin(Order(kind=Kind.GENERATE, answer=0, most=most, prompt=tuple(given)))
-    if begun is None or isinstance(begun, Vector):
+    if begun is None or isinstance(begun, Vector | Agreed):
         return ()
     return tuple(_until_stop(begun, most))
 

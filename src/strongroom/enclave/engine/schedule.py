@@ -24,18 +24,25 @@ class Vector:
     values: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """How much of an answer was replayed, and is the same."""
+
+    tokens: int
+
+
 class Model(Protocol):
     """An opened model."""
 
-    def begin(self, order: Order) -> Generating | Vector | None:
-        """Begin an answer, or make the vector that an order of kind ``EMBED`` is for; None if the model can't."""
+    def begin(self, order: Order) -> Generating | Vector | Agreed | None:
+        """Begin an answer, make the vector of an ``EMBED``, or compare what a ``REPLAY`` shows; None if it can't."""
         ...
 
 
 @dataclass(slots=True)
 class _Under:
     order: Order
-    generating: Generating | Vector
+    generating: Generating | Vector | Agreed
     tokens: int = 0
 
 
@@ -69,12 +76,16 @@ class Schedule:
         return ()
 
     def round(self) -> tuple[Frame, ...]:
-        """Continue every answer by one token; a vector is said as a whole."""
+        """Continue every answer by one token; a vector, and what was compared, are said as a whole."""
         said: list[Frame] = []
         for number, under in tuple(self._under.items()):
             if isinstance(under.generating, Vector):
                 said += (Frame(number, Code.VALUE, half) for half in halves_of(under.generating.values))
                 said.append(Frame(number, Code.LENGTH))
+                del self._under[number]
+                continue
+            if isinstance(under.generating, Agreed):
+                said += (Frame(number, Code.AGREED, under.generating.tokens), Frame(number, Code.LENGTH))
                 del self._under[number]
                 continue
             token = under.generating.step()
@@ -90,8 +101,10 @@ class Schedule:
         return tuple(said)
 
 
-def _fits(order: Order, made: Generating | Vector) -> bool:
+def _fits(order: Order, made: Generating | Vector | Agreed) -> bool:
     # A model that knows one kind only mustn't answer the other: its tokens would be charged as numbers, or not at all.
     if isinstance(made, Vector):
         return order.kind is Kind.EMBED and len(made.values) == order.most
+    if isinstance(made, Agreed):
+        return order.kind is Kind.REPLAY and made.tokens <= order.most
     return order.kind is Kind.GENERATE

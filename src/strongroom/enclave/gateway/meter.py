@@ -19,6 +19,7 @@ from strongroom.egress.conservation import Sample, judge
 from strongroom.egress.governor import Governor, Reservation, Settled
 from strongroom.egress.marks import Crossing
 from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneError
+from strongroom.enclave.gateway.replay import Kept, Replays, Verdict
 from strongroom.enclave.metered import (
     ENDS,
     HALVES,
@@ -72,7 +73,7 @@ class Heard:
     """A token, or half a number of a vector."""
     end: Code | None = None
     settled: Settled | None = None
-    """What was charged, with an end."""
+    """What was charged, with an end; None while the answer waits for a replay."""
 
 
 @dataclass(slots=True)
@@ -82,6 +83,8 @@ class _Under:
     frames: int = 0
     """That carried a token, or half a value."""
     cancelled: Instant | None = None
+    kept: Kept | None = None
+    """What a replay needs of it."""
 
     @property
     def values(self) -> bool:
@@ -110,6 +113,8 @@ class Meter:
     governor: Governor
     model: ModelId
     vocabulary: int
+    replays: Replays | None = None
+    """Where a second engine replays answers. What waits for it stays reserved, and its end goes on at once."""
     ready: bool = False
     """Whether the engine has said that the model is open."""
     broken: str | None = None
@@ -152,12 +157,13 @@ class Meter:
             # A vector leaves nothing to chance.
             seed=seed if ask.output is Output.TOKENS else 0,
             prompt=ask.prompt,
-        ).to_bytes()
+        )
         reservation = self.governor.reserve(principal, self.model, ask.most, now, output=ask.output)
         heapq.heappop(self._free)
-        self._under[number] = _Under(reservation, now)
+        kept = self.replays.keep(reservation.number, order) if self.replays and ask.output is Output.TOKENS else None
+        self._under[number] = _Under(reservation, now, kept=kept)
         self._demand += 1
-        return Begun(answer=number, order=order, crossed=reservation.crossed)
+        return Begun(answer=number, order=order.to_bytes(), crossed=reservation.crossed)
 
     def cancel(self, answer: int, now: Instant) -> bytes | None:
         """Return the order that ends an answer; None if it ended already or is being cancelled.
@@ -222,6 +228,10 @@ class Meter:
         left = sum(one.most - one.frames + 1 for one in self._under.values()) + (not self.ready)
         return SHAPE.bytes_of(frames=left, units=left)
 
+    def replayed(self, verdict: Verdict, now: Instant) -> Settled:
+        """Settle an answer that waited for a replay."""
+        return self.governor.settle(verdict.number, now, verified=verdict.verified)
+
     def breach(self, found: str, message: str) -> ChannelBreachError:
         """Freeze the model; returns what to raise."""
         if self.broken is None:
@@ -246,7 +256,7 @@ class Meter:
             raise self.breach("no-demand", "a frame came for an answer that nobody is waiting for")
         if frame.code in ENDS:
             return self._ended(frame, under, now)
-        if under.values is not (frame.code is Code.VALUE):
+        if frame.code is not (Code.VALUE if under.values else Code.TOKEN):
             raise self.breach("other-output", "a frame carries another kind of output than was asked for")
         if not under.values and frame.token >= self.vocabulary:
             raise self.breach("no-token", "a frame has a token that the model's vocabulary hasn't")
@@ -255,6 +265,8 @@ class Meter:
         self.governor.emit(under.reservation.number, int(not under.values or under.frames % HALVES == 0), now)
         under.frames += 1
         self._totals.units += 1
+        if under.kept is not None:
+            under.kept.said.append(frame.token)
         return Heard(answer=frame.answer, token=frame.token)
 
     def _ended(self, frame: Frame, under: _Under, now: Instant) -> Heard:
@@ -265,7 +277,8 @@ class Meter:
             raise self.breach("false-end", "a vector ended before it was whole")
         if frame.code is Code.FAILED and under.frames:
             raise self.breach("false-end", "an answer failed after it had begun")
-        settled = self.governor.settle(under.reservation.number, now)
+        waits = self.replays is not None and under.kept is not None and self.replays.ended(under.kept, now)
+        settled = None if waits else self.governor.settle(under.reservation.number, now)
         del self._under[frame.answer]
         heapq.heappush(self._free, frame.answer)
         self._totals.ends += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import secrets
 import signal
 import socket
 import sys
@@ -28,10 +29,11 @@ from strongroom.enclave.adapters.installation import python_roots
 from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.engine.builtin import BuiltIn
 from strongroom.enclave.gateway.adapters.broker_odometer import BrokerOdometer
-from strongroom.enclave.gateway.adapters.engines import EngineHost
+from strongroom.enclave.gateway.adapters.engines import EngineHost, ProcessHost
 from strongroom.enclave.gateway.adapters.governor_folder import GovernorFolder
 from strongroom.enclave.gateway.adapters.http import Gateway, application
 from strongroom.enclave.gateway.adapters.live import LiveModel
+from strongroom.enclave.gateway.adapters.replayer import Replayer
 from strongroom.enclave.gateway.adapters.screening import Screening
 from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFile
 from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
@@ -39,6 +41,7 @@ from strongroom.enclave.gateway.errors import EgressPolicyStaleError, EngineGone
 from strongroom.enclave.gateway.keys import ApiKeys
 from strongroom.enclave.gateway.meter import Meter
 from strongroom.enclave.gateway.odometer import DeploymentPort, OdometerLog, last_resumption
+from strongroom.enclave.gateway.replay import Replays, drawn
 from strongroom.enclave.gateway.screen_settings import ScreenSettings
 from strongroom.enclave.image import Image
 from strongroom.enclave.launch.relay import Opened, ReleasePort, relay
@@ -61,7 +64,9 @@ class Serving:
     """How one model is served."""
 
     policy: EgressPolicy
-    """The model's, of the egress policies in force."""
+    """The model's, of the egress policies in force at the start."""
+    in_force: Callable[[], EgressPolicy]
+    """Fetches it anew, once the log's entries name another one. It may block."""
     tokenizer: PublicTokenizer
     keys: ApiKeys
     state: Path
@@ -137,12 +142,62 @@ def engine_image(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Second:
+    """A second engine of the same model version, which replays answers: an enclave and a release of its own."""
+
+    host: ProcessHost
+    broker: ReleasePort
+
+    def check(self, first: EngineHost, policy: EgressPolicy) -> None:
+        """Refuse a second engine that proves nothing.
+
+        :raises UsageError: the policy names another image, or none; it is the same engine or another model; or the
+            first one stands behind a meter of its own, which knows no discount.
+        """
+        image, order = self.host.launch.image, self.host.order
+        if policy.verified_by is None or policy.verified_by.image != image.image:
+            raise UsageError(
+                f"the egress policy of `{policy.model}` doesn't let image `{image.image}` verify tokens",
+                remedy="have the root quorum name it as `verified_by`, or serve without a second engine",
+            )
+        if not isinstance(first, ProcessHost):
+            raise UsageError("a machine's own meter charges every token its full price: nothing is verified there")
+        if first.launch.image.command == image.command:
+            raise UsageError("the second engine is the first one's twin: whatever takes over one takes over both")
+        if (order.model, order.version, order.manifest) != (
+            first.order.model,
+            first.order.version,
+            first.order.manifest,
+        ):
+            raise UsageError("the second engine opens another model, or another version, than the one that answers")
+
+
+@contextlib.contextmanager
+def _replaying(second: Second | None, serving: Serving, clock: Clock, err: IO[bytes]) -> Iterator[Replayer | None]:
+    """Start the second engine, where there is one; it is killed at the end."""
+    rules = serving.policy.verified_by
+    if second is None or rules is None:
+        yield None
+        return
+    with second.host.started(err) as engine:
+        kill = _Kill(engine.running)
+        relaying = _Relaying(engine.running, second.host.order, second.broker, kill)
+        replays = Replays(serving.policy.model, rules, draw=lambda: drawn(secrets.randbits(64)))
+        try:
+            yield Replayer(engine.channel, replays, clock, kill)
+        finally:
+            kill()
+            relaying.join(10)
+
+
 def serve(
     host: EngineHost,
     broker: ReleasePort,
     deployment: DeploymentPort,
     serving: Serving,
     *,
+    second: Second | None = None,
     opened: Callable[[Opened], None],
     listening: Callable[[int], None],
     err: IO[bytes],
@@ -156,11 +211,13 @@ def serve(
     :raises StrongroomError: the keeper refused, the model was frozen before, or its policy breaks its bound.
     """
     serving.check()
-    order = host.order
+    if second is not None:
+        second.check(host, serving.policy)
+    order, clock = host.order, SystemClock()
     # Before a use of the grant is spent on a model that isn't served anyway.
     folder = GovernorFolder(serving.state, serving.policy.model)
     folder.check_resumed(lambda: last_resumption(deployment, order.genesis, order.model))
-    with host.started(err) as engine:
+    with host.started(err) as engine, _replaying(second, serving, clock, err) as replayer:
         kill = _Kill(engine.running)
         relaying = _Relaying(engine.running, order, broker, kill)
 
@@ -181,6 +238,8 @@ def serve(
                     why=relaying.why,
                     stop=kill,
                     listening=listening,
+                    clock=clock,
+                    replayer=replayer,
                 )
             )
         except EngineGoneError:
@@ -264,6 +323,7 @@ async def serve_channel(
     vouch: Callable[[bytes], None] = lambda _entry: None,
     why: Callable[[], StrongroomError | None] = lambda: None,
     clock: Clock | None = None,
+    replayer: Replayer | None = None,
 ) -> None:
     """Serve one model over a channel that leads to its engine, until it ends or a signal says so.
 
@@ -290,7 +350,12 @@ async def serve_channel(
     log, opened = begun
     live = LiveModel(
         channel,
-        Meter(_governor(serving.policy, opened, clock), serving.policy.model, serving.policy.vocabulary),
+        Meter(
+            _governor(serving.policy, opened, clock),
+            serving.policy.model,
+            serving.policy.vocabulary,
+            replayer.replays if replayer else None,
+        ),
         log=log,
         folder=folder,
         opened=opened,
@@ -299,6 +364,8 @@ async def serve_channel(
         stop=stop,
         why=why,
         tick=serving.tick,
+        in_force=serving.in_force,
+        replayer=replayer,
     )
     live.start()
     gateway = Gateway(

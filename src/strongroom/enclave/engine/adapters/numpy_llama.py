@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from strongroom.core.errors import MalformedError
 from strongroom.core.extras import need
-from strongroom.enclave.engine.schedule import Generating
-from strongroom.enclave.metered import MILLI, Kind, Order
+from strongroom.enclave.engine.sampling import agreement, choose
+from strongroom.enclave.engine.schedule import Agreed, Generating
+from strongroom.enclave.metered import Kind, Order
 
 _EXTRA: Final = "numpy"
 _FLOATS: Final = {"F32": "<f4", "F16": "<f2"}
 _LAYER: Final = "model.layers.{}."
+_REPLAYED: Final = 32
+"""Tokens of an answer that are replayed in one step: large enough to be faster than saying them, and small enough
+that their logits fit into memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +98,23 @@ class NumpyLlama:
         except Exception as error:  # noqa: BLE001 - whatever a library raises, it goes no further
             raise MalformedError(f"the model can't be read: {type(error).__name__}") from None
 
-    def begin(self, order: Order) -> Generating | None:
+    def begin(self, order: Order) -> Generating | Agreed | None:
         """Begin an answer; None if it is longer than the model's context or names tokens that the model hasn't."""
-        if order.kind is not Kind.GENERATE:
+        if order.kind not in {Kind.GENERATE, Kind.REPLAY} or max(order.prompt) >= self.shape.vocabulary:
             return None
-        if len(order.prompt) + order.most > self.shape.context or max(order.prompt) >= self.shape.vocabulary:
+        if len(order.prompt) + (order.most if order.kind is Kind.GENERATE else 0) > self.shape.context:
             return None
+        if order.kind is Kind.REPLAY:
+            return Agreed(agreement(self._numpy, self._rows(order), order))
         return _Answer(self, order)
+
+    def _rows(self, order: Order) -> Iterator[Any]:
+        """Yield the logits after the question of an order to replay, then after each token that was said."""
+        tokens, memory = self._numpy.array(order.prompt), self.memory(len(order.prompt))
+        before = len(tokens) - order.most
+        yield self.logits(tokens[:before], memory, 0)[-1]
+        for at in range(before, len(tokens) - 1, _REPLAYED):
+            yield from self.logits(tokens[at : min(at + _REPLAYED, len(tokens) - 1)], memory, at, every=_REPLAYED)
 
     def says_no_more(self, token: int) -> bool:
         """Return whether this is a stop token."""
@@ -111,8 +125,8 @@ class NumpyLlama:
         shape = self.shape
         return self._numpy.zeros((shape.layers, 2, shape.key_heads, tokens, shape.head), dtype="float32")
 
-    def logits(self, tokens: Any, memory: Any, before: int) -> Any:
-        """Return the last token's logits, given what stands in ``memory`` of the ``before`` tokens that came first."""
+    def logits(self, tokens: Any, memory: Any, before: int, *, every: int = 1) -> Any:
+        """Return the logits of the last ``every`` tokens; ``memory`` holds the ``before`` that came first."""
         positions = self._numpy.arange(before, before + len(tokens), dtype="float32")
         angles = positions[:, None] * self._frequencies[None, :]
         turn = self._numpy.cos(angles), self._numpy.sin(angles)
@@ -123,8 +137,8 @@ class NumpyLlama:
             state = state + self._attend(name + "self_attn.", normal, memory[number], before, turn)
             normal = self._norm(state, name + "post_attention_layernorm")
             state = state + self._widen(name + "mlp.", normal)
-        last = self._norm(state[-1:], "model.norm")
-        return self._linear(last, "model.embed_tokens" if self.shape.tied else "lm_head")[0]
+        last = self._norm(state[-every:], "model.norm")
+        return self._linear(last, "model.embed_tokens" if self.shape.tied else "lm_head")
 
     def _attend(self, name: str, state: Any, memory: Any, before: int, turn: tuple[Any, Any]) -> Any:
         shape, count = self.shape, len(state)
@@ -168,39 +182,27 @@ class NumpyLlama:
     def _check(self) -> None:
         """Compute one token: a tensor that is missing or of another shape shows now and not in the first answer."""
         said = self.logits(self._numpy.array([0]), self.memory(1), 0)
-        if said.shape != (self.shape.vocabulary,):
+        if said.shape != (1, self.shape.vocabulary):
             raise MalformedError("the model's tensors aren't of the shape that its configuration says")
 
 
 class _Answer:
-    """One answer, with its own memory and its own source of chance."""
+    """One answer, with its own memory."""
 
     def __init__(self, model: NumpyLlama, order: Order) -> None:
         self._numpy = need("numpy", extra=_EXTRA)
-        self._model, self._order = model, order
+        self._model, self._order, self._said = model, order, 0
         self._memory, self._before = model.memory(len(order.prompt) + order.most), 0
         self._next = self._numpy.array(order.prompt)
-        self._chance = self._numpy.random.Generator(self._numpy.random.PCG64(order.seed))
 
     def step(self) -> int | None:
         """Return the next token, or None at a stop token."""
-        logits = self._model.logits(self._next, self._memory, self._before)
+        logits = self._model.logits(self._next, self._memory, self._before)[-1]
         self._before += len(self._next)
-        token = self._pick(logits)
+        token = choose(self._numpy, logits, self._order, self._said)
+        self._said += 1
         self._next = self._numpy.array([token])
         return None if self._model.says_no_more(token) else token
-
-    def _pick(self, logits: Any) -> int:
-        numpy, order = self._numpy, self._order
-        if not order.temperature:
-            return int(logits.argmax())
-        chances = _softmax(numpy, logits.astype("float64") * MILLI / order.temperature)
-        ids = numpy.argsort(-chances, kind="stable")
-        ordered = chances[ids]
-        # The smallest set whose chances reach top_p; the likeliest is always in it.
-        if order.top_p < MILLI:
-            ordered[numpy.cumsum(ordered) - ordered >= order.top_p / MILLI] = 0.0
-        return int(self._chance.choice(ids, p=ordered / ordered.sum()))
 
 
 def _softmax(numpy: Any, scores: Any) -> Any:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from strongroom.core.errors import MalformedError
 from strongroom.core.extras import need
 from strongroom.enclave.engine.adapters.transformers_encoder import TransformersEncoder
-from strongroom.enclave.engine.schedule import Generating, Model
-from strongroom.enclave.metered import MILLI, Kind, Order
+from strongroom.enclave.engine.sampling import agreement, choose
+from strongroom.enclave.engine.schedule import Agreed, Generating, Model
+from strongroom.enclave.metered import Kind, Order
+
+_REPLAYED: Final = 32
+"""Tokens of an answer that are replayed in one step."""
 
 
 def open_model(folder: Path) -> Model:
@@ -30,6 +35,7 @@ class TransformersModel:
         :raises MissingExtraError: torch or transformers isn't installed.
         """
         self._torch = need("torch", extra="transformers")
+        self._numpy = need("numpy", extra="transformers")
         transformers = need("transformers", extra="transformers")
         try:
             self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -42,42 +48,50 @@ class TransformersModel:
         self._context = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 62)
         self._vocabulary = int(self._model.config.vocab_size)
 
-    def begin(self, order: Order) -> Generating | None:
+    def begin(self, order: Order) -> Generating | Agreed | None:
         """Begin an answer; None if it is longer than the model's context or names tokens that the model hasn't."""
-        if order.kind is not Kind.GENERATE:
+        if order.kind not in {Kind.GENERATE, Kind.REPLAY} or max(order.prompt) >= self._vocabulary:
             return None
-        if len(order.prompt) + order.most > self._context or max(order.prompt) >= self._vocabulary:
+        if len(order.prompt) + (order.most if order.kind is Kind.GENERATE else 0) > self._context:
             return None
-        return _Answer(self._torch, self._model, self._stops, order)
+        if order.kind is Kind.REPLAY:
+            return Agreed(agreement(self._numpy, self._rows(order), order))
+        return _Answer(_Reading(self._torch, self._model), self._numpy, self._stops, order)
+
+    def _rows(self, order: Order) -> Iterator[Any]:
+        """Yield the logits after the question of an order to replay, then after each token that was said."""
+        reading, tokens = _Reading(self._torch, self._model), order.prompt
+        before = len(tokens) - order.most
+        yield reading.logits(tokens[:before])[-1]
+        for at in range(before, len(tokens) - 1, _REPLAYED):
+            yield from reading.logits(tokens[at : min(at + _REPLAYED, len(tokens) - 1)], every=_REPLAYED)
+
+
+class _Reading:
+    """One sequence of tokens, with its own cache."""
+
+    def __init__(self, torch: Any, model: Any) -> None:
+        self._torch, self._model = torch, model
+        self._cache: Any = None
+
+    def logits(self, tokens: Sequence[int], *, every: int = 1) -> Any:
+        """Read on; returns the logits of the last ``every`` of the tokens, as numpy has them."""
+        with self._torch.inference_mode():
+            said = self._model(input_ids=self._torch.tensor([tokens]), past_key_values=self._cache, use_cache=True)
+            self._cache = said.past_key_values
+            return said.logits[0, -every:].float().numpy()
 
 
 class _Answer:
-    """One answer, with its own cache and its own source of chance."""
+    """One answer."""
 
-    def __init__(self, torch: Any, model: Any, stops: frozenset[int], order: Order) -> None:
-        self._torch, self._model, self._stops, self._order = torch, model, stops, order
-        self._next = torch.tensor([order.prompt])
-        self._cache: Any = None
-        # torch takes 64 bits, and has them signed in some of its builds.
-        self._chance = torch.Generator().manual_seed(order.seed >> 1)
+    def __init__(self, reading: _Reading, numpy: Any, stops: frozenset[int], order: Order) -> None:
+        self._reading, self._numpy, self._stops, self._order = reading, numpy, stops, order
+        self._next: Sequence[int] = order.prompt
+        self._said = 0
 
     def step(self) -> int | None:
         """Return the next token, or None at a stop token."""
-        with self._torch.inference_mode():
-            said = self._model(input_ids=self._next, past_key_values=self._cache, use_cache=True)
-            self._cache = said.past_key_values
-            token = self._pick(said.logits[0, -1].float())
-            self._next = self._torch.tensor([[token]])
+        token = choose(self._numpy, self._reading.logits(self._next)[-1], self._order, self._said)
+        self._next, self._said = (token,), self._said + 1
         return None if token in self._stops else token
-
-    def _pick(self, logits: Any) -> int:
-        if not self._order.temperature:
-            return int(logits.argmax())
-        torch = self._torch
-        chances = torch.softmax(logits * MILLI / self._order.temperature, dim=-1)
-        ordered, ids = chances.sort(descending=True)
-        # The smallest set whose chances reach top_p; the likeliest is always in it.
-        outside = ordered.cumsum(0) - ordered >= self._order.top_p / MILLI
-        if self._order.top_p < MILLI:
-            ordered[outside] = 0.0
-        return int(ids[torch.multinomial(ordered, 1, generator=self._chance)])

@@ -20,14 +20,18 @@ from typing import Final
 import structlog
 
 from strongroom.core.clock import Clock
+from strongroom.core.digest import Digest
 from strongroom.core.errors import ConflictError, StrongroomError, TamperedError, UnavailableError
 from strongroom.egress.errors import LimitReachedError, MirrorBehindError
 from strongroom.egress.marks import Crossing
 from strongroom.egress.odometer import Block
+from strongroom.egress.policy import EgressPolicy
 from strongroom.enclave.gateway.adapters.governor_folder import GovernorFolder
-from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneError
+from strongroom.enclave.gateway.adapters.replayer import OVER, Replayer
+from strongroom.enclave.gateway.errors import ChannelBreachError, EgressPolicyStaleError, EngineGoneError
 from strongroom.enclave.gateway.meter import Ask, Begun, Heard, Meter
 from strongroom.enclave.gateway.odometer import OdometerLog
+from strongroom.enclave.gateway.replay import Verdict
 from strongroom.enclave.metered import Code
 from strongroom.enclave.taximeter import TaximeterError
 from strongroom.release.metering import LoggedReading
@@ -87,6 +91,8 @@ class LiveModel:
     entry that began the run, ``vouch`` is called with each signed entry before the governor takes it,
     and ``why`` tells, when the engine closed the channel, what else is known of that. It may take a moment: it is
     called in a thread, and the engine is killed only after it, so that an agent can say what it has to say.
+    ``in_force`` fetches the model's egress policy where the log's entries name another than before, and is called in
+    a thread. ``replayer`` is the second engine, where there is one; the meter has its ``replays`` then.
     """
 
     def __init__(
@@ -101,8 +107,12 @@ class LiveModel:
         clock: Clock,
         stop: Callable[[], None],
         why: Callable[[], StrongroomError | None],
+        in_force: Callable[[], EgressPolicy],
         tick: float = 0.0,
+        replayer: Replayer | None = None,
     ) -> None:
+        self._in_force, self._policy = in_force, opened.policy
+        self._replayer = replayer
         self._channel, self._meter, self._clock, self._stop, self._tick = channel, meter, clock, stop, tick
         self._store, self._folder, self._vouch = log, folder, vouch
         self._why = why
@@ -125,6 +135,8 @@ class LiveModel:
         self._loop = asyncio.get_running_loop()
         self._channel.settimeout(0)
         self._loop.add_reader(self._channel, self._readable)
+        if self._replayer is not None:
+            self._replayer.start(self._replayed, self._replayer_breached)
         for each in (self._watch(), self._mirror_always()):
             self._spawn(each)
 
@@ -173,9 +185,9 @@ class LiveModel:
             for block in self._meter.governor.wanted(self._clock.now()):
                 reading = await asyncio.to_thread(self._mirrored, block)
                 self._tell(self._meter.governor.mirrored(reading.entry, self._clock.now()))
-                if reading.policy != self._last.policy:
-                    _log.warning("another egress policy is in force: restart to serve under it", model=block.model)
                 self._last = reading
+                if reading.policy != self._policy:
+                    await self._adopt(reading.policy)
 
     async def close(self) -> None:
         """End: no answer goes on, the channel is closed and the engine killed. A breach is reported before."""
@@ -195,6 +207,8 @@ class LiveModel:
         self._loop.remove_writer(self._channel)
         self._channel.close()
         self._stop()
+        if self._replayer is not None:
+            self._replayer.end(OVER)
         if isinstance(error, TamperedError):
             _log.error("model frozen", model=self._meter.model, cause=error.reason)
             with suppress(StrongroomError):
@@ -205,6 +219,30 @@ class LiveModel:
         self._answers.clear()
         self.opened.set()
         self.over.set()
+
+    async def _adopt(self, wanted: Digest) -> None:
+        # A policy that tightens holds from here on, and not from the next start. The keeper's entry named it.
+        try:
+            policy = await asyncio.to_thread(self._in_force)
+            if policy.digest != wanted:
+                raise EgressPolicyStaleError("the policy that the log names wasn't shown")
+            self._meter.governor.adopt(policy, self._clock.now())
+        except StrongroomError as error:
+            # Asked for again with the next entry.
+            _log.warning(
+                "another egress policy is in force: restart to serve under it",
+                model=self._meter.model,
+                cause=error.reason,
+            )
+            # The rest is as strict as it was; but whether anybody may verify tokens still, nobody knows. A broker that
+            # keeps the policy to itself mustn't keep a discount alive that people took back.
+            if self._replayer is not None:
+                self._replayer.under(None)
+            return
+        self._policy = wanted
+        if self._replayer is not None:
+            self._replayer.under(policy.verified_by)
+        _log.info("another egress policy is in force", model=self._meter.model, policy=str(wanted))
 
     def _mirrored(self, block: Block) -> LoggedReading:
         reading = self._store.advance(block)
@@ -261,6 +299,12 @@ class LiveModel:
             now = self._loop.time()
             self._loop.call_at((now // self._tick + 1) * self._tick, self._flush)
 
+    def _replayed(self, verdict: Verdict) -> None:
+        self._meter.replayed(verdict, self._clock.now())
+
+    def _replayer_breached(self, error: ChannelBreachError) -> None:
+        self.end(self._meter.breach(error.found, error.message))
+
     def _flush(self) -> None:
         self._flushing = False
         held, self._held = self._held, []
@@ -304,6 +348,8 @@ class LiveModel:
             self._meter.check(pending=_pending(self._channel), now=now)
             for number in self._meter.overdue(now):
                 self._send(self._meter.cancel(number, now) or b"")
+            if self._replayer is not None:
+                self._replayer.look()
         except StrongroomError as error:
             self.end(error)
 
