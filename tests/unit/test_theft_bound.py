@@ -18,13 +18,14 @@ from strongroom.egress.bits import (
     effective_bits,
     end_bits,
     token_millibits,
+    verdict_bits,
     whole_bits,
 )
 from strongroom.egress.bound import MILLIBITS, SMALL_TOKENS, check_policy, theft_bound
 from strongroom.egress.buckets import DAY
 from strongroom.egress.errors import BoundBrokenError
 from strongroom.egress.policy import STRICT_MILLIBITS, EgressPolicy
-from support.egress import ATLAS, policy
+from support.egress import ATLAS, VERIFIED_BY, policy
 
 
 @given(st.integers(2, MAX_VOCABULARY))
@@ -56,13 +57,35 @@ def test_no_answer_says_more_than_it_costs(vocabulary: int, most: int) -> None:
     assert kraft <= 1
 
 
-@given(st.sampled_from(Output), st.integers(1, 10**6), st.data())
-def test_the_most_is_never_exceeded_by_less(output: Output, most: int, data: st.DataObject) -> None:
+@given(st.integers(2, 100_000), st.integers(1, 100), st.integers(1, 20_000))
+def test_no_replayed_answer_says_more_beside_the_honest_one_than_it_costs(
+    vocabulary: int, most: int, residual: int
+) -> None:
+    # Kraft's inequality over every answer, given the honest one: how far it is reproduced, and what comes after that.
+    made = EgressPolicy.template(ATLAS, parameters=10**9, vocabulary=vocabulary)
+    residual = min(residual, made.token_millibits)
+    rules = replace(made, residual_millibits_per_token=residual, verified_by=VERIFIED_BY)
+    kraft = sum(
+        Fraction(
+            ENDINGS * ((vocabulary - 1) * vocabulary ** (units - verified - 1) if verified < units else 1),
+            2 ** rules.replayed_cost(units, verified=verified, most=most),
+        )
+        for units in range(most + 1)
+        for verified in range(units + 1)
+    )
+    assert kraft <= 1
+
+
+@given(st.sampled_from(Output), st.integers(1, 10**6), st.booleans(), st.data())
+def test_the_most_is_never_exceeded_by_less(output: Output, most: int, verifies: bool, data: st.DataObject) -> None:  # noqa: FBT001 - drawn
     units = data.draw(st.integers(0, most))
-    verified = data.draw(st.integers(0, units)) if output is Output.TOKENS else 0
-    rules = policy(residual_millibits_per_token=75)
-    cost = rules.cost(output, units, most=most, verified=verified)
-    assert end_bits(most) <= cost <= rules.cost(output, units, most=most) <= rules.cost(output, most, most=most)
+    rules = policy(residual_millibits_per_token=75, verified_by=VERIFIED_BY if verifies else None)
+    cost = rules.cost(output, units, most=most)
+    assert end_bits(most) <= cost <= rules.cost(output, most, most=most) <= rules.reserved(output, most)
+    if verifies and output is Output.TOKENS:
+        verified = data.draw(st.integers(0, units))
+        replayed = rules.replayed_cost(units, verified=verified, most=most)
+        assert end_bits(most) + verdict_bits(most) <= replayed <= rules.reserved(output, most)
 
 
 def test_costs_are_rounded_up_and_sizes_down() -> None:
@@ -70,8 +93,8 @@ def test_costs_are_rounded_up_and_sizes_down() -> None:
     assert effective_bits(7, 160) == 1
     assert policy().cost(Output.VALUES, 3, most=3) == 96 + end_bits(3)
     assert policy().cost(Output.BYTES, 3, most=3) == 24 + end_bits(3)
-    verified = policy(residual_millibits_per_token=75)
-    assert verified.cost(Output.TOKENS, 14, most=14, verified=14) == 2 + end_bits(14)
+    verified = policy(residual_millibits_per_token=75, verified_by=VERIFIED_BY)
+    assert verified.replayed_cost(14, verified=14, most=14) == 2 + end_bits(14) + verdict_bits(14)
 
 
 @given(st.integers(1, 10**13), st.integers(2, 10**6), st.sampled_from([400, STRICT_MILLIBITS, 4000]))

@@ -1,0 +1,1 @@
+"""What detection needs of the world outside: Sigma's parser, where packs are built."""

@@ -1,0 +1,164 @@
+"""The kernel asks before a guarded file is opened (Linux, fanotify(7), FAN_OPEN_PERM): decoys stay shut, and are told.
+
+The opener waits in the kernel until we answer, so what is read of it (program, user) is of that very process. Whatever
+happens here an answer is given: a guard that forgot to answer would hang every opener. If this process dies, the kernel
+drops its marks and opens go on: a decoy holds no weights, and sealed shards are of no use without their key.
+
+Needs CAP_SYS_ADMIN.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from strongroom.core.errors import UnavailableError
+
+_CLASS_CONTENT: Final = 0x04
+_CLOEXEC: Final = 0x01
+_NONBLOCK: Final = 0x02
+_MARK_ADD: Final = 0x01
+_OPEN_PERM: Final = 0x0001_0000
+_Q_OVERFLOW: Final = 0x4000
+_AT_FDCWD: Final = -100
+_ALLOW: Final = 0x01
+_DENY: Final = 0x02
+_VERSION: Final = 3
+_EVENT: Final = struct.Struct("=IBBHQii")
+_ANSWER: Final = struct.Struct("=iI")
+_READ: Final = 4096 * 4
+
+
+class GuardUnavailableError(UnavailableError):
+    """The kernel or this process's rights don't allow files to be guarded."""
+
+    code = "file-guard-unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Somebody tried to open a guarded file: which, with which program, as which user."""
+
+    path: str
+    pid: int
+    exe: str
+    """Empty where the opener was gone, or in another namespace of processes."""
+    uid: int
+    """-1 where it can't be told."""
+    denied: bool
+
+
+class FileGuard:
+    """Guards files by their inodes: a decoy by any name is the same decoy.
+
+    :param decoys: files that nobody may open.
+    :param watched: files whose opening is told and allowed.
+    :raises GuardUnavailableError: fanotify isn't there, or isn't ours to use.
+    """
+
+    def __init__(self, decoys: Iterable[Path], watched: Iterable[Path] = ()) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._decoys: set[tuple[int, int]] = set()
+        self.lost = 0
+        """How often the kernel's queue ran over: openings that were neither seen nor stopped."""
+        self._fd: int = self._libc.fanotify_init(_CLASS_CONTENT | _CLOEXEC | _NONBLOCK, os.O_RDONLY | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise self._refused("files can't be guarded")
+        try:
+            for path in decoys:
+                self._mark(path)
+                found = path.stat()
+                self._decoys.add((found.st_dev, found.st_ino))
+            for path in watched:
+                self._mark(path)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _mark(self, path: Path) -> None:
+        mask = ctypes.c_uint64(_OPEN_PERM)
+        if self._libc.fanotify_mark(self._fd, _MARK_ADD, mask, _AT_FDCWD, os.fsencode(path)) < 0:
+            raise self._refused(f"`{path}` can't be guarded")
+
+    def _refused(self, what: str) -> GuardUnavailableError:
+        told = os.strerror(ctypes.get_errno()).lower()
+        return GuardUnavailableError(f"{what}: {told}", remedy="run as root (CAP_SYS_ADMIN), on Linux with fanotify")
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._fd
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until somebody tries to open something; returns whether one did."""
+        return bool(select.select([self._fd], [], [], seconds)[0])
+
+    def answer(self, tell: Callable[[Opening], object]) -> int:
+        """Answer every waiting opener, then call ``tell`` for each; returns how many there were.
+
+        The denial comes first: nobody waits for what ``tell`` does.
+        """
+        try:
+            data = os.read(self._fd, _READ)
+        except BlockingIOError:
+            return 0
+        openings = [opening for at in _offsets(data) if (opening := self._answered(data, at)) is not None]
+        for opening in openings:
+            tell(opening)
+        return len(openings)
+
+    def _answered(self, data: bytes, at: int) -> Opening | None:
+        _length, version, _reserved, _metadata, mask, fd, pid = _EVENT.unpack_from(data, at)
+        if version != _VERSION:
+            raise GuardUnavailableError("the kernel speaks another version of fanotify")
+        if mask & _Q_OVERFLOW or fd < 0:
+            self.lost += 1
+            return None
+        denied = True
+        try:
+            found = os.fstat(fd)
+            denied = (found.st_dev, found.st_ino) in self._decoys
+            opening = Opening(path=_linked(f"/proc/self/fd/{fd}"), pid=pid, exe=_linked(f"/proc/{pid}/exe"),
+                              uid=_owner(pid), denied=denied)  # fmt: skip
+        finally:
+            # Always: without an answer the opener, and perhaps the machine, would hang.
+            os.write(self._fd, _ANSWER.pack(fd, _DENY if denied else _ALLOW))
+            os.close(fd)
+        return opening
+
+    def close(self) -> None:
+        """Let go of all files: the kernel allows every open from here on."""
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_kind: object) -> None:
+        self.close()
+
+
+def _offsets(data: bytes) -> Iterable[int]:
+    at = 0
+    while at + _EVENT.size <= len(data):
+        yield at
+        (length,) = struct.unpack_from("=I", data, at)
+        at += max(length, _EVENT.size)
+
+
+def _linked(link: str) -> str:
+    try:
+        return str(Path(link).readlink())
+    except OSError:
+        return ""
+
+
+def _owner(pid: int) -> int:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return -1

@@ -1,0 +1,23 @@
+"""The readers by their sensors' names. Each call makes a new one: some remember what belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from strongroom.detection.sensors.auditd import AuditReader
+from strongroom.detection.sensors.hosts import read_falco, read_osquery, read_tetragon, read_wazuh
+from strongroom.detection.sensors.reading import Reader
+from strongroom.detection.sensors.tokens import read_canarytoken
+
+READERS: Final[Mapping[str, Callable[[], Reader]]] = MappingProxyType(
+    {
+        "auditd": AuditReader,
+        "canarytokens": lambda: read_canarytoken,
+        "falco": lambda: read_falco,
+        "osquery": lambda: read_osquery,
+        "tetragon": lambda: read_tetragon,
+        "wazuh": lambda: read_wazuh,
+    }
+)

@@ -1,0 +1,20 @@
+"""Canarytokens' webhook: somebody used a credential, or a name, that is valid nowhere else."""
+
+from __future__ import annotations
+
+from strongroom.detection.sensors.reading import Read, child, event, read_object, text, unknown
+
+
+def read_canarytoken(body: bytes) -> Read:
+    """Read the body of a Canarytokens webhook (github.com/thinkst/canarytokens, ``TokenAlertDetails``).
+
+    Its ``memo`` is what whoever planted the token wrote: the credential's name in our words.
+
+    :raises MalformedError: not a body of theirs.
+    """
+    told = read_object(body)
+    memo, client = text(told, "memo"), text(told, "src_ip") or text(child(told, "additional_data"), "src_ip")
+    if not memo or not text(told, "manage_url") or not (text(told, "token") or text(told, "channel")):
+        return unknown(text(told, "channel") or "no token")
+    made = event("identity:credential:used", "canarytokens", credential=memo, decoy=True, client=client)
+    return Read(events=(made,))

@@ -1,0 +1,96 @@
+"""The events that rules may be about, beside the log's own, and the fields that each one has.
+
+A closed list: a rule about an event or a field that nobody sends would never match, and nobody would notice. Every
+event also has ``event``, ``at`` (RFC 3339), ``source`` (which sensor said it) and, where one is concerned, ``host``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+COMMON: Final = frozenset({"event", "at", "source", "host"})
+
+
+class Sender(StrEnum):
+    """What kind of sensor sends an event."""
+
+    LOG = "log"
+    HOST = "host"
+    """A machine's own sensors: file opens, processes, devices, measurements."""
+    IDENTITY = "identity"
+    """The identity provider, by its security events or its log."""
+    GATEWAY = "gateway"
+    """The gateway in front of an enclave."""
+    SCANNER = "scanner"
+    """The search for copies."""
+    SUPPLY = "supply"
+    """The intake gate, builds and vendors' accounts."""
+    FACILITY = "facility"
+    """Badges, alarms, duress codes: only where a feed exists."""
+    DETECTOR = "detector"
+    """The detector itself: silence, invariants, statistics."""
+
+
+VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "host:process:started": frozenset({"role", "exe", "parent", "uid", "listed", "enclave", "sandboxed"}),
+        "host:file:opened": frozenset({"path", "exe", "uid", "kind", "decoy", "broker"}),
+        "host:reading:counted": frozenset({"person", "bytes"}),
+        "host:library:loaded": frozenset({"exe", "library", "listed", "enclave"}),
+        "host:syscall:denied": frozenset({"exe", "syscall", "enclave", "sandboxed"}),
+        "host:device:added": frozenset({"kind", "device", "isolated"}),
+        "host:link:changed": frozenset({"interface", "state", "planned"}),
+        "host:login:opened": frozenset({"person", "method", "role", "badged"}),
+        "host:patch:overdue": frozenset({"advisory", "exploited", "days", "patched_upstream", "holds_grant"}),
+        "host:chassis:opened": frozenset({"planned"}),
+        "host:measurement:changed": frozenset({"register", "expected", "seen", "component"}),
+        "host:file:changed": frozenset({"path", "expected", "seen"}),
+        "host:heartbeat:lost": frozenset({"asset", "seconds", "away"}),
+        "host:clock:jumped": frozenset({"seconds"}),
+        "identity:login:failed": frozenset({"person", "client", "cause"}),
+        "identity:login:opened": frozenset({"person", "client", "device", "device_days"}),
+        "identity:factor:reset": frozenset({"person", "by"}),
+        "identity:device:enrolled": frozenset({"person", "device"}),
+        "identity:role:granted": frozenset({"person", "role", "by", "ticket"}),
+        "identity:credential:used": frozenset({"credential", "decoy", "client"}),
+        "gateway:request:refused": frozenset({"principal", "code", "parameter", "model"}),
+        "gateway:prompt:repeated": frozenset({"principal", "model", "times"}),
+        "gateway:usage:counted": frozenset({"principal", "model", "tokens"}),
+        "gateway:conservation:broken": frozenset({"model", "bytes"}),
+        "gateway:outputs:drifted": frozenset({"principal", "model", "score"}),
+        "scanner:copy:found": frozenset({"path", "model", "registered", "encrypted", "world_readable"}),
+        "supply:artifact:refused": frozenset({"artifact", "cause", "kind"}),
+        "supply:build:differs": frozenset({"component", "expected", "seen"}),
+        "supply:vendor:active": frozenset({"vendor", "account", "in_window"}),
+        "facility:badge:missing": frozenset({"person", "site"}),
+        "facility:alarm:raised": frozenset({"site", "kind"}),
+        "facility:quorum:lost": frozenset({"site", "left"}),
+        "facility:module:tampered": frozenset({"device", "cause"}),
+        "detector:key:used": frozenset({"key", "state", "listed", "decoy"}),
+        "detector:algorithm:refused": frozenset({"component", "algorithm"}),
+        "detector:nonce:repeated": frozenset({"component"}),
+        "detector:invariant:broken": frozenset({"invariant", "request", "model"}),
+        "detector:policy:differs": frozenset({"component", "expected", "seen"}),
+        "detector:person:unusual": frozenset({"person", "test", "score", "measure"}),
+        "detector:pair:concentrated": frozenset({"requester", "approver", "share"}),
+        "detector:conflict:declared": frozenset({"person", "request", "model"}),
+        "detector:sensor:silent": frozenset({"sensor", "seconds"}),
+        "detector:state:evicted": frozenset({"count"}),
+        "detector:pack:loaded": frozenset({"pack", "expected"}),
+    }
+)
+"""Fields of each event, without the common ones."""
+
+
+def sender(event: str) -> Sender:
+    """Return who sends an event; a name that isn't in the vocabulary is one of the log's."""
+    return Sender(event.partition(":")[0]) if event in VOCABULARY else Sender.LOG
+
+
+def fields_of(event: str) -> frozenset[str] | None:
+    """Return all fields of an event of the vocabulary; None if it isn't one."""
+    own = VOCABULARY.get(event)
+    return None if own is None else own | COMMON

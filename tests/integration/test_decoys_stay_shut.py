@@ -1,0 +1,90 @@
+"""The real kernel asks before a guarded file is opened: decoys stay shut by any name, and who tried is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from strongroom.detection.adapters.fanotify import FileGuard, GuardUnavailableError, Opening
+
+pytestmark = pytest.mark.integration
+
+
+@contextmanager
+def guarded(decoys: list[Path], watched: list[Path]) -> Iterator[list[Opening]]:
+    try:
+        guard = FileGuard(decoys, watched)
+    except GuardUnavailableError as error:
+        pytest.skip(f"this kernel or user can't guard files: {error.message}")
+    told: list[Opening] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            if guard.wait(0.05):
+                guard.answer(told.append)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield told
+    finally:
+        stop.set()
+        worker.join()
+        guard.close()
+
+
+def reads(path: Path) -> str:
+    done = subprocess.run(["cat", path], capture_output=True, text=True, check=False, timeout=20)
+    return done.stdout
+
+
+def test_a_decoy_stays_shut_by_any_name_and_the_opener_is_told(tmp_path: Path) -> None:
+    decoy, other = tmp_path / "m-00007.floe", tmp_path / "innocent.txt"
+    decoy.write_text("nothing of worth")
+    other.hardlink_to(decoy)
+    (tmp_path / "link").symlink_to(decoy)
+    with guarded([decoy], []) as told:
+        for name in (decoy, other, tmp_path / "link"):
+            assert reads(name) == ""
+        moved = tmp_path / "moved"
+        decoy.rename(moved)
+        assert reads(moved) == ""
+    assert [opening.denied for opening in told] == [True] * 4
+    assert {Path(opening.exe).name for opening in told} == {"cat"}
+    assert {opening.uid for opening in told} == {os.getuid()}
+    assert reads(moved) == "nothing of worth"
+
+
+def test_a_watched_file_opens_and_is_told(tmp_path: Path) -> None:
+    shard, beside = tmp_path / "m-00001.floe", tmp_path / "notes"
+    shard.write_text("sealed")
+    beside.write_text("notes")
+    with guarded([], [shard]) as told:
+        assert reads(shard) == "sealed"
+        assert reads(beside) == "notes"
+    assert [(Path(opening.path).name, opening.denied) for opening in told] == [("m-00001.floe", False)]
+
+
+def test_every_one_of_many_openers_is_answered(tmp_path: Path) -> None:
+    decoy = tmp_path / "decoy"
+    decoy.write_text("x")
+    program = (
+        "import sys\nfor _ in range(100):\n try: open(sys.argv[1])\n except PermissionError: pass\n else: sys.exit(1)"
+    )
+    with guarded([decoy], []) as told:
+        openers = [subprocess.Popen([sys.executable, "-c", program, decoy]) for _n in range(4)]
+        assert [opener.wait(timeout=60) for opener in openers] == [0] * 4
+    assert len(told) == 400
+
+
+def test_a_file_that_is_not_there_can_not_be_guarded(tmp_path: Path) -> None:
+    with pytest.raises((GuardUnavailableError, FileNotFoundError)):
+        FileGuard([tmp_path / "none"])

@@ -1,0 +1,86 @@
+"""``strongroom detection``: what it says of packs and events, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from strongroom.cli.main import main
+from strongroom.core.errors import ExitCode
+from strongroom.detection.pack import Pack
+from strongroom.detection.wiring import shipped_pack, shipped_rules
+
+RULE = """
+title: t
+name: mine
+logsource: {product: strongroom}
+detection: {s: {event: 'vault:thing:did', size|gt: 5}, condition: s}
+certainty: likely
+playbook: insider
+"""
+CASES = """
+mine:
+  matches: [[{event: 'vault:thing:did', size: 6}]]
+  passes: [[{event: 'vault:thing:did', size: %d}]]
+"""
+
+
+def run(*args: str, code: ExitCode = ExitCode.OK) -> str:
+    result = CliRunner().invoke(main, ["detection", *args])
+    assert result.exit_code == int(code), result.output
+    return result.output
+
+
+def folder(place: Path, passes: int = 5) -> Path:
+    (place / "rules" / "cases").mkdir(parents=True)
+    (place / "rules" / "mine.yml").write_text(RULE)
+    (place / "rules" / "cases" / "mine.yml").write_text(CASES % passes)
+    return place / "rules"
+
+
+def test_a_folder_becomes_a_pack_and_a_file_is_never_replaced(tmp_path: Path) -> None:
+    rules, out = folder(tmp_path), tmp_path / "pack.json"
+    told = json.loads(run("compile", str(rules), "--out", str(out), "--json"))
+    pack = Pack.parse(out.read_bytes())
+    assert told["pack"] == str(pack.digest)
+    assert [rule.about.playbook for rule in pack.rules] == ["insider"]
+    run("compile", str(rules), "--out", str(out), code=ExitCode.CONFLICT)
+
+
+def test_a_rule_that_breaks_its_cases_fails_the_check(tmp_path: Path) -> None:
+    assert "0 failures" in run("check", str(folder(tmp_path / "good")))
+    assert "story 1 should pass" in run("check", str(folder(tmp_path / "bad", passes=7)), code=ExitCode.FAILED)
+
+
+def test_coverage_counts_the_shipped_rules() -> None:
+    told = json.loads(run("coverage", "--json"))
+    assert told["covered"] == 36
+    assert told["vectors"]["NET-2"] == []
+
+
+def test_recorded_events_are_run_past_a_pack(tmp_path: Path) -> None:
+    rules, out = folder(tmp_path), tmp_path / "pack.json"
+    run("compile", str(rules), "--out", str(out))
+    events = tmp_path / "events.jsonl"
+    events.write_text('{"event": "vault:thing:did", "size": 9}\n{"event": "vault:thing:did", "size": 1}\n')
+    (line,) = run("try", str(events), "--pack", str(out)).splitlines()
+    assert json.loads(line) == {"line": 1, "rule": "mine", "certainty": "likely", "group": {}}
+
+
+def test_what_is_not_an_event_is_named_by_its_line(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    for text in ("{}", "[1]", "{", '{"event": "e", "now": -1}', '{"event": "e", "now": "x"}'):
+        events.write_text('{"event": "e"}\n' + text + "\n")
+        run("try", str(events), code=ExitCode.TAMPERED)
+
+
+def test_one_rule_is_shown_as_it_is_matched() -> None:
+    assert json.loads(run("show", "decoy-shard-opened", "--json"))["about"]["certainty"] == "sure"
+    assert len(run("show").splitlines()) == len(shipped_pack().every) + 1
+    run("show", "no-such-rule", code=ExitCode.TAMPERED)
+
+
+def test_sources_of_the_shipped_pack_lie_beside_it() -> None:
+    assert (shipped_rules() / "ais.yml").is_file()
