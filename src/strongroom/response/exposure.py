@@ -1,0 +1,156 @@
+"""Who and what could have had which bytes, and when: as an incident and its reports show it.
+
+The answer is made from the log by the audit shelf (`strongroom audit exposure`), and comes in here as its JSON. The
+theft bound comes from the model's egress policy: the least number of bits that a thief must move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from strongroom.core.canonical import Json, decode, encode
+from strongroom.core.clock import Instant, format_instant
+from strongroom.core.digest import Digest
+from strongroom.core.fields import Fields
+
+MAX_HOLDERS = 4096
+MAX_EXPOSURE = 8 << 20
+ALL_PARTS = 1000
+"""Shares are told in thousandths."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Somebody or something that could have had the bytes, from ``since`` to ``until`` (None: for ever)."""
+
+    way: str
+    version: int
+    person: str
+    host: str
+    """The platform that an enclave ran on; empty for people."""
+    request: str
+    since: Instant
+    until: Instant | None
+    bits: int
+    """What the meter counted out of this release."""
+
+    @classmethod
+    def read(cls, fields: Fields) -> Holder:
+        """Read one holding of the audit shelf's answer."""
+        holder = cls(
+            way=fields.text("way", max_length=32),
+            version=fields.integer("version"),
+            person=fields.text("person", max_length=64),
+            host=fields.text("platform", max_length=128) if fields.optional("platform") else "",
+            request=fields.text("request", max_length=96),
+            since=fields.instant("since"),
+            until=fields.instant("until") if fields.optional("until") else None,
+            bits=fields.integer("bits"),
+        )
+        _others(fields)
+        return holder
+
+
+def _others(fields: Fields) -> None:
+    """Read what a report doesn't show, so that another form of the answer is noticed."""
+    fields.texts("approvers", most=256, max_length=64)
+    fields.texts("isolation", most=64, max_length=64)
+    for name in ("image", "weights", "reason"):
+        if fields.optional(name):
+            fields.text(name)
+    for name in ("proved", "ended"):
+        if fields.optional(name):
+            fields.instant(name)
+    fields.text("recipient", max_length=96)
+    for name in ("use", "deliveries"):
+        fields.integer(name)
+    list(fields.items("entries", most=MAX_HOLDERS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposed:
+    """What of one model is exposed."""
+
+    model: str
+    holders: tuple[Holder, ...]
+    let_out_bits: int
+    """The most that ever left, as the odometer counts it."""
+    within_bits: int
+    """The most that left in the time that was asked about."""
+    theft_bits: int
+    """The theft bound; 0 where none is known."""
+    entries: int
+    """How many entries of the log the answer rests on."""
+    unknowable: tuple[str, ...]
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Everybody who could have had bytes, or who asked for what had them."""
+        return tuple(sorted({holder.person for holder in self.holders if holder.person}))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All platforms that had them."""
+        return tuple(sorted({holder.host for holder in self.holders if holder.host}))
+
+    @property
+    def in_clear(self) -> tuple[Holder, ...]:
+        """Holders whose time has no end: whoever had the bytes in clear has them for ever."""
+        return tuple(holder for holder in self.holders if holder.until is None)
+
+    @property
+    def thousandths(self) -> int | None:
+        """What ever left, in thousandths of the theft bound, rounded up; None where no bound is known."""
+        return None if self.theft_bits <= 0 else -(-self.let_out_bits * ALL_PARTS // self.theft_bits)
+
+    @property
+    def could_be_whole(self) -> bool:
+        """Whether as much left as a thief needs, or somebody has the bytes in clear."""
+        return bool(self.in_clear) or (0 < self.theft_bits <= self.let_out_bits)
+
+    def facts(self, answer: Digest) -> dict[str, str | int]:
+        """Return the facts of the entry that says what was read; ``answer`` is the digest of the whole answer."""
+        return {
+            "exposure": str(answer),
+            "bits": self.let_out_bits,
+            "bound": self.theft_bits,
+            "people": len(self.people),
+            "hosts": len(self.hosts),
+            "holders": len(self.holders),
+        }
+
+    def lines(self) -> Sequence[str]:
+        """Return what a person reads, a line for each holder."""
+        return [
+            f"{one.way} v{one.version}: {one.person or 'nobody named'}"
+            f"{' on ' + one.host if one.host else ''}, from {format_instant(one.since)}"
+            f" {'for ever' if one.until is None else 'to ' + format_instant(one.until)}, {one.bits} bits counted"
+            for one in self.holders
+        ]
+
+
+def read_exposure(data: Json, *, theft_bits: int) -> Exposed:
+    """Read the audit shelf's answer.
+
+    :param theft_bits: the model's theft bound in bits; 0 if none is known.
+    :raises MalformedError: another form.
+    """
+    with Fields(decode(encode(data), max_bytes=MAX_EXPOSURE), "exposure") as fields:
+        model = fields.text("model", max_length=64)
+        holders = fields.objects("holdings", Holder.read, most=MAX_HOLDERS)
+        list(fields.items("freezes", most=MAX_HOLDERS))
+        fields.value("registered")
+        with fields.child("let_out") as let_out:
+            ever, within = let_out.integer("ever"), let_out.integer("within")
+            if let_out.optional("entry"):
+                let_out.integer("entry")
+        return Exposed(
+            model=model,
+            holders=holders,
+            let_out_bits=ever,
+            within_bits=within,
+            theft_bits=theft_bits,
+            entries=fields.integer("entries"),
+            unknowable=fields.texts("unknowable", most=16),
+        )

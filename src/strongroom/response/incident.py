@@ -1,0 +1,456 @@
+"""An incident: what its record says, folded. The record may only grow, and only in ways that make sense.
+
+One cause makes many alerts. They belong to one incident if they are about the same subject and come within a window
+of its last alert; so a flood of alerts makes one incident, and the same again next month makes a new one. A drill's
+alerts never join a real incident, nor real ones a drill's: a drill can't hide anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from strongroom.core.clock import Instant
+from strongroom.core.digest import Digest
+from strongroom.core.errors import ConflictError, TamperedError
+from strongroom.response.actions import LEAST_QUORUM, ActionName, key_of
+from strongroom.response.entries import Fact, Happened, IncidentEntry, Phase, Role
+from strongroom.response.grading import Certainty, Severity
+from strongroom.response.subjects import Subject
+
+WINDOW: Final = 86400
+"""Seconds after the last alert in which another one about the same subject belongs to the same incident."""
+MAX_ENTRIES: Final = 20_000
+_ONWARD: Final[Mapping[Phase, frozenset[Phase]]] = {
+    Phase.DETECTED: frozenset({Phase.DECLARED, Phase.CONTAINED}),
+    Phase.DECLARED: frozenset({Phase.CONTAINED, Phase.ANALYSED}),
+    Phase.CONTAINED: frozenset({Phase.DECLARED, Phase.ANALYSED}),
+    # What turns out to be nothing is reviewed without anything to recover from.
+    Phase.ANALYSED: frozenset({Phase.CONTAINED, Phase.RECOVERING, Phase.REVIEWED}),
+    # Recovery that shows that the thief is still there goes back to containment.
+    Phase.RECOVERING: frozenset({Phase.CONTAINED, Phase.ANALYSED, Phase.REVIEWED}),
+    Phase.REVIEWED: frozenset({Phase.ANALYSED, Phase.RECOVERING}),
+    Phase.CLOSED: frozenset(),
+}
+
+
+class RecordError(ConflictError):
+    """An entry doesn't fit the record so far."""
+
+    code = "response-record"
+
+
+class BrokenRecordError(TamperedError):
+    """An incident's entries aren't one unbroken chain."""
+
+    code = "response-record-broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """An alert as it comes in: its rule, how sure it is, about what, and which event caused it.
+
+    ``drill`` is the digest of a drill token that was verified; None for everything real.
+    """
+
+    rule: str
+    certainty: Certainty
+    subject: Subject
+    at: Instant
+    event: Digest
+    micros: int = 0
+    """From the event to the alert."""
+    drill: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doing:
+    """One action in an incident, as far as it came."""
+
+    action: ActionName
+    subject: Subject
+    proposed: Instant
+    falls: int | None = None
+    done: Instant | None = None
+    failed: str = ""
+    verified: Instant | None = None
+    undone: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What the log's last answer about exposure came to. ``bound`` is the theft bound in bits; 0: none is known."""
+
+    answer: Digest
+    bits: int
+    bound: int
+    people: int
+    hosts: int
+    holders: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incident:
+    """What a record says, after ``size`` entries."""
+
+    id: str
+    subject: Subject
+    opened: Instant
+    severity: Severity
+    certainty: Certainty
+    """The surest of its alerts."""
+    drill: Digest | None
+    size: int
+    last: Digest
+    last_alert: Instant
+    phase: Phase = Phase.DETECTED
+    rules: tuple[str, ...] = ()
+    """Rules that alerted, each once, in the order of their first alerts."""
+    alerts: int = 0
+    evidence: tuple[Digest, ...] = ()
+    exposure: Read | None = None
+    doings: Mapping[str, Doing] = field(default_factory=dict)
+    """Actions by their keys."""
+    notes: tuple[Digest, ...] = ()
+    roles: Mapping[Role, str] = field(default_factory=dict)
+    clocks: Mapping[str, Instant] = field(default_factory=dict)
+    """Running clocks and when each started."""
+    stopped: Mapping[str, Instant] = field(default_factory=dict)
+    drafts: Mapping[str, Digest] = field(default_factory=dict)
+    """The newest draft for each clock."""
+    sent: tuple[tuple[str, Digest, Instant], ...] = ()
+    lessons: Digest | None = None
+
+    @property
+    def shadow(self) -> bool:
+        """Whether it is a drill's."""
+        return self.drill is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it isn't closed."""
+        return self.phase is not Phase.CLOSED
+
+    @property
+    def outstanding(self) -> tuple[str, ...]:
+        """Keys of actions that were done and not verified or undone, or proposed and neither done nor failed."""
+        return tuple(
+            key for key, one in self.doings.items() if not one.failed and one.verified is None and one.undone is None
+        )
+
+    def next(self, happened: Happened, by: str, at: Instant, facts: Mapping[str, Fact]) -> IncidentEntry:
+        """Return the next entry of the record; :meth:`apply` says whether it fits."""
+        return IncidentEntry(
+            incident=self.id, seq=self.size, previous=self.last, at=at, happened=happened, by=by, facts=facts
+        )
+
+    def apply(self, entry: IncidentEntry) -> Incident:
+        """Return the incident after one more entry.
+
+        :raises BrokenRecordError: the entry isn't the next one of this record.
+        :raises RecordError: it makes no sense here: nothing follows a closed record, nothing is verified that wasn't
+            done, nothing is closed that is unfinished.
+        """
+        if (entry.incident, entry.seq, entry.previous) != (self.id, self.size, self.last):
+            raise BrokenRecordError(f"the entry isn't number {self.size} of `{self.id}`, or follows another one")
+        if not self.is_open:
+            raise RecordError(f"`{self.id}` is closed: what is new is a new incident")
+        if self.size >= MAX_ENTRIES:
+            raise RecordError(f"`{self.id}` has {MAX_ENTRIES} entries: close it and go on in a new incident")
+        changed = _HOW[entry.happened](self, entry)
+        return replace(changed, size=self.size + 1, last=entry.digest)
+
+
+def open_incident(alert: Alert, severity: Severity, *, by: str, at: Instant) -> IncidentEntry:
+    """Return the first entry of a new incident. The same alert makes the same incident, however often it is told."""
+    return IncidentEntry(
+        incident=incident_id(alert),
+        seq=0,
+        previous=None,
+        at=at,
+        happened=Happened.OPENED,
+        by=by,
+        facts={
+            **_alert_facts(alert),
+            "subject": str(alert.subject),
+            "severity": severity.value,
+            "drill": "" if alert.drill is None else str(alert.drill),
+        },
+    )
+
+
+def add_alert(incident: Incident, alert: Alert, *, by: str, at: Instant) -> IncidentEntry:
+    """Return the entry that adds an alert.
+
+    :raises RecordError: the alert belongs to no such incident.
+    """
+    if not belongs(incident, alert):
+        raise RecordError(f"the alert isn't about `{incident.subject}`, is too late, or only one of both is a drill's")
+    return incident.next(Happened.ALERT_ADDED, by, at, _alert_facts(alert))
+
+
+def incident_id(alert: Alert) -> str:
+    """Return the id of the incident that an alert opens."""
+    drill = "" if alert.drill is None else str(alert.drill)
+    return f"inc-{key_of(str(alert.subject), alert.rule, str(alert.event), alert.at, drill)}"
+
+
+def belongs(incident: Incident, alert: Alert) -> bool:
+    """Return whether an alert is one more of an open incident."""
+    # A clock that went back must not tear an incident apart, so only being too late counts.
+    return (
+        incident.is_open
+        and incident.drill == alert.drill
+        and incident.subject == alert.subject
+        and alert.at - incident.last_alert <= WINDOW
+    )
+
+
+def file_under(alert: Alert, incidents: Iterable[Incident]) -> Incident | None:
+    """Return the open incident that an alert belongs to: the newest one; None if it opens a new one."""
+    found = [one for one in incidents if belongs(one, alert)]
+    return max(found, key=lambda one: (one.opened, one.id), default=None)
+
+
+def fold(entries: Iterable[IncidentEntry]) -> Incident:
+    """Return what a whole record says.
+
+    :raises BrokenRecordError: no entries, or not one chain from the first.
+    :raises RecordError: an entry that makes no sense where it stands.
+    """
+    incident: Incident | None = None
+    for entry in entries:
+        incident = _opened(entry) if incident is None else incident.apply(entry)
+    if incident is None:
+        raise BrokenRecordError("the record has no entries")
+    return incident
+
+
+# --- one function for each kind of entry ------------------------------------------------------------------------------
+
+
+def _alert_facts(alert: Alert) -> dict[str, Fact]:
+    return {
+        "rule": alert.rule,
+        "certainty": alert.certainty.value,
+        "event": str(alert.event),
+        "micros": alert.micros,
+    }
+
+
+def _opened(entry: IncidentEntry) -> Incident:
+    if entry.happened is not Happened.OPENED or entry.seq != 0 or entry.previous is not None:
+        raise BrokenRecordError("the record doesn't begin with its opening")
+    drill = entry.text("drill")
+    subject = Subject.parse(entry.text("subject"))
+    if subject.shadow != bool(drill):
+        raise RecordError("a drill's incident is about a stand-in, and nobody else's is")
+    return Incident(
+        id=entry.incident,
+        subject=subject,
+        opened=entry.at,
+        severity=Severity(entry.text("severity")),
+        certainty=Certainty(entry.text("certainty")),
+        drill=Digest.parse(drill) if drill else None,
+        size=1,
+        last=entry.digest,
+        last_alert=entry.at,
+        rules=(entry.text("rule"),),
+        alerts=1,
+    )
+
+
+def _again(incident: Incident, _entry: IncidentEntry) -> Incident:
+    raise RecordError(f"`{incident.id}` was opened already")
+
+
+def _alerted(incident: Incident, entry: IncidentEntry) -> Incident:
+    told = Certainty(entry.text("certainty"))
+    order = (Certainty.HINT, Certainty.LIKELY, Certainty.SURE)
+    return replace(
+        incident,
+        alerts=incident.alerts + 1,
+        rules=tuple(dict.fromkeys((*incident.rules, entry.text("rule")))),
+        certainty=max(incident.certainty, told, key=order.index),
+        last_alert=max(incident.last_alert, entry.at),
+    )
+
+
+def _froze(incident: Incident, entry: IncidentEntry) -> Incident:
+    return replace(incident, evidence=(*incident.evidence, Digest.parse(entry.text("evidence"))))
+
+
+def _exposed(incident: Incident, entry: IncidentEntry) -> Incident:
+    read = Read(
+        answer=Digest.parse(entry.text("exposure")),
+        bits=entry.integer("bits"),
+        bound=entry.integer("bound"),
+        people=entry.integer("people"),
+        hosts=entry.integer("hosts"),
+        holders=entry.integer("holders"),
+    )
+    return replace(incident, exposure=read)
+
+
+def _with(incident: Incident, key: str, doing: Doing) -> Incident:
+    return replace(incident, doings={**incident.doings, key: doing})
+
+
+def _found(incident: Incident, entry: IncidentEntry) -> tuple[str, Doing]:
+    key = entry.text("key")
+    doing = incident.doings.get(key)
+    if doing is None:
+        raise RecordError(f"`{incident.id}` has no action of this key: one is proposed before it is anything else")
+    if (doing.action, str(doing.subject)) != (entry.text("action"), entry.text("subject")):
+        raise RecordError("the action of this key was proposed as another one")
+    return key, doing
+
+
+def _proposed(incident: Incident, entry: IncidentEntry) -> Incident:
+    key, subject = entry.text("key"), Subject.parse(entry.text("subject"))
+    if key in incident.doings:
+        raise RecordError("an action of this key was proposed already")
+    if subject.shadow != incident.shadow:
+        # The one line between a drill and the real thing, held in the record as well as at the port.
+        raise RecordError("a drill acts on stand-ins only, and nothing else acts on them")
+    doing = Doing(action=ActionName(entry.text("action")), subject=subject, proposed=entry.at)
+    return _with(incident, key, doing)
+
+
+def _tried(incident: Incident, entry: IncidentEntry) -> Incident:
+    key, doing = _found(incident, entry)
+    return _with(incident, key, replace(doing, falls=entry.integer("falls")))
+
+
+def _did(incident: Incident, entry: IncidentEntry) -> Incident:
+    key, doing = _found(incident, entry)
+    if doing.done is not None:
+        raise RecordError("the action of this key was done already")
+    # It may be done after it counted as failed: an answer that came too late is still what happened.
+    return _with(incident, key, replace(doing, done=entry.at, failed=""))
+
+
+def _failed(incident: Incident, entry: IncidentEntry) -> Incident:
+    key, doing = _found(incident, entry)
+    if doing.verified is not None:
+        raise RecordError("the action of this key was verified already")
+    return _with(incident, key, replace(doing, failed=entry.text("cause")))
+
+
+def _verified(incident: Incident, entry: IncidentEntry) -> Incident:
+    key, doing = _found(incident, entry)
+    if doing.done is None or doing.failed:
+        raise RecordError("only what was done can be verified")
+    return _with(incident, key, replace(doing, verified=entry.at))
+
+
+def _undid(incident: Incident, entry: IncidentEntry) -> Incident:
+    key, doing = _found(incident, entry)
+    if doing.done is None or doing.undone is not None:
+        raise RecordError("only what was done, and wasn't undone, can be undone")
+    if entry.integer("people") < LEAST_QUORUM:
+        raise RecordError(f"undoing takes {LEAST_QUORUM} people at least")
+    return _with(incident, key, replace(doing, undone=entry.at))
+
+
+def _noted(incident: Incident, entry: IncidentEntry) -> Incident:
+    return replace(incident, notes=(*incident.notes, Digest.parse(entry.text("note"))))
+
+
+def _graded(incident: Incident, entry: IncidentEntry) -> Incident:
+    severity = Severity(entry.text("severity"))
+    if severity.rank < incident.severity.rank and not entry.person:
+        raise RecordError("a machine may raise an incident's severity; only a person lowers it")
+    return replace(incident, severity=severity)
+
+
+def _moved(incident: Incident, entry: IncidentEntry) -> Incident:
+    phase = Phase(entry.text("phase"))
+    if phase not in _ONWARD[incident.phase]:
+        raise RecordError(f"an incident that is `{incident.phase}` doesn't become `{phase}`")
+    return replace(incident, phase=phase)
+
+
+def _took(incident: Incident, entry: IncidentEntry) -> Incident:
+    if not entry.person:
+        raise RecordError("roles are people's")
+    return replace(incident, roles={**incident.roles, Role(entry.text("role")): entry.person})
+
+
+def _started(incident: Incident, entry: IncidentEntry) -> Incident:
+    clock = entry.text("clock")
+    if incident.shadow:
+        raise RecordError("a drill starts no clock: nobody is owed a report of it")
+    reported = any(name == clock for name, _report, _at in incident.sent)
+    if clock in incident.clocks or (clock in incident.stopped and not reported):
+        # A running clock isn't set back, nor one that people found not to apply. After a report the next may be owed.
+        raise RecordError(f"clock `{clock}` was started already: it can't be set back")
+    return replace(incident, clocks={**incident.clocks, clock: entry.at})
+
+
+def _stopped(incident: Incident, entry: IncidentEntry) -> Incident:
+    clock = entry.text("clock")
+    if clock not in incident.clocks:
+        raise RecordError(f"clock `{clock}` isn't running")
+    if incident.roles.get(Role.LEGAL) != entry.person or not entry.person:
+        raise RecordError("a clock is stopped by the report that it asks for, or by whoever took the role `legal`")
+    return _without_clock(incident, clock, entry.at)
+
+
+def _without_clock(incident: Incident, clock: str, at: Instant) -> Incident:
+    left = {name: since for name, since in incident.clocks.items() if name != clock}
+    return replace(incident, clocks=left, stopped={**incident.stopped, clock: at})
+
+
+def _drafted(incident: Incident, entry: IncidentEntry) -> Incident:
+    drafts = {**incident.drafts, entry.text("clock"): Digest.parse(entry.text("report"))}
+    return replace(incident, drafts=drafts)
+
+
+def _sent(incident: Incident, entry: IncidentEntry) -> Incident:
+    clock = entry.text("clock")
+    if not entry.person:
+        raise RecordError("a report is sent by a person: a machine only drafts it")
+    sent = (clock, Digest.parse(entry.text("report")), entry.at)
+    incident = replace(incident, sent=(*incident.sent, sent))
+    return _without_clock(incident, clock, entry.at) if clock in incident.clocks else incident
+
+
+def _closed(incident: Incident, entry: IncidentEntry) -> Incident:
+    if not entry.person:
+        raise RecordError("an incident is closed by a person")
+    lacking = {
+        "its evidence was never frozen": not incident.evidence,
+        "a clock is running": bool(incident.clocks),
+        "an action is unfinished": bool(incident.outstanding),
+        "it has no commander": Role.COMMANDER not in incident.roles,
+        "it wasn't reviewed": incident.phase is not Phase.REVIEWED,
+    }
+    why = next((why for why, lacks in lacking.items() if lacks), None)
+    if why is not None:
+        raise RecordError(f"`{incident.id}` can't be closed: {why}")
+    return replace(incident, phase=Phase.CLOSED, lessons=Digest.parse(entry.text("lessons")))
+
+
+_HOW: Final[Mapping[Happened, Callable[[Incident, IncidentEntry], Incident]]] = {
+    Happened.OPENED: _again,
+    Happened.ALERT_ADDED: _alerted,
+    Happened.EVIDENCE_FROZEN: _froze,
+    Happened.EXPOSURE_READ: _exposed,
+    Happened.ACTION_PROPOSED: _proposed,
+    Happened.ACTION_TRIED: _tried,
+    Happened.ACTION_DONE: _did,
+    Happened.ACTION_FAILED: _failed,
+    Happened.ACTION_VERIFIED: _verified,
+    Happened.ACTION_UNDONE: _undid,
+    Happened.NOTE_ADDED: _noted,
+    Happened.SEVERITY_CHANGED: _graded,
+    Happened.PHASE_CHANGED: _moved,
+    Happened.ROLE_TAKEN: _took,
+    Happened.CLOCK_STARTED: _started,
+    Happened.CLOCK_STOPPED: _stopped,
+    Happened.REPORT_DRAFTED: _drafted,
+    Happened.REPORT_SENT: _sent,
+    Happened.CLOSED: _closed,
+}

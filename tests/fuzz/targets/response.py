@@ -1,0 +1,187 @@
+"""Targets of response: playbooks, runs and records from a disk, drill tokens, budgets, and answers about exposure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Final
+
+from fuzz.targets.target import Target
+from strongroom.core.canonical import Json, encode, parse
+from strongroom.core.digest import Digest
+from strongroom.response.actions import ActionName
+from strongroom.response.cacao import read_playbook
+from strongroom.response.clocks import running
+from strongroom.response.conditions import read_condition
+from strongroom.response.drills import DrillToken
+from strongroom.response.entries import Happened, IncidentEntry
+from strongroom.response.executor import begin, due, tick, withheld
+from strongroom.response.exposure import read_exposure
+from strongroom.response.grading import Certainty, Severity
+from strongroom.response.incident import Alert, fold, open_incident
+from strongroom.response.limits import Budget, Signal, judge
+from strongroom.response.run import Run, Terms
+from strongroom.response.subjects import Subject, subject_of_alert
+from strongroom.response.wiring import playbook_called, shipped_playbooks
+
+NOW: Final = 1_795_000_000
+TERMS: Final = Terms(certainty=Certainty.SURE, eligible=frozenset({"dana", "eli"}), quorum=2)
+
+
+def playbook(data: bytes) -> None:
+    """Read a playbook and begin a run of it."""
+    book = read_playbook(data)
+    variables = dict.fromkeys(book.external, "model:atlas")
+    due(begin({book.id: book}, book.id, incident="inc-1", variables=variables, terms=TERMS, now=NOW))
+
+
+def condition(data: bytes) -> None:
+    """Read a condition and look whether it holds."""
+    read_condition(data.decode("latin-1")).holds({"a": "1"})
+
+
+def run(data: bytes) -> None:
+    """Read a run from a disk that somebody changed, and carry it on."""
+    read = Run.parse(data)
+    tick(read, shipped_playbooks(), NOW + 10**8)
+    due(read)
+    withheld(read)
+
+
+def record(data: bytes) -> None:
+    """Read a record, an entry a line, and fold it."""
+    incident = fold(IncidentEntry.parse(line) for line in data.split(b"\n"))
+    running(incident)
+
+
+def drill(data: bytes) -> None:
+    """Read a drill token's payload."""
+    DrillToken.parse(data)
+
+
+def budget(data: bytes) -> None:
+    """Read a budget and judge a signal by it."""
+    one = Signal(source="w1", certainty=Certainty.SURE, subject=Subject.parse("model:atlas"))
+    judge(Budget.parse(data), one, tuple(ActionName), NOW)
+
+
+def exposure(data: bytes) -> None:
+    """Read an answer about exposure."""
+    read = read_exposure(parse(data), theft_bits=1000)
+    read.lines()
+
+
+def subject(data: bytes) -> None:
+    """File an alert under whatever it says that it is about, and write a real subject back."""
+    text = data.decode("latin-1")
+    assert not subject_of_alert(text).shadow
+    assert str(Subject.parse(text)) == text
+
+
+def _playbooks() -> Iterable[bytes]:
+    folder = files("strongroom.response") / "playbooks"
+    for name in ("insider.json", "sensor-silent.json"):
+        yield encode(parse((folder / name).read_bytes()))
+
+
+def _conditions() -> Iterable[bytes]:
+    yield b"__a__:value = 'x' AND __b__:value >= 3"
+    yield b"__a__:value != 'x' OR __a__:value < 7"
+
+
+def _runs() -> Iterable[bytes]:
+    for name in ("key-compromise", "weight-exfiltration-suspected"):
+        book = playbook_called(name)
+        variables = {"model": "model:atlas"}
+        begun = begin(shipped_playbooks(), book.id, incident="inc-1", variables=variables, terms=TERMS, now=NOW)
+        yield begun.to_bytes()
+        yield tick(begun, shipped_playbooks(), NOW + 10**6).to_bytes()
+
+
+def _records() -> Iterable[bytes]:
+    event = Digest.of(b"event")
+    told = Alert(rule="r", certainty=Certainty.SURE, subject=Subject.parse("model:a"), at=NOW, event=event)
+    entries = [open_incident(told, Severity.HIGH, by="machine:m", at=NOW)]
+    yield entries[0].to_bytes()
+    action = {"action": "freeze-releases", "subject": "model:a", "key": "k"}
+    for happened, facts in (
+        (Happened.ROLE_TAKEN, {"role": "legal"}),
+        (Happened.CLOCK_STARTED, {"clock": "eu-cop-initial"}),
+        (Happened.ACTION_PROPOSED, action),
+        (Happened.ACTION_DONE, {**action, "micros": 3}),
+    ):
+        entries.append(fold(entries).next(happened, "person:dana", NOW, facts))  # type: ignore[arg-type]
+    yield b"\n".join(entry.to_bytes() for entry in entries)
+
+
+def _drills() -> Iterable[bytes]:
+    yield DrillToken(
+        genesis=Digest.of(b"genesis"),
+        playbook="insider",
+        event="host:file:opened",
+        subjects=(Subject.parse("model:shadow-a"),),
+        not_before=NOW,
+        expires=NOW + 60,
+        nonce=bytes(16),
+    ).to_bytes()
+
+
+def _budgets() -> Iterable[bytes]:
+    one = Signal(source="w1", certainty=Certainty.SURE, subject=Subject.parse("model:atlas"))
+    yield judge(Budget(), one, tuple(ActionName), NOW)[1].to_bytes()
+
+
+def _exposures() -> Iterable[bytes]:
+    holding: dict[str, Json] = {
+        "way": "released",
+        "version": 1,
+        "person": "dana",
+        "approvers": ["eli"],
+        "platform": "tpm-x",
+        "image": None,
+        "isolation": ["process"],
+        "weights": None,
+        "request": "sha256:0",
+        "use": 1,
+        "recipient": "sha256:1",
+        "since": "2026-11-26T10:00:00Z",
+        "proved": "2026-11-26T10:00:00Z",
+        "ended": None,
+        "reason": None,
+        "until": None,
+        "deliveries": 1,
+        "bits": 7,
+        "entries": [1, 2],
+    }
+    let_out: Json = {"ever": 7, "within": 7, "entry": 3}
+    yield encode(
+        {
+            "model": "atlas",
+            "holdings": [holding],
+            "freezes": [],
+            "let_out": let_out,
+            "registered": {"1": 0},
+            "entries": 9,
+            "unknowable": ["copies"],
+        }
+    )
+
+
+def _subjects() -> Iterable[bytes]:
+    yield b"model:atlas-7b"
+    yield b"deployment:all"
+
+
+RESPONSE: Final[Mapping[str, Target]] = MappingProxyType(
+    {
+        "response-playbook": Target(read=playbook, seeds=_playbooks, changes=200),
+        "response-condition": Target(read=condition, seeds=_conditions),
+        "response-run": Target(read=run, seeds=_runs, changes=200),
+        "response-record": Target(read=record, seeds=_records),
+        "response-drill": Target(read=drill, seeds=_drills),
+        "response-budget": Target(read=budget, seeds=_budgets),
+        "response-exposure": Target(read=exposure, seeds=_exposures),
+        "response-subject": Target(read=subject, seeds=_subjects),
+    }
+)
