@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from strongroom.loaders.safetensors_header import LENGTH_BYTES, SafetensorsError, header_length, parse_header
+from strongroom.core.safetensors_header import LENGTH_BYTES, SafetensorsError, header_length, parse_header
 
 safetensors = pytest.importorskip("safetensors")
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from strongroom.loaders.safetensors_header import (
+from strongroom.core.safetensors_header import (
     BITS,
     LENGTH_BYTES,
     MAX_HEADER,

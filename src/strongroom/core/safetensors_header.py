@@ -55,7 +55,7 @@ _ORDER: Final = {kind: place for place, kind in enumerate(BITS)}
 
 
 class SafetensorsError(MalformedError):
-    """A file that calls itself safetensors and isn't: after decryption, so this is what its publisher sealed."""
+    """A file that calls itself safetensors and isn't. What was decrypted before is what its publisher sealed."""
 
     code = "safetensors-malformed"
 

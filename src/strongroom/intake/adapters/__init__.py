@@ -1,0 +1,1 @@
+"""Delivered folders as they lie on a disk."""
