@@ -1,0 +1,43 @@
+"""``strongroom responder``: the process that guards decoys and freezes models, and its record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import click
+
+from strongroom.cli.session import as_wallet
+from strongroom.responder.adapters.record_file import read_record
+from strongroom.responder.wiring import run_responder
+
+_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
+_FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+_state: Final = click.option(
+    "--state", type=_FOLDER, required=True, help="Its own folder: the list of decoys, and its record."
+)
+
+
+@click.group("responder")
+def responder() -> None:
+    """Guard decoys, ask the rules about what happens, and freeze models when it is sure that somebody steals."""
+
+
+@responder.command("run")
+@click.argument("settings", type=_FILE)
+@click.option("--home", type=_FOLDER, required=True, help="The deployment's folder, for the keeper's socket.")
+@_state
+@as_wallet
+@click.option("--passphrase-fd", type=int, help="Read the wallet's passphrase from this open descriptor.")
+def run(settings: Path, home: Path, state: Path, wallet: Path, passphrase_fd: int | None) -> None:
+    """Run by the file SETTINGS until it is interrupted. Needs root: fanotify and network namespaces ask for it."""
+    run_responder(home, wallet, settings, state, passphrase_fd)
+
+
+@responder.command("record")
+@_state
+def record(state: Path) -> None:
+    """Check the record and print it, JSON, one line for each alert and each thing done. Exit code 6: it was changed."""
+    for line in read_record(state):
+        click.echo(json.dumps(json.loads(line)["facts"], ensure_ascii=True, sort_keys=True))

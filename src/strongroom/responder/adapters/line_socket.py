@@ -1,0 +1,101 @@
+"""A socket for another sensor's lines, one line each, admitted by the kernel's word about who writes (SO_PEERCRED).
+
+Of a sensor that is flooded, or taken over, so many lines a second are read; the others are counted, and that is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from strongroom.core.buckets import Buckets, Rate
+from strongroom.core.clock import uptime
+from strongroom.core.errors import MalformedError, UnavailableError
+from strongroom.detection.sensors.reading import MAX_LINE, Event, Reader
+
+RATE: Final = Rate(per_second=500.0, burst=5000)
+MAX_WRITERS: Final = 8
+_CREDENTIALS: Final = struct.Struct("3i")
+
+_log = structlog.get_logger("strongroom.responder")
+
+
+class LineSocket:
+    """Listens for one sensor.
+
+    :param read: its reader, which may remember what belongs together.
+    :param take: is told each event.
+    """
+
+    def __init__(self, name: str, user: int, read: Reader, take: Callable[[Event], object]) -> None:
+        self.name = name
+        self._user, self._read, self._take = user, read, take
+        self._buckets = Buckets(RATE)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.Task[None]] = set()
+        self.missed = 0
+        """Lines that weren't read, for there were too many, or that aren't this sensor's."""
+        self.unknown = 0
+        """Lines of a kind that has no event."""
+
+    async def start(self, path: Path) -> None:
+        """Listen at ``path``; a socket that is there already is replaced.
+
+        :raises UnavailableError: the socket can't be made.
+        """
+        before = os.umask(0o111 if self._user != os.geteuid() else 0o177)
+        try:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+            self._server = await asyncio.start_unix_server(self._connected, path, limit=MAX_LINE)
+        except OSError as error:
+            raise UnavailableError(f"no socket can be made for `{self.name}`: {error.strerror}") from None
+        finally:
+            os.umask(before)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._writers):
+            task.cancel()
+        await asyncio.gather(*self._writers, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task, raw = asyncio.current_task(), writer.get_extra_info("socket")
+        told = raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _pid, uid, _gid = _CREDENTIALS.unpack(told)
+        if task is None or uid != self._user or len(self._writers) >= MAX_WRITERS:
+            _log.warning("sensor refused", sensor=self.name, uid=uid)
+            writer.close()
+            return
+        self._writers.add(task)
+        try:
+            while line := await reader.readline():
+                self._line(line.strip())
+        except (ConnectionError, ValueError):
+            # A line without an end: nobody can tell where the next one begins.
+            self.missed += 1
+        finally:
+            self._writers.discard(task)
+            writer.close()
+
+    def _line(self, line: bytes) -> None:
+        if not line:
+            return
+        if self._buckets.wait(self.name, uptime()):
+            self.missed += 1
+            return
+        try:
+            told = self._read(line)
+            self.unknown += bool(told.unknown)
+            for event in told.events:
+                self._take(event)
+        except MalformedError:
+            self.missed += 1

@@ -1,0 +1,95 @@
+"""From an event to what is to be done about it. Pure: the detector, the list of decoys and the limits, joined.
+
+Only what is sure may act, and only on the word of a sensor that the settings let act. Everything else is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from strongroom.core.clock import Instant
+from strongroom.core.ids import ModelId
+from strongroom.detection.detector import Alert, Detector
+from strongroom.detection.matching import View
+from strongroom.detection.rules import Certainty
+from strongroom.responder.limits import FreezeLimits
+
+
+class Why(StrEnum):
+    """Why an alert is acted on, or isn't."""
+
+    SURE = "sure"
+    """The models are frozen and their gates shut."""
+    NOT_SURE = "not-sure"
+    NOT_TRUSTED = "sensor-may-not-act"
+    """The settings don't let this sensor's word freeze anything."""
+    LIMITED = "limited"
+    """The sensor's word froze as often as it may in an hour: people decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """An alert, and the models that are to be frozen because of it: none unless it is acted on."""
+
+    alert: Alert
+    source: str
+    why: Why
+    models: tuple[ModelId, ...] = ()
+
+
+class Decider:
+    """Everything that is decided on.
+
+    :param decoys: path -> the model that a decoy there stands for.
+    :param models: what is frozen when an alert names none of them: all.
+    :param acting: sensors whose word may freeze.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        decoys: Mapping[str, ModelId],
+        models: Collection[ModelId],
+        acting: Collection[str],
+        limits: FreezeLimits,
+    ) -> None:
+        self._detector = detector
+        self.decoys = decoys
+        self._models = tuple(dict.fromkeys(models))
+        self._acting = frozenset(acting)
+        self._limits = limits
+
+    def observe(self, event: View, source: str, now: Instant) -> tuple[Decision, ...]:
+        """Return what an event gives reason to tell or do.
+
+        :param event: from :func:`strongroom.detection.engine.read_event`.
+        :param now: the detector's own time in seconds; it must not fall.
+        """
+        return tuple(self._decided(alert, source, now) for alert in self._detector.observe(event, now))
+
+    def took_effect(self, decision: Decision, now: Instant) -> None:
+        """Count a freeze that a decision brought about."""
+        self._limits.count(decision.source, now)
+
+    def _decided(self, alert: Alert, source: str, now: Instant) -> Decision:
+        why = self._why(alert, source, now)
+        models = self._concerned(alert) if why is Why.SURE else ()
+        return Decision(alert=alert, source=source, why=why, models=models)
+
+    def _why(self, alert: Alert, source: str, now: Instant) -> Why:
+        if alert.about.certainty is not Certainty.SURE:
+            return Why.NOT_SURE
+        if source not in self._acting:
+            return Why.NOT_TRUSTED
+        return Why.SURE if self._limits.allow(source, now) else Why.LIMITED
+
+    def _concerned(self, alert: Alert) -> tuple[ModelId, ...]:
+        path, named = alert.event.get("path"), alert.event.get("model")
+        if isinstance(path, str) and path in self.decoys:
+            return (self.decoys[path],)
+        known = tuple(model for model in self._models if model == named)
+        # What isn't known to be about one model may be about any.
+        return known or self._models

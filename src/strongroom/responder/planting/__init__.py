@@ -1,0 +1,1 @@
+"""Planting decoys: sealed directories whose key nobody has, and credentials that open nothing."""

@@ -1,0 +1,145 @@
+"""Plants decoys that can't be told from the real thing by their form: they are the real thing, of random bytes.
+
+A decoy directory is sealed by the same code as a real one, with as many objects of the same sizes, owners, modes and
+like times. Its data key and its publisher's key are wiped when it is made. Who has the roster and verifies its manifest
+learns that no publisher of ours signed it; who reads bytes, names, sizes or times doesn't.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from strongroom.client.wallet import Wallet
+from strongroom.core.adapters.durable import write_durably
+from strongroom.core.clock import Instant
+from strongroom.core.errors import ConflictError, NotFoundError, UsageError
+from strongroom.core.ids import ModelId
+from strongroom.core.signature import HybridSigner
+from strongroom.keys.wrapping import new_key
+from strongroom.responder.decoys import Decoy, DecoyKind, Decoys
+from strongroom.responder.wiring import load_decoys, save_decoys
+from strongroom.sealing.adapters.directory import read_envelope, seal_directory
+from strongroom.sealing.header import Geometry
+from strongroom.sealing.manifest import Manifest, read_manifest
+from strongroom.sealing.prelude import DEFAULT_SEGMENT_BITS
+from strongroom.sealing.write import VersionFacts
+
+_BLOCK: Final = 8 << 20
+_GUARDED: Final = ("objects", "index.sealed")
+"""Of a decoy directory: not its manifest, which tools that list directories read."""
+_ACCESS_KEY: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+def plant_shards(folder: Path, like: Path, state: Path, wallet: Wallet, *, now: Instant) -> tuple[Decoy, ...]:
+    """Make a decoy directory at ``folder`` that looks like the sealed directory ``like``; returns what is guarded.
+
+    It is written to the responder's list before anybody is told; the responder guards it from its next start.
+
+    :raises ConflictError: something is there already.
+    :raises IncompleteSealError: ``like`` isn't a sealed directory. :raises UsageError: it holds no objects.
+    :raises StrongroomError: what keeps the list from being read or signed.
+    """
+    before = load_decoys(state, wallet)
+    if folder.exists():
+        raise ConflictError(f"`{folder}` is there already", remedy="name a folder that isn't")
+    manifest = read_manifest(read_envelope(like))
+    folder = folder.parent.resolve() / folder.name
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
+        _random_files(Path(name), manifest)
+        _seal(Path(name), folder, manifest)
+    _like_times(folder, like)
+    files = sorted(path for part in _GUARDED for path in _files(folder / part))
+    made = tuple(Decoy(path=str(path), kind=DecoyKind.SHARD, model=manifest.model, planted=now) for path in files)
+    save_decoys(state, wallet, Decoys(genesis=before.genesis, decoys=(*before.decoys, *made)))
+    return made
+
+
+def plant_credential(path: Path, model: ModelId, state: Path, wallet: Wallet, *, now: Instant) -> Decoy:
+    """Write credentials that are valid nowhere to ``path``, in the form of the AWS command line's.
+
+    :raises ConflictError: something is there already.
+    """
+    before = load_decoys(state, wallet)
+    if path.exists():
+        raise ConflictError(f"`{path}` is there already", remedy="name a file that isn't")
+    path = path.parent.resolve() / path.name
+    identity = "AKIA" + "".join(secrets.choice(_ACCESS_KEY) for _ in range(16))
+    secret = base64.b64encode(os.urandom(30)).decode()
+    text = f"[weights-backup]\naws_access_key_id = {identity}\naws_secret_access_key = {secret}\n"
+    write_durably(path, text.encode())
+    made = Decoy(path=str(path), kind=DecoyKind.CREDENTIAL, model=model, planted=now)
+    save_decoys(state, wallet, Decoys(genesis=before.genesis, decoys=(*before.decoys, made)))
+    return made
+
+
+def remove(path: Path, state: Path, wallet: Wallet) -> tuple[Decoy, ...]:
+    """Take a decoy, or all of a decoy directory, off the list and off the disk; returns what was taken.
+
+    :raises NotFoundError: nothing there is on the list.
+    """
+    before = load_decoys(state, wallet)
+    path = path.parent.resolve() / path.name
+    taken = tuple(one for one in before.decoys if Path(one.path) == path or path in Path(one.path).parents)
+    if not taken:
+        raise NotFoundError(f"no decoy of the list lies at `{path}`", remedy="strongroom decoy ls")
+    if path.is_dir() and not {file for file in _files(path) if file.name != "manifest.json"} <= {
+        Path(one.path) for one in taken
+    }:
+        raise UsageError(f"`{path}` holds more than decoys", remedy="name the decoy's own folder")
+    left = tuple(one for one in before.decoys if one not in taken)
+    save_decoys(state, wallet, Decoys(genesis=before.genesis, decoys=left))
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return taken
+
+
+def _files(path: Path) -> list[Path]:
+    return [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+
+
+def _random_files(folder: Path, manifest: Manifest) -> None:
+    if not manifest.objects:
+        raise UsageError("the sealed directory holds no objects")
+    for number, one in enumerate(manifest.objects):
+        left = Geometry.of_object(one.size, 1 << DEFAULT_SEGMENT_BITS).plain_size
+        with (folder / f"{number:05}").open("wb") as file:
+            while left:
+                file.write(os.urandom(min(left, _BLOCK)))
+                left -= min(left, _BLOCK)
+
+
+def _seal(source: Path, folder: Path, manifest: Manifest) -> None:
+    facts = VersionFacts(
+        genesis=manifest.genesis,
+        model=manifest.model,
+        version=manifest.version,
+        predecessor=manifest.predecessor,
+        data_key_id=os.urandom(len(manifest.data_key_id) // 2).hex(),
+        publisher=manifest.publisher,
+    )
+    # Both keys are gone when this returns: what they sealed is noise to everybody.
+    with new_key(os.urandom) as data_key:
+        signer = HybridSigner.from_seed(os.urandom(32))
+        seal_directory(source, folder, facts=facts, data_key=data_key, signer=signer, random_bytes=os.urandom)
+
+
+def _like_times(folder: Path, like: Path) -> None:
+    """Give every file the owner, mode and about the times of the real one that it resembles most: the same size."""
+    real = sorted(_files(like), key=lambda path: path.stat().st_size)
+    made = sorted(_files(folder), key=lambda path: path.stat().st_size)
+    shift = secrets.randbelow(3600) * 1_000_000_000
+    for copy, one in zip(made, real, strict=False):
+        found = one.stat()
+        copy.chmod(found.st_mode & 0o7777)
+        with contextlib.suppress(PermissionError):
+            os.chown(copy, found.st_uid, found.st_gid)
+        os.utime(copy, ns=(found.st_atime_ns - shift, found.st_mtime_ns - shift))

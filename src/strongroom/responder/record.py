@@ -1,0 +1,72 @@
+"""The responder's own record: what it was told and what it did, one line each, chained, so that a gap is seen. Pure.
+
+The freeze itself stands in the deployment's log. This says why, and it is there when the keeper can't be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from strongroom.core.canonical import Json, decode, encode
+from strongroom.core.digest import Digest
+from strongroom.core.errors import MalformedError, TamperedError
+from strongroom.core.fields import Fields
+from strongroom.detection.matching import Value, View
+
+FIRST: Final = Digest.of(b"strongroom responder record v1")
+MAX_LINE: Final = 32768
+MAX_VALUE: Final = 512
+MAX_FIELDS: Final = 32
+
+
+class RecordBrokenError(TamperedError):
+    """A line of the responder's record was taken out, put in or changed."""
+
+    code = "responder-record-broken"
+
+
+def record_line(before: Digest, serial: int, facts: dict[str, Json]) -> bytes:
+    """Return a line, without its newline, that follows the line whose digest is ``before``."""
+    return encode({"serial": serial, "before": str(before), "facts": facts})
+
+
+def event_json(event: View) -> dict[str, Json]:
+    """Return an event as it is recorded: an attacker wrote it, so it is cut to what a person reads."""
+    return {_text(name, 64): _told(value) for name, value in list(event.items())[:MAX_FIELDS]}
+
+
+def check_record(lines: Iterable[bytes]) -> tuple[int, Digest]:
+    """Check a whole record; returns how many lines it has, and the digest of the last.
+
+    :raises RecordBrokenError: a line isn't the one that was written there.
+    """
+    count, before = 0, FIRST
+    for line in lines:
+        try:
+            with Fields(decode(line, max_bytes=MAX_LINE), "record") as fields:
+                serial, said = fields.integer("serial"), fields.digest("before")
+                fields.value("facts")
+        except MalformedError:
+            raise RecordBrokenError(f"line {count} of the record can't be read") from None
+        if (serial, said) != (count, before):
+            raise RecordBrokenError(f"line {count} of the record doesn't follow the one before")
+        count, before = count + 1, Digest.of(line)
+    return count, before
+
+
+def _told(value: Value) -> Json:
+    if isinstance(value, tuple):
+        return [_told(item) for item in value[:8]]
+    if isinstance(value, float):
+        return repr(value)[:32]
+    if isinstance(value, str):
+        return _text(value, MAX_VALUE)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 53:
+        return str(value)[:MAX_VALUE]
+    return value
+
+
+def _text(text: str, most: int) -> str:
+    # Half a letter (a lone surrogate) has no bytes to be signed.
+    return text[:most].encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,145 @@
+"""What other sensors say becomes events of the vocabulary, with its fields, or is counted; any bytes are borne."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.cli.main import main
+from strongroom.core.errors import MalformedError
+from strongroom.detection.engine import Engine, read_event
+from strongroom.detection.sensors import auditd
+from strongroom.detection.sensors.auditd import AuditReader
+from strongroom.detection.sensors.readers import READERS
+from strongroom.detection.sensors.reading import MAX_LINE
+from strongroom.detection.vocabulary import fields_of
+from strongroom.detection.wiring import linear_regex, shipped_pack
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "sensors"
+SHARD, USER = "/weights/atlas/index.sealed", 990
+EXPECTED: dict[str, tuple[list[dict[str, object]], list[str]]] = {
+    "falco": (
+        [
+            {"event": "host:file:opened", "path": SHARD, "exe": "/usr/bin/cat", "uid": 0, "host": "w1"},
+            {"event": "host:process:started", "exe": "/usr/bin/bash", "parent": "runc", "uid": 0, "host": "w1"},
+        ],
+        ["connect"],
+    ),
+    "tetragon": (
+        [
+            {"event": "host:process:started", "exe": "/srv/payload", "parent": "/bin/bash", "uid": USER, "host": "w1"},
+            {"event": "host:file:opened", "path": SHARD, "exe": "/usr/bin/cat", "uid": USER, "host": "w1"},
+        ],
+        ["tcp_connect", "process_exit"],
+    ),
+    "auditd": (
+        [
+            {"event": "host:file:opened", "path": SHARD, "exe": "/usr/bin/cat", "uid": USER},
+            {"event": "host:process:started", "exe": "/srv/my tool", "uid": USER},
+            {"event": "identity:login:failed", "person": "dana", "client": "192.0.2.7", "cause": "auditd"},
+        ],
+        ["arch 40000003"],
+    ),
+    "osquery": (
+        [
+            {"event": "host:process:started", "exe": "/srv/payload", "uid": USER, "host": "w1"},
+            {"event": "host:file:changed", "path": "/etc/strongroom/gate.json", "seen": "ab", "host": "w1"},
+            {"event": "host:device:added", "kind": "usb", "device": "Flash Drive", "host": "w1"},
+        ],
+        ["pack_weights_last"],
+    ),
+    "wazuh": (
+        [
+            {
+                "event": "host:file:changed",
+                "path": "/etc/strongroom/gate.json",
+                "expected": "aa",
+                "seen": "bb",
+                "host": "w1",
+            },
+            {
+                "event": "identity:login:failed",
+                "person": "dana",
+                "client": "192.0.2.7",
+                "cause": "wazuh-5760",
+                "host": "w1",
+            },
+        ],
+        ["rule 502"],
+    ),
+    "canarytokens": (
+        [
+            {
+                "event": "identity:credential:used",
+                "credential": "backup credential on w1",
+                "decoy": True,
+                "client": "198.51.100.99",
+            }
+        ],
+        ["HTTP"],
+    ),
+}
+
+
+def test_every_reader_has_its_lines() -> None:
+    assert set(EXPECTED) == set(READERS) == {path.stem for path in VECTORS.glob("*.jsonl")}
+
+
+@pytest.mark.parametrize("sensor", sorted(READERS))
+def test_a_sensor_s_lines_are_read(sensor: str) -> None:
+    read, events, unknown = READERS[sensor](), list[Any](), list[str]()
+    for line in (VECTORS / f"{sensor}.jsonl").read_bytes().splitlines():
+        told = read(line)
+        events += told.events
+        unknown += [told.unknown] if told.unknown else []
+    assert events == [{**one, "source": sensor} for one in EXPECTED[sensor][0]]
+    assert unknown == EXPECTED[sensor][1]
+    for one in events:
+        known = fields_of(one["event"])
+        assert known is not None
+        assert set(one) <= known
+
+
+def test_a_planted_credential_is_sure() -> None:
+    engine = Engine(shipped_pack(), regex=linear_regex)
+    told = READERS["canarytokens"]()((VECTORS / "canarytokens.jsonl").read_bytes().splitlines()[0])
+    assert [hit.rule for hit in engine.observe(read_event(told.events[0]), 1)] == ["decoy-credential-used"]
+
+
+@given(st.sampled_from(sorted(READERS)), st.binary(max_size=600), st.booleans())
+def test_any_line_is_read_or_refused(sensor: str, data: bytes, whole: bool) -> None:  # noqa: FBT001 - drawn
+    good = (VECTORS / f"{sensor}.jsonl").read_bytes().splitlines()[0]
+    line = data if whole else good[: len(data)] + data[:3] + good[len(data) :]
+    try:
+        told = READERS[sensor]()(line)
+    except MalformedError:
+        return
+    for one in told.events:
+        read_event(one)
+
+
+@pytest.mark.parametrize("sensor", sorted(READERS))
+def test_too_long_a_line_is_refused(sensor: str) -> None:
+    with pytest.raises(MalformedError):
+        READERS[sensor]()(b" " * (MAX_LINE + 1))
+
+
+def test_a_flood_of_unfinished_records_is_bounded_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditd, "MOST_OPEN", 4)
+    read, events = AuditReader(), 0
+    for serial in range(20):
+        line = f'type=SYSCALL msg=audit(1.000:{serial}): arch=c000003e syscall=59 uid=0 exe="/bin/x"'
+        events += len(read(line.encode()).events)
+    assert (events, read.forgotten) == (16, 16)
+
+
+def test_the_command_prints_events_and_counts_the_rest() -> None:
+    done = CliRunner().invoke(main, ["detection", "read", "falco", str(VECTORS / "falco.jsonl")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("\n") == 2
+    assert "1 not read: connect" in done.stderr
