@@ -48,8 +48,10 @@ def makes_kek_apart(policy: Policy | None, request: Request) -> bool:
 def require_open(vault: Vault, tree: Tree, model: ModelId) -> None:
     """Refuse where a model's tree of keys is closed.
 
+    :raises LockedError: the keeper is locked, and with it every tree.
     :raises TreeClosedError: it is.
     """
+    vault.require_unlocked()
     if not vault.opens(tree):
         raise TreeClosedError(
             f"the keys of `{model}` are in no escrow, and what alone opens them isn't at hand",

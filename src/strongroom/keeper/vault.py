@@ -320,11 +320,11 @@ class Vault:
 
         :raises LockedError: the keeper is locked.
         """
-        self._require_open()
+        self.require_unlocked()
         return act(self._root(Tree.ESCROWED))
 
     def _kek(self, model: ModelId, name: str) -> SecretBytes:
-        self._require_open()
+        self.require_unlocked()
         held = self.keyring.kek(name)
         if held is None or held.model != model:
             raise WrapError(
@@ -338,7 +338,7 @@ class Vault:
         return unwrap(self._epoch_key(held.epoch), held.wrapped, purpose)
 
     def _epoch_key(self, epoch: int) -> SecretBytes:
-        self._require_open()
+        self.require_unlocked()
         try:
             return self._epochs[epoch]
         except KeyError:
@@ -350,7 +350,11 @@ class Vault:
         except KeyError:
             raise LockedError(f"the keeper is locked, or its {tree.value} tree is", remedy=_UNLOCK) from None
 
-    def _require_open(self) -> None:
+    def require_unlocked(self) -> None:
+        """Refuse when the keys were wiped.
+
+        :raises LockedError: they were.
+        """
         if not self._epochs:
             raise LockedError("the keeper is locked", remedy=_UNLOCK)
 
