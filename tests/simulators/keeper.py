@@ -109,9 +109,15 @@ class SimulatedKeeper:
             "renew": self._renew,
             "attested": self._attested,
             "certify": self._certify,
+            "key-moves": self._moves,
         }
         with call.fields as fields:
             return await routes[call.operation](call.operation, fields)
+
+    async def _moves(self, _operation: str, fields: Fields) -> dict[str, Json]:
+        fields.text("after")
+        fields.integer("count")
+        return {"models": []}
 
     async def _certify(self, operation: str, fields: Fields) -> dict[str, Json]:
         fields.text("model")

@@ -235,10 +235,20 @@ class Keeper:
         return None if data is None else Envelope.parse(data)
 
     def lock(self, cause: str) -> None:
-        """Wipe the keys; nothing is decided or released until the process is started again.
+        """Wipe the keys; nothing is decided or released until the process is started again. From any thread.
 
         The log says so and why, where it still takes entries: the entry is signed before the key goes, and queued.
         """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            # Another thread: only the loop's may touch ledger and queue. It locks before it hears of anything else.
+            if self._loop is not None and self._loop.is_running():
+                self._loop.call_soon_threadsafe(self.lock, cause)
+            else:
+                self.locked_because = self.locked_because or cause
+                self.vault.lock()
+            return
         if not self.locked_because:
             self.locked_because = cause
             with contextlib.suppress(StrongroomError):
@@ -263,18 +273,8 @@ class Keeper:
             try:
                 self._pins.save(self.journal.pins())
             except UnavailableError:
-                self._lock_from_here("pins-failed")
+                self.lock("pins-failed")
                 raise
-
-    def _lock_from_here(self, cause: str) -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            # A thread of its own: only the loop's may touch ledger and queue. It locks before it hears of the failure.
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self.lock, cause)
-                return
-        self.lock(cause)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
