@@ -202,6 +202,8 @@ class Journal:
         index = self.ledger.size
         self._apply(data, read_entry(data))
         done: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        # Who queues a record needn't wait for it: its failure is the journal's, and `failure` tells everybody.
+        done.add_done_callback(_heard)
         self._queue.append(_Queued(index, data, self._head(), event is EventName.SHARD_CLOSED, done))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="journal")
@@ -348,3 +350,8 @@ class Journal:
         if read_checkpoint(note, head.shard.verifier) != head.checkpoint:
             raise LogEquivocationError("the log writer signed another tree than the keeper's entries make")
         self.durable = (head.size, head.root)
+
+
+def _heard(recording: asyncio.Future[Recorded]) -> None:
+    if not recording.cancelled():
+        recording.exception()

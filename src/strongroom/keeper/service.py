@@ -95,12 +95,6 @@ class HandedOver:
     result: str
 
 
-def _heard(recording: asyncio.Future[Recorded]) -> None:
-    # Whether it became durable changes nothing any more; a future that nobody asks would complain.
-    if not recording.cancelled():
-        recording.exception()
-
-
 async def _no_tree(_tree: Tree) -> None:
     """Stand in until rotation takes its place."""
 
@@ -252,8 +246,7 @@ class Keeper:
         if not self.locked_because:
             self.locked_because = cause
             with contextlib.suppress(StrongroomError):
-                recording = self.journal.record(EventName.KEEPER_LOCKED, {"cause": cause}, self.vault.signer)
-                recording.add_done_callback(_heard)
+                self.journal.record(EventName.KEEPER_LOCKED, {"cause": cause}, self.vault.signer)
         self.vault.lock()
 
     def stop(self) -> None:
@@ -473,7 +466,7 @@ class Keeper:
         self.hold(keyring)
         escrowed = int(tree is Tree.ESCROWED)
         facts: dict[str, Fact] = {"model": model, "kek": held.kek, "epoch": held.epoch, "escrowed": escrowed}
-        self.record(EventName.KEK_CREATED, facts).add_done_callback(_heard)
+        self.record(EventName.KEK_CREATED, facts)
         return held.kek
 
     def _delivery(

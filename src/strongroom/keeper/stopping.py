@@ -7,8 +7,6 @@ only the answer waits until they are durable.
 
 from __future__ import annotations
 
-import asyncio
-
 from strongroom.access.request import Action, Request
 from strongroom.core.clock import Clock
 from strongroom.core.envelope import Envelope
@@ -35,12 +33,6 @@ async def stop(keeper: Keeper, clock: Clock, envelope: Envelope) -> Recorded | N
     if request.model in keeper.journal.ledger.frozen:
         # So an alarm that goes on ringing fills no log.
         return None
-    voices.receive(keeper, clock, envelope).add_done_callback(_heard)
+    voices.receive(keeper, clock, envelope)
     # Up to its own record this waits for nothing: a freeze passes the gate of witnesses unasked.
     return await keeper.control(Dossier(request=envelope))
-
-
-def _heard(recording: asyncio.Future[Recorded]) -> None:
-    # The freeze's record stands behind it in the same log: what keeps one from becoming durable fails the other.
-    if not recording.cancelled():
-        recording.exception()
