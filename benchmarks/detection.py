@@ -9,7 +9,6 @@ found and what had left by then; and SigmaHQ's regression cases, where a checkou
 from __future__ import annotations
 
 import argparse
-import heapq
 import json
 import os
 import subprocess
@@ -27,19 +26,20 @@ from benchmarks.detection_parts import drawn, sql
 from benchmarks.detection_parts.drawn import Event
 from benchmarks.detection_parts.sigma_hq import regression
 
-from simulators.fleet import BEGIN, DAY, THEFTS, Happening, Theft, ordinary, team_of
+from simulators.fleet import THEFTS, Theft
 from strongroom.detection.adapters.sigma_rules import compile_rules
-from strongroom.detection.detector import Alert, Detector
+from strongroom.detection.detector import Alert
 from strongroom.detection.engine import Engine
 from strongroom.detection.pack import Pack
 from strongroom.detection.rules import Certainty
-from strongroom.detection.wiring import linear_regex, shipped_pack
+from strongroom.detection.wiring import linear_regex
+from support.fleet_watch import PLANTED, at, found_by, stolen_by
 
 ROUNDS: Final = 5
 COUNTS: Final = (50, 100, 500)
 FEW: Final = 400
 """Events for sigma-rule-matcher: it is slow, and its rate doesn't depend on how many there are."""
-LEARNING: Final = 45
+SEED: Final = 7
 MATCHER: Final = "sigma-rule-matcher==0.1.0"
 
 
@@ -85,8 +85,8 @@ def theirs(python: Path, texts: Sequence[str], events: Sequence[Event]) -> tuple
     script = Path(__file__).parent / "detection_parts" / "matcher.py"
     given = json.dumps({"rules": list(texts), "events": list(events)})
     done = subprocess.run([python, script], input=given, capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
-    return float(told["seconds"]), int(told["hits"])
+    answer = json.loads(done.stdout)
+    return float(answer["seconds"]), int(answer["hits"])
 
 
 def rates(count: int, events: Sequence[Event], python: Path | None) -> dict[str, float]:
@@ -105,29 +105,11 @@ def rates(count: int, events: Sequence[Event], python: Path | None) -> dict[str,
     return found
 
 
-def alerts(extra: Sequence[Happening] = ()) -> list[Alert]:
-    """Return what is told in 30 days of the simulated fleet, after its learning."""
-    detector = Detector(Engine(shipped_pack(), regex=linear_regex), team_of)
-    story = heapq.merge(ordinary(7, LEARNING + 30), sorted(extra, key=_at), key=_at)
-    found = [alert for happening in story for alert in detector.observe(happening.event, happening.at)]
-    return [alert for alert in found if alert.at >= BEGIN + LEARNING * DAY]
-
-
-def _at(happening: Happening) -> int:
-    return happening.at
-
-
-def theft(story: Theft, usual: set[tuple[str, str, int]]) -> tuple[str, float, int]:
+def theft(story: Theft, quiet: Sequence[Alert]) -> tuple[str, float, int]:
     """Return which rule found a theft first, after how many hours, and how many bytes had left."""
-    happenings = sorted(story.happenings(LEARNING + 3), key=_at)
-    found = [
-        alert
-        for alert in alerts(happenings)
-        if alert.rule in story.found_by and (alert.rule, alert.subject, alert.at) not in usual
-    ]
-    first = min(found, key=lambda alert: alert.at)
-    stolen = max((happening.stolen for happening in happenings if happening.at <= first.at), default=0)
-    return first.rule, (first.at - happenings[0].at) / 3600, stolen
+    first = min(found_by(story, SEED, quiet), key=lambda alert: alert.at)
+    begun = min(map(at, story.happenings(PLANTED)))
+    return first.rule, (first.at - begun) / 3600, stolen_by(story, first.at)
 
 
 def main() -> None:
@@ -148,28 +130,27 @@ def main() -> None:
             for name in found.keys() - {"ours"}:
                 result["ratios"][f"ours_to_{name}_{count}"] = round(found["ours"] / found[name], 1)
             shown = "".join(f"{round(found[n]) if n in found else '-':>12,}" for n in ("ours", "matcher", "sqlite"))
-            told = ", ".join(f"{n} {found['ours'] / found[n]:.1f}" for n in ("matcher", "sqlite") if n in found)
-            print(f"{count:>6}{shown}   {told}")
+            ratios = ", ".join(f"{n} {found['ours'] / found[n]:.1f}" for n in ("matcher", "sqlite") if n in found)
+            print(f"{count:>6}{shown}   {ratios}")
     result["latency_us_at_100"] = latency(pack_of(drawn.rules(100)), events)
     print(f"one event at 100 rules: {result['latency_us_at_100']} microseconds")
-    quiet = alerts()
+    quiet = told(SEED)
     loud = [alert for alert in quiet if alert.about.certainty is not Certainty.HINT]
     result["quiet_days"] = {
         "alarms_a_day": round(len(loud) / 30, 2),
         "sure": sum(a.about.certainty is Certainty.SURE for a in quiet),
     }
     print(f"\n30 quiet days: {len(loud)} alarms, {result['quiet_days']['sure']} of a kind that acts by itself")
-    usual = {(alert.rule, alert.subject, alert.at) for alert in quiet}
     for story in THEFTS:
-        rule, hours, stolen = theft(story, usual)
+        rule, hours, stolen = theft(story, quiet)
         print(f"  {story.name:<14}{rule:<32}{hours:>7.1f} h{stolen:>18,} bytes")
     if options.sigma_hq:
         result["sigma_hq"] = regression(options.sigma_hq)
-        told = result["sigma_hq"]
-        total = told["matched"] + len(told["missed"])
+        cases = result["sigma_hq"]
+        total = cases["matched"] + len(cases["missed"])
         print(
-            f"\nSigmaHQ: {told['compiled']} rules compile, {len(told['refused'])} don't;"
-            f" {told['matched']} of {total} cases match"
+            f"\nSigmaHQ: {cases['compiled']} rules compile, {len(cases['refused'])} don't;"
+            f" {cases['matched']} of {total} cases match"
         )
     result["cores"], result["load"] = os.cpu_count(), round(os.getloadavg()[0], 1)
     print(json.dumps(result))

@@ -14,6 +14,7 @@ from strongroom.detection.expressions import Any, Match, Not, Test, anchors
 from strongroom.detection.matching import compile_expression, like
 from strongroom.detection.pack import Pack
 from strongroom.detection.rules import (
+    MAX_KEPT,
     About,
     Certainty,
     Comparison,
@@ -114,19 +115,28 @@ def test_rules_together_equal_a_naive_search(story: list[tuple[int, str, str, in
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), max_size=60), st.integers(1, 5))
 def test_a_group_that_still_counted_is_never_forgotten_unsaid(story: list[tuple[int, int]], most: int) -> None:
     windows = Windows(BASE, most=most)
-    now, last = 0, dict[int, int]()
+    now, kept, forgotten = 0, dict[int, int](), 0
     for group, wait in story:
         now += wait
-        before = windows.forgotten
-        living = {name for name, at in last.items() if now - at < SPAN and name != group}
+        if group not in kept and len(kept) == most:
+            oldest = next(iter(kept))
+            forgotten += now - kept.pop(oldest) < SPAN
+        kept.pop(group, None)
+        kept[group] = now
         windows.add((str(group),), "a", now, ())
-        last[group] = now
-        assert len(windows) <= most
-        if len(living) >= most and windows.forgotten == before:
-            # Room was made by one that no longer counted, or the group was there already.
-            assert len(windows) <= most
-    alive = sum(now - at < SPAN for at in last.values())
-    assert windows.forgotten > 0 or alive <= most
+        assert (len(windows), windows.forgotten) == (len(kept), forgotten)
+
+
+@given(st.sampled_from([CorrelationKind.VALUE_SUM, CorrelationKind.VALUE_AVG, CorrelationKind.VALUE_MEDIAN]))
+def test_a_full_window_says_so_and_keeps_its_figure_sound(kind: CorrelationKind) -> None:
+    threshold = Threshold(comparison=Comparison.EQUAL, count=2 * (MAX_KEPT + 5), fields=("v",))
+    if kind is not CorrelationKind.VALUE_SUM:
+        threshold = replace(threshold, count=2)
+    window = window_of(replace(BASE, kind=kind, timespan=SPAN, threshold=threshold))
+    held = [window.add("a", 1, (2,)) for _n in range(MAX_KEPT + 5)]
+    assert window.overflowed
+    # Sums lose nothing; averages and medians are those of the newest that are kept.
+    assert held[-1]
 
 
 @given(st.text("ab*?\\", max_size=8), st.text("ab*?\\", max_size=8))

@@ -79,7 +79,7 @@ def test_what_is_not_an_event_is_named_by_its_line(tmp_path: Path) -> None:
 def test_one_rule_is_shown_as_it_is_matched() -> None:
     assert json.loads(run("show", "decoy-shard-opened", "--json"))["about"]["certainty"] == "sure"
     assert len(run("show").splitlines()) == len(shipped_pack().every) + 1
-    run("show", "no-such-rule", code=ExitCode.TAMPERED)
+    run("show", "no-such-rule", code=ExitCode.NOT_FOUND)
 
 
 def test_sources_of_the_shipped_pack_lie_beside_it() -> None:

@@ -12,7 +12,7 @@ import click
 
 from strongroom.cli.output import end, show, table
 from strongroom.core.canonical import Json
-from strongroom.core.errors import ConflictError, ExitCode, MalformedError
+from strongroom.core.errors import ConflictError, ExitCode, MalformedError, NotFoundError
 from strongroom.detection.cases import Failure, coverage, failures
 from strongroom.detection.engine import Engine, read_event
 from strongroom.detection.pack import MAX_PACK, Pack
@@ -102,7 +102,7 @@ def show_rules(rule: str | None, pack_file: Path | None, *, as_json: bool) -> No
     if rule is not None:
         found = next((each for each in pack.every if each.id == rule), None)
         if found is None:
-            raise MalformedError(f"the pack has no rule `{rule}`", remedy="list them: strongroom detection show")
+            raise NotFoundError(f"the pack has no rule `{rule}`", remedy="list them: strongroom detection show")
         show(found.to_json(), json.dumps(found.to_json(), indent=2), as_json=as_json)
         return
     rows = [(each.id, each.about.certainty.value, each.about.severity.value, each.about.title) for each in pack.every]

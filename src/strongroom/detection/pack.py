@@ -1,4 +1,4 @@
-"""A pack of rules: canonical JSON, named by its digest, signed by whoever answers for it.
+"""A pack of rules: canonical JSON, named by its digest, which may be signed by whoever answers for it.
 
 What is loaded is data. Nothing in a pack is run, and a rule without an anchor (the events that it is about, by name) is
 refused: it would be asked of every event, and an attacker who floods events would slow all other rules down.

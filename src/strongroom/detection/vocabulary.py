@@ -7,35 +7,15 @@ event also has ``event``, ``at`` (RFC 3339), ``source`` (which sensor said it) a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 COMMON: Final = frozenset({"event", "at", "source", "host"})
 
 
-class Sender(StrEnum):
-    """What kind of sensor sends an event."""
-
-    LOG = "log"
-    HOST = "host"
-    """A machine's own sensors: file opens, processes, devices, measurements."""
-    IDENTITY = "identity"
-    """The identity provider, by its security events or its log."""
-    GATEWAY = "gateway"
-    """The gateway in front of an enclave."""
-    SCANNER = "scanner"
-    """The search for copies."""
-    SUPPLY = "supply"
-    """The intake gate, builds and vendors' accounts."""
-    FACILITY = "facility"
-    """Badges, alarms, duress codes: only where a feed exists."""
-    DETECTOR = "detector"
-    """The detector itself: silence, invariants, statistics."""
-
-
 VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
+        # A machine's own sensors: file opens, processes, devices, measurements.
         "host:process:started": frozenset({"role", "exe", "parent", "uid", "listed", "enclave", "sandboxed"}),
         "host:file:opened": frozenset({"path", "exe", "uid", "kind", "decoy", "broker"}),
         "host:reading:counted": frozenset({"person", "bytes"}),
@@ -50,25 +30,31 @@ VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "host:file:changed": frozenset({"path", "expected", "seen"}),
         "host:heartbeat:lost": frozenset({"asset", "seconds", "away"}),
         "host:clock:jumped": frozenset({"seconds"}),
+        # The identity provider, by its security events or its log.
         "identity:login:failed": frozenset({"person", "client", "cause"}),
         "identity:login:opened": frozenset({"person", "client", "device", "device_days"}),
         "identity:factor:reset": frozenset({"person", "by"}),
         "identity:device:enrolled": frozenset({"person", "device"}),
         "identity:role:granted": frozenset({"person", "role", "by", "ticket"}),
         "identity:credential:used": frozenset({"credential", "decoy", "client"}),
+        # The gateway in front of an enclave.
         "gateway:request:refused": frozenset({"principal", "code", "parameter", "model"}),
         "gateway:prompt:repeated": frozenset({"principal", "model", "times"}),
         "gateway:usage:counted": frozenset({"principal", "model", "tokens"}),
         "gateway:conservation:broken": frozenset({"model", "bytes"}),
         "gateway:outputs:drifted": frozenset({"principal", "model", "score"}),
+        # The search for copies.
         "scanner:copy:found": frozenset({"path", "model", "registered", "encrypted", "world_readable"}),
+        # The intake gate, builds and vendors' accounts.
         "supply:artifact:refused": frozenset({"artifact", "cause", "kind"}),
         "supply:build:differs": frozenset({"component", "expected", "seen"}),
         "supply:vendor:active": frozenset({"vendor", "account", "in_window"}),
+        # Badges, alarms, duress codes: only where a feed exists.
         "facility:badge:missing": frozenset({"person", "site"}),
         "facility:alarm:raised": frozenset({"site", "kind"}),
         "facility:quorum:lost": frozenset({"site", "left"}),
         "facility:module:tampered": frozenset({"device", "cause"}),
+        # The detector itself: silence, invariants, statistics.
         "detector:key:used": frozenset({"key", "state", "listed", "decoy"}),
         "detector:algorithm:refused": frozenset({"component", "algorithm"}),
         "detector:nonce:repeated": frozenset({"component"}),
@@ -83,11 +69,6 @@ VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     }
 )
 """Fields of each event, without the common ones."""
-
-
-def sender(event: str) -> Sender:
-    """Return who sends an event; a name that isn't in the vocabulary is one of the log's."""
-    return Sender(event.partition(":")[0]) if event in VOCABULARY else Sender.LOG
 
 
 def fields_of(event: str) -> frozenset[str] | None:

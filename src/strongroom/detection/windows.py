@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from strongroom.core.clock import Instant
 from strongroom.detection.matching import Value, numbers_of, texts_of
-from strongroom.detection.rules import MAX_KEPT, TEMPORAL, Comparison, Correlation, CorrelationKind, Threshold
+from strongroom.detection.rules import MAX_KEPT, Comparison, Correlation, CorrelationKind, Threshold
 
 MAX_GROUPS: Final = 100_000
 Group = tuple[str, ...]
@@ -99,13 +99,20 @@ class Measured:
         while self._seen and self._seen[0][0] <= at - self.timespan:
             self._sum -= self._seen.popleft()[1]
         while len(self._seen) > MAX_KEPT:
-            # Two of the oldest become one: the sum stays whole, only its age is rounded up.
-            (_at, first), (later, second) = self._seen.popleft(), self._seen.popleft()
-            self._seen.appendleft((later, first + second))
-            self.overflowed = True
+            self._forget()
         if not found:
             return False
         return _COMPARE[self.threshold.comparison](self._figure(), self.threshold.count)
+
+    def _forget(self) -> None:
+        self.overflowed = True
+        at, oldest = self._seen.popleft()
+        if self.kind is CorrelationKind.VALUE_SUM:
+            # It joins the one after it: the sum stays whole, only its age is rounded up.
+            at, next_oldest = self._seen.popleft()
+            self._seen.appendleft((at, oldest + next_oldest))
+        else:
+            self._sum -= oldest
 
     def _figure(self) -> float:
         if self.kind is CorrelationKind.VALUE_SUM:
@@ -219,8 +226,3 @@ class Windows:
             _group, window = self._groups.popitem(last=False)
             if at - window.newest < self._correlation.timespan:
                 self.forgotten += 1
-
-
-def is_temporal(correlation: Correlation) -> bool:
-    """Return whether the correlation is about rules having matched, and not about a figure."""
-    return correlation.kind in TEMPORAL
