@@ -33,7 +33,7 @@ from strongroom.detection.engine import Engine
 from strongroom.detection.pack import Pack
 from strongroom.detection.rules import Certainty
 from strongroom.detection.wiring import linear_regex
-from support.fleet_watch import PLANTED, at, found_by, stolen_by
+from support.fleet_watch import PLANTED, at, found_by, stolen_by, told
 
 ROUNDS: Final = 5
 COUNTS: Final = (50, 100, 500)
@@ -129,7 +129,9 @@ def main() -> None:
             result[str(count)] = {name: round(rate) for name, rate in found.items()}
             for name in found.keys() - {"ours"}:
                 result["ratios"][f"ours_to_{name}_{count}"] = round(found["ours"] / found[name], 1)
-            shown = "".join(f"{round(found[n]) if n in found else '-':>12,}" for n in ("ours", "matcher", "sqlite"))
+            shown = "".join(
+                f"{format(round(found[n]), ',') if n in found else '-':>12}" for n in ("ours", "matcher", "sqlite")
+            )
             ratios = ", ".join(f"{n} {found['ours'] / found[n]:.1f}" for n in ("matcher", "sqlite") if n in found)
             print(f"{count:>6}{shown}   {ratios}")
     result["latency_us_at_100"] = latency(pack_of(drawn.rules(100)), events)
