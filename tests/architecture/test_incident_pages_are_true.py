@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from strongroom.response.actions import ACTIONS
+from strongroom.response.action_list import ACTIONS
 from strongroom.response.clocks import DUTIES
 from strongroom.response.entries import FACTS, SERVES
 from strongroom.response.limits import PER_SUBJECT, SUBJECTS_PER_SOURCE

@@ -19,10 +19,10 @@ from click.testing import CliRunner, Result
 
 from strongroom.audit.adapters import http_source
 from strongroom.audit.adapters.http_source import HttpSource
-from strongroom.audit.hosting import MAX_FILE, HostAddress
+from strongroom.audit.hosting import HostAddress
 from strongroom.audit.reading.growth import Place, grow
 from strongroom.audit.reading.view import PublishedView
-from strongroom.audit.tiles import CHECKPOINT, Tile
+from strongroom.audit.tiles import CHECKPOINT, MAX_FILE, Tile
 from strongroom.cli.main import main
 from strongroom.core.errors import MalformedError, UnavailableError
 from support.logs import LOG_KEY, LocalLog, some_entries

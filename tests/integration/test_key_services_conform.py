@@ -6,11 +6,8 @@ or our client, against an emulator of this repository or of the moto project.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,33 +26,10 @@ from strongroom.keys.provider import (
     KeyServiceUnavailableError,
     WrappingProvider,
 )
-from support.key_labs import (
-    PATIENCE,
-    KeyLab,
-    aws_lab,
-    azure_lab,
-    gcp_lab,
-    local_lab,
-    pkcs11_lab,
-    real_transit_lab,
-    silent_port,
-    tpm_lab,
-    transit_lab,
-)
+from support.key_labs import LABS, PATIENCE, KeyLab, lab_of, silent_port
 
 pytestmark = pytest.mark.integration
 
-LABS: dict[str, Callable[[Path], AbstractContextManager[KeyLab]]] = {
-    "local": local_lab,
-    "tpm2": tpm_lab,
-    "pkcs11 aes-gcm": pkcs11_lab,
-    "pkcs11 aes-kwp": partial(pkcs11_lab, more="&algorithm=aes-kwp"),
-    "transit": transit_lab,
-    "transit, a real server": real_transit_lab,
-    "aws-kms": aws_lab,
-    "gcp-kms": gcp_lab,
-    "azure-kv": azure_lab,
-}
 PURPOSE = root_purpose(Digest.of(b"genesis"))
 OTHERS = [root_purpose(Digest.of(b"another")), root_part_purpose(Digest.of(b"genesis"), 1)]
 KEY = bytes(range(100, 132))
@@ -64,10 +38,7 @@ REFUSED = (TamperedError, DeniedError, LockedError)
 
 @pytest.fixture(params=LABS)
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyLab]:
-    kind: str = request.param
-    if "real" in kind and not os.environ.get("STRONGROOM_TEST_TRANSIT_URL"):
-        pytest.skip("no transit server here: set STRONGROOM_TEST_TRANSIT_URL and STRONGROOM_TEST_TRANSIT_TOKEN")
-    with LABS[kind](tmp_path) as made:
+    with lab_of(request.param, tmp_path) as made:
         yield made
 
 

@@ -5,11 +5,8 @@ SoftHSM2 is the real thing; transit and Cloud KMS are our client, or the service
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,33 +24,12 @@ from strongroom.keys.provider import (
     KeyServiceRefusedError,
     WrappingProvider,
 )
-from support.key_labs import (
-    KeyLab,
-    aws_lab,
-    azure_lab,
-    gcp_lab,
-    local_lab,
-    pkcs11_lab,
-    real_transit_lab,
-    tpm_lab,
-    transit_lab,
-)
+from support.key_labs import LABS, KeyLab, lab_of
 
 pytestmark = pytest.mark.integration
 
-VERSIONED: dict[str, Callable[[Path], AbstractContextManager[KeyLab]]] = {
-    "pkcs11 aes-gcm": pkcs11_lab,
-    "pkcs11 aes-kwp": partial(pkcs11_lab, more="&algorithm=aes-kwp"),
-    "transit": transit_lab,
-    "transit, a real server": real_transit_lab,
-    "gcp-kms": gcp_lab,
-}
-WHOLE: dict[str, Callable[[Path], AbstractContextManager[KeyLab]]] = {
-    "local": local_lab,
-    "tpm2": tpm_lab,
-    "aws-kms": aws_lab,
-    "azure-kv": azure_lab,
-}
+VERSIONED = ("pkcs11 aes-gcm", "pkcs11 aes-kwp", "transit", "transit, a real server", "gcp-kms")
+WHOLE = tuple(kind for kind in LABS if kind not in VERSIONED)
 PURPOSE = root_purpose(Digest.of(b"genesis"))
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 REFUSED = (TamperedError, DeniedError, LockedError)
@@ -61,10 +37,7 @@ REFUSED = (TamperedError, DeniedError, LockedError)
 
 @pytest.fixture(params=VERSIONED)
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyLab]:
-    kind: str = request.param
-    if "real" in kind and not os.environ.get("STRONGROOM_TEST_TRANSIT_URL"):
-        pytest.skip("no transit server here: set STRONGROOM_TEST_TRANSIT_URL and STRONGROOM_TEST_TRANSIT_TOKEN")
-    with VERSIONED[kind](tmp_path) as made:
+    with lab_of(request.param, tmp_path) as made:
         yield made
 
 
@@ -152,7 +125,7 @@ def test_versions_are_destroyed_only_by_who_made_what_is_kept(lab: KeyLab) -> No
 
 @pytest.mark.parametrize("kind", WHOLE)
 def test_services_without_versions_of_their_own_say_so(kind: str, tmp_path: Path) -> None:
-    with WHOLE[kind](tmp_path) as lab:
+    with lab_of(kind, tmp_path) as lab:
         provider = lab.asked().provider
         assert Capability.VERSION_DESTRUCTION not in provider.capabilities
         held = closed(provider, OLD)

@@ -22,7 +22,7 @@ from strongroom.keeper.journal import Appended, LogEquivocationError
 from strongroom.keeper.pins import RolledBackError
 from strongroom.keeper.shards import SHARD_LIMITS, ShardLimits, Shards
 from strongroom.release.errors import LedgerError
-from strongroom.release.ledger import Grant
+from strongroom.release.ledger_parts import Grant
 from support.room import Room
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,6 @@ from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Action, Purpo
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import DeniedError
-from strongroom.core.ids import PersonId
 from strongroom.core.signature import Signer
 from strongroom.keeper import voices
 from strongroom.keeper.registry import register_version
@@ -20,9 +19,9 @@ from strongroom.release.delivery import accept
 from strongroom.release.dossier import Dossier
 from strongroom.release.steps import ReleaseRefusedError
 from strongroom.sealing.errors import NotHybridError
-from strongroom.sealing.manifest import MANIFEST_TYPE, Manifest, ManifestExpectation, ManifestObject, verify_manifest
+from strongroom.sealing.manifest import MANIFEST_TYPE, Manifest, ManifestExpectation, verify_manifest
 from support.deployment import MODEL, publisher, signer
-from support.room import MANIFEST, Room
+from support.room import Room, second_manifest
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
 pytestmark = pytest.mark.integration
@@ -35,23 +34,8 @@ async def next_version(room: Room) -> tuple[Manifest, Digest]:
     _delivery, wrapped = await room.keeper.seal(
         Dossier(request=request, recipient_key=key.public, wrapped=room.wrapped)
     )
-    index, one = (
-        ManifestObject(object_id=bytes([n]) * 16, size=5000, header=Digest.of(b"h"), root=Digest.of(b"r"))
-        for n in range(2)
-    )
-    manifest = Manifest(
-        genesis=room.genesis.digest,
-        model=MODEL,
-        version=2,
-        predecessor=MANIFEST,
-        data_key_id=wrapped.data_key,
-        commitment=bytes(32),
-        publisher=PersonId("dana"),
-        index=index,
-        objects=(one,),
-    )
     room.wrapped = wrapped
-    return manifest, request.digest
+    return second_manifest(room, wrapped.data_key), request.digest
 
 
 def signed(manifest: Manifest, *signers: Signer) -> Envelope:

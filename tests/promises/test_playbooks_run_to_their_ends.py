@@ -10,7 +10,8 @@ import pytest
 from simulators.response_port import ResponsePort
 from strongroom.core.errors import DeniedError
 from strongroom.detection.wiring import shipped_pack
-from strongroom.response.actions import ACTIONS, ActionName, Authority, AuthorityError, Tells
+from strongroom.response.action_list import ACTIONS
+from strongroom.response.actions import ActionName, Authority, AuthorityError, Tells
 from strongroom.response.cacao import Manual, Playbook
 from strongroom.response.drills import measure, planned_at_once
 from strongroom.response.entries import Happened

@@ -15,7 +15,6 @@ from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import DeniedError, LockedError, StrongroomError
 from strongroom.core.events import EventName
-from strongroom.core.ids import PersonId
 from strongroom.core.signature import SignatureError
 from strongroom.keeper.key_routes import KeyRoutes
 from strongroom.keeper.keyring import Keyring
@@ -28,10 +27,10 @@ from strongroom.keys.wrapping import WrapError, WrappedKey
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.release.key_orders import KEY_ORDER_TYPE, ORDER_SECONDS, KeyAct, KeyOrder, KeyOrderRefusedError
 from strongroom.release.steps import ReleaseRefusedError
-from strongroom.sealing.manifest import MANIFEST_TYPE, Manifest, ManifestObject
+from strongroom.sealing.manifest import MANIFEST_TYPE
 from support.deployment import DAY, MODEL, ROOTS, publisher
 from support.key_rooms import MODELS, KeyRoom
-from support.room import MANIFEST, Room, counted_bytes
+from support.room import Room, counted_bytes, second_manifest
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
 pytestmark = pytest.mark.integration
@@ -216,22 +215,7 @@ def test_a_version_under_a_data_key_that_was_given_up_isnt_registered() -> None:
         routes = await rotated(room)
         moved = await move(routes, published)
         assert (await routes._rotation.rewrap(MODEL, (moved,), complete=True)).retired
-        index, one = (
-            ManifestObject(object_id=bytes([n]) * 16, size=5000, header=Digest.of(b"h"), root=Digest.of(b"r"))
-            for n in range(2)
-        )
-        manifest = Manifest(
-            genesis=room.genesis.digest,
-            model=MODEL,
-            version=2,
-            predecessor=MANIFEST,
-            data_key_id=draft.data_key,
-            commitment=bytes(32),
-            publisher=PersonId("dana"),
-            index=index,
-            objects=(one,),
-        )
-        envelope = sign(MANIFEST_TYPE, manifest.to_bytes(), publisher("dana"))
+        envelope = sign(MANIFEST_TYPE, second_manifest(room, draft.data_key).to_bytes(), publisher("dana"))
         with pytest.raises(DeniedError) as caught:
             await register_version(room.keeper, envelope, request.digest)
         assert caught.value.reason == "data-key-lost"
@@ -379,7 +363,11 @@ def test_a_log_without_space_leaves_everything_as_it_was() -> None:
             await room.rotate(MODELS[0])
         with pytest.raises(LogFullError):
             await room.keys.rotate_epoch(Digest.of(b"order"))
+        with pytest.raises(LogFullError):
+            # A publisher asks again and again: each try would leave a key that nothing stands under.
+            room.keeper._active_kek(MODELS[1])
         assert room.keeper.vault.keyring == before
+        assert Keyring.parse(room.keyrings.history[-1]) == before
         with pytest.raises(LogFullError):
             await room.keys.rotate_root(Digest.of(b"order"))
         room.check()

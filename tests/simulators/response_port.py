@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from strongroom.core.errors import ConflictError
-from strongroom.response.actions import WHOLE, ActionName, Command, Tells, dry_run
+from strongroom.response.action_list import WHOLE, dry_run
+from strongroom.response.actions import ActionName, Command, Tells
 from strongroom.response.drills import DrillToken, keep_apart
 from strongroom.response.executor import Answer
 from strongroom.response.run import Outcome

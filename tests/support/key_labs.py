@@ -10,8 +10,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -384,3 +384,24 @@ def azure_lab(_folder: Path) -> Iterator[KeyLab]:
             absent=lambda: failing(None),
             calm=calm,
         )
+
+
+LABS: Final[Mapping[str, Callable[[Path], AbstractContextManager[KeyLab]]]] = {
+    "local": local_lab,
+    "tpm2": tpm_lab,
+    "pkcs11 aes-gcm": pkcs11_lab,
+    "pkcs11 aes-kwp": functools.partial(pkcs11_lab, more="&algorithm=aes-kwp"),
+    "transit": transit_lab,
+    "transit, a real server": real_transit_lab,
+    "aws-kms": aws_lab,
+    "gcp-kms": gcp_lab,
+    "azure-kv": azure_lab,
+}
+"""Every key service by its name."""
+
+
+def lab_of(kind: str, folder: Path) -> AbstractContextManager[KeyLab]:
+    """Return one; skips where it would be a real server and there is none."""
+    if "real" in kind and not os.environ.get("STRONGROOM_TEST_TRANSIT_URL"):
+        pytest.skip("no transit server here: set STRONGROOM_TEST_TRANSIT_URL and STRONGROOM_TEST_TRANSIT_TOKEN")
+    return LABS[kind](folder)

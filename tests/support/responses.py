@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from simulators.response_port import HOST, MODEL, PERSON, ResponsePort
 from strongroom.core.digest import Digest
 from strongroom.core.signature import Ed25519Signer
-from strongroom.response.actions import ACTIONS, ActionRefusedError, Command, dry_run, verify
+from strongroom.response.action_list import ACTIONS, dry_run, verify
+from strongroom.response.actions import ActionRefusedError, Command
 from strongroom.response.cacao import Playbook
 from strongroom.response.drills import DrillToken
 from strongroom.response.entries import Fact, Happened, IncidentEntry

@@ -51,6 +51,7 @@ from strongroom.release.delivery import Delivery, accept
 from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
 from strongroom.release.statements import StatementKind
+from strongroom.sealing.manifest import Manifest, ManifestObject
 from support.cosigners import LOG_COSIGNER
 from support.deployment import (
     CHEAP,
@@ -474,3 +475,22 @@ class Room:
         key = key or RecipientKey()
         handed_over = await self.keeper.release(change(await self.dossier(request, key)))
         return accept(handed_over.delivery, self.genesis, key, request=request.digest, model=MODEL, version=1)
+
+
+def second_manifest(room: Room, data_key: str) -> Manifest:
+    """Return a manifest of version 2, by the publisher of the first, under a data key."""
+    index, one = (
+        ManifestObject(object_id=bytes([n]) * 16, size=5000, header=Digest.of(b"h"), root=Digest.of(b"r"))
+        for n in range(2)
+    )
+    return Manifest(
+        genesis=room.genesis.digest,
+        model=MODEL,
+        version=2,
+        predecessor=MANIFEST,
+        data_key_id=data_key,
+        commitment=bytes(32),
+        publisher=PersonId("dana"),
+        index=index,
+        objects=(one,),
+    )

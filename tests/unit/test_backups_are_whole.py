@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from strongroom.backup.adapters import snapshot
 from strongroom.backup.adapters.making import make_backup
 from strongroom.backup.adapters.reading import Backup, open_backup, read_section, verify_backup
 from strongroom.backup.contents import Section, part_name, section_of
@@ -20,7 +21,7 @@ from strongroom.backup.sections import STEP, decrypted, encrypted
 from strongroom.core.errors import MalformedError, NotFoundError, StrongroomError
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.recipient import RecipientIdentity
-from support.backups import CUSTODIAN, KEPT, OPERATOR, OWN, SECOND, STRANGER, made_backup, wanted
+from support.backups import CUSTODIAN, KEPT, OPERATOR, OWN, SECOND, STRANGER, made_backup, staged, wanted
 from support.logs import GENESIS
 
 
@@ -194,6 +195,25 @@ def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BackupExistsError):
         make_backup(target, wanted(tmp_path), record=lambda *_told: None, random_bytes=os.urandom)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_that_goes_away_meanwhile_is_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, listed = tmp_path / "home", snapshot._names
+    going = home / "keeper" / f"roster-{'0' * 64}.json"
+    going.parent.mkdir(parents=True)
+    going.write_bytes(b"an envelope")
+    (home / "genesis.json").write_bytes(GENESIS.to_bytes())
+
+    def names(place: Path) -> list[str]:
+        found = listed(place)
+        going.unlink()
+        return found
+
+    position = staged(tmp_path / "log").position
+    monkeypatch.setattr(snapshot, "_names", names)
+    monkeypatch.setattr(snapshot, "_copy_log", lambda *_: (position, []))
+    taken = snapshot.take(home, GENESIS, tmp_path / "parts", (Section.RECORDS,), lambda _step: None)
+    assert [part.name for part in taken.parts] == ["genesis.json"]
 
 
 def test_what_isnt_there_is_named(tmp_path: Path) -> None:

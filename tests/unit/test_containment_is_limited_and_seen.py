@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.core.errors import MalformedError
-from strongroom.response.actions import ACTIONS, ActionName, Authority, AuthorityError, Command
+from strongroom.response.action_list import ACTIONS
+from strongroom.response.actions import ActionName, Authority, AuthorityError, Command
 from strongroom.response.executor import Answer, RunError, agree, answer, begin, due, hold, withheld
 from strongroom.response.grading import Certainty
 from strongroom.response.limits import (

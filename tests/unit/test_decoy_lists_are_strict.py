@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from strongroom.core.signature import SignatureError
 from strongroom.detection.detector import Detector
 from strongroom.detection.engine import Engine
 from strongroom.detection.wiring import linear_regex, shipped_pack
-from strongroom.responder.adapters.record_file import RecordFile, read_record
+from strongroom.responder.adapters.record_file import RecordFile, RecordUnwritableError, read_record
 from strongroom.responder.deciding import Decider, Why
 from strongroom.responder.decoys import DECOYS_TYPE, Decoy, DecoyKind, Decoys, ForeignDecoysError, read_decoys
 from strongroom.responder.guard.messages import Beat, Opened, read_line, read_paths
@@ -80,6 +82,8 @@ def test_another_form_of_list_is_refused(decoys: list[object]) -> None:
         {"readers": [True]},
         {"readers": [-1]},
         {"freezes_an_hour": 0},
+        {"acting": ["gaurd"]},
+        {"acting": ["detector"]},
         {"gates": [{"settings": "x", "state": "/y", "models": ["atlas"]}]},
         {"sensors": [{"name": "guard", "kind": "falco", "socket": "/run/a", "user": 1}]},
         {"sensors": [{"name": "x", "kind": "nobodys", "socket": "/run/a", "user": 1}]},
@@ -134,6 +138,46 @@ def test_a_record_goes_on_behind_half_a_line_and_bounds_a_flood(tmp_path: Path) 
     assert [json.loads(line)["serial"] for line in read_record(tmp_path)] == [0, 1, 2]
     assert asyncio.run(append(1500)) > 100
     assert len(read_record(tmp_path)) < 1500
+
+
+@pytest.mark.integration  # an event loop holds a socket pair of its own
+def test_a_record_goes_on_behind_a_crash_between_two_files(tmp_path: Path) -> None:
+    async def append(facts: str) -> None:
+        record = RecordFile(tmp_path)
+        await record.append({"told": facts})
+        record.close()
+
+    asyncio.run(append("before"))
+    # The next file was made, and nothing had been written to it.
+    (tmp_path / "record-000002.jsonl").touch()
+    asyncio.run(append("after"))
+    assert [json.loads(line)["facts"]["told"] for line in read_record(tmp_path)] == ["before", "after"]
+
+
+@pytest.mark.integration  # an event loop holds a socket pair of its own
+@pytest.mark.parametrize("refuses", ["write", "fdatasync"])
+def test_a_line_that_a_disk_refused_breaks_no_record(
+    refuses: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def refused(descriptor: int, data: bytes = b"") -> int:
+        if data:
+            write(descriptor, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    async def story() -> None:
+        record = RecordFile(tmp_path)
+        await record.append({"number": 0})
+        with monkeypatch.context() as patch:
+            patch.setattr(os, refuses, refused)
+            with pytest.raises(RecordUnwritableError):
+                await record.append({"number": 1})
+        await record.append({"number": 2})
+        record.close()
+
+    asyncio.run(story())
+    assert [json.loads(line)["facts"]["number"] for line in read_record(tmp_path)] == [0, 2]
 
 
 @given(

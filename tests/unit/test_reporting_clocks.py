@@ -165,6 +165,12 @@ def test_a_draft_says_what_is_known_and_names_what_is_not() -> None:
     assert "who could have had which bytes, and when" in blanks(without)
 
 
+def test_a_draft_of_a_report_that_is_owed_again_says_so() -> None:
+    made, again = Record.of(alert()), "owed again as long after each report"
+    assert again in draft_report(made.incident, deadline("eu-cop-update", NOW), None, now=NOW)
+    assert again not in draft_report(made.incident, deadline("eu-cop-initial", NOW), None, now=NOW)
+
+
 def test_a_draft_before_the_day_says_so() -> None:
     made = Record.of(alert())
     found = deadline("ny-raise-report", NOW)

@@ -41,8 +41,6 @@ from strongroom.core.clock import Instant
 from strongroom.core.errors import ConflictError, MalformedError, NotFoundError, UsageError
 from strongroom.core.signature import PublicKey
 
-MAX_FILE: Final = WIDTH * (65_535 + 2)
-"""Bytes of a full bundle of the longest entries; nothing in a log is larger."""
 MAX_ADDRESS: Final = 1024
 MAX_MISSING: Final = 1000
 """Missing files that are named: a checkpoint that nobody verified may speak of any number."""

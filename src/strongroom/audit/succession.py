@@ -66,6 +66,10 @@ class Shard:
         """The key that checkpoints of this shard are verified with."""
         return VerifierKey(self.origin, self.key)
 
+    def named_in(self, note: bytes) -> bool:
+        """Whether a note says that it is of this shard; nothing is verified."""
+        return note.startswith(self.origin.encode() + b"\n")
+
     @property
     def folder(self) -> str:
         """Where the shard lies in the published folder: the first at the top, as every tiled log."""
@@ -216,7 +220,7 @@ class Succession:
 
     def knows(self, note: bytes) -> bool:
         """Whether a note says that it is of one of these shards; nothing is verified."""
-        return any(note.startswith(shard.origin.encode() + b"\n") for shard in self.shards)
+        return any(shard.named_in(note) for shard in self.shards)
 
     def read(self, note: bytes) -> Head:
         """Verify a signed checkpoint of any of these shards.
@@ -225,8 +229,7 @@ class Succession:
         :raises ForgedCheckpointError: the shard's key didn't sign it.
         :raises ForkError: it goes on with a shard that was closed, or ends it in another way.
         """
-        named = (shard for shard in self.shards if note.startswith(shard.origin.encode() + b"\n"))
-        shard = next(named, self.current)
+        shard = next((shard for shard in self.shards if shard.named_in(note)), self.current)
         checkpoint, final = read_checkpoint(note, shard.verifier), self.final(shard)
         if final is not None and (
             checkpoint.size > final.size or (checkpoint.size == final.size and checkpoint.root != final.root)

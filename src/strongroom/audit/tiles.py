@@ -15,6 +15,8 @@ from strongroom.core.errors import MalformedError
 WIDTH: Final = 256
 HEIGHT: Final = 8
 MAX_LEVEL: Final = 63
+MAX_FILE: Final = WIDTH * (65_535 + 2)
+"""Bytes of a full bundle of the longest entries; nothing in a log is larger."""
 CHECKPOINT: Final = "checkpoint"
 COSIGNED: Final = "checkpoint.cosigned"
 """The newest checkpoint that a quorum of witnesses cosigned. It isn't part of C2SP's layout."""

@@ -193,7 +193,7 @@ def verified_shard_entries(source: TileSource, report: LogReport) -> Iterator[tu
 
 def _seen(source: TileSource, known: Succession, kept: Iterable[bytes], *, cosigned: bool) -> list[SeenRoot]:
     shard = known.current
-    seen = [SeenRoot.kept(note, shard.verifier) for note in kept if _names(note, shard.origin)]
+    seen = [SeenRoot.kept(note, shard.verifier) for note in kept if shard.named_in(note)]
     # Witnesses cosign now and then; what they saw last must be where this log comes from.
     note = source.read(COSIGNED) if cosigned else None
     if note is not None:
@@ -222,10 +222,6 @@ def _follow(
     if not there:
         raise ShardMissingError(f"shard {number} is closed, and shard {number + 1} isn't there")
     return following
-
-
-def _names(note: bytes, origin: str) -> bool:
-    return note.startswith(origin.encode() + b"\n")
 
 
 def _none_left(known: Succession, kept: Iterable[bytes]) -> None:

@@ -27,7 +27,6 @@ class Section(StrEnum):
 GENESIS: Final = "genesis.json"
 LOG_ENTRIES: Final = "log/entries"
 BROKER_DATABASE: Final = "broker/broker.db"
-PINS: Final = "keeper/pins.json"
 WITNESS_POLICY: Final = "log/witnesses.policy"
 
 _RECORDS: Final = re.compile(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from strongroom.audit.checkpoint import Checkpoint
-from strongroom.audit.entries import read_entry, verify_entry
+from strongroom.audit.entries import MAX_ENTRY, read_entry, verify_entry
 from strongroom.audit.merkle import Frontier, leaf_hash
 from strongroom.audit.succession import Head, Succession
 from strongroom.backup.errors import BackupDamagedError
@@ -17,7 +17,6 @@ from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 
 LENGTH: Final = 2
-MAX_ENTRY: Final = 65535
 _CLOSED: Final = f'"{EventName.SHARD_CLOSED.value}"'.encode()
 
 

@@ -13,22 +13,20 @@ from strongroom.backup.adapters.reading import Backup, open_backup, verify_backu
 from strongroom.backup.contents import Section
 from strongroom.backup.header import BackupHeader
 from strongroom.cli.backup_order import order
-from strongroom.cli.files import json_option, read_file
+from strongroom.cli.files import json_option
 from strongroom.cli.output import show
+from strongroom.cli.sealed import read_recipient
 from strongroom.cli.session import ask_passphrase, passphrase_option
 from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock, format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.errors import UsageError
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.keeper.adapters.files import load_keyring
 from strongroom.keeper.wiring import load_genesis
 from strongroom.keys.adapters.identity_file import open_identity
-from strongroom.keys.recipient import parse_public
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_MAX_KEY = 4096
 _KEEPER_SECONDS = 20.0
 
 
@@ -126,17 +124,6 @@ def verify(file: Path, key: Path, passphrase_fd: int | None, *, as_json: bool) -
 
 
 backup.add_command(order)
-
-
-def read_recipient(path: Path) -> bytes:
-    """Read a recipient's public key from a file of one line.
-
-    :raises UsageError: there is no such file, or it isn't text. :raises MalformedError: it holds no key.
-    """
-    try:
-        return parse_public(read_file(path, most=_MAX_KEY).decode("ascii").strip())
-    except UnicodeDecodeError:
-        raise UsageError(f"`{path.name}` holds no recipient's public key") from None
 
 
 def _record(home: Path, digest: Digest, *, size: int, log: int) -> None:

@@ -13,19 +13,15 @@ from strongroom.backup.adapters.reading import open_backup
 from strongroom.backup.errors import RestoreRefusedError
 from strongroom.backup.judgement import SeenHead, require_reaches
 from strongroom.backup.replaying import Replayed
-from strongroom.cli.files import json_option, read_file
-from strongroom.cli.output import show
-from strongroom.cli.session import as_wallet, open_wallet, passphrase_option, write_file, yes_option
-from strongroom.client.key_orders import summary
-from strongroom.core.clock import Instant, SystemClock
+from strongroom.cli.files import json_option
+from strongroom.cli.key_orders import add_signature, read_order
+from strongroom.cli.session import as_wallet, open_wallet, passphrase_option, yes_option
+from strongroom.client.key_orders import check_order, make_order, require_root_key
+from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest, DigestAlgorithm
-from strongroom.core.envelope import Envelope
-from strongroom.core.errors import DeniedError, UsageError
-from strongroom.core.genesis import Genesis
-from strongroom.release.key_orders import KEY_ORDER_TYPE, NONCE_BYTES, KeyAct, KeyOrder
+from strongroom.release.key_orders import KeyAct
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_MAX_FILE = 1 << 18
 _DAY = 86_400
 
 
@@ -55,8 +51,7 @@ def order(
     """
     holder = open_wallet(wallet, passphrase_fd)
     genesis, now = holder.genesis(), SystemClock().now()
-    if holder.identity.key not in genesis.root_keys:
-        raise DeniedError("this wallet's key isn't a root key of the deployment", reason="not-a-root-key")
+    require_root_key(genesis, holder.identity.key)
     backup = open_backup(file)
     if not backup.header.genesis.matches(genesis.digest):
         raise RestoreRefusedError("the backup is another deployment's", reason="other-deployment")
@@ -73,43 +68,14 @@ def order(
     )
     head = LogHead(size=ledger.size, root=Digest(DigestAlgorithm.SHA256, ledger.root_at(ledger.size)))
     digest = backup.digest()
-    envelope = _given(out) if out.exists() else _new(genesis, digest, head, now, days * _DAY)
-    found = _checked(envelope, genesis, digest, now)
-    require_reaches(ledger, (SeenHead(size=found.log.size, root=found.log.root.value, by="whoever wrote the order"),))
-    click.echo("\n".join(summary(found, envelope.digest)), err=as_json)
-    if not yes:
-        click.confirm(f"Sign this order as root holder `{holder.identity.person}`?", abort=True, err=True)
-    envelope = envelope.signed_by(holder.signer())
-    write_file(out, envelope.to_bytes())
-    roots = {key.key_id for key in genesis.root_keys}
-    good = sum(one.key_id in roots for one in envelope.signatures)
-    text = f"{out}: {good} of the {genesis.root_threshold} root signatures needed"
-    show({"digest": str(envelope.digest), "signatures": good, "needed": genesis.root_threshold}, text, as_json=as_json)
-
-
-def _new(genesis: Genesis, backup: Digest, head: LogHead, now: Instant, seconds: int) -> Envelope:
-    made = KeyOrder(
-        genesis=genesis.digest,
-        act=KeyAct.RESTORE,
-        subject=backup,
-        nonce=os.urandom(NONCE_BYTES),
-        log=head,
-        issued=now,
-        expires=now + seconds,
-    )
-    return Envelope(KEY_ORDER_TYPE, made.to_bytes(), ())
-
-
-def _given(out: Path) -> Envelope:
-    return Envelope.parse(read_file(out, most=_MAX_FILE))
-
-
-def _checked(envelope: Envelope, genesis: Genesis, backup: Digest, now: Instant) -> KeyOrder:
-    if envelope.kind != KEY_ORDER_TYPE:
-        raise UsageError("the file holds a signed object of another kind than a key order")
-    found = KeyOrder.parse(envelope.payload)
-    if found.genesis != genesis.digest or found.act is not KeyAct.RESTORE or found.subject != backup:
+    if out.exists():
+        envelope = read_order(out)
+    else:
+        envelope = make_order(
+            genesis, head, KeyAct.RESTORE, digest, now=now, seconds=days * _DAY, random_bytes=os.urandom
+        )
+    found = check_order(envelope, genesis, holder.identity.key, now=now)
+    if found.act is not KeyAct.RESTORE or found.subject != digest:
         raise RestoreRefusedError("the order is about something else than this backup", reason="other-order")
-    if not found.issued <= now < found.expires:
-        raise UsageError("the order isn't good now", remedy="write a new one: strongroom backup order")
-    return found
+    require_reaches(ledger, (SeenHead(size=found.log.size, root=found.log.root.value, by="whoever wrote the order"),))
+    add_signature(holder, found, envelope, out, then="strongroom restore", yes=yes, as_json=as_json)

@@ -76,14 +76,8 @@ def init(
     home = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link at the end
     if home.exists():
         raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
-    if ceremony is not bool(custodians):
-        raise UsageError(
-            "a ceremony has custodians, and custodians have one", remedy="--ceremony --custodian NAME=FILE"
-        )
-    keys, cards = public_keys(roots, *SIGNING_ALGORITHMS), read_cards(custodians)
-    if ceremony:
-        check_numbers(cards, custodian_threshold or 0)
-        confirm(cards, custodian_threshold or 0, yes=yes)
+    keys = public_keys(roots, *SIGNING_ALGORITHMS)
+    cards = _cards(custodians, custodian_threshold or 0, ceremony=ceremony, yes=yes)
     providers = [KeyUri.parse(text) for text in (root_provider, second_root_provider) if text is not None]
     typed = any(uri.service is Service.LOCAL for uri in providers)
     staging = home.with_name(f".{home.name}.founding")
@@ -109,10 +103,7 @@ def init(
         if pin_anchor is not None:
             choose_anchor(staging, pin_anchor)
         DevCa.open_or_create(staging / "broker" / "ca", genesis.deployment, at=genesis.created)
-        log_key_text = str(VerifierKey(genesis.log_origin, genesis.log_key))
-        (staging / "log.pub").write_text(log_key_text + "\n", "utf-8")
-        cosigner = CosignerKey(genesis.log_origin, CosignatureKind.ML_DSA_44, genesis.log_cosigner)
-        (staging / "log-cosigner.pub").write_text(f"{cosigner}\n", "utf-8")
+        _write_public(staging, genesis)
         if cards:
             # For custodians to carry away, with the log's keys; the keeper has its own copy.
             shutil.copyfile(staging / "keeper" / ESCROW_NAME, staging / "escrow-1.json")
@@ -121,6 +112,27 @@ def init(
         # Half a deployment must not look like one: either the whole folder appears, or none.
         shutil.rmtree(staging, ignore_errors=True)
     _tell(home, genesis, cards, custodian_threshold, as_json=as_json)
+
+
+def _cards(custodians: Sequence[str], threshold: int, *, ceremony: bool, yes: bool) -> tuple[Card, ...]:
+    """Return the custodians' cards, confirmed by voice; none without a ceremony."""
+    if ceremony is not bool(custodians):
+        raise UsageError(
+            "a ceremony has custodians, and custodians have one", remedy="--ceremony --custodian NAME=FILE"
+        )
+    cards = read_cards(custodians)
+    if ceremony:
+        check_numbers(cards, threshold)
+        confirm(cards, threshold, yes=yes)
+    return cards
+
+
+def _write_public(staging: Path, genesis: Genesis) -> None:
+    """Write the log's public keys as auditors and witnesses take them."""
+    log_key = VerifierKey(genesis.log_origin, genesis.log_key)
+    (staging / "log.pub").write_text(f"{log_key}\n", "utf-8")
+    cosigner = CosignerKey(genesis.log_origin, CosignatureKind.ML_DSA_44, genesis.log_cosigner)
+    (staging / "log-cosigner.pub").write_text(f"{cosigner}\n", "utf-8")
 
 
 def _tell(

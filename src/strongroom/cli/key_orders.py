@@ -19,12 +19,13 @@ from strongroom.cli.session import (
     write_file,
     yes_option,
 )
+from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.key_orders import check_log, check_order, make_order, summary
 from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
-from strongroom.release.key_orders import KEY_ORDER_TYPE, KeyAct
+from strongroom.release.key_orders import KEY_ORDER_TYPE, KeyAct, KeyOrder
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _MAX_FILE: Final = 1 << 18
@@ -43,7 +44,8 @@ def order(act: str, out: Path, subject: Digest | None, days: int, wallet: Path, 
     with session(wallet) as person:
         trust = person.refresh()
         made = make_order(
-            trust,
+            trust.genesis,
+            trust.head,
             KeyAct(act),
             subject,
             now=person.clock.now(),
@@ -67,21 +69,32 @@ def sign_order(file: Path, wallet: Path, passphrase_fd: int | None, *, offline: 
 
     The log that the order names is compared with the one that the deployment shows you; the keeper compares it too.
     """
-    holder, envelope = open_wallet(wallet, passphrase_fd), _read(file)
-    genesis, identity = holder.genesis(), holder.identity
-    checked = check_order(envelope, genesis, identity.key, now=SystemClock().now())
+    holder, envelope = open_wallet(wallet, passphrase_fd), read_order(file)
+    checked = check_order(envelope, holder.genesis(), holder.identity.key, now=SystemClock().now())
     if not offline:
         with session(wallet) as person:
             check_log(checked, person.refresh(), person.api.consistency)
+    then = f"strongroom key carry-out {file}"
+    add_signature(holder, checked, envelope, file, then=then, yes=yes, as_json=as_json)
+
+
+def add_signature(
+    holder: WalletFolder, checked: KeyOrder, envelope: Envelope, file: Path, *, then: str, yes: bool, as_json: bool
+) -> None:
+    """Show a checked order, sign it once that is confirmed, and write it to ``file``; ``then``: what follows the last.
+
+    :raises Abort: it wasn't confirmed.
+    """
+    genesis = holder.genesis()
     click.echo("\n".join(summary(checked, envelope.digest)), err=as_json)
     if not yes:
-        click.confirm(f"Sign this order as root holder `{identity.person}`?", abort=True, err=True)
+        click.confirm(f"Sign this order as root holder `{holder.identity.person}`?", abort=True, err=True)
     envelope = envelope.signed_by(holder.signer())
     write_file(file, envelope.to_bytes())
     roots = {key.key_id for key in genesis.root_keys}
     good, needed = sum(one.key_id in roots for one in envelope.signatures), genesis.root_threshold
     text = f"{file}: {good} of the {needed} root signatures needed"
-    more = f"{text}; next: strongroom key carry-out {file}" if good >= needed else text
+    more = f"{text}; next: {then}" if good >= needed else text
     show({"digest": str(envelope.digest), "signatures": good, "needed": needed}, more, as_json=as_json)
 
 
@@ -91,7 +104,7 @@ def sign_order(file: Path, wallet: Path, passphrase_fd: int | None, *, offline: 
 @json_option
 def carry_out_order(file: Path, wallet: Path, *, as_json: bool) -> None:
     """Have the keeper carry out the order in FILE, once enough root holders signed it. Each is good once."""
-    envelope = _read(file)
+    envelope = read_order(file)
     with session(wallet) as person:
         person.refresh()
         # Said here, before anybody waits for the keeper to say it.
@@ -101,5 +114,9 @@ def carry_out_order(file: Path, wallet: Path, *, as_json: bool) -> None:
     show(data, f"carried out: log entry {recorded.index}", as_json=as_json)
 
 
-def _read(file: Path) -> Envelope:
+def read_order(file: Path) -> Envelope:
+    """Read a file with an order, whoever signed it.
+
+    :raises UsageError: it isn't there, or is too large. :raises MalformedError: it holds no signed object.
+    """
     return Envelope.parse(read_file(file, most=_MAX_FILE))

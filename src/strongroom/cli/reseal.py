@@ -9,21 +9,18 @@ import click
 
 from strongroom.access.request import Action, Purpose, Request
 from strongroom.cli.asking import asking, why_options
-from strongroom.cli.output import progress_bar, show
-from strongroom.cli.seal import waiting_for_approvals
+from strongroom.cli.output import progress_bar
+from strongroom.cli.publishing import is_unfinished, require_free, show_published, waiting_for_approvals
 from strongroom.cli.sealed import identity_option, read_recipient
 from strongroom.cli.session import as_wallet, ask_passphrase, json_option, passphrase_option, session
 from strongroom.client.publish import publish
 from strongroom.client.resealing import exported_key, forget_exported
 from strongroom.client.trust import Trust
-from strongroom.client.unfinished import unfinished_name
 from strongroom.client.wiring import reseal_to_directory
-from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
 from strongroom.keys.adapters.identity_file import open_identity
 from strongroom.sealing.adapters.directory import read_envelope
-from strongroom.sealing.errors import DestinationExistsError
 
 
 @click.command("reseal")
@@ -73,12 +70,10 @@ def reseal(
         review = person.review(person.find(digest))
         request = review.request
         _require_export(request, sealed, recipient.digest)
-        if person.wallet.kept(unfinished_name(request.model, str(place))) is None:
+        if not is_unfinished(person, request.model, place):
             _require_current(request, review.trust)
-            if out.exists() and not replace:
-                raise DestinationExistsError(
-                    f"`{out}` is there already", remedy="choose another name, or give --replace"
-                )
+            if not replace:
+                require_free(out)
         made = publish(
             person,
             reseal_to_directory(
@@ -95,21 +90,13 @@ def reseal(
             waiting=waiting_for_approvals() if wait else None,
         )
         forget_exported(person, request)
-    data: Json = {
-        "model": made.model,
-        "version": made.version,
-        "manifest": str(made.manifest),
-        "request": str(made.request),
-        "log_index": made.log_index,
-        "sealed": str(out),
-    }
-    text = (
+    show_published(
+        made,
+        out,
         f"sealed `{made.model}` anew as version {made.version} at {out}",
-        f"  manifest   {made.manifest}",
-        f"  log entry  {made.log_index}",
         f"  delete     {sealed} and its copies: the old data key still opens them",
+        as_json=as_json,
     )
-    show(data, text, as_json=as_json)
 
 
 def _require_current(request: Request, trust: Trust) -> None:

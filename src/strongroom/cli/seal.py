@@ -8,18 +8,15 @@ import click
 
 from strongroom.access.request import Purpose
 from strongroom.cli.asking import asking, why_options
-from strongroom.cli.output import progress_bar, show
+from strongroom.cli.output import progress_bar
+from strongroom.cli.publishing import is_unfinished, require_free, show_published, waiting_for_approvals
 from strongroom.cli.sealed import read_recipient
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file, session
-from strongroom.client.publish import Waiting, publish
-from strongroom.client.unfinished import unfinished_name
+from strongroom.client.publish import publish
 from strongroom.client.wiring import seal_to_directory
-from strongroom.core.canonical import Json
-from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import model_id
 from strongroom.sealing.canary import MAX_CANARY_FILE, read_canaries
-from strongroom.sealing.errors import DestinationExistsError
 
 
 @click.command("seal")
@@ -69,8 +66,8 @@ def seal(
     if not any(directory.iterdir()):
         raise UsageError(f"`{directory}` is empty")
     with session(wallet, passphrase_fd) as person, progress_bar("sealing") as progress:
-        if out.exists() and not replace and person.wallet.kept(unfinished_name(name, str(place))) is None:
-            raise DestinationExistsError(f"`{out}` is there already", remedy="choose another name, or give --replace")
+        if not replace and not is_unfinished(person, name, place):
+            require_free(out)
         made = publish(
             person,
             seal_to_directory(
@@ -86,30 +83,4 @@ def seal(
             asking=asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
             waiting=waiting_for_approvals() if wait else None,
         )
-    data: Json = {
-        "model": made.model,
-        "version": made.version,
-        "manifest": str(made.manifest),
-        "request": str(made.request),
-        "log_index": made.log_index,
-        "sealed": str(out),
-    }
-    text = (
-        f"sealed `{made.model}` version {made.version} at {out}",
-        f"  manifest   {made.manifest}",
-        f"  log entry  {made.log_index}",
-    )
-    show(data, text, as_json=as_json)
-
-
-def waiting_for_approvals() -> Waiting:
-    """Return what tells a terminal whose approvals are waited for."""
-    return Waiting(submitted=_submitted, missing=_missing)
-
-
-def _submitted(digest: Digest, needed: int) -> None:
-    click.echo(f"{needed} people must approve: strongroom approve {digest}", err=True)
-
-
-def _missing(what: str) -> None:
-    click.echo(f"waiting: {what}", err=True)
+    show_published(made, out, f"sealed `{made.model}` version {made.version} at {out}", as_json=as_json)

@@ -32,6 +32,7 @@ from strongroom.client.told import (
     Recorded,
     ReleaseTold,
     RequestFile,
+    signed_object,
 )
 from strongroom.core.canonical import Json, encode
 from strongroom.core.digest import Digest
@@ -112,12 +113,12 @@ class BrokerApi:
     def certificate(self, model: ModelId) -> Envelope:
         """Return the newest destruction certificate of a model."""
         with reading(self._get(f"/v1/destructions/{model}"), "certificate answer") as fields:
-            return _envelope(fields, "certificate")
+            return signed_object(fields, "certificate")
 
     def certify(self, model: ModelId) -> Envelope:
         """Have the keeper sign another destruction certificate, if there is something new to say."""
         with self._post(f"/v1/destructions/{model}", None) as fields:
-            return _envelope(fields, "certificate")
+            return signed_object(fields, "certificate")
 
     def carry_out(self, order: Envelope) -> Recorded:
         """Have the keeper carry out an order that the root quorum signed."""
@@ -126,7 +127,7 @@ class BrokerApi:
     def document(self, kind: DocumentKind, digest: Digest) -> Envelope:
         """Return a document, in force or waiting."""
         with reading(self._get(f"/v1/documents/{kind.value}/{digest}"), "document") as fields:
-            return _envelope(fields, "envelope")
+            return signed_object(fields, "envelope")
 
     def hand_in(self, kind: StatementKind, envelope: Envelope) -> Recorded:
         """Hand in a signed statement about people or access."""
@@ -148,12 +149,12 @@ class BrokerApi:
     def fallen(self, digest: Digest) -> Envelope:
         """Return the keeper's signed record of what fell with a suspension."""
         with reading(self._get(f"/v1/people/fallen/{digest}"), "fallen") as fields:
-            return _envelope(fields, "envelope")
+            return signed_object(fields, "envelope")
 
     def statement(self, kind: StatementKind, digest: Digest) -> Envelope:
         """Return a signed statement that the log names; for auditors."""
         with reading(self._get(f"/v1/statements/{kind.value}/{digest}"), "statement") as fields:
-            return _envelope(fields, "envelope")
+            return signed_object(fields, "envelope")
 
     def decisions(self, count: int) -> tuple[bytes, ...]:
         """Return the newest kept decisions, oldest first; for auditors."""
@@ -182,7 +183,7 @@ class BrokerApi:
             if cursor:
                 query["cursor"] = cursor
             with reading(self._get("/v1/requests", query), "requests") as fields:
-                found += fields.objects("requests", _listed, most=PAGE)
+                found += fields.objects("requests", ListedRequest.read, most=PAGE)
                 cursor = fields.text("next") if fields.optional("next") else ""
             if not cursor:
                 break
@@ -220,7 +221,7 @@ class BrokerApi:
         if request is not None:
             query["request"] = str(request)
         with reading(self._get("/v1/notices", query), "notices answer") as fields:
-            notices = fields.objects("notices", _notice, most=2 * PAGE)
+            notices = fields.objects("notices", NoticeTold.read, most=2 * PAGE)
             return NoticePage(notices=notices, after=fields.integer("after", least=after or 0))
 
     def explain(self, digest: Digest) -> Explanation:
@@ -228,7 +229,7 @@ class BrokerApi:
         with reading(self._get(f"/v1/requests/{digest}/explanation"), "explanation") as fields:
             return Explanation(
                 allowed=fields.boolean("allowed"),
-                checks=fields.objects("checks", _check, most=64),
+                checks=fields.objects("checks", CheckShown.read, most=64),
                 others=_others(fields),
                 grant=_grant(fields),
             )
@@ -237,7 +238,7 @@ class BrokerApi:
         """Return the record of the decision that a log entry names; its digest is to be compared with the entry's."""
         with reading(self._get(f"/v1/releases/{index}/explanation"), "decision") as fields:
             fields.boolean("allowed")
-            fields.objects("checks", _check, most=64)
+            fields.objects("checks", CheckShown.read, most=64)
             _others(fields)
             return fields.binary("record", max_length=MAX_DECIDED)
 
@@ -249,13 +250,13 @@ class BrokerApi:
         """Ask for the data key of a ``seal`` request; returns the signed delivery."""
         body: Json = {"recipient_key": to_base64(recipient_key)}
         with self._post(f"/v1/requests/{digest}/seal", body) as fields:
-            return _envelope(fields, "delivery")
+            return signed_object(fields, "delivery")
 
     def export(self, digest: Digest, recipient_key: bytes) -> Envelope:
         """Ask for the data key of an ``export-plaintext`` request; returns the signed delivery."""
         body: Json = {"recipient_key": to_base64(recipient_key)}
         with self._post(f"/v1/requests/{digest}/export", body) as fields:
-            return _envelope(fields, "delivery")
+            return signed_object(fields, "delivery")
 
     def register(self, manifest: Envelope, request: Digest) -> Recorded:
         """Register a sealed version."""
@@ -264,7 +265,7 @@ class BrokerApi:
     def manifest(self, model: ModelId, version: int) -> Envelope:
         """Return a registered manifest."""
         with reading(self._get(f"/v1/manifests/{model}/{version}"), "manifest answer") as fields:
-            return _envelope(fields, "manifest")
+            return signed_object(fields, "manifest")
 
     def platforms(self) -> tuple[Envelope, ...]:
         """Return the keeper's signed records of the enrolled platforms."""
@@ -295,7 +296,7 @@ class BrokerApi:
     def finish_enrolment(self, session: str, answer: bytes) -> Envelope:
         """Answer an enrolment's credential; returns the platform's signed record."""
         with self._post(f"/v1/enrolments/{session}", {"answer": to_base64(answer)}) as fields:
-            return _envelope(fields, "platform")
+            return signed_object(fields, "platform")
 
     def enrol_chip(self, kind: EvidenceKind) -> ChipTold:
         """Begin to enrol a confidential-computing chip; its evidence must commit to the session and nonce."""
@@ -309,7 +310,7 @@ class BrokerApi:
     def finish_chip(self, session: str, evidence: bytes) -> Envelope:
         """Hand in the evidence of an enrolling chip; returns the platform's signed record."""
         with self._post(f"/v1/chips/{session}", {"evidence": to_base64(evidence)}) as fields:
-            return _envelope(fields, "platform")
+            return signed_object(fields, "platform")
 
     def challenge(self, digest: Digest, platform: PlatformId) -> ChallengeTold:
         """Step 3: ask for a challenge."""
@@ -324,7 +325,7 @@ class BrokerApi:
         """Steps 4 to 6: hand in evidence; returns the signed delivery, and the attestation result as a token."""
         body: Json = {"challenge": challenge, "platform": platform, "evidence": to_base64(evidence)}
         with self._post(f"/v1/requests/{digest}/release", body) as fields:
-            return ReleaseTold(_envelope(fields, "delivery"), fields.text("result", max_length=MAX_TOKEN))
+            return ReleaseTold(signed_object(fields, "delivery"), fields.text("result", max_length=MAX_TOKEN))
 
     def renew_lease(self, digest: Digest, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope:
         """Step 7: have a release judged again, by new evidence if any; returns the signed lease for this asking.
@@ -333,7 +334,7 @@ class BrokerApi:
         """
         body: Json = {**ask.to_json(), "proof": None if proof is None else proof.to_json()}
         with self._post(f"/v1/requests/{digest}/leases", body) as fields:
-            return _envelope(fields, "lease")
+            return signed_object(fields, "lease")
 
     def attested(self, digest: Digest) -> Attested:
         """Return what a release or renewal was proved by; whoever asks compares its digest with the log's."""
@@ -455,48 +456,13 @@ def _recorded(fields: Fields) -> Recorded:
     return Recorded(index=fields.integer("index"), checkpoint=checkpoint_text(fields))
 
 
-def _envelope(fields: Fields, name: str) -> Envelope:
-    with fields.child(name) as child:
-        return Envelope.read(child)
-
-
 def _platform(fields: Fields) -> Envelope:
     fields.text("platform", max_length=96)
-    return _envelope(fields, "record")
+    return signed_object(fields, "record")
 
 
 def _proof(fields: Fields) -> tuple[bytes, ...]:
     return tuple(from_base64(text) for text in fields.texts("proof", most=MAX_PROOF, max_length=44))
-
-
-def _listed(fields: Fields) -> ListedRequest:
-    return ListedRequest(
-        digest=fields.digest("digest"),
-        action=fields.text("action", max_length=64),
-        model=fields.text("model", max_length=64),
-        requester=fields.text("requester", max_length=64),
-        created=fields.instant("created"),
-        expires=fields.instant("expires") if fields.optional("expires") else None,
-        approvals=fields.integer("approvals"),
-        denials=fields.integer("denials"),
-    )
-
-
-def _notice(fields: Fields) -> NoticeTold:
-    def about(name: str) -> str:
-        return fields.text(name, max_length=96) if fields.optional(name) else ""
-
-    return NoticeTold(
-        kind=fields.text("kind", max_length=64),
-        index=fields.integer("index"),
-        at=fields.instant("at"),
-        priority=fields.text("priority", max_length=16),
-        request=fields.digest("request") if fields.optional("request") else None,
-        action=about("action"),
-        model=about("model"),
-        requester=about("requester"),
-        text=fields.text("text", max_length=512),
-    )
 
 
 def _others(fields: Fields) -> tuple[tuple[str, str], ...]:
@@ -507,23 +473,4 @@ def _grant(fields: Fields) -> GrantTold | None:
     if not fields.optional("grant"):
         return None
     with fields.child("grant") as grant:
-        return GrantTold(
-            issued=grant.instant("issued"),
-            approvers=grant.texts("approvers", most=64, max_length=64),
-            access=grant.text("access", max_length=16),
-            expires=grant.instant("expires"),
-            uses=grant.integer("uses"),
-            used=grant.integer("used"),
-            ended=grant.boolean("ended"),
-        )
-
-
-def _check(fields: Fields) -> CheckShown:
-    return CheckShown(
-        step=fields.text("step", max_length=8),
-        name=fields.text("name", max_length=64),
-        passed=fields.boolean("passed"),
-        found=fields.text("found", max_length=4096),
-        reason=fields.text("reason"),
-        remedy=fields.text("remedy", max_length=4096),
-    )
+        return GrantTold.read(grant)

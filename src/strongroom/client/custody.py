@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroom.client.api import Transport
+from strongroom.client.told import signed_object
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import TamperedError
-from strongroom.core.fields import Fields, reading
+from strongroom.core.fields import reading
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import KeyId, PersonId, person_id
 from strongroom.keys.escrow import Escrow, EscrowPlan, verify_escrow
@@ -49,7 +50,7 @@ class CustodyApi:
     def escrow(self) -> Envelope:
         """Return the escrow that the keeper has, signed."""
         with reading(self._transport.call("GET", "/v1/escrow"), "escrow answer") as fields:
-            return _envelope(fields, "escrow")
+            return signed_object(fields, "escrow")
 
     def plan(self, plan: EscrowPlan) -> None:
         """Hand in a plan of custodians, for the order that names its digest."""
@@ -60,7 +61,7 @@ class CustodyApi:
     def offer(self) -> tuple[Envelope, Envelope]:
         """Return a locked keeper's escrow and its offer, both signed."""
         with reading(self._transport.call("GET", "/v1/unlock"), "offer answer") as fields:
-            return _envelope(fields, "escrow"), _envelope(fields, "offer")
+            return signed_object(fields, "escrow"), signed_object(fields, "offer")
 
     def answer(self, envelope: Envelope) -> Unlocked:
         """Hand in a share, encrypted to the offer's key."""
@@ -128,8 +129,3 @@ def escrow_lines(escrow: Escrow, person: PersonId) -> Iterator[str]:
     yield f"  deployment  {escrow.genesis}"
     yield f"  custodians  {escrow.threshold} of {len(escrow.shares)}: {names}"
     yield f"  your share  number {escrow.share_of(person).number}: opens, and is the one that the keeper signed for"
-
-
-def _envelope(fields: Fields, name: str) -> Envelope:
-    with fields.child(name) as child:
-        return Envelope.read(child)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from strongroom.access.request import LogHead
 from strongroom.client.trust import Prove, StateMismatchError, Trust, check_witnessed
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
@@ -23,18 +24,25 @@ SAYS: Final = {
 
 
 def make_order(
-    trust: Trust, act: KeyAct, subject: Digest | None, *, now: Instant, seconds: int, random_bytes: RandomBytes
+    genesis: Genesis,
+    log: LogHead,
+    act: KeyAct,
+    subject: Digest | None,
+    *,
+    now: Instant,
+    seconds: int,
+    random_bytes: RandomBytes,
 ) -> Envelope:
-    """Write an order over the log as this client sees it, without any signature.
+    """Write an order over the log as whoever writes it sees it, without any signature.
 
     :raises MalformedError: good for longer than a week, or a subject that the act doesn't have.
     """
     order = KeyOrder(
-        genesis=trust.genesis.digest,
+        genesis=genesis.digest,
         act=act,
         subject=subject,
         nonce=random_bytes(NONCE_BYTES),
-        log=trust.head,
+        log=log,
         issued=now,
         expires=now + seconds,
     )
@@ -53,11 +61,19 @@ def check_order(envelope: Envelope, genesis: Genesis, key: PublicKey, *, now: In
     order = KeyOrder.parse(envelope.payload)
     if order.genesis != genesis.digest:
         raise StateMismatchError("the key order belongs to another deployment than the one pinned in this wallet")
+    require_root_key(genesis, key)
+    if not order.issued <= now < order.expires:
+        raise UsageError("the key order isn't good now", remedy="have a new one written")
+    return order
+
+
+def require_root_key(genesis: Genesis, key: PublicKey) -> None:
+    """Check that a key may sign orders.
+
+    :raises DeniedError: it is no root key.
+    """
     if key not in genesis.root_keys:
         raise DeniedError("this wallet's key isn't a root key of the deployment", reason="not-a-root-key")
-    if not order.issued <= now < order.expires:
-        raise UsageError("the key order isn't good now", remedy="write a new one: strongroom key order")
-    return order
 
 
 def check_log(order: KeyOrder, trust: Trust, prove: Prove) -> None:

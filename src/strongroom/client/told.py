@@ -12,6 +12,12 @@ from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, PersonId, PlatformId, model_id, person_id
 
 
+def signed_object(fields: Fields, name: str) -> Envelope:
+    """Read the member ``name``: a signed object, whose signatures nobody looked at yet."""
+    with fields.child(name) as child:
+        return Envelope.read(child)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """Where a record stands in the log, and a signed checkpoint that covers it."""
@@ -71,6 +77,20 @@ class ListedRequest:
     approvals: int
     denials: int
 
+    @classmethod
+    def read(cls, fields: Fields) -> ListedRequest:
+        """Read the JSON form."""
+        return cls(
+            digest=fields.digest("digest"),
+            action=fields.text("action", max_length=64),
+            model=fields.text("model", max_length=64),
+            requester=fields.text("requester", max_length=64),
+            created=fields.instant("created"),
+            expires=fields.instant("expires") if fields.optional("expires") else None,
+            approvals=fields.integer("approvals"),
+            denials=fields.integer("denials"),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFile:
@@ -92,6 +112,18 @@ class CheckShown:
     reason: str
     remedy: str
 
+    @classmethod
+    def read(cls, fields: Fields) -> CheckShown:
+        """Read the JSON form."""
+        return cls(
+            step=fields.text("step", max_length=8),
+            name=fields.text("name", max_length=64),
+            passed=fields.boolean("passed"),
+            found=fields.text("found", max_length=4096),
+            reason=fields.text("reason"),
+            remedy=fields.text("remedy", max_length=4096),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantTold:
@@ -104,6 +136,19 @@ class GrantTold:
     uses: int
     used: int
     ended: bool
+
+    @classmethod
+    def read(cls, fields: Fields) -> GrantTold:
+        """Read the JSON form."""
+        return cls(
+            issued=fields.instant("issued"),
+            approvers=fields.texts("approvers", most=64, max_length=64),
+            access=fields.text("access", max_length=16),
+            expires=fields.instant("expires"),
+            uses=fields.integer("uses"),
+            used=fields.integer("used"),
+            ended=fields.boolean("ended"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +239,25 @@ class NoticeTold:
     requester: str
     """These three are empty where there is no request."""
     text: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> NoticeTold:
+        """Read the JSON form."""
+
+        def about(name: str) -> str:
+            return fields.text(name, max_length=96) if fields.optional(name) else ""
+
+        return cls(
+            kind=fields.text("kind", max_length=64),
+            index=fields.integer("index"),
+            at=fields.instant("at"),
+            priority=fields.text("priority", max_length=16),
+            request=fields.digest("request") if fields.optional("request") else None,
+            action=about("action"),
+            model=about("model"),
+            requester=about("requester"),
+            text=fields.text("text", max_length=512),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ from strongroom.release.drop import (
 )
 from strongroom.release.drop_ledger import ChargedDrop
 from strongroom.release.drop_readers import readers_of
-from strongroom.release.ledger import Released
+from strongroom.release.ledger_parts import Released
 from strongroom.release.statements import StatementKind
 
 MAX_SHOWN: Final = 1000

@@ -8,10 +8,8 @@ unlock-offer, unlock-share                                         refused: the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
-from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import MAX_PAYLOAD
 from strongroom.core.errors import ConflictError, NotFoundError
@@ -19,12 +17,12 @@ from strongroom.core.fields import Fields
 from strongroom.keeper.escrow import Escrows
 from strongroom.keeper.journal import Recorded
 from strongroom.keeper.key_routes import KeyRoutes
+from strongroom.keeper.route_parts import Answer, Route
 from strongroom.keys.escrow import EscrowPlan
 from strongroom.release.key_orders import KeyAct, KeyOrder
 
 MAX_PLANS: Final = 8
 """Plans that wait for their order. The oldest makes room: who hands in junk delays an adoption, and no more."""
-Answer = dict[str, Json]
 
 
 class EscrowRoutes:
@@ -33,7 +31,7 @@ class EscrowRoutes:
     def __init__(self, escrows: Escrows) -> None:
         self._escrows = escrows
         self._plans: dict[Digest, EscrowPlan] = {}
-        self.routes: dict[str, Callable[[Fields], Awaitable[Answer]]] = {
+        self.routes: dict[str, Route] = {
             "escrow": self._show,
             "escrow-state": self._state,
             "escrow-plan": self._plan,

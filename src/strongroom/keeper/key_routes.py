@@ -24,6 +24,7 @@ from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, model_id
 from strongroom.keeper.journal import Recorded
 from strongroom.keeper.rotation import MAX_ROWS, Rotation
+from strongroom.keeper.route_parts import Answer, Route, last_envelope
 from strongroom.keeper.service import Keeper
 from strongroom.release.dossier import WrappedDataKey
 from strongroom.release.key_ledger import KekRecord
@@ -32,7 +33,6 @@ from strongroom.release.key_orders import KeyAct, KeyOrder, examine_order
 MAX_KEYS_SHOWN: Final = 1024
 MAX_LEFT: Final = 64
 """Names of data keys that aren't moved yet, in one answer."""
-Answer = dict[str, Json]
 CarryOut = Callable[[KeyOrder, Digest], Awaitable[Recorded]]
 
 
@@ -47,7 +47,7 @@ class KeyRoutes:
             KeyAct.ROTATE_EPOCH: lambda _order, digest: rotation.rotate_epoch(digest),
             KeyAct.ROTATE_ROOT: lambda _order, digest: rotation.rotate_root(digest),
         }
-        self.routes: dict[str, Callable[[Fields], Awaitable[Answer]]] = {
+        self.routes: dict[str, Route] = {
             "keys": self._show,
             "key-moves": self._moves,
             "rewrap": self._rewrap,
@@ -114,10 +114,7 @@ class KeyRoutes:
         }
 
     async def _order(self, fields: Fields) -> Answer:
-        with fields.child("envelope") as child:
-            envelope = Envelope.read(child)
-        fields.end()
-        recorded = await self.carry_out(envelope)
+        recorded = await self.carry_out(last_envelope(fields, "envelope"))
         return {"index": recorded.index, "checkpoint": recorded.checkpoint.decode()}
 
     async def carry_out(self, envelope: Envelope) -> Recorded:

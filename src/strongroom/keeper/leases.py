@@ -42,7 +42,7 @@ from strongroom.release.lease import (
     ReattestationDueError,
     evidence_due,
 )
-from strongroom.release.ledger import Released
+from strongroom.release.ledger_parts import Released
 from strongroom.release.standing import still_holds
 
 MAX_WAITING: Final = 4096

@@ -27,7 +27,7 @@ from strongroom.keeper.registry import PLATFORMS
 from strongroom.keeper.service import Keeper
 from strongroom.release.judge import binding_of
 from strongroom.release.lease import LeaseProof, PlatformRestartedError
-from strongroom.release.ledger import Released
+from strongroom.release.ledger_parts import Released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

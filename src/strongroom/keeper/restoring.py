@@ -122,7 +122,7 @@ def fit(keyring: Keyring, keys: KeyLedger) -> Fitted:
     living = {epoch.epoch for epoch in keys.living_epochs()}
     held = {one.epoch for one in keyring.epochs}
     for epoch in keys.living_epochs():
-        tree = Tree.ESCROWED if epoch.escrowed else Tree.UNESCROWED
+        tree = Tree.of(escrowed=epoch.escrowed)
         if epoch.state is KeyState.ACTIVE and epoch.epoch not in held and tree in trees:
             raise KeysMissingError(
                 f"the key package lacks key epoch {epoch.epoch}",

@@ -130,7 +130,7 @@ class Rotation:
             )
         # In the tree that the policy wants now: so a model goes into escrow, or out of it.
         tree = tree_of(self.keeper.documents.policy, request.model)
-        for needed in (tree, Tree.ESCROWED if before.escrowed else Tree.UNESCROWED):
+        for needed in (tree, Tree.of(escrowed=before.escrowed)):
             require_open(self.keeper.vault, needed, request.model)
         held, keyring = self.keeper.vault.plan_kek(request.model, tree, self.random_bytes)
         facts: dict[str, Fact] = {
@@ -218,7 +218,7 @@ class Rotation:
             keys = self.keeper.journal.ledger.keys
             recorded = None
             for before in list(keys.living_epochs()):
-                tree = Tree.ESCROWED if before.escrowed else Tree.UNESCROWED
+                tree = Tree.of(escrowed=before.escrowed)
                 if keys.current_epoch(escrowed=before.escrowed) != before or not self.keeper.vault.opens(tree):
                     continue
                 number = len(keys.epochs) + 1
@@ -261,15 +261,7 @@ class Rotation:
     def _begin(
         self, keyring: Keyring, event: EventName, facts: dict[str, Fact], data: bytes | None = None
     ) -> asyncio.Future[Recorded]:
-        before = self.keeper.vault.keyring
-        self.keeper.hold(keyring, data=data)
-        self.reached(Reached.HELD)
-        try:
-            return self.keeper.record(event, facts)
-        except StrongroomError:
-            # Refused before anything was queued, say because the log's disk is nearly full: as if it hadn't begun.
-            self.keeper.hold(before)
-            raise
+        return self.keeper.begin(keyring, event, facts, data=data, held=lambda: self.reached(Reached.HELD))
 
     async def _end_epoch(self, epoch: int, authority: Digest) -> None:
         ledger = self.keeper.journal.ledger
@@ -372,7 +364,7 @@ class Rotation:
             if model in ledger.destructions.certificates:
                 continue
             for escrowed in ledger.keys.escrowed_of(model):
-                require_open(vault, Tree.ESCROWED if escrowed else Tree.UNESCROWED, model)
+                require_open(vault, Tree.of(escrowed=escrowed), model)
 
 
 def _without_destroyed(keyring: Keyring, epoch: int, destroyed: Mapping[ModelId, DestroyedModel]) -> Keyring:

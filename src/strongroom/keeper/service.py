@@ -70,7 +70,7 @@ from strongroom.release.documents import (
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.release.judge import Verdict, examine
 from strongroom.release.lease import LEASE_SECONDS
-from strongroom.release.ledger import Version
+from strongroom.release.ledger_parts import Version
 from strongroom.release.standing import TAKES_NOTHING
 from strongroom.release.steps import ReleaseRefusedError, Step
 
@@ -218,6 +218,31 @@ class Keeper:
         """
         self._keyrings.save(keyring.to_bytes() if data is None else data)
         self.vault.take(keyring, roots)
+
+    def begin(
+        self,
+        keyring: Keyring,
+        event: EventName,
+        facts: Mapping[str, Fact],
+        *,
+        data: bytes | None = None,
+        held: Callable[[], None] = lambda: None,
+    ) -> asyncio.Future[Recorded]:
+        """Hold a keyring with a new key, and queue the record that names it: a crash in between leaves an unused key.
+
+        :param held: called in between.
+        :raises UnavailableError: the keyring couldn't be written, or the log takes nothing; the one before stands.
+        :raises StrongroomError: as :meth:`Journal.record`; the one before stands.
+        """
+        before = self.vault.keyring
+        self.hold(keyring, data=data)
+        held()
+        try:
+            return self.record(event, facts)
+        except StrongroomError:
+            # Refused before anything was queued, say because the log's disk is nearly full: as if it hadn't begun.
+            self.hold(before)
+            raise
 
     def keep(self, kind: str, envelope: Envelope) -> None:
         """Keep a signed object in the keeper's own folder, named by its digest."""
@@ -453,7 +478,7 @@ class Keeper:
         known = keys.active(model)
         if known is not None:
             require_protects(known.kek, known.state)
-            require_open(self.vault, Tree.ESCROWED if known.escrowed else Tree.UNESCROWED, model)
+            require_open(self.vault, Tree.of(escrowed=known.escrowed), model)
             return known.kek
         if model in keys.by_model:
             raise DeniedError(
@@ -462,11 +487,9 @@ class Keeper:
         tree = tree_of(self.documents.policy, model)
         require_open(self.vault, tree, model)
         held, keyring = self.vault.plan_kek(model, tree, self._random)
-        # Durable before the log names it: a crash in between leaves a key that nothing stands under.
-        self.hold(keyring)
         escrowed = int(tree is Tree.ESCROWED)
         facts: dict[str, Fact] = {"model": model, "kek": held.kek, "epoch": held.epoch, "escrowed": escrowed}
-        self.record(EventName.KEK_CREATED, facts)
+        self.begin(keyring, EventName.KEK_CREATED, facts)
         return held.kek
 
     def _delivery(
@@ -591,7 +614,7 @@ class Keeper:
         try:
             if known is not None:
                 require_processes(known.kek, known.state)
-                require_open(self.vault, Tree.ESCROWED if known.escrowed else Tree.UNESCROWED, request.model)
+                require_open(self.vault, Tree.of(escrowed=known.escrowed), request.model)
             return self.vault.open(request.model, request.version, version.data_key, dossier.wrapped)
         except (TamperedError, KeyUnusableError, TreeClosedError) as error:
             raise ReleaseRefusedError(Step.DELIVERY, error.reason, error.message, remedy=error.remedy) from None

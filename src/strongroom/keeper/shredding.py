@@ -110,7 +110,7 @@ class Shredding:
         if kek is None:
             raise DeniedError(f"`{request.model}` has no key that could be destroyed", reason="no-kek")
         # Also where an earlier KEK of it stood: an old copy of the keyring has that one still.
-        trees = (Tree.ESCROWED if escrowed else Tree.UNESCROWED for escrowed in keys.escrowed_of(request.model))
+        trees = (Tree.of(escrowed=escrowed) for escrowed in keys.escrowed_of(request.model))
         if vault.providers is None or not all(vault.opens(tree) for tree in trees):
             raise DeniedError(
                 "this keeper has no key service at hand, and couldn't replace the root key afterwards",

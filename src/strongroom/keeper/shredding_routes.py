@@ -6,13 +6,11 @@ certify       {model}                     -> {certificate}         another one, 
 
 from __future__ import annotations
 
-from strongroom.core.canonical import Json
 from strongroom.core.fields import Fields
 from strongroom.core.ids import model_id
 from strongroom.keeper.key_routes import KeyRoutes
+from strongroom.keeper.route_parts import Answer
 from strongroom.keeper.shredding import Shredding
-
-Answer = dict[str, Json]
 
 
 class ShreddingRoutes:

@@ -30,7 +30,7 @@ def tree_of(policy: Policy | None, model: ModelId) -> Tree:
 
     :raises NoRuleError: the policy doesn't speak of the model: nothing was allowed to be made for it.
     """
-    return Tree.ESCROWED if policy is None or policy.terms(model).recoverable else Tree.UNESCROWED
+    return Tree.of(escrowed=policy is None or policy.terms(model).recoverable)
 
 
 def wants_tree(policy: Policy | None, keys: KeyLedger) -> bool:

@@ -19,12 +19,12 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import LockedError
-from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import PublicKey, Signer
 from strongroom.ipc.frames import Call
+from strongroom.keeper.route_parts import last_envelope
 from strongroom.keeper.vault import Vault
 from strongroom.keys.escrow import verify_escrow
 from strongroom.keys.unlocking import Unlocking
@@ -94,7 +94,7 @@ class LockedKeeper:
                 self._require_waiting()
                 return {"escrow": self._envelope.to_json(), "offer": self._current().envelope.to_json()}
             case "unlock-share":
-                return self._take(_envelope(call.fields))
+                return self._take(last_envelope(call.fields, "envelope"))
         raise LockedError("the keeper is locked: it waits for shares", remedy=_ANSWER, reason=KEEPER_LOCKED)
 
     def end(self) -> None:
@@ -137,10 +137,3 @@ class LockedKeeper:
     def _require_waiting(self) -> None:
         if self.opened.done():
             raise LockedError("the keeper has its root key and is starting", remedy="wait", reason="keeper-starting")
-
-
-def _envelope(fields: Fields) -> Envelope:
-    with fields.child("envelope") as child:
-        envelope = Envelope.read(child)
-    fields.end()
-    return envelope

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from strongroom.core.digest import Digest
-from strongroom.core.errors import LockedError
+from strongroom.core.errors import LockedError, TamperedError
+from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper.keyring import HeldEpoch, HeldKek, Keyring
@@ -27,6 +28,12 @@ from strongroom.release.dossier import WrappedDataKey
 KEY_ID_BYTES: Final = 16
 T = TypeVar("T")
 _UNLOCK: Final = "start it again: strongroom up"
+
+
+class OtherGenesisError(TamperedError):
+    """The genesis beside the deployment isn't the one that the keeper pinned, or that its keyring was made for."""
+
+    code = "genesis-changed"
 
 
 def new_keyring(
@@ -94,6 +101,16 @@ class Vault:
         seed = open_signing(genesis, keyring, self._root(Tree.ESCROWED))
         self._signer: SeedSigner | None = SeedSigner(seed)
         self.take(keyring)
+
+    def require_keeper_of(self, genesis: Genesis) -> None:
+        """Refuse, and lock, where the signing key isn't the one that a deployment's genesis names.
+
+        :raises OtherGenesisError: it isn't.
+        :raises LockedError: the keeper is locked.
+        """
+        if self.signer.public_key != genesis.keeper_key:
+            self.lock()
+            raise OtherGenesisError("the keyring's signing key isn't the one that the genesis names")
 
     @property
     def signer(self) -> SeedSigner:

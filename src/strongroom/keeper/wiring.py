@@ -23,7 +23,7 @@ from strongroom.audit.adapters.client import LogClient
 from strongroom.audit.succession import KEPT_DAYS, SHARD_DAYS, SHARD_ENTRIES
 from strongroom.core.clock import Clock, SystemClock
 from strongroom.core.digest import Digest
-from strongroom.core.errors import StrongroomError, TamperedError, UsageError
+from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import PublicKey
@@ -66,7 +66,7 @@ from strongroom.keeper.shards import SHARD_LIMITS, ShardLimits, Shards
 from strongroom.keeper.shredding import Shredding
 from strongroom.keeper.shredding_routes import ShreddingRoutes
 from strongroom.keeper.unlocking import Opened
-from strongroom.keeper.vault import Vault
+from strongroom.keeper.vault import OtherGenesisError, Vault
 from strongroom.keeper.walls import Standing
 from strongroom.keys.adapters.local import Argon2Cost
 from strongroom.keys.escrow import Custodian
@@ -80,12 +80,6 @@ from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
 PIN_SECONDS: Final = 1.0
 PASSPHRASE_ALONE: Final = (KeyUri.parse("local:"),)
 _log = structlog.get_logger("strongroom.keeper")
-
-
-class OtherGenesisError(TamperedError):
-    """The genesis beside the deployment isn't the one that the keeper pinned."""
-
-    code = "genesis-changed"
 
 
 def load_genesis(home: Path) -> Genesis:
@@ -124,8 +118,7 @@ def unlock(home: Path, genesis: Genesis, passphrase: SecretBytes | None, second:
                 # After a recovery it is still under the key service that was lost.
                 _log.error("models that are in no escrow can't be opened", reason=error.reason)
     vault = Vault(genesis.digest, keyring, roots, providers)
-    if vault.signer.public_key != genesis.keeper_key:
-        raise OtherGenesisError("the keyring's signing key isn't the one that the genesis names")
+    vault.require_keeper_of(genesis)
     return vault
 
 
@@ -256,22 +249,7 @@ async def serve(
         platforms = PlatformRegistry(keeper, clock, os.urandom)
         shards = Shards(keeper, clock, shard_limits)
         rotation = Rotation(keeper=keeper, records=records, random_bytes=os.urandom)
-        keeper.found_tree = rotation.found_tree
-        await rotation.resume()
-        await restoring.finish(rotation)
-        keys = KeyRoutes(keeper, rotation, clock)
-        keys.routes["backup-made"] = restoring.serve
-        escrows = Escrows(keeper, EscrowFile(home / "keeper"), clock, os.urandom)
-        escrows.rotate_root, escrows.turn = rotation.rotate_root, rotation.turn
-        rotation.before_root, rotation.after_root = escrows.before_root, escrows.after_root
-        await escrows.start()
-        if by_shares is not None:
-            await escrows.opened(by_shares.opened)
-        EscrowRoutes(escrows).join(keys)
-        shredding = Shredding(
-            keeper=keeper, rotation=rotation, notes=DocumentFolder(home / "keeper"), clock=clock, failed=_waits
-        )
-        ShreddingRoutes(shredding).join(keys)
+        keys, shredding = await _keys(home, keeper, rotation, restoring, clock, by_shares.opened if by_shares else None)
         routes = KeeperRoutes(keeper, platforms, people, leases, decisions, clock, collateral, shards=shards, keys=keys)
         await door.open(home, routes.serve)
         pinning = asyncio.create_task(_pin_always(keeper, shards))
@@ -284,6 +262,29 @@ async def serve(
         watching.cancel()
         destroying.cancel()
         end(keeper, pins)
+
+
+async def _keys(
+    home: Path, keeper: Keeper, rotation: Rotation, restoring: Restoring, clock: Clock, opened: Opened | None
+) -> tuple[KeyRoutes, Shredding]:
+    """Settle what a crash cut short among the keys, and return what serves them; ``opened``: by custodians' shares."""
+    keeper.found_tree = rotation.found_tree
+    await rotation.resume()
+    await restoring.finish(rotation)
+    keys = KeyRoutes(keeper, rotation, clock)
+    keys.routes["backup-made"] = restoring.serve
+    escrows = Escrows(keeper, EscrowFile(home / "keeper"), clock, os.urandom)
+    escrows.rotate_root, escrows.turn = rotation.rotate_root, rotation.turn
+    rotation.before_root, rotation.after_root = escrows.before_root, escrows.after_root
+    await escrows.start()
+    if opened is not None:
+        await escrows.opened(opened)
+    EscrowRoutes(escrows).join(keys)
+    shredding = Shredding(
+        keeper=keeper, rotation=rotation, notes=DocumentFolder(home / "keeper"), clock=clock, failed=_waits
+    )
+    ShreddingRoutes(shredding).join(keys)
+    return keys, shredding
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -15,6 +15,11 @@ class Tree(StrEnum):
     ESCROWED = "escrowed"
     UNESCROWED = "unescrowed"
 
+    @classmethod
+    def of(cls, *, escrowed: bool) -> Tree:
+        """Return the tree of a key, by what the log says of it."""
+        return cls.ESCROWED if escrowed else cls.UNESCROWED
+
 
 def root_purpose(genesis: Digest) -> WrapPurpose:
     """The root key, wrapped by a provider outside the hierarchy."""

@@ -24,7 +24,8 @@ from strongroom.egress.policies import EGRESS_TYPE, LEAST_SIGNERS, EgressPolicie
 from strongroom.egress.policy import EgressPolicy
 from strongroom.personnel.roster import ROSTER_TYPE, Roster
 from strongroom.personnel.vetting import VettingRecord
-from strongroom.release.ledger import Adopted, Ledger
+from strongroom.release.ledger import Ledger
+from strongroom.release.ledger_parts import Adopted
 from strongroom.release.witnesses import witness_terms
 
 
@@ -84,7 +85,6 @@ class Documents:
     policy_digest: Digest | None = None
     engine: CedarEngine | None = None
     reference_values: ReferenceValues | None = None
-    reference_values_digest: Digest | None = None
     egress: Mapping[ModelId, EgressPolicy] = field(default_factory=dict)
     """What may leave each model. Nothing leaves one that isn't here."""
     egress_digest: Digest | None = None
@@ -109,7 +109,7 @@ class Candidate:
             documents.policy, documents.policy_digest = self.document, self.digest
             documents.engine = self.engine
         elif isinstance(self.document, ReferenceValues):
-            documents.reference_values, documents.reference_values_digest = self.document, self.digest
+            documents.reference_values = self.document
         else:
             documents.egress, documents.egress_digest = self.document.by_model, self.digest
 

@@ -212,7 +212,7 @@ class Scales:
             case DocumentKind.POLICY:
                 self.documents.policy = self.documents.policy_digest = self.documents.engine = None
             case DocumentKind.REFERENCE_VALUES:
-                self.documents.reference_values = self.documents.reference_values_digest = None
+                self.documents.reference_values = None
             case DocumentKind.EGRESS:
                 self.documents.egress, self.documents.egress_digest = {}, None
             case _:

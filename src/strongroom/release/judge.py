@@ -30,7 +30,8 @@ from strongroom.personnel.roster import UnknownPersonError
 from strongroom.release.challenge import Challenge
 from strongroom.release.documents import Documents, isolation_rank, level_cap
 from strongroom.release.dossier import Dossier, Testimony
-from strongroom.release.ledger import Grant, Ledger, Use, Version
+from strongroom.release.ledger import Ledger
+from strongroom.release.ledger_parts import Grant, Use, Version
 from strongroom.release.people import person_facts
 from strongroom.release.steps import ReleaseRefusedError, Step, Trace
 

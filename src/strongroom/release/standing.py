@@ -1,7 +1,7 @@
 """Does a release still hold? Asked at every renewal of its lease, and of all live leases whenever something changed.
 
 Born ended: :func:`still_holds` returns only when both judges would allow it today. What it rested on was logged with it
-(:class:`strongroom.release.ledger.Released`); what fell is read from the ledger and the documents in force.
+(:class:`strongroom.release.ledger_parts.Released`); what fell is read from the ledger and the documents in force.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from strongroom.core.ids import PersonId
 from strongroom.personnel.roster import UnknownPersonError
 from strongroom.release.documents import Documents, isolation_rank, level_cap
 from strongroom.release.lease import LeaseEndedError
-from strongroom.release.ledger import Ledger, Released
+from strongroom.release.ledger import Ledger
+from strongroom.release.ledger_parts import Released
 from strongroom.release.people import person_facts
 
 TAKES_NOTHING: Final = frozenset(

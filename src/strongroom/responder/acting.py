@@ -45,7 +45,7 @@ class Stops(Protocol):
         ...
 
     async def stored(self, stopped: Stopped) -> None:
-        """Have a freeze's request stored where people look it up.
+        """Have the request of a freeze that was recorded stored where people look it up.
 
         :raises StrongroomError: it isn't.
         """
@@ -166,9 +166,9 @@ class Responder:
             recording = asyncio.ensure_future(self._record.append(_facts(decision, self._latest)))
             for name, drop in drops.items():
                 await _tried(drop, f"drop:{name}", outcome)
-            times.dropped = self._ticks() if drops else 0
+            times.dropped = self._ticks() if drops and not outcome.failed else 0
             await _tried(recording, "record", outcome)
-            times.recorded = self._ticks()
+            times.recorded = 0 if "record" in outcome.failed else self._ticks()
             for model, stop in zip(models, stops, strict=True):
                 stopped = await _tried(stop, f"stop:{model}", outcome)
                 if stopped is not None:

@@ -57,7 +57,7 @@ class Decider:
         limits: FreezeLimits,
     ) -> None:
         self._detector = detector
-        self.decoys = decoys
+        self._decoys = decoys
         self._models = tuple(dict.fromkeys(models))
         self._acting = frozenset(acting)
         self._limits = limits
@@ -88,8 +88,8 @@ class Decider:
 
     def _concerned(self, alert: Alert) -> tuple[ModelId, ...]:
         path, named = alert.event.get("path"), alert.event.get("model")
-        if isinstance(path, str) and path in self.decoys:
-            return (self.decoys[path],)
+        if isinstance(path, str) and path in self._decoys:
+            return (self._decoys[path],)
         known = tuple(model for model in self._models if model == named)
         # What isn't known to be about one model may be about any.
         return known or self._models

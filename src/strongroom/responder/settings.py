@@ -92,10 +92,10 @@ class ResponderSettings:
     def read(cls, fields: Fields) -> Self:
         """Read the object.
 
-        :raises MalformedError: another form.
+        :raises MalformedError: another form, or a sensor that may act and isn't one of the settings.
         """
         fields.constant("v", 1)
-        return cls(
+        made = cls(
             host=fields.text("host", max_length=64),
             models=_models(fields),
             watched=_absolute(fields.texts("watched", most=MAX_WATCHED, max_length=MAX_PATH)),
@@ -105,6 +105,10 @@ class ResponderSettings:
             acting=fields.texts("acting", most=32, max_length=64),
             freezes_an_hour=fields.integer("freezes_an_hour", least=1, most=1000),
         )
+        if unknown := set(made.acting) - {GUARD, *(sensor.name for sensor in made.sensors)}:
+            # A name that is spelt wrongly would be a decoy that freezes nothing.
+            raise MalformedError(f"`acting` names `{min(unknown)}`, which isn't `{GUARD}` or a sensor of the settings")
+        return made
 
 
 def _models(fields: Fields) -> tuple[ModelId, ...]:

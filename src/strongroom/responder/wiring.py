@@ -94,7 +94,6 @@ def save_decoys(state: Path, wallet: Wallet, decoys: Decoys) -> None:
 class _Parts:
     settings: ResponderSettings
     decoys: Decoys
-    stops: KeeperStops
     responder: Responder
 
 
@@ -224,7 +223,8 @@ async def _count_missed(parts: _Parts, sockets: Sequence[LineSocket]) -> None:
 async def serve(home: Path, state: Path, settings: ResponderSettings, session: Session) -> None:
     """Serve until SIGTERM.
 
-    :raises StrongroomError: whatever keeps it from starting; nothing is guarded then.
+    :raises StrongroomError: whatever keeps it from starting; nothing is guarded then. What ends one of its parts ends
+        all of it: a responder that went on half deaf would look like one that guards.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -244,7 +244,7 @@ async def serve(home: Path, state: Path, settings: ResponderSettings, session: S
         )
         gates = _open_gates(settings, stack)
         responder = Responder(decider, stops, gates, record, clock=SystemClock(), ticks=time.monotonic_ns, told=_told)
-        parts = _Parts(settings, decoys, stops, responder)
+        parts = _Parts(settings, decoys, responder)
         await stops.prepare()
         tasks = [asyncio.create_task(stops.keep_ready())]
         if decoys.decoys or settings.watched:
@@ -253,14 +253,17 @@ async def serve(home: Path, state: Path, settings: ResponderSettings, session: S
         sockets = await _listening(parts)
         tasks.append(asyncio.create_task(_count_missed(parts, sockets)))
         say_ready("responder", decoys=len(decoys.decoys), gates=len(settings.gates), models=len(settings.models))
-        await stop.wait()
-        for task in tasks:
+        stopping = asyncio.create_task(stop.wait())
+        ended, _running = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, *tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(stopping, *tasks, return_exceptions=True)
         for one in sockets:
             await one.stop()
         await responder.rest()
         await client.close()
+        for task in ended:
+            task.result()
 
 
 def run_responder(home: Path, wallet: Path, settings: Path, state: Path, passphrase_fd: int | None) -> None:

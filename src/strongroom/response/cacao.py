@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -146,10 +146,10 @@ def read_playbook(data: bytes) -> Playbook:
         agents = _definitions(fields)
         variables, external = _variables(fields)
         playbook = Playbook(
-            id=fields.parsed("id", _id(_PLAYBOOK, "a playbook's id")),
+            id=fields.parsed("id", _playbook_id),
             name=fields.text("name", max_length=96),
             description=fields.text("description", max_length=MAX_TEXT),
-            start=fields.parsed("workflow_start", _id(_STEP, "a step's id")),
+            start=fields.parsed("workflow_start", _step_id),
             exception=_optional_step(fields, "workflow_exception"),
             variables=variables,
             external=external,
@@ -166,9 +166,9 @@ def read_playbook(data: bytes) -> Playbook:
 def _head(fields: Fields) -> None:
     fields.constant("type", "playbook")
     fields.constant("spec_version", "cacao-2.0")
-    fields.parsed("created_by", _id(_IDENTITY, "an identity's id"))
+    fields.parsed("created_by", _identity_id)
     for name in ("created", "modified"):
-        fields.parsed(name, _id(_STAMP, "a time with milliseconds"))
+        fields.parsed(name, _stamp)
     for name in ("playbook_types", "playbook_activities", "labels"):
         if fields.optional(name):
             fields.texts(name, most=32, max_length=96)
@@ -181,7 +181,7 @@ def _definitions(fields: Fields) -> frozenset[str]:
     with fields.child("agent_definitions") as agents:
         names = agents.names(most=8)
         for name in names:
-            _id(_AGENT, "an agent's id")(name)
+            _agent_id(name)
             with agents.child(name) as agent:
                 agent.constant("type", name.partition("--")[0])
                 agent.text("name", max_length=96)
@@ -189,7 +189,7 @@ def _definitions(fields: Fields) -> frozenset[str]:
         ours.constant("type", "extension-definition")
         ours.text("name", max_length=96)
         ours.text("description", max_length=MAX_TEXT)
-        ours.parsed("created_by", _id(_IDENTITY, "an identity's id"))
+        ours.parsed("created_by", _identity_id)
         ours.text("schema", max_length=MAX_TEXT)
         ours.constant("version", "1.0.0")
     return frozenset(names)
@@ -214,7 +214,7 @@ def _steps(fields: Fields, agents: frozenset[str]) -> Mapping[str, Step]:
     steps = {}
     with fields.child("workflow") as workflow:
         for name in workflow.names(most=MAX_STEPS):
-            _id(_STEP, "a step's id")(name)
+            _step_id(name)
             with workflow.child(name) as one:
                 steps[name] = _step(name, one, agents)
     return MappingProxyType(steps)
@@ -223,19 +223,20 @@ def _steps(fields: Fields, agents: frozenset[str]) -> Mapping[str, Step]:
 def _step(name: str, fields: Fields, agents: frozenset[str]) -> Step:
     kind = StepKind(name.rpartition("--")[0])
     fields.constant("type", kind.value)
-    common = _Common.read(name, kind, fields)
+    common = _common(name, kind, fields)
     match kind:
         case StepKind.START | StepKind.END:
-            return common.step()
+            return common
         case StepKind.ACTION:
             return _action(common, fields, agents)
         case StepKind.PLAYBOOK:
-            return common.step(playbook=fields.parsed("playbook_id", _id(_PLAYBOOK, "a playbook's id")))
+            return replace(common, playbook=fields.parsed("playbook_id", _playbook_id))
         case StepKind.PARALLEL:
             branches = fields.texts("next_steps", most=MAX_BRANCHES)
-            return common.step(branches=tuple(_id(_STEP, "a step's id")(one) for one in branches))
+            return replace(common, branches=tuple(_step_id(one) for one in branches))
         case StepKind.IF | StepKind.WHILE:
-            return common.step(
+            return replace(
+                common,
                 condition=read_condition(fields.text("condition", max_length=500)),
                 on_true=_needed_step(fields, "on_true"),
                 on_false=_optional_step(fields, "on_false") if kind is StepKind.IF else "",
@@ -244,69 +245,23 @@ def _step(name: str, fields: Fields, agents: frozenset[str]) -> Step:
             return _switch(common, fields)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Common:
-    """What every kind of step has."""
-
-    id: str
-    kind: StepKind
-    name: str
-    delay: int
-    timeout: int
-    on_completion: str
-    on_success: str
-    on_failure: str
-
-    @classmethod
-    def read(cls, name: str, kind: StepKind, fields: Fields) -> _Common:
-        if fields.optional("description"):
-            fields.text("description", max_length=MAX_TEXT)
-        return cls(
-            id=name,
-            kind=kind,
-            name=fields.text("name", max_length=200) if fields.optional("name") else "",
-            delay=fields.integer("delay", least=1, most=MAX_TIMEOUT) if fields.optional("delay") else 0,
-            timeout=fields.integer("timeout", least=1, most=MAX_TIMEOUT) if fields.optional("timeout") else 0,
-            on_completion=_optional_step(fields, "on_completion"),
-            on_success=_optional_step(fields, "on_success"),
-            on_failure=_optional_step(fields, "on_failure"),
-        )
-
-    def step(
-        self,
-        *,
-        command: Act | Manual | None = None,
-        out: tuple[str, ...] = (),
-        condition: Condition | None = None,
-        on_true: str = "",
-        on_false: str = "",
-        switch: str = "",
-        cases: tuple[tuple[str, str], ...] = (),
-        branches: tuple[str, ...] = (),
-        playbook: str = "",
-    ) -> Step:
-        return Step(
-            id=self.id,
-            kind=self.kind,
-            name=self.name,
-            delay=self.delay,
-            timeout=self.timeout,
-            on_completion=self.on_completion,
-            on_success=self.on_success,
-            on_failure=self.on_failure,
-            command=command,
-            out=out,
-            condition=condition,
-            on_true=on_true,
-            on_false=on_false,
-            switch=switch,
-            cases=cases,
-            branches=branches,
-            playbook=playbook,
-        )
+def _common(name: str, kind: StepKind, fields: Fields) -> Step:
+    """Read what every kind of step has."""
+    if fields.optional("description"):
+        fields.text("description", max_length=MAX_TEXT)
+    return Step(
+        id=name,
+        kind=kind,
+        name=fields.text("name", max_length=200) if fields.optional("name") else "",
+        delay=fields.integer("delay", least=1, most=MAX_TIMEOUT) if fields.optional("delay") else 0,
+        timeout=fields.integer("timeout", least=1, most=MAX_TIMEOUT) if fields.optional("timeout") else 0,
+        on_completion=_optional_step(fields, "on_completion"),
+        on_success=_optional_step(fields, "on_success"),
+        on_failure=_optional_step(fields, "on_failure"),
+    )
 
 
-def _action(common: _Common, fields: Fields, agents: frozenset[str]) -> Step:
+def _action(common: Step, fields: Fields, agents: frozenset[str]) -> Step:
     if fields.text("agent") not in agents:
         raise PlaybookError(f"`{fields.where}` names an agent that isn't defined")
     act = _extension(fields) if fields.optional("step_extensions") else None
@@ -318,7 +273,7 @@ def _action(common: _Common, fields: Fields, agents: frozenset[str]) -> Step:
         raise PlaybookError(f"`{fields.where}`: a `{COMMAND}` command and its extension go together")
     out = fields.texts("out_args", most=MAX_VARIABLES) if fields.optional("out_args") else ()
     command = act if act is not None else Manual(text=text or "")
-    return common.step(command=command, out=tuple(variable_of(one) for one in out))
+    return replace(common, command=command, out=tuple(variable_of(one) for one in out))
 
 
 def _command(fields: Fields) -> str | None:
@@ -342,13 +297,13 @@ def _extension(fields: Fields) -> Act:
         return Act(action=ours.parsed("action", ActionName), subject=variable_of(subject.removesuffix(":value")))
 
 
-def _switch(common: _Common, fields: Fields) -> Step:
+def _switch(common: Step, fields: Fields) -> Step:
     switch = fields.text("switch")
     if not switch.endswith(":value"):
         raise PlaybookError(f"`{fields.where}.switch` must be a variable's value")
     with fields.child("cases") as cases:
         found = tuple((case, _needed_step(cases, case)) for case in cases.names(most=MAX_BRANCHES))
-    return common.step(switch=variable_of(switch.removesuffix(":value")), cases=found)
+    return replace(common, switch=variable_of(switch.removesuffix(":value")), cases=found)
 
 
 # --- what no step can know alone --------------------------------------------------------------------------------------
@@ -414,12 +369,10 @@ def _walk(steps: Mapping[str, Step], begin: Sequence[str]) -> frozenset[str]:
     return frozenset(done)
 
 
-def _id(pattern: re.Pattern[str], what: str) -> _Check:
-    return _Check(pattern, what)
-
-
 @dataclass(frozen=True, slots=True)
-class _Check:
+class _Form:
+    """Takes text of one form, as it is."""
+
     pattern: re.Pattern[str]
     what: str
 
@@ -429,8 +382,15 @@ class _Check:
         return text
 
 
+_step_id: Final = _Form(_STEP, "a step's id")
+_playbook_id: Final = _Form(_PLAYBOOK, "a playbook's id")
+_identity_id: Final = _Form(_IDENTITY, "an identity's id")
+_agent_id: Final = _Form(_AGENT, "an agent's id")
+_stamp: Final = _Form(_STAMP, "a time with milliseconds")
+
+
 def _needed_step(fields: Fields, name: str) -> str:
-    return fields.parsed(name, _id(_STEP, "a step's id"))
+    return fields.parsed(name, _step_id)
 
 
 def _optional_step(fields: Fields, name: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -65,109 +66,72 @@ class Duty:
     """How well its text is known to us."""
 
 
-_EU: Final = "EU GPAI Code of Practice, Safety and Security chapter (10 July 2025)"
-_EU_APPLIES: Final = (
-    "a signatory's model with systemic risk; a serious cybersecurity breach, exfiltration of weights included, known or"
-    " suspected with reasonable likelihood"
+_DANGER: Final = "a critical safety incident that poses an imminent risk of death or serious physical injury"
+_EU: Final = partial(
+    Duty,
+    requirement="EU-COP-9.3",
+    instrument="EU GPAI Code of Practice, Safety and Security chapter (10 July 2025)",
+    reference="Measure 9.3(2)",
+    applies=(
+        "a signatory's model with systemic risk; a serious cybersecurity breach, exfiltration of weights included,"
+        " known or suspected with reasonable likelihood"
+    ),
+    to="European AI Office, and national authorities where they must know",
+    read="as the framework quotes measure 9.3(2)",
 )
-_CA: Final = "California SB 53, Bus. & Prof. Code 22757.10 ff."
-_NY: Final = "New York RAISE Act, Gen. Bus. Law 1420 ff., as amended by S8828"
-_NY_SINCE: Final = 1_798_761_600
-"""2027-01-01T00:00:00Z, the day from which article 44-B applies (S8828)."""
-_READ_EU: Final = "as the framework quotes measure 9.3(2)"
-_READ_CA: Final = "section 22757.13(c) was read"
-_READ_NY: Final = "from a summary of section 1422; its wording about weights wasn't read"
-_CA_APPLIES: Final = (
-    "a frontier developer's frontier model; unauthorised access to, modification or exfiltration of its weights that"
-    " results in death or injury"
+_CA: Final = partial(
+    Duty,
+    requirement="CA-SB53-INC",
+    instrument="California SB 53, Bus. & Prof. Code 22757.10 ff.",
+    read="section 22757.13(c) was read",
 )
-DUTIES: Final[Mapping[str, Duty]] = MappingProxyType(
-    {
-        duty.id: duty
-        for duty in (
-            Duty(
-                id="eu-cop-initial",
-                requirement="EU-COP-9.3",
-                instrument=_EU,
-                reference="Measure 9.3(2)",
-                applies=_EU_APPLIES,
-                to="European AI Office, and national authorities where they must know",
-                begins=Begins.AWARE,
-                within=5 * DAY,
-                read=_READ_EU,
-            ),
-            Duty(
-                id="eu-cop-update",
-                requirement="EU-COP-9.3",
-                instrument=_EU,
-                reference="Measure 9.3(2)",
-                applies=_EU_APPLIES,
-                to="European AI Office, and national authorities where they must know",
-                begins=Begins.REPORTED,
-                within=28 * DAY,
-                again=True,
-                read=_READ_EU,
-            ),
-            Duty(
-                id="eu-cop-final",
-                requirement="EU-COP-9.3",
-                instrument=_EU,
-                reference="Measure 9.3(2)",
-                applies=_EU_APPLIES,
-                to="European AI Office, and national authorities where they must know",
-                begins=Begins.RESOLVED,
-                within=60 * DAY,
-                read=_READ_EU,
-            ),
-            Duty(
-                id="ca-sb53-report",
-                requirement="CA-SB53-INC",
-                instrument=_CA,
-                reference="22757.13(c)(1)",
-                applies=_CA_APPLIES,
-                to="California Office of Emergency Services",
-                begins=Begins.DISCOVERED,
-                within=15 * DAY,
-                read=_READ_CA,
-            ),
-            Duty(
-                id="ca-sb53-danger",
-                requirement="CA-SB53-INC",
-                instrument=_CA,
-                reference="22757.13(c)(2)",
-                applies="a critical safety incident that poses an imminent risk of death or serious physical injury",
-                to="an authority fit for the incident, law enforcement or public safety included",
-                begins=Begins.DANGER_SEEN,
-                within=24 * HOUR,
-                read=_READ_CA,
-            ),
-            Duty(
-                id="ny-raise-report",
-                requirement="NY-RAISE-INC",
-                instrument=_NY,
-                reference="Gen. Bus. Law 1422",
-                applies="a frontier developer's critical safety incident",
-                to="the office within New York's Department of Financial Services",
-                begins=Begins.DETERMINED,
-                within=72 * HOUR,
-                since=_NY_SINCE,
-                read=_READ_NY,
-            ),
-            Duty(
-                id="ny-raise-danger",
-                requirement="NY-RAISE-INC",
-                instrument=_NY,
-                reference="Gen. Bus. Law 1422",
-                applies="a critical safety incident that poses an imminent risk of death or serious physical injury",
-                to="a law-enforcement or public-safety agency",
-                begins=Begins.DANGER_SEEN,
-                within=24 * HOUR,
-                since=_NY_SINCE,
-                read=_READ_NY,
-            ),
-        )
-    }
+_NY: Final = partial(
+    Duty,
+    requirement="NY-RAISE-INC",
+    instrument="New York RAISE Act, Gen. Bus. Law 1420 ff., as amended by S8828",
+    reference="Gen. Bus. Law 1422",
+    since=1_798_761_600,  # 2027-01-01T00:00:00Z, the day from which article 44-B applies (S8828)
+    read="from a summary of section 1422; its wording about weights wasn't read",
 )
+_ALL: Final = (
+    _EU(id="eu-cop-initial", begins=Begins.AWARE, within=5 * DAY),
+    _EU(id="eu-cop-update", begins=Begins.REPORTED, within=28 * DAY, again=True),
+    _EU(id="eu-cop-final", begins=Begins.RESOLVED, within=60 * DAY),
+    _CA(
+        id="ca-sb53-report",
+        reference="22757.13(c)(1)",
+        applies=(
+            "a frontier developer's frontier model; unauthorised access to, modification or exfiltration of its weights"
+            " that results in death or injury"
+        ),
+        to="California Office of Emergency Services",
+        begins=Begins.DISCOVERED,
+        within=15 * DAY,
+    ),
+    _CA(
+        id="ca-sb53-danger",
+        reference="22757.13(c)(2)",
+        applies=_DANGER,
+        to="an authority fit for the incident, law enforcement or public safety included",
+        begins=Begins.DANGER_SEEN,
+        within=24 * HOUR,
+    ),
+    _NY(
+        id="ny-raise-report",
+        applies="a frontier developer's critical safety incident",
+        to="the office within New York's Department of Financial Services",
+        begins=Begins.DETERMINED,
+        within=72 * HOUR,
+    ),
+    _NY(
+        id="ny-raise-danger",
+        applies=_DANGER,
+        to="a law-enforcement or public-safety agency",
+        begins=Begins.DANGER_SEEN,
+        within=24 * HOUR,
+    ),
+)
+DUTIES: Final[Mapping[str, Duty]] = MappingProxyType({duty.id: duty for duty in _ALL})
 """Every duty by its id."""
 
 
@@ -189,24 +153,15 @@ class Deadline:
         return f"{local.isoformat(timespec='seconds')} ({format_instant(self.due)})"
 
 
-def duty_called(name: str) -> Duty:
-    """Return a duty.
-
-    :raises NotFoundError: there is none of this id.
-    """
-    found = DUTIES.get(name)
-    if found is None:
-        raise NotFoundError("no reporting clock is called so", remedy=f"name one of: {', '.join(DUTIES)}")
-    return found
-
-
 def deadline(name: str, began: Instant) -> Deadline:
     """Return when a report is due.
 
     :param began: when what starts the clock happened; see the duty's ``begins``.
     :raises NotFoundError: there is no such clock.
     """
-    duty = duty_called(name)
+    duty = DUTIES.get(name)
+    if duty is None:
+        raise NotFoundError("no reporting clock is called so", remedy=f"name one of: {', '.join(DUTIES)}")
     return Deadline(duty=duty, began=began, due=began + duty.within)
 
 

@@ -49,6 +49,7 @@ def draft_report(incident: Incident, clock: Deadline, exposed: Exposed | None, *
                 f"clock began: {format_instant(clock.began)} ({duty.begins.value})",
                 f"due: {format_instant(clock.due)}",
                 f"draft made: {format_instant(now)}",
+                *(["owed again as long after each report, until the incident is resolved"] if duty.again else []),
                 *([f"the instrument applies from {format_instant(duty.since)}"] if now < duty.since else []),
                 f"how well the text is known: {duty.read}",
             ],

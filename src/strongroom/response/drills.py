@@ -20,7 +20,8 @@ from strongroom.core.envelope import Envelope, payload_type, verify
 from strongroom.core.errors import DeniedError, MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.signature import PublicKey
-from strongroom.response.actions import CONTAINMENT, ActionName, Command, in_order, is_late
+from strongroom.response.action_list import CONTAINMENT, in_order, is_late
+from strongroom.response.actions import ActionName, Command
 from strongroom.response.cacao import Manual, Playbook
 from strongroom.response.entries import Happened, IncidentEntry
 from strongroom.response.subjects import Subject

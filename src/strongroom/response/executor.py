@@ -26,14 +26,15 @@ from typing import Final
 
 from strongroom.core.clock import Instant
 from strongroom.core.errors import ConflictError, DeniedError, MalformedError, NotFoundError
-from strongroom.response.actions import ACTIONS, ActionName, AuthorityError, Command, Mandate, key_of, require_authority
+from strongroom.core.ids import person_id
+from strongroom.response.action_list import ACTIONS
+from strongroom.response.actions import ActionName, AuthorityError, Command, Mandate, key_of, require_authority
 from strongroom.response.cacao import Act, Manual, Playbook, Step, StepKind
 from strongroom.response.grading import Certainty
 from strongroom.response.run import (
     MAX_THREADS,
     MAX_VALUE,
     MAX_VARIABLES,
-    PERSON,
     Answered,
     Doing,
     Outcome,
@@ -161,7 +162,7 @@ def answer(run: Run, library: Library, told: Answer, now: Instant) -> Run:
         raise RunError("the run never gave a command of this key")
     if told.outcome is Outcome.DONE and found.action is not None and not _may(run, found):
         raise AuthorityError(f"`{found.action}` was withheld, so nobody can have done it")
-    if (found.action is None) and told.outcome is Outcome.DONE and not PERSON.fullmatch(told.by):
+    if (found.action is None) and told.outcome is Outcome.DONE and not _names_a_person(told.by):
         raise RunError("what a person is asked to do is answered in a person's name")
     thread = _thread(run, found.thread)
     step = _step(library, thread)
@@ -405,6 +406,14 @@ def _ended(run: Run, thread: Thread) -> Run:
     if thread.parent:
         return run
     return replace(run, status=RunStatus.ENDED if thread.doing is Doing.DONE else RunStatus.FAILED)
+
+
+def _names_a_person(text: str) -> bool:
+    try:
+        person_id(text)
+    except MalformedError:
+        return False
+    return True
 
 
 def _keepable(value: str) -> bool:

@@ -6,7 +6,7 @@ what stays inside (OCSF, webhooks); what is made to be shared (STIX) has none, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -241,9 +241,6 @@ def webhook_body(incident: Incident, *, now: Instant) -> dict[str, Json]:
 
 
 def _facts(incident: Incident) -> dict[str, Json]:
-    stops: Mapping[str, str] = {
-        one.duty.id: format_instant(one.due) for one in (running(incident) if incident.clocks else ())
-    }
     return {
         "subject": str(incident.subject),
         "phase": incident.phase.value,
@@ -266,7 +263,7 @@ def _facts(incident: Incident) -> dict[str, Json]:
             for key, one in incident.doings.items()
         },
         "roles": {role.value: person for role, person in incident.roles.items()},
-        "clocks": dict(stops),
+        "clocks": {one.duty.id: format_instant(one.due) for one in running(incident)},
         "record": str(incident.last),
         "entries": incident.size,
     }

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.fields import Fields
 
-MAX_HOLDERS = 4096
-MAX_EXPOSURE = 8 << 20
-ALL_PARTS = 1000
+MAX_HOLDERS: Final = 4096
+MAX_EXPOSURE: Final = 8 << 20
+ALL_PARTS: Final = 1000
 """Shares are told in thousandths."""
 
 

@@ -28,7 +28,8 @@ from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.clock import Instant
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
-from strongroom.response.actions import ACTIONS, ActionName, Authority, in_order
+from strongroom.response.action_list import ACTIONS, in_order
+from strongroom.response.actions import ActionName, Authority
 from strongroom.response.grading import Certainty
 from strongroom.response.subjects import Subject, SubjectKind
 

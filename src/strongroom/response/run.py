@@ -6,7 +6,6 @@ another.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,8 +25,6 @@ MAX_RUN: Final = 1 << 20
 MAX_THREADS: Final = 512
 MAX_KEPT: Final = 4096
 MAX_PEOPLE: Final = 64
-PERSON: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
-"""The form of a person's id."""
 MAX_VARIABLES: Final = 64
 MAX_VALUE: Final = 256
 """Characters of one variable's value."""

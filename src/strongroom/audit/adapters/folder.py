@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
-from strongroom.audit.tiles import CHECKPOINT, COSIGNED, Tile, within_shard
-
-_MOST: Final = 256 * (65_535 + 2)
-"""A full bundle of the longest entries; nothing in a log is larger."""
+from strongroom.audit.tiles import CHECKPOINT, COSIGNED, MAX_FILE, Tile, within_shard
 
 
 class FolderSource:
@@ -30,6 +26,6 @@ class FolderSource:
             if not place.is_file():
                 return None
             with place.open("rb") as file:
-                return file.read(_MOST + 1)
+                return file.read(MAX_FILE + 1)
         except OSError:
             return None

@@ -7,7 +7,8 @@ from typing import Final
 
 import httpx2
 
-from strongroom.audit.hosting import MAX_FILE, HostAddress, headers_of
+from strongroom.audit.hosting import HostAddress, headers_of
+from strongroom.audit.tiles import MAX_FILE
 from strongroom.core.errors import MalformedError, UnavailableError
 
 SECONDS: Final = 10.0

@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from strongroom.audit.hosting import (
-    MAX_FILE,
     HostAddress,
     HostDiffersError,
     HostMovedError,
@@ -27,6 +26,7 @@ from strongroom.audit.hosting import (
     Version,
     headers_of,
 )
+from strongroom.audit.tiles import MAX_FILE
 from strongroom.core.clock import Clock, Instant
 from strongroom.core.errors import UnavailableError, UsageError
 from strongroom.core.extras import need

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,20 +14,17 @@ from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.note import VerifierKey
 from strongroom.audit.sequencer import Batch, EntryStore, make_batch
 from strongroom.audit.succession import Shard
-from strongroom.audit.tiles import CHECKPOINT, TileSource, bundles_of, read_bundle
+from strongroom.audit.tiles import CHECKPOINT, ShardSource, TileSource, bundles_of, read_bundle
 from strongroom.backup.contents import LOG_ENTRIES, final_name
 from strongroom.backup.entries import Rebuilt, read_entries
 from strongroom.backup.errors import BackupDamagedError, RestoreRefusedError
 from strongroom.backup.header import Position
 from strongroom.core.errors import MalformedError, TamperedError
-from strongroom.core.signature import Ed25519Signer
+from strongroom.core.signature import SEED_BYTES, Ed25519Signer
 from strongroom.keys.wrapping import RandomBytes
 
 BATCH: Final = 2048
-SEED: Final = 32
 CHUNK: Final = 1 << 20
-SourceOf = Callable[[Shard], TileSource]
-"""Where a shard's own tiles and checkpoint are read."""
 
 
 class LogCopy(Protocol):
@@ -43,48 +40,32 @@ class LogCopy(Protocol):
 
 
 class PublishedLog:
-    """A log's published folder, or where it is hosted."""
+    """A published log with all its shards."""
 
-    def __init__(self, source_of: SourceOf) -> None:
-        self._source_of = source_of
+    def __init__(self, source: TileSource) -> None:
+        self._source = source
 
     def note(self, shard: Shard) -> bytes | None:
         """Return the published checkpoint of a shard."""
-        return self._source_of(shard).read(CHECKPOINT)
+        return ShardSource(self._source, shard.folder).read(CHECKPOINT)
 
     def entries(self, shard: Shard) -> Iterator[bytes]:
         """Return the entries that the published checkpoint covers.
 
         :raises StrongroomError: entries are missing, or the checkpoint isn't the shard's.
         """
-        source, note = self._source_of(shard), self.note(shard)
+        source, note = ShardSource(self._source, shard.folder), self.note(shard)
         size = 0 if note is None else read_checkpoint(note, shard.verifier).size
         for bundle in bundles_of(size):
             yield from read_bundle(source, bundle)
 
 
-class _Nothing:
-    """A shard that isn't published yet."""
-
-    def read(self, path: str) -> bytes | None:
-        """Return None."""
-        del path
-        return None
-
-
 def published_log(where: str) -> PublishedLog:
-    """Return the log that is published in a folder, or hosted at an address, with all its shards.
+    """Return the log that is published in a folder, or hosted at an address.
 
     :raises UsageError: no such folder. :raises MalformedError: not an address. :raises MissingExtraError: no boto3.
     """
-
-    def source_of(shard: Shard) -> TileSource:
-        place = f"{where.rstrip('/')}/{shard.folder}".rstrip("/")
-        if shard.number > 1 and "://" not in where and not Path(place).is_dir():
-            return _Nothing()
-        return open_source(place)
-
-    return PublishedLog(source_of)
+    return PublishedLog(open_source(where))
 
 
 class BackedUpLog:
@@ -160,7 +141,7 @@ def fill_store(folder: Path, shard: Shard, entries: Iterable[bytes], note: bytes
                 reason="store-not-empty",
                 remedy="name an empty database: a log is never written over",
             )
-        passing = Ed25519Signer.from_seed(random_bytes(SEED))
+        passing = Ed25519Signer.from_seed(random_bytes(SEED_BYTES))
         for batch in _batches(store, entries, final, shard, note, passing):
             store.commit(batch)
         if (store.frontier.size, store.frontier.root()) != (final.size, final.root):

@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import Final, Protocol
 
 from strongroom.backup.contents import GENESIS, LOG_ENTRIES, Section, part_name
 from strongroom.backup.entries import Rebuilt, read_entries, rebuilding, require_position
@@ -20,7 +21,6 @@ from strongroom.core.errors import MalformedError, NotFoundError, TamperedError
 from strongroom.core.genesis import Genesis
 from strongroom.keys.recipient import RecipientIdentity
 
-CHUNK: Final = 1 << 20
 MAX_GENESIS: Final = 1 << 20
 _ANOTHER: Final = "take another copy of this backup, or another backup"
 
@@ -52,11 +52,8 @@ class Backup:
 
     def digest(self) -> Digest:
         """Return the SHA-256 of the whole file: what the log and an order name it by."""
-        found = hashlib.sha256()
         with _opened(self.path) as file:
-            while chunk := file.read(CHUNK):
-                found.update(chunk)
-        return Digest(DigestAlgorithm.SHA256, found.digest())
+            return Digest(DigestAlgorithm.SHA256, hashlib.file_digest(file, "sha256").digest())
 
 
 def open_backup(path: Path) -> Backup:
@@ -198,7 +195,7 @@ def _of_part(backup: Backup, identity: RecipientIdentity, name: str) -> Iterator
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -68,9 +68,7 @@ def take(
     reached("database")
     position, finals = _copy_log(home, genesis, folder)
     reached("log")
-    names = [name for name in _names(home) if section_of(name) in sections]
-    for name in names:
-        _copy(home / name, _place(folder, name))
+    names = [name for name in _names(home) if section_of(name) in sections and _copied(home, folder, name)]
     reached("files")
     taken = sorted({*names, *finals, *(name for name in _APART if (folder / name).exists())})
     if len(taken) > MAX_PARTS:
@@ -96,15 +94,16 @@ def _place(folder: Path, name: str) -> Path:
     return place
 
 
-def _copy(source: Path, target: Path) -> None:
-    # A file that is replaced meanwhile is read whole, the old one or the new one; one that goes away isn't needed.
+def _copied(home: Path, folder: Path, name: str) -> bool:
+    # A file that is replaced meanwhile is read whole, the old one or the new one. One that went away isn't needed, and
+    # is no part: an empty one in its place would come back as a document or a record that was changed.
     try:
-        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(home / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        target.touch(mode=0o600)
-        return
-    with os.fdopen(handle, "rb") as reading, target.open("xb") as writing:
+        return False
+    with os.fdopen(handle, "rb") as reading, _place(folder, name).open("xb") as writing:
         shutil.copyfileobj(reading, writing, CHUNK)
+    return True
 
 
 def _copy_database(source: Path, target: Path) -> None:

@@ -56,7 +56,7 @@ def keep_vouched(path: Path, vouched: Vouched) -> dict[str, int]:
         (schema.requests, lambda row: _is_named(row.envelope, row.digest, vouched)),
         (schema.documents, lambda row: _is_named(row.envelope, row.digest, vouched)),
         (schema.platforms, lambda row: _digest(row.envelope) == vouched.platforms.get(row.platform, b"none")),
-        (schema.manifests, lambda row: row.digest == str(vouched.manifests.get((row.model, row.version)))),
+        (schema.manifests, lambda row: row.digest == _text(vouched.manifests.get((row.model, row.version)))),
         (schema.wrapped_keys, lambda row: row.data_key in vouched.data_keys),
     )
     dropped = {}
@@ -109,6 +109,11 @@ def _key(table: Table, row: Row[Any]) -> dict[str, Any]:
 def _is_named(envelope: object, digest: object, vouched: Vouched) -> bool:
     found = _digest(envelope)
     return found in vouched.objects and digest in (None, str(found))
+
+
+def _text(digest: Digest | None) -> str | None:
+    # Never the text "None", which a row could say too.
+    return None if digest is None else str(digest)
 
 
 def _digest(text: object) -> Digest | None:

@@ -6,7 +6,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
-from strongroom.broker.answers import CertificateAnswer, KeysAnswer, Recorded
+from strongroom.broker.answers import Recorded
+from strongroom.broker.answers_keys import CertificateAnswer, KeysAnswer
 from strongroom.broker.bodies import EnvelopeIn
 from strongroom.broker.routes.shared import PEOPLE, TheBroker
 from strongroom.broker.service import Members

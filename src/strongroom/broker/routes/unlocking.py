@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from strongroom.broker.answers import EscrowAnswer, EscrowPlanAnswer, OfferAnswer, UnlockedAnswer
+from strongroom.broker.answers_keys import EscrowAnswer, EscrowPlanAnswer, OfferAnswer, UnlockedAnswer
 from strongroom.broker.bodies import EnvelopeIn, EscrowPlanIn
 from strongroom.broker.routes.shared import PEOPLE, TheBroker
 from strongroom.broker.service import Members

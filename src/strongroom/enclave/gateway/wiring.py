@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import sysconfig
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +25,13 @@ from strongroom.egress.governor import Governor, Served
 from strongroom.egress.odometer import Odometer
 from strongroom.egress.policy import EgressPolicy
 from strongroom.enclave.adapters.installation import python_roots
-from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.engine.builtin import BuiltIn
 from strongroom.enclave.gateway.adapters.broker_odometer import BrokerOdometer
 from strongroom.enclave.gateway.adapters.engines import EngineHost, ProcessHost
 from strongroom.enclave.gateway.adapters.governor_folder import GovernorFolder
 from strongroom.enclave.gateway.adapters.http import Gateway, application
 from strongroom.enclave.gateway.adapters.live import LiveModel
+from strongroom.enclave.gateway.adapters.relaying import relayed
 from strongroom.enclave.gateway.adapters.replayer import Replayer
 from strongroom.enclave.gateway.adapters.screening import Screening
 from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFile
@@ -44,18 +43,14 @@ from strongroom.enclave.gateway.odometer import DeploymentPort, OdometerLog, las
 from strongroom.enclave.gateway.replay import Replays, drawn
 from strongroom.enclave.gateway.screen_settings import ScreenSettings
 from strongroom.enclave.image import Image
-from strongroom.enclave.launch.relay import Opened, ReleasePort, relay
+from strongroom.enclave.launch.relay import Opened, ReleasePort
 from strongroom.enclave.metered import OUTPUT
-from strongroom.enclave.runner import Running
 from strongroom.enclave.sandbox import process_profile
 from strongroom.release.metering import LoggedReading, Metered
 
 BLOCKS_A_DAY: Final = 24
 MAX_CONNECTIONS: Final = 1024
 STOP_SECONDS: Final = 5
-REASON_SECONDS: Final = 2.0
-"""How long an agent may take to say why its command ended, before everything is killed."""
-FOREVER: Final = 10 * 365 * 86400.0
 _LOWEST_ROOM: Final = 64 << 20
 
 
@@ -181,14 +176,9 @@ def _replaying(second: Second | None, serving: Serving, clock: Clock, err: IO[by
         yield None
         return
     with second.host.started(err) as engine:
-        kill = _Kill(engine.running)
-        relaying = _Relaying(engine.running, second.host.order, second.broker, kill)
         replays = Replays(serving.policy.model, rules, draw=lambda: drawn(secrets.randbits(64)))
-        try:
-            yield Replayer(engine.channel, replays, clock, kill)
-        finally:
-            kill()
-            relaying.join(10)
+        with relayed(engine.running, second.host.order, second.broker) as relaying:
+            yield Replayer(engine.channel, replays, clock, relaying.kill)
 
 
 def serve(
@@ -217,9 +207,11 @@ def serve(
     # Before a use of the grant is spent on a model that isn't served anyway.
     folder = GovernorFolder(serving.state, serving.policy.model)
     folder.check_resumed(lambda: last_resumption(deployment, order.genesis, order.model))
-    with host.started(err) as engine, _replaying(second, serving, clock, err) as replayer:
-        kill = _Kill(engine.running)
-        relaying = _Relaying(engine.running, order, broker, kill)
+    with (
+        host.started(err) as engine,
+        _replaying(second, serving, clock, err) as replayer,
+        relayed(engine.running, order, broker) as relaying,
+    ):
 
         def odometer() -> OdometerLog:
             facts = relaying.released()
@@ -236,7 +228,7 @@ def serve(
                     odometer=odometer,
                     vouch=engine.vouch,
                     why=relaying.why,
-                    stop=kill,
+                    stop=relaying.kill,
                     listening=listening,
                     clock=clock,
                     replayer=replayer,
@@ -244,73 +236,10 @@ def serve(
             )
         except EngineGoneError:
             # Why it is gone, the relay knows: the keeper refused, or the lease ended.
-            kill()
-            relaying.join(10)
+            relaying.end()
             if relaying.error is not None:
                 raise relaying.error from None
             raise
-        finally:
-            kill()
-            relaying.join(10)
-
-
-class _Kill:
-    """Ends the enclave. The relay's thread and the gateway's may both want it, at the same moment."""
-
-    def __init__(self, running: Running) -> None:
-        self._running, self._lock = running, threading.Lock()
-
-    def __call__(self) -> None:
-        with self._lock:
-            self._running.kill()
-
-
-class _Relaying(threading.Thread):
-    """The relay between agent and broker, beside the gateway's event loop."""
-
-    def __init__(
-        self,
-        running: Running,
-        order: Order,
-        broker: ReleasePort,
-        kill: _Kill,
-    ) -> None:
-        super().__init__(daemon=True)
-        self._running, self._order, self._broker, self._kill = running, order, broker, kill
-        self._known = threading.Event()
-        self._facts: Opened | None = None
-        self.error: StrongroomError | None = None
-        self.start()
-
-    def run(self) -> None:
-        """Relay until the command ends; its end closes the channel, which is what the gateway waits for."""
-        try:
-            relay(self._running, self._order, self._broker, opened=self._opened, seconds=FOREVER)
-        except StrongroomError as error:
-            self.error = error
-        finally:
-            # A refusal leaves an agent that waits, with the channel open.
-            self._kill()
-            self._known.set()
-
-    def why(self) -> StrongroomError | None:
-        """Return why the command ended, once its agent has said so; or nothing, if it doesn't within a moment."""
-        self.join(REASON_SECONDS)
-        return self.error
-
-    def released(self) -> Opened:
-        """Wait until the agent has opened the model; returns what it says of it.
-
-        :raises EngineGoneError: it never will.
-        """
-        self._known.wait()
-        if self._facts is None:
-            raise EngineGoneError("the enclave ended before the model was open")
-        return self._facts
-
-    def _opened(self, facts: Opened) -> None:
-        self._facts = facts
-        self._known.set()
 
 
 async def serve_channel(
@@ -337,25 +266,13 @@ async def serve_channel(
     # First: a screen that can't be set up ends it before a run of the odometer is begun.
     screening = Screening.of(serving.screens, SuspensionFile(serving.state, serving.policy.model), clock)
     asked, folder = _signalled(), GovernorFolder(serving.state, serving.policy.model)
-
-    def begin() -> tuple[OdometerLog, LoggedReading]:
-        log = odometer()
-        opened = folder.open(log)
-        vouch(opened.data)
-        return log, opened
-
-    begun = await _begun(begin, asked, stop)
+    begun = await _begun(odometer, folder, vouch, asked, stop)
     if begun is None:
         return
     log, opened = begun
     live = LiveModel(
         channel,
-        Meter(
-            _governor(serving.policy, opened, clock),
-            serving.policy.model,
-            serving.policy.vocabulary,
-            replayer.replays if replayer else None,
-        ),
+        _meter(serving.policy, opened, clock, replayer),
         log=log,
         folder=folder,
         opened=opened,
@@ -386,9 +303,20 @@ async def serve_channel(
 
 
 async def _begun(
-    begin: Callable[[], tuple[OdometerLog, LoggedReading]], asked: asyncio.Event, stop: Callable[[], None]
+    odometer: Callable[[], OdometerLog],
+    folder: GovernorFolder,
+    vouch: Callable[[bytes], None],
+    asked: asyncio.Event,
+    stop: Callable[[], None],
 ) -> tuple[OdometerLog, LoggedReading] | None:
     """Return what the governor begins with; None when somebody asked for the end before."""
+
+    def begin() -> tuple[OdometerLog, LoggedReading]:
+        log = odometer()
+        opened = folder.open(log)
+        vouch(opened.data)
+        return log, opened
+
     beginning = asyncio.ensure_future(asyncio.to_thread(begin))
     stopping = asyncio.ensure_future(asked.wait())
     await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -402,14 +330,15 @@ async def _begun(
     return None
 
 
-def _governor(policy: EgressPolicy, opened: LoggedReading, clock: Clock) -> Governor:
+def _meter(policy: EgressPolicy, opened: LoggedReading, clock: Clock, replayer: Replayer | None) -> Meter:
     if opened.policy != policy.digest:
         raise EgressPolicyStaleError(
             f"the keeper has another egress policy of `{policy.model}` in force than the one that was shown here",
             remedy="start again; if it stays so, the server shows an old document: treat this as an incident",
         )
     odometer = Odometer(opened.entry, block_bits=max(1, policy.model_day_bits // BLOCKS_A_DAY))
-    return Governor([Served(policy=policy, odometer=odometer, recent=opened.entry.recent)], clock.now())
+    governor = Governor([Served(policy=policy, odometer=odometer, recent=opened.entry.recent)], clock.now())
+    return Meter(governor, policy.model, policy.vocabulary, replayer.replays if replayer else None)
 
 
 def _signalled() -> asyncio.Event:

@@ -43,8 +43,6 @@ class Format(StrEnum):
     TEXT = "text"
 
 
-SAFE_FORMATS: Final = frozenset(Format) - {Format.PICKLE, Format.TORCH_ZIP}
-"""Formats that nothing has to be believed of: those without a pickle."""
 _TORCH_NAMES: Final = frozenset({"pt", "pth", "bin", "ckpt"})
 _PICKLE_NAMES: Final = _TORCH_NAMES | {"pkl", "pickle"}
 _TEXT_NAMES: Final = frozenset({"txt", "md", "jinja", "yaml", "yml", "csv", "tsv", "vocab", "merges", "rst"})

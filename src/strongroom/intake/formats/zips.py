@@ -37,7 +37,6 @@ _UTF8: Final = 0x0800
 _HINTS: Final = 0x0006
 """Flags of the deflater's effort: they mean nothing to a reader."""
 _ZIP64: Final = 1
-_LINK: Final = 0o120000
 _KIND: Final = 0o170000
 _REGULAR: Final = frozenset({0, 0o100000})
 

@@ -49,7 +49,7 @@ class UnixServer:
 
         :raises UnavailableError: a living process listens there.
         """
-        _clear_stale(path)
+        clear_stale(path)
         before = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._connected, path)
@@ -68,7 +68,7 @@ class UnixServer:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        uid = _peer_uid(writer)
+        uid = peer_uid(writer)
         if task is None or len(self._connections) >= MAX_CONNECTIONS or uid not in self._admits:
             _log.warning("connection refused", uid=uid)
             writer.close()
@@ -83,7 +83,11 @@ class UnixServer:
             writer.close()
 
 
-def _clear_stale(path: Path) -> None:
+def clear_stale(path: Path) -> None:
+    """Take away a socket that a dead process left; whatever else is there stays.
+
+    :raises UnavailableError: a living process listens there.
+    """
     if not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX) as probe:
@@ -95,7 +99,8 @@ def _clear_stale(path: Path) -> None:
             raise UnavailableError(f"another process listens on `{path.name}`", remedy="stop it first")
 
 
-def _peer_uid(writer: asyncio.StreamWriter) -> int:
+def peer_uid(writer: asyncio.StreamWriter) -> int:
+    """Return who is at the other end of a Unix socket, by the kernel's word."""
     raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _pid, uid, _gid = _CREDENTIALS.unpack(raw)
     return int(uid)

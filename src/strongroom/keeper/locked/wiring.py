@@ -76,8 +76,7 @@ async def open_by_shares(
     def open_vault(root: SecretBytes) -> Vault:
         after = _moved(genesis, keyring, root, provider) if provider else keyring
         vault = Vault(genesis.digest, after, {Tree.ESCROWED: root})
-        if vault.signer.public_key != genesis.keeper_key:
-            raise UsageError("the keyring's signing key isn't the one that the genesis names", reason="genesis-changed")
+        vault.require_keeper_of(genesis)
         if after is not keyring:
             # Only now: what was opened is known to be the root key.
             MoveFile(folder).save(providers_digest(after))

@@ -19,6 +19,7 @@ from strongroom.responder.guard.messages import MAX_LINE, Beat, Opened, read_lin
 SILENT_SECONDS: Final = 2.0
 """The longest that an opener can be kept waiting by a guard that stands still."""
 START_SECONDS: Final = 20.0
+_FOREIGN: Final = "the guard said something that isn't a line of its own"
 
 
 class GuardEndedError(UnavailableError):
@@ -30,10 +31,8 @@ class GuardEndedError(UnavailableError):
 class GuardProcess:
     """One run of the guard."""
 
-    def __init__(self, process: asyncio.subprocess.Process, first: Beat) -> None:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self.beat = first
-        """The newest one."""
 
     @classmethod
     async def start(cls, decoys: Sequence[str], watched: Sequence[str]) -> GuardProcess:
@@ -67,7 +66,12 @@ class GuardProcess:
                 f"the guard didn't start: {ascii(_why(said))[1:-1]}",
                 remedy="guard files as root (CAP_SYS_ADMIN), on Linux with fanotify",
             )
-        return cls(process, _beat(line))
+        try:
+            read_line(line)
+        except MalformedError:
+            await _ended(process)
+            raise GuardEndedError(_FOREIGN) from None
+        return cls(process)
 
     async def openings(self) -> AsyncIterator[Opened | Beat]:
         """Yield what the guard tells, until it ends or falls silent; it is gone then.
@@ -81,25 +85,17 @@ class GuardProcess:
                     line = await reader.readline()
                 if not line:
                     raise GuardEndedError("the guard ended")
-                told = read_line(line)
-                if isinstance(told, Beat):
-                    self.beat = told
-                yield told
+                yield read_line(line)
         except TimeoutError:
             raise GuardEndedError(f"the guard said nothing for {SILENT_SECONDS:.0f} seconds") from None
         except (MalformedError, ValueError):
-            raise GuardEndedError("the guard said something that isn't a line of its own") from None
+            raise GuardEndedError(_FOREIGN) from None
         finally:
             await self.close()
 
     async def close(self) -> None:
         """End it, for certain: the kernel lets go of every file."""
         await _ended(self._process)
-
-
-def _beat(line: bytes) -> Beat:
-    told = read_line(line)
-    return told if isinstance(told, Beat) else Beat.none()
 
 
 def _why(said: bytes) -> str:

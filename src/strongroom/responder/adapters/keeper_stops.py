@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from strongroom.client.service import Session
+from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError, UnavailableError
 from strongroom.core.ids import ModelId
@@ -38,7 +39,8 @@ class KeeperStops:
         self._models = tuple(models)
         self._ready: dict[ModelId, Envelope] = {}
         self._making = asyncio.Lock()
-        self._envelopes: dict[ModelId, Envelope] = {}
+        self._used: dict[Digest, tuple[ModelId, Envelope]] = {}
+        """Requests that stand in the log and aren't stored yet."""
 
     async def prepare(self) -> None:
         """Have a request for every model.
@@ -77,15 +79,17 @@ class KeeperStops:
             if index is None:
                 # It wasn't used: nothing of it was recorded.
                 self._ready.setdefault(model, envelope)
-            self._envelopes[model] = envelope
+            else:
+                self._used[envelope.digest] = model, envelope
             return Stopped(request=envelope.digest, index=index)
         raise last
 
     async def stored(self, stopped: Stopped) -> None:
-        """Have the broker store a freeze's request, and make the next one ready."""
-        model, envelope = next(
-            (model, envelope) for model, envelope in self._envelopes.items() if envelope.digest == stopped.request
-        )
+        """Have the broker store the request of a freeze that was recorded, and make the next one ready.
+
+        :raises StrongroomError: it isn't stored.
+        """
+        model, envelope = self._used.pop(stopped.request)
         await asyncio.to_thread(self._session.api.submit, envelope)
         if model not in self._ready:
             self._ready[model] = await self._made(model)

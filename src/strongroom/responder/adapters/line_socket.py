@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -19,10 +17,10 @@ from strongroom.core.buckets import Buckets, Rate
 from strongroom.core.clock import uptime
 from strongroom.core.errors import MalformedError, UnavailableError
 from strongroom.detection.sensors.reading import MAX_LINE, Event, Reader
+from strongroom.ipc.adapters.server import clear_stale, peer_uid
 
 RATE: Final = Rate(per_second=500.0, burst=5000)
 MAX_WRITERS: Final = 8
-_CREDENTIALS: Final = struct.Struct("3i")
 
 _log = structlog.get_logger("strongroom.responder")
 
@@ -41,18 +39,17 @@ class LineSocket:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.Task[None]] = set()
         self.missed = 0
-        """Lines that weren't read, for there were too many, or that aren't this sensor's."""
-        self.unknown = 0
-        """Lines of a kind that has no event."""
+        """Lines that weren't read, for there were too many, or that aren't this sensor's. A kind without an event
+        isn't among them: most lines of most sensors are of one."""
 
     async def start(self, path: Path) -> None:
-        """Listen at ``path``; a socket that is there already is replaced.
+        """Listen at ``path``; a socket left by a dead process is replaced.
 
-        :raises UnavailableError: the socket can't be made.
+        :raises UnavailableError: the socket can't be made: a living process listens there, or something else is there.
         """
+        clear_stale(path)
         before = os.umask(0o111 if self._user != os.geteuid() else 0o177)
         try:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
             self._server = await asyncio.start_unix_server(self._connected, path, limit=MAX_LINE)
         except OSError as error:
             raise UnavailableError(f"no socket can be made for `{self.name}`: {error.strerror}") from None
@@ -68,9 +65,7 @@ class LineSocket:
         await asyncio.gather(*self._writers, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task, raw = asyncio.current_task(), writer.get_extra_info("socket")
-        told = raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _pid, uid, _gid = _CREDENTIALS.unpack(told)
+        task, uid = asyncio.current_task(), peer_uid(writer)
         if task is None or uid != self._user or len(self._writers) >= MAX_WRITERS:
             _log.warning("sensor refused", sensor=self.name, uid=uid)
             writer.close()
@@ -93,9 +88,7 @@ class LineSocket:
             self.missed += 1
             return
         try:
-            told = self._read(line)
-            self.unknown += bool(told.unknown)
-            for event in told.events:
+            for event in self._read(line).events:
                 self._take(event)
         except MalformedError:
             self.missed += 1

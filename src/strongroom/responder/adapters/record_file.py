@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from strongroom.core.adapters.durable import sync_folder
 from strongroom.core.buckets import Buckets, Rate
 from strongroom.core.canonical import Json
 from strongroom.core.clock import uptime
@@ -40,18 +43,15 @@ class RecordFile:
         """Alerts of a flood that have no line of their own since the last line."""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files = sorted(folder.glob("record-*.jsonl"))
-            lines = [line for file in files for line in file.read_bytes().split(b"\n") if line]
-            # A crash may have left half a line: it was never said to be written, and it is taken off.
-            if files and not files[-1].read_bytes().endswith(b"\n") and lines:
-                whole = files[-1].read_bytes().rpartition(b"\n")[0]
-                files[-1].write_bytes(whole + b"\n" if whole else b"")
-                lines.pop()
+            files = _files(folder)
+            if files:
+                _take_off_half_a_line(files[-1])
+            lines = _lines(files)
         except OSError as error:
             raise _unwritable(error) from None
         self._serial, self._before = check_record(lines)
         self._number = len(files) or 1
-        self._file = self._open()
+        self._file = self._open(self._number)
 
     async def append(self, facts: dict[str, Json]) -> None:
         """Add a line; it is on the disk when this returns. Of a flood, only so many are added: the others are counted.
@@ -62,7 +62,11 @@ class RecordFile:
             self.untold += 1
             return
         untold, self.untold = self.untold, 0
-        await asyncio.to_thread(self._append, {**facts, "untold": untold} if untold else facts)
+        try:
+            await asyncio.to_thread(self._append, {**facts, "untold": untold} if untold else facts)
+        except RecordUnwritableError:
+            self.untold += untold
+            raise
 
     def close(self) -> None:
         """Let go."""
@@ -71,24 +75,32 @@ class RecordFile:
     def _append(self, facts: dict[str, Json]) -> None:
         with self._writing:
             line = record_line(self._before, self._serial, facts)
+            size = os.fstat(self._file).st_size
+            if size + len(line) > MAX_FILE:
+                opened, size = self._open(self._number + 1), 0
+                os.close(self._file)
+                self._file, self._number = opened, self._number + 1
             try:
-                if os.fstat(self._file).st_size + len(line) > MAX_FILE:
-                    os.close(self._file)
-                    self._number += 1
-                    self._file = self._open()
-                os.write(self._file, line + b"\n")
+                rest = memoryview(line + b"\n")
+                while rest:
+                    rest = rest[os.write(self._file, rest) :]
                 os.fdatasync(self._file)
             except OSError as error:
+                # What isn't said to be written must not stand before the next line: the chain would be broken there.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file, size)
                 raise _unwritable(error) from None
             self._serial, self._before = self._serial + 1, Digest.of(line)
 
-    def _open(self) -> int:
-        path = self._folder / f"record-{self._number:06}.jsonl"
+    def _open(self, number: int) -> int:
+        path = self._folder / f"record-{number:06}.jsonl"
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            return os.open(path, flags, 0o600)
+            opened = os.open(path, flags, 0o600)
+            sync_folder(self._folder)
         except OSError as error:
             raise _unwritable(error) from None
+        return opened
 
 
 def read_record(folder: Path) -> list[bytes]:
@@ -96,9 +108,24 @@ def read_record(folder: Path) -> list[bytes]:
 
     :raises RecordBrokenError: a line was taken out, put in or changed.
     """
-    lines = [line for file in sorted(folder.glob("record-*.jsonl")) for line in file.read_bytes().split(b"\n") if line]
+    lines = _lines(_files(folder))
     check_record(lines)
     return lines
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("record-*.jsonl"))
+
+
+def _lines(files: Iterable[Path]) -> list[bytes]:
+    return [line for file in files for line in file.read_bytes().split(b"\n") if line]
+
+
+def _take_off_half_a_line(file: Path) -> None:
+    # Left by a crash: it was never said to be written.
+    data = file.read_bytes()
+    if not data.endswith(b"\n"):
+        os.truncate(file, data.rfind(b"\n") + 1)
 
 
 def _unwritable(error: OSError) -> RecordUnwritableError:

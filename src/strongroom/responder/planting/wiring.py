@@ -82,7 +82,7 @@ def plant_credential(path: Path, model: ModelId, state: Path, wallet: Wallet, *,
 def remove(path: Path, state: Path, wallet: Wallet) -> tuple[Decoy, ...]:
     """Take a decoy, or all of a decoy directory, off the list and off the disk; returns what was taken.
 
-    :raises NotFoundError: nothing there is on the list.
+    :raises NotFoundError: nothing there is on the list. :raises UsageError: the folder holds more than decoys.
     """
     before = load_decoys(state, wallet)
     path = path.parent.resolve() / path.name

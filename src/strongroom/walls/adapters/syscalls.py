@@ -32,7 +32,6 @@ MS_PRIVATE: Final = 0x40000
 MNT_DETACH: Final = 2
 # for open_tree(2), move_mount(2), mount_setattr(2):
 AT_FDCWD: Final = -100
-AT_EMPTY_PATH: Final = 0x1000
 AT_RECURSIVE: Final = 0x8000
 OPEN_TREE_CLONE: Final = 1
 OPEN_TREE_CLOEXEC: Final = os.O_CLOEXEC
@@ -60,7 +59,6 @@ _CAPABILITY_VERSION_3: Final = 0x20080522
 SECCOMP_SET_MODE_FILTER: Final = 1
 SECCOMP_FILTER_FLAG_TSYNC: Final = 1
 # for mmap(2), madvise(2):
-PROT_NONE: Final = 0
 PROT_READ: Final = 1
 PROT_WRITE: Final = 2
 MAP_SHARED: Final = 0x01

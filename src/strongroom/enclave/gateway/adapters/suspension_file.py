@@ -15,7 +15,6 @@ from strongroom.core.ids import ModelId
 from strongroom.enclave.gateway.suspension import MAX_RECORD, Standing
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SuspensionFileError(UnavailableError):
