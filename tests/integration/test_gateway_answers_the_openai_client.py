@@ -160,4 +160,4 @@ def test_an_answer_that_nobody_reads_is_ended(tmp_path: Path) -> None:
         # Were they under way still, each of these tokens would take five times as long.
         began = time.monotonic()
         client.completions.create(model=ATLAS, prompt="w5", max_tokens=100)
-        assert time.monotonic() - began < 100 * 0.002 * 3
+        assert time.monotonic() - began < 100 * 0.002 * 4.5

@@ -83,7 +83,7 @@ class Safe:
             identities=(OPERATOR, CUSTODIAN),
             package=self.package,
             order=self.order(),
-            at=int(time.time()) + 1,
+            at=int(time.time()),
             log=published_log(str(self.log)),
         )
         return replace(asked, **members)  # type: ignore[arg-type]
