@@ -1,29 +1,37 @@
-"""Who lets which pickle in, and what judging a checkpoint costs.
+"""Who lets which pickle in, and what judging a checkpoint costs, or taking it in.
 
 The samples of tests/support/pickle_corpus.py are shown to `strongroom intake check`, picklescan and modelscan, each in
-an environment of its own; nobody loads one. Then a checkpoint in shards is judged with its signature, beside sha256sum
-and model-signing's own verifier: three rounds in turn, the median of each; files are in the page cache.
+an environment of its own; nobody loads one. Then a signed checkpoint in shards is judged by `intake check`, and taken
+in by `intake receive` (hashed, encrypted, written and synced, signature and formats from the copy, five records at a
+keeper in this process), beside sha256sum and model-signing's own verifier: three rounds in turn, the median of each;
+files are in the page cache. `receive` runs in this process: no interpreter is started in its time, as in the others'.
 
-    python benchmarks/intake.py [--megabytes N] [--table docs/internals/intake-scanners.md]
+    python benchmarks/intake.py [--megabytes N] [--table docs/internals/intake-scanners.md] [--only-speed]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from simulators.deployment_in_memory import InMemoryDeployment
+from strongroom.client import wiring
+from strongroom.core.clock import FixedClock, SystemClock
 from strongroom.core.safetensors_header import make_header
 from support.pickle_corpus import corpus
+from support.place import Place
 
 PICKLESCAN: Final = "picklescan==1.0.5"
 MODELSCAN: Final = "modelscan==0.8.8"
@@ -32,6 +40,8 @@ MODEL_SIGNING: Final = ("model-signing==1.1.1", "pyopenssl")
 SHARDS: Final = 8
 ROUNDS: Final = 3
 STRONGROOM: Final = str(Path(sys.executable).parent / "strongroom")
+CHECK: Final = "strongroom intake check"
+RECEIVE: Final = "strongroom intake receive"
 BEGIN, END = "<!-- samples -->", "<!-- end of samples -->"
 
 
@@ -116,24 +126,56 @@ def speed(place: Path, megabytes: int) -> dict[str, float]:
     sign = ("sign", "key", model, "--private_key", private, "--signature", signature)
     subprocess.run([signing / "model_signing", *map(str, sign)], check=True, capture_output=True)
     verify = [signing / "model_signing", "verify", "key", model, "--public_key", public, "--signature", signature]
-    contenders: dict[str, list[str]] = {
-        "sha256sum": ["sha256sum", *map(str, sorted(model.iterdir()))],
-        "model-signing verify": [*map(str, verify)],
-        "strongroom intake check": [
-            *(STRONGROOM, "intake", "check"),
-            *map(str, (model, "--signature", signature, "--key", public)),
-        ],
-    }
-    return in_turn(contenders)
+    trusted = [*map(str, (model, "--signature", signature, "--key", public))]
+    with gate(place) as receive:
+        return in_turn(
+            {
+                "sha256sum": program("sha256sum", *map(str, sorted(model.iterdir()))),
+                "model-signing verify": program(*map(str, verify)),
+                CHECK: program(STRONGROOM, "intake", "check", *trusted),
+                RECEIVE: lambda: receive(trusted),
+            }
+        )
 
 
-def in_turn(contenders: dict[str, list[str]]) -> dict[str, float]:
+@contextmanager
+def gate(place: Path) -> Iterator[Callable[[list[str]], None]]:
+    """Give what takes a folder in, at a deployment in this process."""
+    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
+    connect, wiring.connect = wiring.connect, lambda _wallet: deployment  # type: ignore[assignment,return-value]
+    deployment.adopt_first()
+    people = Place(place, deployment)
+
+    def receive(trusted: list[str]) -> None:
+        into = place / "taken-in"
+        done = people.run("intake", "receive", *trusted, "--model", "minilm", "--into", str(into), by="dana")
+        if done.exit_code:
+            raise SystemExit(done.output)
+        shutil.rmtree(into)
+
+    try:
+        yield receive
+    finally:
+        wiring.connect = connect
+        deployment.close()
+
+
+def program(*command: str) -> Callable[[], None]:
+    """Return what runs a program."""
+
+    def run() -> None:
+        subprocess.run(command, check=True, capture_output=True)
+
+    return run
+
+
+def in_turn(contenders: dict[str, Callable[[], None]]) -> dict[str, float]:
     """Run all in each round, and return the median seconds of each."""
     took: dict[str, list[float]] = {name: [] for name in contenders}
     for _round in range(ROUNDS):
-        for name, command in contenders.items():
+        for name, run in contenders.items():
             began = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
+            run()
             took[name].append(time.perf_counter() - began)
     return {name: statistics.median(seconds) for name, seconds in took.items()}
 
@@ -143,9 +185,10 @@ def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("--megabytes", type=int, default=2048)
     asked.add_argument("--table", type=Path)
+    asked.add_argument("--only-speed", action="store_true", help="show the samples to nobody")
     options = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = samples(Path(folder))
+        rows = [] if options.only_speed else samples(Path(folder))
         took = speed(Path(folder), options.megabytes)
     if options.table:
         page = options.table.read_text()
@@ -153,13 +196,16 @@ def main() -> None:
         options.table.write_text(f"{page[:begin]}\n{markdown(rows)}\n{page[end:]}")
     for name, seconds in took.items():
         print(f"{name}: {seconds:.2f} s, {options.megabytes / 1024 / seconds:.2f} GiB/s")
-    ours = took["strongroom intake check"]
     passed = {
         name: sum(row[1] == "dangerous" and row[column] in {"let in", "skipped"} for row in rows)
         for column, name in ((2, "strongroom"), (3, "picklescan"), (4, "modelscan"))
     }
-    ratios = {name: round(seconds / ours, 2) for name, seconds in took.items()}
-    print(json.dumps({"dangerous_let_in": passed, "seconds": took, "speed_relative_to": ratios}))
+    told: dict[str, object] = {"dangerous_let_in": passed, "seconds": took}
+    for ours in (CHECK, RECEIVE):
+        told[f"speed of {ours} relative to"] = {
+            name: round(seconds / took[ours], 2) for name, seconds in took.items() if name != ours
+        }
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -8,29 +8,56 @@ from pathlib import Path
 
 import click
 
+from strongroom.cli.doctor_self import examine_installation
 from strongroom.cli.escrow_facts import escrow_facts
+from strongroom.cli.files import json_option
 from strongroom.cli.keeper_facts import keeper_facts
 from strongroom.cli.key_facts import key_facts
 from strongroom.cli.root_parts import PartState, part_states
 from strongroom.core.clock import SystemClock
-from strongroom.core.errors import ExitCode, StrongroomError
+from strongroom.core.errors import ExitCode, StrongroomError, UsageError
 from strongroom.enclave.adapters.host_facts import host_facts
 from strongroom.enclave.facts import Fact, FactState
 from strongroom.keys.uri import Service
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_SITE = "With --self: another environment's site-packages folder. Default: where this program runs from."
+
 
 @click.command("doctor")
 @click.option("--home", type=click.Path(path_type=Path), default=Path(), help="The deployment's folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(home: Path, *, as_json: bool) -> None:
+@click.option("--self", "installation", is_flag=True, help="Look at what is installed here instead of at the host.")
+@click.option("--provenance", type=_FILE, help="With --self: how the wheel was built, signed.")
+@click.option("--key", help="With --provenance: the signer's publishing key, or a file with it.")
+@click.option("--sbom", type=_FILE, help="With --provenance: the bill of materials that came with the wheel.")
+@click.option("--site", type=click.Path(path_type=Path, exists=True, file_okay=False), help=_SITE)
+@json_option
+def doctor(
+    home: Path,
+    provenance: Path | None,
+    key: str | None,
+    sbom: Path | None,
+    site: Path | None,
+    *,
+    installation: bool,
+    as_json: bool,
+) -> None:
     """Say which protections this host gives, and whether both wraps of its deployment's root key open.
 
     One is the key service's; the other is the custodians', whose words nobody asks for here: the escrow is compared
     with the root key's generation and with the log, and its custodians with the roster. What a single loss would end is
     named: models that are in no escrow, too. So are keys that are past their periods.
 
-    Exit code 7: one that enclaves can't do without is missing.
+    With --self: compare every installed file with what was built, and name what was changed, is missing or is nobody's.
+    A program that was changed can say anything of itself: run it from elsewhere, and give --site.
+
+    Exit code 7: one that enclaves can't do without is missing. With --self, 6: something isn't as it was built.
     """
+    if installation:
+        examine_installation(site, provenance, key, sbom, as_json=as_json)
+        return
+    if any((provenance, key, sbom, site)):
+        raise UsageError("only `doctor --self` looks at what is installed", remedy="give --self")
     facts = (*host_facts(home), *_root_facts(home), *keeper_facts(home), *key_facts(home, SystemClock().now()))
     blocked = [fact for fact in facts if fact.blocks]
     if as_json:

@@ -55,6 +55,7 @@ class Rule(StrEnum):
     ATTACHMENT_FORM = "attachment-form"
     SCANNER = "scanner"
     REVIEW_DENIED = "review-denied"
+    WITHDRAWN = "withdrawn"
 
 
 class IntakeRefusedError(TamperedError):

@@ -105,6 +105,18 @@ class Record:
         """Digest of :meth:`to_bytes`."""
         return Digest.of(self.to_bytes())
 
+    @property
+    def position(self) -> Position:
+        """What the next record is compared with."""
+        return Position(
+            delivery=self.delivery,
+            model=self.model,
+            state=self.state,
+            at=self.at,
+            artifact=self.artifact,
+            record=self.digest,
+        )
+
     @classmethod
     def parse(cls, data: bytes) -> Record:
         """Read a record.
@@ -145,6 +157,19 @@ def delivery_id(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Of a delivery's newest record: what the next one is compared with. The keeper has it from the log."""
+
+    delivery: str
+    model: ModelId
+    state: State
+    at: Instant
+    artifact: Digest | None
+    record: Digest
+    """Digest of the newest record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a delivery stands: its records, each checked against the one before."""
@@ -180,7 +205,7 @@ class Standing:
         return self._with(self._record(state, at, artifact=artifact, tools=tools, documents=documents))
 
     def waive(self, state: State, at: Instant) -> Standing:
-        """Return the standing after a step that the policy doesn't ask for.
+        """Return the standing after a step that the terms don't ask for.
 
         :raises WrongStateError: another state comes next, or this one can't be waived.
         """
@@ -217,14 +242,20 @@ class Standing:
         )
 
     def _with(self, record: Record) -> Standing:
-        _check_next(self.last, record)
+        check_follows(self.last.position, record)
         return Standing((*self.records, record))
 
 
-def begin(delivery: str, model: ModelId, at: Instant) -> Standing:
-    """Return the standing of a delivery that was taken in."""
+def begin(delivery: str, model: ModelId, at: Instant, *, documents: tuple[Digest, ...] = ()) -> Standing:
+    """Return the standing of a delivery that is taken in; ``documents`` say under which terms."""
     first = Record(
-        delivery=delivery_id(delivery), model=model, state=State.RECEIVED, at=at, previous=None, artifact=None
+        delivery=delivery_id(delivery),
+        model=model,
+        state=State.RECEIVED,
+        at=at,
+        previous=None,
+        artifact=None,
+        documents=documents,
     )
     return Standing((first,))
 
@@ -236,16 +267,31 @@ def fold(records: Iterable[Record]) -> Standing:
     :raises WrongStateError: a state that doesn't follow.
     """
     found = tuple(records)
-    if not found or found[0] != begin(found[0].delivery, found[0].model, found[0].at).last:
-        raise RecordsError("the records don't begin with a delivery that was received")
+    if not found:
+        raise RecordsError("a delivery has at least the record that it was received")
+    check_first(found[0])
     standing = Standing(found[:1])
     for record in found[1:]:
         standing = standing._with(record)  # noqa: SLF001 - this module's own
     return standing
 
 
-def _check_next(before: Record, record: Record) -> None:
-    if record.previous is None or not record.previous.matches(before.digest):
+def check_first(record: Record) -> None:
+    """Check that a record is what a delivery begins with.
+
+    :raises RecordsError: it isn't.
+    """
+    if replace(record, documents=()) != begin(record.delivery, record.model, record.at).last:
+        raise RecordsError("the records don't begin with a delivery that was received")
+
+
+def check_follows(before: Position, record: Record) -> None:
+    """Check that a record follows from the one that is the newest so far.
+
+    :raises RecordsError: it names another one, or is of another delivery, artifact or earlier time.
+    :raises WrongStateError: its state doesn't follow.
+    """
+    if record.previous is None or not record.previous.matches(before.record):
         raise RecordsError("a record doesn't name the one before it")
     if (record.delivery, record.model) != (before.delivery, before.model) or record.at < before.at:
         raise RecordsError("a record is of another delivery, or of an earlier time")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -106,10 +107,17 @@ def open_delivery(path: Path, *, leave_out: Iterable[str] = ()) -> Iterator[Deli
     :raises IntakeRefusedError: as :func:`~strongroom.intake.folder.check_folder`.
     :raises OSError: the folder can't be read.
     """
+    more_files()
     with ExitStack() as opened:
         root = _opened(opened, path, _FOLDER, None)
         entries = check_folder(_walk(root, "", 0), leave_out=frozenset(leave_out))
         yield DeliveredFolder(tuple(_open(opened, root, entry) for entry in entries))
+
+
+def more_files() -> None:
+    """Let this process have as many files open as the system lets it: a delivery may have thousands."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _opened(opened: ExitStack, name: str | Path, flags: int, within: int | None) -> int:

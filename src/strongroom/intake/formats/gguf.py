@@ -48,10 +48,30 @@ _TYPES: Final[Mapping[int, tuple[int, int]]] = MappingProxyType(
 """Tensor type -> (elements of a block, bytes of a block). A test compares them with the `gguf` package."""
 
 
-class _Info(NamedTuple):
+class GgufTensor(NamedTuple):
+    """One tensor: its type's number, its extent in elements, and its bytes, counted from where tensors begin."""
+
     name: str
+    kind: int
+    elements: int
     offset: int
     size: int
+
+
+class GgufHead(NamedTuple):
+    """What stands before the tensors. Where they lie is what the file says; nothing about it is checked."""
+
+    alignment: int
+    begin: int
+    tensors: tuple[GgufTensor, ...]
+
+
+def read_gguf(source: Source, where: str) -> GgufHead:
+    """Read everything before the tensors, within bounds.
+
+    :raises IntakeRefusedError: gguf.
+    """
+    return _head(Cursor(source, where, Rule.GGUF))
 
 
 def check_gguf(source: Source, where: str) -> TensorFacts:
@@ -60,6 +80,14 @@ def check_gguf(source: Source, where: str) -> TensorFacts:
     :raises IntakeRefusedError: gguf.
     """
     cursor = Cursor(source, where, Rule.GGUF)
+    alignment, begin, tensors = _head(cursor)
+    infos = sorted(tensors, key=lambda one: (one.offset, one.size))
+    if len({one.name for one in infos}) != len(infos):
+        raise cursor.refuse("two tensors of one name")
+    return _check_places(cursor, infos, alignment, source.size - begin)
+
+
+def _head(cursor: Cursor) -> GgufHead:
     if cursor.take(4) != MAGIC:
         raise cursor.refuse("no GGUF file")
     version = cursor.integer(4)
@@ -69,11 +97,8 @@ def check_gguf(source: Source, where: str) -> TensorFacts:
     if tensors > MAX_TENSORS or keys > MAX_KEYS:
         raise cursor.refuse(f"more than {MAX_TENSORS} tensors or {MAX_KEYS} keys")
     alignment = _metadata(cursor, keys)
-    infos = sorted((_info(cursor) for _ in range(tensors)), key=lambda one: (one.offset, one.size))
-    if len({one.name for one in infos}) != len(infos):
-        raise cursor.refuse("two tensors of one name")
-    begin = -(-cursor.at // alignment) * alignment
-    return _check_places(cursor, infos, alignment, source.size - begin)
+    infos = tuple(_info(cursor) for _ in range(tensors))
+    return GgufHead(alignment, -(-cursor.at // alignment) * alignment, infos)
 
 
 def _metadata(cursor: Cursor, keys: int) -> int:
@@ -128,7 +153,7 @@ def _value(cursor: Cursor, kind: int, budget: _Budget, nested: int = 0) -> None:
         raise cursor.refuse("a value of a type that isn't known, or arrays nested too deep")
 
 
-def _info(cursor: Cursor) -> _Info:
+def _info(cursor: Cursor) -> GgufTensor:
     raw = cursor.take(cursor.integer(8), most=MAX_NAME)
     try:
         name = raw.decode("utf-8")
@@ -138,16 +163,18 @@ def _info(cursor: Cursor) -> _Info:
     if dimensions > MAX_DIMENSIONS:
         raise cursor.refuse(f"{shown(name)} has more than {MAX_DIMENSIONS} dimensions")
     shape = [cursor.integer(8) for _ in range(dimensions)]
-    block = _TYPES.get(cursor.integer(4))
+    kind = cursor.integer(4)
+    block = _TYPES.get(kind)
     if block is None:
         raise cursor.refuse(f"{shown(name)} has a type that isn't known")
     elements, size = block
     if math.prod(extent or 1 for extent in shape) >= 1 << 62 or (shape[0] if shape else 1) % elements:
         raise cursor.refuse(f"{shown(name)} has a shape that doesn't fit its type")
-    return _Info(name, cursor.integer(8), math.prod(shape) // elements * size)
+    count = math.prod(shape)
+    return GgufTensor(name, kind, count, cursor.integer(8), count // elements * size)
 
 
-def _check_places(cursor: Cursor, infos: list[_Info], alignment: int, room: int) -> TensorFacts:
+def _check_places(cursor: Cursor, infos: list[GgufTensor], alignment: int, room: int) -> TensorFacts:
     for one in infos:
         if one.offset % alignment or one.offset + one.size > room:
             raise cursor.refuse(f"{shown(one.name)} isn't aligned, or not within the file")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from strongroom.intake.formats.safetensors import TensorFacts
 from strongroom.intake.formats.zips import check_zip, entry_bytes
@@ -21,11 +21,29 @@ MAX_HEADER: Final = 10_000
 MAX_DIMENSIONS: Final = 64
 _PREFIX: Final = 12
 _HEADER: Final = re.compile(
-    r"\{'descr': '(?P<type>[^'\\]{1,16})', 'fortran_order': (?:True|False), "
+    r"\{'descr': '(?P<type>[^'\\]{1,16})', 'fortran_order': (?P<order>True|False), "
     r"'shape': \((?P<shape>(?:[0-9]{1,19},(?: [0-9]{1,19},)*(?: [0-9]{1,19})?)?)\),? ?,? ?\}[ ]*\n"
 )
 _TYPE: Final = re.compile(r"[<>|=](?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SVU](?P<length>[0-9]{1,9}))")
 _OBJECT: Final = re.compile(r"[<>|=]?O[0-9]*")
+
+
+class ArrayHead(NamedTuple):
+    """One array of a file: its type in NumPy's words, and where its values are."""
+
+    kind: str
+    by_columns: bool
+    begin: int
+    """Where the values begin, counted from the array's first byte."""
+    data_bytes: int
+
+
+def array_head(source: Source, where: str) -> ArrayHead:
+    """Read the head of one array that lies in ``source`` as it is.
+
+    :raises IntakeRefusedError: npy-form or npy-object.
+    """
+    return _checked_head(source.read(0, min(source.size, _PREFIX + MAX_HEADER)), source.size, where)
 
 
 def check_npy(source: Source, where: str) -> TensorFacts:
@@ -33,8 +51,7 @@ def check_npy(source: Source, where: str) -> TensorFacts:
 
     :raises IntakeRefusedError: npy-form or npy-object.
     """
-    head = source.read(0, min(source.size, _PREFIX + MAX_HEADER))
-    return TensorFacts(1, _check_head(head, source.size, where))
+    return TensorFacts(1, array_head(source, where).data_bytes)
 
 
 def check_npz(source: Source, where: str) -> TensorFacts:
@@ -48,7 +65,8 @@ def check_npz(source: Source, where: str) -> TensorFacts:
         name = one.entry.name
         if not name.endswith(".npy"):
             raise IntakeRefusedError(Rule.ZIP_NESTED, f"{where}: {shown(name)} isn't an array")
-        total += _check_head(_head(entry_bytes(source, where, one)), one.entry.size, f"{where}/{shown(name)}")
+        head = _head(entry_bytes(source, where, one))
+        total += _checked_head(head, one.entry.size, f"{where}/{shown(name)}").data_bytes
     return TensorFacts(len(placed), total)
 
 
@@ -61,8 +79,8 @@ def _head(pieces: Iterator[bytes]) -> bytes:
     return head
 
 
-def _check_head(head: bytes, size: int, where: str) -> int:
-    """Return the bytes of an array whose file begins with ``head`` and has ``size`` bytes."""
+def _checked_head(head: bytes, size: int, where: str) -> ArrayHead:
+    """Return what an array is whose file begins with ``head`` and has ``size`` bytes."""
     if not head.startswith(MAGIC) or len(head) < _PREFIX or head[6] not in {1, 2, 3} or head[7]:
         raise IntakeRefusedError(Rule.NPY_FORM, f"{where}: no array of a version that is read")
     start = 10 if head[6] == 1 else _PREFIX
@@ -79,7 +97,7 @@ def _check_head(head: bytes, size: int, where: str) -> int:
     shape = [int(extent) for extent in found["shape"].split(",") if extent.strip()]
     if len(shape) > MAX_DIMENSIONS or math.prod(shape) * item != size - start - length:
         raise IntakeRefusedError(Rule.NPY_FORM, f"{where}: a shape that doesn't fit the file")
-    return size - start - length
+    return ArrayHead(found["type"], found["order"] == "True", start + length, size - start - length)
 
 
 def _item_bytes(kind: str, where: str) -> int:

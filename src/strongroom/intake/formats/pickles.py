@@ -22,6 +22,8 @@ MAX_OPCODES: Final = 5_000_000
 MAX_MEMO: Final = 1_000_000
 MAX_STACK: Final = 1_000_000
 MAX_MARKS: Final = 1_000
+MAX_TENSORS: Final = 1_000_000
+_MAX_NESTED: Final = 8
 HIGHEST_PROTOCOL: Final = 5
 _KEPT_ITEMS: Final = 16
 _KEPT_DEPTH: Final = 4
@@ -34,8 +36,20 @@ class Storage:
     """A storage that a checkpoint's pickle names: where its bytes are, and how many elements of which size."""
 
     key: str
+    kind: str
+    """Name of its class, which says the type of its elements."""
     item_bytes: int
     elements: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A tensor: elements of a storage, from ``offset`` on; all in elements. Checked to stay within the storage."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +87,12 @@ class _Made:
 
     items: bool
     state: bool
+    named: dict[str, _Value] = field(default_factory=dict)
+    """Of a dictionary: views and dictionaries under names."""
 
 
 # A short text and a number stand for themselves.
-_Value = _Atom | str | int | _Tuple | _Global | _Made | Storage
+_Value = _Atom | str | int | _Tuple | _Global | _Made | Storage | View
 _ATOM: Final = _Atom()
 _UNKNOWN_TUPLE: Final = _Tuple(None, 1)
 
@@ -93,6 +109,7 @@ class _Machine:
     memo: dict[int, _Value] = field(default_factory=dict)
     named: set[tuple[str, str]] = field(default_factory=set)
     storages: dict[str, Storage] = field(default_factory=dict)
+    views: list[View] = field(default_factory=list)
 
     def refuse(self, rule: Rule, message: str) -> IntakeRefusedError:
         return IntakeRefusedError(rule, self.cursor.refuse(message).message)
@@ -151,10 +168,13 @@ class _Machine:
         if allowed.unsized and (items is None or any(isinstance(one, int) for one in items[:1])):
             raise self.refuse(Rule.PICKLE_CALL, "bytes of a length that nothing fills")
         if allowed.rebuilds:
-            self.check_view(items)
-        self.push(_Made(allowed.items, allowed.state))
+            self.push(self.view(items))
+        elif function.name == _PARAMETER and items and isinstance(items[0], View):
+            self.push(items[0])
+        else:
+            self.push(_Made(allowed.items, allowed.state))
 
-    def check_view(self, items: tuple[_Value, ...] | None) -> None:
+    def view(self, items: tuple[_Value, ...] | None) -> View:
         """Check that a tensor is a view of a storage and stays within it."""
         if items is None or len(items) not in {6, 7} or not isinstance(items[0], Storage):
             raise self.refuse(Rule.TORCH_STORAGE, "a tensor that isn't a view of a storage")
@@ -164,6 +184,9 @@ class _Machine:
         last = items[1] + sum((extent - 1) * step for extent, step in zip(shape, stride, strict=True))
         if 0 not in shape and last >= items[0].elements:
             raise self.refuse(Rule.TORCH_STORAGE, "a tensor that reaches beyond its storage")
+        found = View(items[0], items[1], shape, stride)
+        self.views.append(found)
+        return found
 
     def persistent(self, pid: _Value) -> None:
         """Take a storage: (`storage`, class, key, device, elements)."""
@@ -177,15 +200,27 @@ class _Machine:
             raise self.refuse(Rule.TORCH_STORAGE, "a storage with a key that isn't a number")
         if not _is_count(elements):
             raise self.refuse(Rule.TORCH_STORAGE, "a storage whose size isn't a count")
-        storage = Storage(key, kind.allowed.item_bytes, elements)
+        storage = Storage(key, kind.name[1], kind.allowed.item_bytes, elements)
         if self.storages.setdefault(key, storage) != storage:
             raise self.refuse(Rule.TORCH_STORAGE, "one storage with two types or sizes")
         self.push(storage)
 
-    def fill(self) -> None:
-        """Check that the value on top takes items: filling calls its methods."""
-        if not self.stack or not isinstance(self.stack[-1], _Made) or not self.stack[-1].items:
+    def fill(self) -> _Made:
+        """Check that the value on top takes items, filling calls its methods; returns it."""
+        top = self.stack[-1] if self.stack else None
+        if not isinstance(top, _Made) or not top.items:
             raise self.refuse(Rule.PICKLE_CALL, "items for something that isn't a container")
+        return top
+
+    def pairs(self, into: _Made, items: list[_Value]) -> None:
+        """Keep what a dictionary holds under names, as far as it may lead to tensors. A later value replaces."""
+        if len(items) % 2:
+            raise self.refuse(Rule.PICKLE_FORM, "a key without a value")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if isinstance(key, str):
+                into.named.pop(key, None)
+                if isinstance(value, (View, _Made)):
+                    into.named[key] = value
 
     def build(self) -> None:
         self.pop()
@@ -201,6 +236,7 @@ class _Machine:
         self.push(_Tuple(tuple(items), depth) if kept else _UNKNOWN_TUPLE)
 
 
+_PARAMETER: Final = ("torch._utils", "_rebuild_parameter")
 _KEY: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -232,6 +268,12 @@ def _marked_container(machine: _Machine, _argument: Argument) -> None:
     machine.push(_Made(items=True, state=False))
 
 
+def _marked_pairs(machine: _Machine, _argument: Argument) -> None:
+    made = _Made(items=True, state=False)
+    machine.pairs(made, machine.pop_mark())
+    machine.push(made)
+
+
 def _marked_atom(machine: _Machine, _argument: Argument) -> None:
     machine.pop_mark()
     machine.push(_ATOM)
@@ -248,13 +290,14 @@ def _tuple_of(count: int) -> Callable[[_Machine, Argument], None]:
     return step
 
 
-def _item(count: int) -> Callable[[_Machine, Argument], None]:
-    def step(machine: _Machine, _argument: Argument) -> None:
-        for _ in range(count):
-            machine.pop()
-        machine.fill()
+def _item(machine: _Machine, _argument: Argument) -> None:
+    machine.pop()
+    machine.fill()
 
-    return step
+
+def _pair(machine: _Machine, _argument: Argument) -> None:
+    value, key = machine.pop(), machine.pop()
+    machine.pairs(machine.fill(), [key, value])
 
 
 def _items(machine: _Machine, _argument: Argument) -> None:
@@ -263,9 +306,8 @@ def _items(machine: _Machine, _argument: Argument) -> None:
 
 
 def _pairs(machine: _Machine, _argument: Argument) -> None:
-    if len(machine.pop_mark()) % 2:
-        raise machine.refuse(Rule.PICKLE_FORM, "a key without a value")
-    machine.fill()
+    items = machine.pop_mark()
+    machine.pairs(machine.fill(), items)
 
 
 def _mark(machine: _Machine, _argument: Argument) -> None:
@@ -361,15 +403,15 @@ _STEPS: Final[Mapping[str, Callable[[_Machine, Argument], None]]] = MappingProxy
         **dict.fromkeys(("NONE", "NEWTRUE", "NEWFALSE"), _atom),
         **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), _container),
         "LIST": _marked_container,
-        "DICT": _marked_container,
+        "DICT": _marked_pairs,
         "FROZENSET": _marked_atom,
         "EMPTY_TUPLE": _tuple_of(0),
         "TUPLE1": _tuple_of(1),
         "TUPLE2": _tuple_of(2),
         "TUPLE3": _tuple_of(3),
         "TUPLE": _tuple,
-        "APPEND": _item(1),
-        "SETITEM": _item(2),
+        "APPEND": _item,
+        "SETITEM": _pair,
         "APPENDS": _items,
         "ADDITEMS": _items,
         "SETITEMS": _pairs,
@@ -408,6 +450,40 @@ def check_checkpoint_pickle(source: Source, where: str, *, allowed: Globals) -> 
     :raises IntakeRefusedError: as :func:`check_pickle`, or torch-storage.
     """
     return _run(_Machine(Cursor(source, where, Rule.PICKLE_FORM), allowed, storages_allowed=True))
+
+
+def checkpoint_tensors(source: Source, where: str, *, allowed: Globals) -> dict[str, View]:
+    """Return the tensors of a torch checkpoint's pickle by name; names in nested dictionaries are joined by dots.
+
+    :raises IntakeRefusedError: as :func:`check_checkpoint_pickle`; or torch-storage: no dictionary, a tensor that lies
+        somewhere else than in dictionaries with names, or two under one name.
+    """
+    machine = _Machine(Cursor(source, where, Rule.PICKLE_FORM), allowed, storages_allowed=True)
+    _run(machine)
+    found: dict[str, View] = {}
+    reached: set[int] = set()
+    seen: set[int] = set()
+    waiting: list[tuple[str, _Value, int]] = [("", machine.stack[-1], 0)]
+    while waiting:
+        prefix, value, depth = waiting.pop()
+        if not isinstance(value, _Made) or not value.items or depth > _MAX_NESTED:
+            raise machine.refuse(Rule.TORCH_STORAGE, "a value that can't be kept, or dictionaries nested too deep")
+        if value.named and id(value) in seen:
+            # A dictionary within itself, or a few that each hold the next ones twice, have names without end.
+            raise machine.refuse(Rule.TORCH_STORAGE, "one dictionary in two places")
+        seen.add(id(value))
+        for key, one in value.named.items():
+            if isinstance(one, View):
+                if prefix + key in found or len(found) >= MAX_TENSORS:
+                    raise machine.refuse(Rule.TORCH_STORAGE, "two tensors under one name, or too many")
+                found[prefix + key] = one
+                reached.add(id(one))
+            else:
+                waiting.append((f"{prefix}{key}.", one, depth + 1))
+    if reached != {id(one) for one in machine.views}:
+        # What isn't found would be missing from whatever is made of it, and nobody would know.
+        raise machine.refuse(Rule.TORCH_STORAGE, "a tensor that lies in no dictionary under a name")
+    return found
 
 
 def _run(machine: _Machine) -> PickleFacts:

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from strongroom.intake.formats.pickle_globals import TORCH_GLOBALS, Globals
-from strongroom.intake.formats.pickles import PickleFacts, check_checkpoint_pickle
+from strongroom.intake.formats.pickles import PickleFacts, View, check_checkpoint_pickle, checkpoint_tensors
 from strongroom.intake.formats.safetensors import TensorFacts
 from strongroom.intake.formats.zips import STORED, Placed, check_zip, entry_bytes
 from strongroom.intake.rules import IntakeRefusedError, Rule, shown
@@ -43,6 +43,20 @@ def check_torch_zip(source: Source, where: str, *, allowed: Globals = TORCH_GLOB
         raise IntakeRefusedError(Rule.TORCH_LAYOUT, f"{where}: a byte order that isn't `little`")
     facts = check_checkpoint_pickle(_part(source, pickle), f"{where}/data.pkl", allowed=allowed)
     return _check_storages(facts, files, where), facts
+
+
+def open_torch_zip(source: Source, where: str) -> tuple[dict[str, View], dict[str, Source]]:
+    """Return a checkpoint's tensors by name, and its storages by key. Nothing is loaded: the pickle is read as judged.
+
+    :raises IntakeRefusedError: as :func:`check_torch_zip`, or the tensors can't be told by names.
+    """
+    check_torch_zip(source, where)
+    files = _files(check_zip(source, where), where)
+    tensors = checkpoint_tensors(_part(source, files[_PICKLE]), f"{where}/data.pkl", allowed=TORCH_GLOBALS)
+    stored: dict[str, Source] = {
+        found[1]: _part(source, one) for name, one in files.items() if (found := _STORAGE.fullmatch(name))
+    }
+    return tensors, stored
 
 
 def _files(placed: tuple[Placed, ...], where: str) -> dict[str, Placed]:

@@ -1,0 +1,88 @@
+"""What the verbs on copies and searches share: where the register is, whose word counts, and whom alerts go to."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from strongroom.cli.public_keys import public_key
+from strongroom.cli.session import open_wallet
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.core.canonical import Json
+from strongroom.core.errors import UnavailableError
+from strongroom.core.signature import PublicKey, SignatureAlgorithm
+from strongroom.intake.adapters.register_folder import RegisterFolder
+
+F = TypeVar("F", bound=Callable[..., Any])
+SEND_SECONDS: Final = 10.0
+_ALGORITHMS: Final = (
+    SignatureAlgorithm.ED25519,
+    SignatureAlgorithm.WEBAUTHN_ES256,
+    SignatureAlgorithm.WEBAUTHN_ED25519,
+)
+_folder: Final = click.Path(path_type=Path, file_okay=False)
+
+
+def register_option(function: F) -> F:
+    """Add ``--register``; passed as ``register``."""
+    return click.option("--register", type=_folder, required=True, help="The folder of the register of copies.")(
+        function
+    )
+
+
+def host_option(function: F) -> F:
+    """Add ``--host``; passed as ``host``."""
+    return click.option(
+        "--host", default=lambda: os.uname().nodename, show_default="this machine", help="The host's name."
+    )(function)
+
+
+def tell_option(function: F) -> F:
+    """Add ``--tell``; passed as ``socket_path``."""
+    return click.option(
+        "--tell",
+        "socket_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Also send alerts to the responder's socket for a sensor of kind `strongroom`.",
+    )(function)
+
+
+def registrar_key(text: str) -> PublicKey:
+    """Return the registrar's key that an option names."""
+    return public_key(text, *_ALGORITHMS)
+
+
+def own_register(folder: Path, wallet: Path, passphrase_fd: int | None = None) -> tuple[RegisterFolder, WalletFolder]:
+    """Return a register whose registrar is the wallet's owner."""
+    opened = open_wallet(wallet, passphrase_fd)
+    return RegisterFolder(folder, opened.identity.key, opened.genesis().digest), opened
+
+
+def event_lines(events: Sequence[dict[str, Json]]) -> bytes:
+    """Return events as lines, one JSON object each."""
+    return b"".join(json.dumps(event, sort_keys=True).encode("ascii") + b"\n" for event in events)
+
+
+def tell(events: Sequence[dict[str, Json]], path: Path) -> None:
+    """Send events to the responder.
+
+    :raises UnavailableError: it doesn't listen there, or didn't take them.
+    """
+    if not events:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
+            made.settimeout(SEND_SECONDS)
+            made.connect(str(path))
+            made.sendall(event_lines(events))
+    except OSError as error:
+        raise UnavailableError(
+            f"the responder didn't take {len(events)} alerts at `{path}`: {error.strerror or type(error).__name__}",
+            remedy="start it (strongroom responder), or leave --tell out and hand the lines on yourself",
+        ) from None

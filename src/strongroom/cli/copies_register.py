@@ -1,0 +1,207 @@
+"""``strongroom copies add|ls|check|retire``: what the register says, and what the registrar adds to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+
+from strongroom.cli.asking import seconds
+from strongroom.cli.copies_parts import event_lines, host_option, own_register, register_option, tell, tell_option
+from strongroom.cli.output import end, show, table
+from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file, write_file
+from strongroom.core.canonical import Json
+from strongroom.core.clock import SystemClock, format_instant, parse_instant
+from strongroom.core.digest import Digest
+from strongroom.core.errors import ConflictError, ExitCode, UsageError
+from strongroom.core.ids import model_id
+from strongroom.core.printable import printable
+from strongroom.intake.adapters.copy_files import copy_sources
+from strongroom.intake.copies.possession import files_digest
+from strongroom.intake.copies.register import Copy, CopyKind, Ending, Step, Terms
+
+_MOST_EVIDENCE: Final = 16 << 20
+_MOST_DIGEST: Final = 256
+_ID_BYTES: Final = 16
+
+
+@click.command("add")
+@click.argument("place")
+@click.option("--model", required=True, help="The model's name.")
+@click.option("--version", type=click.IntRange(min=1), required=True, help="Its version.")
+@click.option("--kind", type=click.Choice([one.value for one in CopyKind]), required=True, help="What the copy is.")
+@click.option("--holder", required=True, help="Who answers for it: a person, a team, a customer.")
+@click.option("--reason", required=True, help="Why it exists.")
+@click.option("--until", required=True, metavar="INSTANT", help="When it must be gone, e.g. 2027-01-01T00:00:00Z.")
+@click.option("--prove-every", default="30d", show_default=True, help="How long a proof is good for.")
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path, exists=True),
+    help="The same files, reachable here; PLACE itself, if left out.",
+)
+@host_option
+@register_option
+@as_wallet
+@passphrase_option
+@json_option
+def add(
+    *,
+    place: str,
+    model: str,
+    version: int,
+    kind: str,
+    holder: str,
+    reason: str,
+    until: str,
+    prove_every: str,
+    like: Path | None,
+    host: str,
+    register: Path,
+    wallet: Path,
+    passphrase_fd: int | None,
+    as_json: bool,
+) -> None:
+    """Register the copy at PLACE: a path on the host, or an address. Its bytes aren't read; its files are listed."""
+    here = host == os.uname().nodename and "://" not in place
+    named = str(Path(place).resolve()) if here else place
+    terms = Terms(
+        model=model_id(model),
+        version=version,
+        kind=CopyKind(kind),
+        host=host,
+        place=named,
+        holder=holder,
+        reason=reason,
+        expires=parse_instant(until),
+        prove_seconds=seconds(prove_every),
+        files=files_digest(copy_sources(like or Path(named))),
+    )
+    folder, opened = own_register(register, wallet, passphrase_fd)
+    with folder.writing() as writing:
+        now, known = SystemClock().now(), writing.register
+        if terms.expires <= now:
+            raise UsageError(f"`--until {until}` is past", remedy="name a time to come")
+        if (twin := known.covering(host, named, terms.model, terms.kind)) is not None:
+            raise ConflictError(f"that place is copy `{twin.id}` already", remedy="retire it first")
+        said = known.next(os.urandom(_ID_BYTES).hex(), Step.ADDED, now, terms=terms)
+        known.take(said)
+        writing.append(said.sign(opened.signer()))
+    data: Json = {"copy": said.copy, "files": str(terms.files), "head": str(known.head)}
+    show(data, f"copy {said.copy}: to be proved again by {format_instant(now + terms.prove_seconds)}", as_json=as_json)
+
+
+@click.command("ls")
+@click.option("--all", "with_retired", is_flag=True, help="Also the retired ones.")
+@register_option
+@as_wallet
+@json_option
+def ls(*, with_retired: bool, register: Path, wallet: Path, as_json: bool) -> None:
+    """List the copies that the register has."""
+    folder, _opened = own_register(register, wallet)
+    found, now = folder.read(), SystemClock().now()
+    shown = [copy for copy in found.copies.values() if with_retired or copy.ending is None]
+    rows = [_row(copy, now) for copy in shown]
+    data: Json = {
+        "copies": [_data(copy, now) for copy in shown],
+        "statements": found.statements,
+        "head": None if found.head is None else str(found.head),
+    }
+    header = ("COPY", "MODEL", "KIND", "WHERE", "HOLDER", "UNTIL", "PROVED", "STANDS")
+    show(data, (table(rows, header), f"{found.statements} statements, the last {found.head}"), as_json=as_json)
+
+
+@click.command("check")
+@click.option(
+    "--remember",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file, elsewhere than the register, that keeps its last statement's digest: a register cut off is refused.",
+)
+@register_option
+@tell_option
+@as_wallet
+def check(*, remember: Path | None, register: Path, socket_path: Path | None, wallet: Path) -> None:
+    """Print an alert, a JSON object a line, for each copy that is overdue, expired or lost; then the exit code is 1."""
+    folder, _opened = own_register(register, wallet)
+    found, now = folder.read(), SystemClock().now()
+    if remember is not None and remember.exists():
+        found.require_after(Digest.parse(read_file(remember, most=_MOST_DIGEST).decode("ascii", "replace").strip()))
+    if remember is not None and found.head is not None:
+        write_file(remember, f"{found.head}\n".encode())
+    events = [copy.event(trouble, at=now) for copy, trouble in found.troubles(now)]
+    click.echo(event_lines(events).decode("ascii"), nl=False)
+    if socket_path is not None:
+        tell(events, socket_path)
+    if events:
+        end(ExitCode.FAILED)
+
+
+@click.command("retire")
+@click.argument("copy")
+@click.option(
+    "--how", type=click.Choice([one.value for one in Ending]), required=True, help="What became of it, as you know it."
+)
+@click.option(
+    "--evidence",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that shows it, e.g. a certificate of destruction; the statement names its digest.",
+)
+@register_option
+@as_wallet
+@passphrase_option
+@json_option
+def retire(
+    *,
+    copy: str,
+    how: str,
+    evidence: Path | None,
+    register: Path,
+    wallet: Path,
+    passphrase_fd: int | None,
+    as_json: bool,
+) -> None:
+    """Say what became of COPY. A copy on this machine that is said to be gone must be gone."""
+    ending = Ending(how)
+    shown = None if evidence is None else Digest.of(read_file(evidence, most=_MOST_EVIDENCE))
+    if shown is None and ending in {Ending.DESTROYED, Ending.KEY_DESTROYED, Ending.RETURNED}:
+        raise UsageError(f"`{how}` is a claim that something must show", remedy="give --evidence FILE")
+    folder, opened = own_register(register, wallet, passphrase_fd)
+    with folder.writing() as writing:
+        known = writing.register
+        terms = known.one(copy).terms
+        here = terms.host == os.uname().nodename and "://" not in terms.place
+        if ending in {Ending.DESTROYED, Ending.RETURNED} and here and os.path.lexists(terms.place):
+            raise ConflictError(f"`{printable(terms.place)}` is still there", remedy="destroy it first")
+        said = known.next(copy, Step.RETIRED, SystemClock().now(), ending=ending, evidence=shown)
+        known.take(said)
+        writing.append(said.sign(opened.signer()))
+    data: Json = {"copy": copy, "ending": ending.value, "head": str(known.head)}
+    show(data, f"copy {copy}: {ending.value}", as_json=as_json)
+
+
+def _stands(copy: Copy, now: int) -> str:
+    if copy.ending is not None:
+        return copy.ending.value
+    trouble = copy.trouble(now)
+    return "good" if trouble is None else trouble.value
+
+
+def _row(copy: Copy, now: int) -> tuple[str, ...]:
+    terms = copy.terms
+    proved = "never" if copy.proved is None else format_instant(copy.proved)
+    where, holder = printable(f"{terms.host}:{terms.place}"), printable(terms.holder)
+    until, stands = format_instant(terms.expires), _stands(copy, now)
+    return copy.id, f"{terms.model} {terms.version}", terms.kind.value, where, holder, until, proved, stands
+
+
+def _data(copy: Copy, now: int) -> Json:
+    return {
+        "copy": copy.id,
+        "terms": copy.terms.to_json(),
+        "added": format_instant(copy.added),
+        "proved": None if copy.proved is None else format_instant(copy.proved),
+        "due": format_instant(copy.due),
+        "stands": _stands(copy, now),
+        "evidence": None if copy.evidence is None else str(copy.evidence),
+    }

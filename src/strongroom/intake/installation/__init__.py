@@ -1,0 +1,1 @@
+"""Whether what is installed here is what was built: our own supply chain."""

@@ -1,0 +1,1 @@
+"""Folders, encrypted copies, and scanners behind walls."""

@@ -1,0 +1,120 @@
+"""A delivery's copy as the source of another one, with its torch checkpoints as safetensors. All of it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from strongroom.core.errors import ConflictError
+from strongroom.intake.formats.conversion import convert, convert_index, converted_name, is_index
+from strongroom.intake.formats.identify import Format
+from strongroom.intake.rules import shown
+from strongroom.intake.source import Source
+from strongroom.quarantine.adapters.copies import FILE_MODE
+from strongroom.quarantine.terms import Terms
+from strongroom.sealing.adapters.job import Look, PlainFile
+
+_PIECE = 1 << 20
+
+
+class _Made:
+    """A file that is made as it is read."""
+
+    mode = FILE_MODE
+
+    def __init__(self, name: str, size: int, changed: int, pieces: Iterator[bytes]) -> None:
+        self.name, self.size, self.changed = name, size, changed
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if not self._next():
+            return 0
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+    def skip(self, count: int) -> None:
+        while count and self._next():
+            past = min(count, len(self._left))
+            self._left = self._left[past:]
+            count -= past
+
+    def _next(self) -> bool:
+        while not self._left:
+            following = next(self._pieces, None)
+            if following is None:
+                return False
+            self._left = memoryview(following)
+        return True
+
+    def check(self) -> None:
+        """Do nothing: the copy's ciphertext is authenticated, and its manifest is recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one file of the new delivery is made of: its size, and its bytes as often as they are asked for."""
+
+    size: int
+    pieces: Callable[[], Iterator[bytes]]
+
+
+def _plan(source: Source, old: str, kind: Format) -> _Plan:
+    if kind is Format.TORCH_ZIP:
+        found = convert(source, shown(old))
+        return _Plan(found.size, found.pieces)
+    if is_index(old):
+        index = convert_index(source, shown(old))
+        return _Plan(len(index), lambda: iter((index,)))
+    return _Plan(source.size, lambda: _plain(source))
+
+
+def _plain(source: Source) -> Iterator[bytes]:
+    for at in range(0, source.size, _PIECE):
+        yield source.read(at, min(_PIECE, source.size - at))
+
+
+def new_names(formats: Mapping[str, Format]) -> dict[str, str]:
+    """Return what the files of a delivery are called once it is converted, each with its old name.
+
+    :raises ConflictError: there is no torch checkpoint, or two files would have one name.
+    """
+    found: dict[str, str] = {}
+    for old, kind in formats.items():
+        new = converted_name(old) if kind is Format.TORCH_ZIP or is_index(old) else old
+        if new in found:
+            raise ConflictError(
+                f"two files of the delivery would be called {shown(new)}",
+                remedy="it has these weights in both forms: have one of them left out, and take it in again",
+                reason="intake-convert",
+            )
+        found[new] = old
+    if Format.TORCH_ZIP not in formats.values():
+        raise ConflictError("the delivery has no torch checkpoint", reason="intake-convert")
+    return found
+
+
+class ConvertedFiles:
+    """The files of a copy, converted. ``terms`` are those of the delivery that they become."""
+
+    def __init__(self, sources: Mapping[str, Source], formats: Mapping[str, Format], terms: Terms) -> None:
+        names = new_names(formats)
+        self._plans = {new: _plan(sources[old], old, formats[old]) for new, old in names.items()}
+        # Under the same terms a file is the same one: they name the record that it is made of.
+        self._changed = int.from_bytes(terms.digest.value[:6], "big")
+
+    def looks(self) -> list[Look]:
+        """Return every file."""
+        return [Look(name=name, size=one.size, changed=self._changed) for name, one in self._plans.items()]
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[PlainFile]:
+        """Open a file."""
+        plan = self._plans[name]
+        yield _Made(name, plan.size, self._changed, plan.pieces())
+
+    def check(self) -> None:
+        """Do nothing: the copy's manifest fixes every byte of it."""
