@@ -11,11 +11,13 @@ from typing import IO, Final
 import click
 
 from strongroom.cli.output import end, show, table
+from strongroom.cli.session import as_wallet, open_wallet, passphrase_option
 from strongroom.core.canonical import Json
+from strongroom.core.envelope import sign
 from strongroom.core.errors import ConflictError, ExitCode, MalformedError, NotFoundError
 from strongroom.detection.cases import Failure, coverage, failures
 from strongroom.detection.engine import Engine, read_event
-from strongroom.detection.pack import MAX_PACK, Pack
+from strongroom.detection.pack import MAX_PACK, PACK_TYPE, Pack
 from strongroom.detection.sensors.readers import READERS
 from strongroom.detection.wiring import cases_of, compile_folder, linear_regex, shipped_pack, shipped_rules
 from strongroom.framework.catalogue import load
@@ -46,17 +48,30 @@ def detection() -> None:
 def compile_pack(folder: Path, out: Path, name: str, *, as_json: bool) -> None:
     """Turn a folder of Sigma rules into a pack. Needs the extra `rules`."""
     pack = compile_folder(folder, name)
-    try:
-        with out.open("xb") as file:
-            file.write(pack.to_bytes())
-    except FileExistsError:
-        raise ConflictError(f"`{out}` is there already", remedy="name a file that isn't") from None
+    _write_new(out, pack.to_bytes())
     told: dict[str, Json] = {
         "pack": str(pack.digest),
         "rules": len(pack.rules),
         "correlations": len(pack.correlations),
     }
     show(told, f"{len(pack.rules)} rules and {len(pack.correlations)} correlations\n{pack.digest}", as_json=as_json)
+
+
+@detection.command("sign")
+@click.argument("pack_file", metavar="PACK", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A file that isn't there yet."
+)
+@as_wallet
+@passphrase_option
+@_json
+def sign_pack(pack_file: Path, out: Path, wallet: Path, passphrase_fd: int | None, *, as_json: bool) -> None:
+    """Sign a pack with your wallet's key, for responders whose settings name that key."""
+    pack, opened = _opened(pack_file), open_wallet(wallet, passphrase_fd)
+    envelope = sign(PACK_TYPE, pack.to_bytes(), opened.signer())
+    _write_new(out, envelope.to_bytes())
+    key = str(opened.identity.key)
+    show({"pack": str(pack.digest), "key": key}, f"{pack.digest}\nsigned by {key}", as_json=as_json)
 
 
 @detection.command("check")
@@ -149,6 +164,14 @@ def read(sensor: str, lines: IO[bytes]) -> None:
             click.echo(json.dumps(event, ensure_ascii=True))
     for kind, count in unknown.most_common():
         click.echo(f"strongroom: {count} not read: {kind}", err=True)
+
+
+def _write_new(out: Path, data: bytes) -> None:
+    try:
+        with out.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise ConflictError(f"`{out}` is there already", remedy="name a file that isn't") from None
 
 
 def _events(lines: IO[bytes]) -> Iterator[tuple[int, int, dict[str, object]]]:

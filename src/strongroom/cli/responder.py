@@ -27,12 +27,15 @@ def responder() -> None:
 @responder.command("run")
 @click.argument("settings", type=_FILE)
 @click.option("--home", type=_FOLDER, required=True, help="The deployment's folder, for the keeper's socket.")
+@click.option("--response", type=_FILE, help="Whom it tells of incidents, and who may speak to it.")
 @_state
 @as_wallet
 @click.option("--passphrase-fd", type=int, help="Read the wallet's passphrase from this open descriptor.")
-def run(settings: Path, home: Path, state: Path, wallet: Path, passphrase_fd: int | None) -> None:
+def run(
+    settings: Path, home: Path, response: Path | None, state: Path, wallet: Path, passphrase_fd: int | None
+) -> None:
     """Run by the file SETTINGS until it is interrupted. Needs root: fanotify and network namespaces ask for it."""
-    run_responder(home, wallet, settings, state, passphrase_fd)
+    run_responder(home, wallet, settings, response, state, passphrase_fd)
 
 
 @responder.command("record")

@@ -23,7 +23,20 @@ from strongroom.detection.rules import About, Certainty
 DAY: Final = 86400
 AGAIN_AFTER: Final = 3600
 MOST_REMEMBERED: Final = 50_000
-_SUBJECTS: Final = ("person", "requester", "principal", "client", "model", "host", "vendor", "site", "component")
+MAX_DRILL: Final = 80
+"""Characters of a drill's digest."""
+_SUBJECTS: Final = (
+    "sensor",
+    "person",
+    "requester",
+    "principal",
+    "client",
+    "model",
+    "host",
+    "vendor",
+    "site",
+    "component",
+)
 _USED: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "release:data-key:released": ("requester", ("model",)),
     "release:data-key:exported": ("requester", ("model",)),
@@ -65,7 +78,7 @@ class Detector:
         self._team_of = team_of
         self._day = -1
         self._volumes: dict[str, dict[str, int]] = {}
-        self._told: OrderedDict[tuple[str, str], Instant] = OrderedDict()
+        self._told: OrderedDict[tuple[str, ...], Instant] = OrderedDict()
         self._forgotten = 0
 
     def observe(self, event: View, now: Instant) -> tuple[Alert, ...]:
@@ -89,11 +102,12 @@ class Detector:
         for hit in self.engine.observe(event, now):
             subject = _subject(hit, event)
             self.risk.add(subject, hit.about.severity, hit.about.certainty, now)
-            if hit.about.certainty is Certainty.SURE or self._is_news(hit.rule, subject, now):
+            if hit.about.certainty is Certainty.SURE or self._is_news(hit.rule, subject, event, now):
                 yield Alert(rule=hit.rule, about=hit.about, subject=subject, at=now, event=event, group=hit.group)
 
-    def _is_news(self, rule: str, subject: str, now: Instant) -> bool:
-        key = (rule, subject)
+    def _is_news(self, rule: str, subject: str, event: View, now: Instant) -> bool:
+        # One sensor's word, or a drill's, doesn't keep another's from being told.
+        key = (rule, subject, str(event.get("source", "")), str(event.get("drill", ""))[:MAX_DRILL])
         before = self._told.get(key)
         if before is not None and now - before < AGAIN_AFTER:
             return False

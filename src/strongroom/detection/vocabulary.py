@@ -43,8 +43,11 @@ VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "gateway:usage:counted": frozenset({"principal", "model", "tokens"}),
         "gateway:conservation:broken": frozenset({"model", "bytes"}),
         "gateway:outputs:drifted": frozenset({"principal", "model", "score"}),
-        # The search for copies.
+        # The search for copies, and the register of those that should be there.
         "scanner:copy:found": frozenset({"path", "model", "registered", "encrypted", "world_readable"}),
+        "register:copy:troubled": frozenset({"copy", "model", "place", "holder", "cause"}),
+        # An assessment that is kept fresh: a measure that held, and doesn't any more.
+        "assessor:measure:lost": frozenset({"measure", "was", "state", "level"}),
         # The intake gate, builds and vendors' accounts.
         "supply:artifact:refused": frozenset({"artifact", "cause", "kind"}),
         "supply:build:differs": frozenset({"component", "expected", "seen"}),
@@ -64,6 +67,8 @@ VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "detector:pair:concentrated": frozenset({"requester", "approver", "share"}),
         "detector:conflict:declared": frozenset({"person", "request", "model"}),
         "detector:sensor:silent": frozenset({"sensor", "seconds"}),
+        "detector:log:broken": frozenset({"cause"}),
+        "detector:decoy:named": frozenset({"decoy_model", "entry", "person", "index"}),
         "detector:state:evicted": frozenset({"count"}),
         "detector:pack:loaded": frozenset({"pack", "expected"}),
     }

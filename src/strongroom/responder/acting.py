@@ -20,7 +20,7 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId
 from strongroom.detection.engine import read_event
 from strongroom.responder.deciding import Decider, Decision, Why
-from strongroom.responder.record import event_json
+from strongroom.responder.record import event_json, plain_text
 
 T = TypeVar("T")
 
@@ -63,6 +63,10 @@ class Gate(Protocol):
 
     async def mark(self, cause: str) -> None:
         """Remember durably that it is shut."""
+        ...
+
+    async def is_shut(self) -> bool:
+        """Tell whether the kernel drops everything there now."""
         ...
 
 
@@ -146,6 +150,10 @@ class Responder:
             task.add_done_callback(self._acting.discard)
         return decisions
 
+    async def settled(self) -> None:
+        """Wait until everything that was begun before this call is done: what is to be recorded of it is."""
+        await asyncio.gather(*self._acting)
+
     async def rest(self) -> None:
         """Wait until everything that was begun is done."""
         while self._acting:
@@ -205,7 +213,7 @@ def _facts(decision: Decision, now: Instant) -> dict[str, Json]:
         "certainty": alert.about.certainty.value,
         "severity": alert.about.severity.value,
         "playbook": alert.about.playbook,
-        "subject": alert.subject[:512],
+        "subject": plain_text(alert.subject, 512),
         "source": decision.source,
         "why": decision.why.value,
         "freezes": [*decision.models],

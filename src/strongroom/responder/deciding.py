@@ -15,6 +15,7 @@ from strongroom.detection.detector import Alert, Detector
 from strongroom.detection.matching import View
 from strongroom.detection.rules import Certainty
 from strongroom.responder.limits import FreezeLimits
+from strongroom.responder.tailing import INDEX, LOG
 
 
 class Why(StrEnum):
@@ -42,9 +43,10 @@ class Decision:
 class Decider:
     """Everything that is decided on.
 
-    :param decoys: path -> the model that a decoy there stands for.
+    :param decoys: path, or a decoy model's name, -> the model that it stands for.
     :param models: what is frozen when an alert names none of them: all.
     :param acting: sensors whose word may freeze.
+    :param told: (rule, entry of the log) of alerts that were told before this process began.
     """
 
     def __init__(
@@ -55,24 +57,39 @@ class Decider:
         models: Collection[ModelId],
         acting: Collection[str],
         limits: FreezeLimits,
+        told: Collection[tuple[str, int]] = (),
     ) -> None:
         self._detector = detector
         self._decoys = decoys
         self._models = tuple(dict.fromkeys(models))
         self._acting = frozenset(acting)
         self._limits = limits
+        self._told = frozenset(told)
+        self._latest: Instant = 0
 
     def observe(self, event: View, source: str, now: Instant) -> tuple[Decision, ...]:
         """Return what an event gives reason to tell or do.
 
         :param event: from :func:`strongroom.detection.engine.read_event`.
-        :param now: the detector's own time in seconds; it must not fall.
+        :param now: the detector's own time in seconds. One that falls is taken for the latest that was seen.
         """
-        return tuple(self._decided(alert, source, now) for alert in self._detector.observe(event, now))
+        return tuple(self._decided(alert, source, now) for alert in self._observed(event, now) if self._is_new(alert))
+
+    def remember(self, event: View, at: Instant) -> None:
+        """Show the rules an event of before, so that what comes is counted with it; nothing is told of it."""
+        self._observed(event, at)
 
     def took_effect(self, decision: Decision, now: Instant) -> None:
         """Count a freeze that a decision brought about."""
         self._limits.count(decision.source, now)
+
+    def _observed(self, event: View, now: Instant) -> tuple[Alert, ...]:
+        self._latest = max(self._latest, now)
+        return self._detector.observe(event, self._latest)
+
+    def _is_new(self, alert: Alert) -> bool:
+        index = alert.event.get(INDEX)
+        return not (isinstance(index, int) and alert.event.get("source") == LOG and (alert.rule, index) in self._told)
 
     def _decided(self, alert: Alert, source: str, now: Instant) -> Decision:
         why = self._why(alert, source, now)
@@ -88,6 +105,9 @@ class Decider:
 
     def _concerned(self, alert: Alert) -> tuple[ModelId, ...]:
         path, named = alert.event.get("path"), alert.event.get("model")
+        decoy = alert.event.get("decoy_model")
+        if isinstance(decoy, str) and decoy in self._decoys:
+            return (self._decoys[decoy],)
         if isinstance(path, str) and path in self._decoys:
             return (self._decoys[path],)
         known = tuple(model for model in self._models if model == named)

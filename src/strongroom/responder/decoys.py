@@ -21,6 +21,7 @@ from strongroom.core.signature import PublicKey, Signer
 
 DECOYS_TYPE: Final = payload_type("decoys.v1")
 MAX_DECOYS: Final = 4096
+MAX_MODELS: Final = 64
 MAX_LIST: Final = 4 << 20
 MAX_PATH: Final = 4096
 
@@ -78,11 +79,43 @@ class Decoy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecoyModel:
+    """A model of the policy that nobody has a reason to name: its weights are noise."""
+
+    name: ModelId
+    model: ModelId
+    """Whose weights somebody is after who asks for it: that model is frozen."""
+    planted: Instant
+
+    def __post_init__(self) -> None:
+        """Check that it doesn't stand for itself."""
+        if self.name == self.model:
+            raise MalformedError("a decoy model stands for another one")
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """Read the object.
+
+        :raises MalformedError: another form, or it stands for itself.
+        """
+        return cls(
+            name=fields.parsed("name", model_id),
+            model=fields.parsed("model", model_id),
+            planted=fields.instant("planted"),
+        )
+
+    def to_json(self) -> Json:
+        """Return what :meth:`read` reads."""
+        return {"name": self.name, "model": self.model, "planted": format_instant(self.planted)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decoys:
-    """All decoys of one host."""
+    """All decoys of one host, and decoy models of the deployment."""
 
     genesis: Digest
     decoys: tuple[Decoy, ...] = ()
+    models: tuple[DecoyModel, ...] = ()
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -92,7 +125,13 @@ class Decoys:
         """
         with Fields(decode(data, max_bytes=MAX_LIST), "decoys") as fields:
             fields.constant("v", 1)
-            made = cls(genesis=fields.digest("genesis"), decoys=fields.objects("decoys", Decoy.read, most=MAX_DECOYS))
+            made = cls(
+                genesis=fields.digest("genesis"),
+                decoys=fields.objects("decoys", Decoy.read, most=MAX_DECOYS),
+                models=fields.objects("models", DecoyModel.read, most=MAX_MODELS),
+            )
+        if len({one.name for one in made.models}) != len(made.models):
+            raise MalformedError("the list of decoys names a model twice")
         if len({decoy.path for decoy in made.decoys}) != len(made.decoys):
             raise MalformedError("the list of decoys names a path twice")
         return made
@@ -100,7 +139,13 @@ class Decoys:
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
         decoys: list[Json] = [decoy.to_json() for decoy in self.decoys]
-        return encode({"v": 1, "genesis": str(self.genesis), "decoys": decoys})
+        models: list[Json] = [one.to_json() for one in self.models]
+        return encode({"v": 1, "genesis": str(self.genesis), "decoys": decoys, "models": models})
+
+    @property
+    def stand_for(self) -> dict[str, ModelId]:
+        """Each decoy's path, or decoy model's name, and the model that it stands for."""
+        return {one.path: one.model for one in self.decoys} | {one.name: one.model for one in self.models}
 
     def sign(self, signer: Signer) -> Envelope:
         """Sign the list."""

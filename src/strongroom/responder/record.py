@@ -15,7 +15,9 @@ from strongroom.core.fields import Fields
 from strongroom.detection.matching import Value, View
 
 FIRST: Final = Digest.of(b"strongroom responder record v1")
-MAX_LINE: Final = 32768
+MAX_LINE: Final = 131_072
+MAX_EVENT: Final = 32_768
+"""Bytes of a recorded event: whoever can write one mustn't write a line that no start reads back."""
 MAX_VALUE: Final = 512
 MAX_FIELDS: Final = 32
 
@@ -27,13 +29,26 @@ class RecordBrokenError(TamperedError):
 
 
 def record_line(before: Digest, serial: int, facts: dict[str, Json]) -> bytes:
-    """Return a line, without its newline, that follows the line whose digest is ``before``."""
-    return encode({"serial": serial, "before": str(before), "facts": facts})
+    """Return a line, without its newline, that follows the line whose digest is ``before``.
+
+    :raises MalformedError: it would be longer than :data:`MAX_LINE`: nobody could read it back.
+    """
+    line = encode({"serial": serial, "before": str(before), "facts": facts})
+    if len(line) > MAX_LINE:
+        raise MalformedError(f"a line of the record has at most {MAX_LINE} bytes")
+    return line
 
 
 def event_json(event: View) -> dict[str, Json]:
     """Return an event as it is recorded: an attacker wrote it, so it is cut to what a person reads."""
-    return {_text(name, 64): _told(value) for name, value in list(event.items())[:MAX_FIELDS]}
+    told, room = dict[str, Json](), MAX_EVENT
+    for name, value in list(event.items())[:MAX_FIELDS]:
+        field, said = plain_text(name, 64), _told(value)
+        size = len(encode([field, said]))
+        if size <= room:
+            # What is small still stands behind what is long.
+            told[field], room = said, room - size
+    return told
 
 
 def check_record(lines: Iterable[bytes]) -> tuple[int, Digest]:
@@ -61,12 +76,12 @@ def _told(value: Value) -> Json:
     if isinstance(value, float):
         return repr(value)[:32]
     if isinstance(value, str):
-        return _text(value, MAX_VALUE)
+        return plain_text(value, MAX_VALUE)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 53:
         return str(value)[:MAX_VALUE]
     return value
 
 
-def _text(text: str, most: int) -> str:
-    # Half a letter (a lone surrogate) has no bytes to be signed.
+def plain_text(text: str, most: int) -> str:
+    """Return a text, cut, that can be encoded: half a letter (a lone surrogate) has no bytes to be signed."""
     return text[:most].encode("utf-8", "replace").decode("utf-8")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, Self
 
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, model_id
+from strongroom.core.signature import PublicKey
 from strongroom.detection.sensors.readers import READERS
+from strongroom.responder.drilling import DRILL
+from strongroom.responder.tailing import LOG
 
 MAX_SETTINGS: Final = 1 << 20
 MAX_MODELS: Final = 256
@@ -16,9 +20,13 @@ MAX_GATES: Final = 64
 MAX_SENSORS: Final = 16
 MAX_WATCHED: Final = 65536
 MAX_PATH: Final = 4096
+MAX_SILENCE: Final = 366 * 86400
 GUARD: Final = "guard"
 DETECTOR: Final = "detector"
-OWN_SOURCES: Final = (GUARD, DETECTOR)
+AUDIT: Final = "audit"
+OWN_SOURCES: Final = (GUARD, DETECTOR, LOG, AUDIT, DRILL)
+WEBHOOK_KINDS: Final = frozenset({"canarytokens", "falco"})
+"""Sensors that post each event by HTTP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,8 @@ class SensorSocket:
     socket: str
     user: int
     """The user id that may write there, by the kernel's word."""
+    silent_seconds: int
+    """How long it may say nothing; 0: for ever, as one does that only speaks of break-ins."""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -62,12 +72,60 @@ class SensorSocket:
             kind=fields.text("kind", max_length=64),
             socket=_path(fields, "socket"),
             user=fields.integer("user", most=2**32 - 2),
+            silent_seconds=_silence(fields),
         )
         if made.kind not in READERS:
             raise MalformedError(f"no sensor of kind `{made.kind}` is known")
-        if not made.name or made.name in OWN_SOURCES:
-            raise MalformedError(f"a sensor can't be called `{made.name}`")
         return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorWebhook:
+    """Another sensor, which posts its events to an address here."""
+
+    name: str
+    kind: str
+    address: str
+    """A loopback address with its port, or the path of a socket."""
+    secret: str
+    """The file that holds the secret path."""
+    silent_seconds: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """Read the object.
+
+        :raises MalformedError: another form, a kind that posts nothing, or an address that isn't this machine's own.
+        """
+        made = cls(
+            name=fields.text("name", max_length=64),
+            kind=fields.text("kind", max_length=64),
+            address=fields.text("address", max_length=MAX_PATH),
+            secret=_path(fields, "secret"),
+            silent_seconds=_silence(fields),
+        )
+        if made.kind not in WEBHOOK_KINDS:
+            raise MalformedError(f"a sensor of kind `{made.kind}` posts nothing")
+        _check_local(made.address)
+        return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackFile:
+    """A signed pack of rules, in the place of the one that comes with the program."""
+
+    file: str
+    key: PublicKey
+    """Whose signature it must have."""
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """Read the object.
+
+        :raises MalformedError: another form.
+        """
+        with fields:
+            return cls(file=_path(fields, "file"), key=fields.parsed("key", PublicKey.parse, max_length=4096))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +145,11 @@ class ResponderSettings:
     """Sensors whose word may freeze: ``guard``, or another that the settings name."""
     freezes_an_hour: int
     """By one sensor's word."""
+    webhooks: tuple[SensorWebhook, ...] = ()
+    kernel_audit: bool = False
+    """Whether the kernel's audit records are read."""
+    pack: PackFile | None = None
+    """None: the rules that come with the program."""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -101,14 +164,25 @@ class ResponderSettings:
             watched=_absolute(fields.texts("watched", most=MAX_WATCHED, max_length=MAX_PATH)),
             readers=_users(fields),
             gates=fields.objects("gates", GateFile.read, most=MAX_GATES),
-            sensors=_sensors(fields),
+            sensors=fields.objects("sensors", SensorSocket.read, most=MAX_SENSORS),
             acting=fields.texts("acting", most=32, max_length=64),
             freezes_an_hour=fields.integer("freezes_an_hour", least=1, most=1000),
+            webhooks=_optional_objects(fields, "webhooks"),
+            kernel_audit=fields.boolean("kernel_audit") if fields.optional("kernel_audit") else False,
+            pack=PackFile.read(fields.child("pack")) if fields.optional("pack") else None,
         )
-        if unknown := set(made.acting) - {GUARD, *(sensor.name for sensor in made.sensors)}:
-            # A name that is spelt wrongly would be a decoy that freezes nothing.
-            raise MalformedError(f"`acting` names `{min(unknown)}`, which isn't `{GUARD}` or a sensor of the settings")
+        _check_names(made)
         return made
+
+    @property
+    def silences(self) -> dict[str, float]:
+        """The longest silence of each sensor that has one, in seconds."""
+        return {one.name: float(one.silent_seconds) for one in self.others if one.silent_seconds}
+
+    @property
+    def others(self) -> tuple[SensorSocket | SensorWebhook, ...]:
+        """All sensors that aren't ours."""
+        return (*self.sensors, *self.webhooks)
 
 
 def _models(fields: Fields) -> tuple[ModelId, ...]:
@@ -118,11 +192,37 @@ def _models(fields: Fields) -> tuple[ModelId, ...]:
     return found
 
 
-def _sensors(fields: Fields) -> tuple[SensorSocket, ...]:
-    found = fields.objects("sensors", SensorSocket.read, most=MAX_SENSORS)
-    if len({one.name for one in found}) != len(found) or len({one.socket for one in found}) != len(found):
-        raise MalformedError("each sensor has a name and a socket of its own")
-    return found
+def _check_names(made: ResponderSettings) -> None:
+    names = [one.name for one in made.others]
+    places = [*(one.socket for one in made.sensors), *(one.address for one in made.webhooks)]
+    if len({*names}) != len(names) or len({*places}) != len(places):
+        raise MalformedError("each sensor has a name and a place of its own")
+    if wrong := sorted({*names} & {"", *OWN_SOURCES}):
+        raise MalformedError(f"a sensor can't be called `{wrong[0]}`")
+    own = {GUARD, LOG, *([AUDIT] if made.kernel_audit else [])}
+    if unknown := set(made.acting) - {*own, *names}:
+        # A name that is spelt wrongly would be a decoy that freezes nothing.
+        raise MalformedError(f"`acting` names `{min(unknown)}`, which isn't one of the responder's sensors")
+
+
+def _optional_objects(fields: Fields, name: str) -> tuple[SensorWebhook, ...]:
+    return fields.objects(name, SensorWebhook.read, most=MAX_SENSORS) if fields.optional(name) else ()
+
+
+def _silence(fields: Fields) -> int:
+    return fields.integer("silent_seconds", most=MAX_SILENCE) if fields.optional("silent_seconds") else 0
+
+
+def _check_local(address: str) -> None:
+    if address.startswith("/") and "\0" not in address:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        local = ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        local = False
+    if not local or not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
+        raise MalformedError("a webhook's address is a path, or a loopback address with its port")
 
 
 def _users(fields: Fields) -> tuple[int, ...]:

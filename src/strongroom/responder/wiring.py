@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,22 +24,22 @@ from typing import Final
 import structlog
 
 from strongroom.access.request import Purpose
+from strongroom.client.log_view import BrokerLog
 from strongroom.client.requests import Asking, ask_to_freeze, sign_request
 from strongroom.client.service import Session
 from strongroom.client.wallet import Wallet
 from strongroom.client.wiring import open_session
 from strongroom.core import canonical
 from strongroom.core.adapters.durable import write_durably
-from strongroom.core.clock import SystemClock
-from strongroom.core.envelope import Envelope
+from strongroom.core.clock import SystemClock, uptime
+from strongroom.core.envelope import MAX_PAYLOAD, Envelope
 from strongroom.core.errors import NotFoundError, StrongroomError, UsageError
 from strongroom.core.fields import reading
 from strongroom.core.ids import ModelId
 from strongroom.core.secret import SecretBytes
 from strongroom.detection.detector import Detector
 from strongroom.detection.engine import Engine
-from strongroom.detection.sensors.readers import READERS
-from strongroom.detection.sensors.reading import Event
+from strongroom.detection.pack import Pack, open_pack
 from strongroom.detection.wiring import linear_regex, shipped_pack
 from strongroom.enclave.gate.wiring import Gate, read_settings
 from strongroom.ipc.adapters.client import UnixClient
@@ -47,16 +48,24 @@ from strongroom.responder.acting import Gate as GatePort
 from strongroom.responder.acting import Outcome, Responder
 from strongroom.responder.adapters.gates import HeldGate
 from strongroom.responder.adapters.guard_process import GuardEndedError, GuardProcess
+from strongroom.responder.adapters.heart import Heart, signed_heartbeat
 from strongroom.responder.adapters.keeper_stops import KeeperStops
-from strongroom.responder.adapters.line_socket import LineSocket
-from strongroom.responder.adapters.record_file import RecordFile
+from strongroom.responder.adapters.log_tail import LogTail
+from strongroom.responder.adapters.record_file import RecordFile, read_record
+from strongroom.responder.answering.wiring import load_response, make_answering, open_doors
 from strongroom.responder.deciding import Decider
 from strongroom.responder.decoys import MAX_LIST, Decoys, read_decoys
 from strongroom.responder.guard.messages import Beat, Opened
+from strongroom.responder.health import Health
 from strongroom.responder.limits import FreezeLimits
+from strongroom.responder.response_settings import ResponseSettings
+from strongroom.responder.sensing.wiring import Senses, beating, follow, health_of, listening
 from strongroom.responder.settings import DETECTOR, GUARD, MAX_SETTINGS, ResponderSettings
+from strongroom.responder.tailing import told_before
 
 DECOYS: Final = "decoys.json"
+PLACE: Final = "log.place"
+"""How far the log was read."""
 RESTART_SECONDS: Final = 1.0
 TICKET: Final = "responder"
 
@@ -95,13 +104,18 @@ class _Parts:
     settings: ResponderSettings
     decoys: Decoys
     responder: Responder
+    health: Health
 
 
-def _make_stops(client: UnixClient, session: Session, settings: ResponderSettings, decoys: Decoys) -> KeeperStops:
+def _make_stops(
+    client: UnixClient, session: Session, settings: ResponderSettings, decoys: Decoys, teams: dict[str, str]
+) -> KeeperStops:
     signer = session.wallet.signer()
 
     def make(model: ModelId) -> Envelope:
         trust = session.refresh()
+        if trust.roster is not None:
+            teams.update((person.id, person.org) for person in trust.roster.people)
         asking = Asking(
             requester=session.wallet.identity.person,
             purpose=Purpose.INCIDENT_RESPONSE,
@@ -111,7 +125,7 @@ def _make_stops(client: UnixClient, session: Session, settings: ResponderSetting
         )
         return sign_request(ask_to_freeze(trust, asking, model=model), signer, trust)
 
-    models = dict.fromkeys((*settings.models, *(decoy.model for decoy in decoys.decoys)))
+    models = dict.fromkeys((*settings.models, *decoys.stand_for.values()))
     return KeeperStops(client, session, make, models)
 
 
@@ -163,6 +177,7 @@ async def _guarded(parts: _Parts, guard: GuardProcess) -> None:
         before = Beat.none()
         try:
             async for told in guard.openings():
+                parts.health.heard(GUARD, uptime())
                 if isinstance(told, Opened):
                     event = opened_event(told, parts.settings, paths)
                     parts.responder.take(event, GUARD, opened=told.ticks)
@@ -191,40 +206,32 @@ def _own(event: str, settings: ResponderSettings, **members: object) -> dict[str
     return {"event": event, "host": settings.host, "source": DETECTOR, **members}
 
 
-async def _listening(parts: _Parts) -> list[LineSocket]:
-    """Open a socket for each other sensor."""
-    decoys = {decoy.path for decoy in parts.decoys.decoys}
-    made = []
-    for sensor in parts.settings.sensors:
+def load_pack(settings: ResponderSettings) -> Pack:
+    """Return the rules: those that come with the program, or the signed ones that the settings name.
 
-        def take(event: Event, name: str = sensor.name) -> None:
-            # Whether a file is a decoy is on our list, and isn't for a sensor to say.
-            more = {"decoy": event["path"] in decoys} if event["event"] == "host:file:opened" else {}
-            parts.responder.take({**event, **more, "host": parts.settings.host, "source": name}, name)
-
-        listener = LineSocket(sensor.name, sensor.user, READERS[sensor.kind](), take)
-        await listener.start(Path(sensor.socket))
-        made.append(listener)
-    return made
+    :raises SignatureError: somebody else signed them. :raises MalformedError: another form, or nobody signed them.
+    :raises UsageError: the file can't be read.
+    """
+    if settings.pack is None:
+        return shipped_pack()
+    envelope = Envelope.parse(_read(Path(settings.pack.file), 2 * MAX_PAYLOAD))
+    return open_pack(envelope, [settings.pack.key])
 
 
-async def _count_missed(parts: _Parts, sockets: Sequence[LineSocket]) -> None:
-    """Tell, once a second, what wasn't read of other sensors' lines."""
-    before = 0
-    while True:
-        await asyncio.sleep(1.0)
-        missed = sum(one.missed for one in sockets)
-        if missed > before:
-            event = _own("detector:state:evicted", parts.settings, count=missed - before)
-            parts.responder.take(event, DETECTOR)
-        before = missed
-
-
-async def serve(home: Path, state: Path, settings: ResponderSettings, session: Session) -> None:
+async def serve(
+    home: Path,
+    state: Path,
+    settings: ResponderSettings,
+    response: ResponseSettings,
+    session: Session,
+    reading_log: Session,
+) -> None:
     """Serve until SIGTERM.
 
     :raises StrongroomError: whatever keeps it from starting; nothing is guarded then. What ends one of its parts ends
         all of it: a responder that went on half deaf would look like one that guards.
+
+    :param reading_log: another session of the same wallet's, so that following the log holds up no freeze.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -234,39 +241,81 @@ async def serve(home: Path, state: Path, settings: ResponderSettings, session: S
     with ExitStack() as stack:
         record = RecordFile(state)
         stack.callback(record.close)
-        stops = _make_stops(client, session, settings, decoys)
+        teams: dict[str, str] = {}
+        stops = _make_stops(client, session, settings, decoys, teams)
+        tail = LogTail(BrokerLog(reading_log, time.sleep), state / PLACE)
+        pack = load_pack(settings)
         decider = Decider(
-            Detector(Engine(shipped_pack(), regex=linear_regex), lambda _person: ""),
-            decoys={decoy.path: decoy.model for decoy in decoys.decoys},
+            Detector(Engine(pack, regex=linear_regex), lambda person: teams.get(person, "")),
+            decoys=decoys.stand_for,
             models=settings.models,
             acting=settings.acting,
             limits=FreezeLimits(settings.freezes_an_hour),
+            told=told_before((json.loads(line)["facts"] for line in read_record(state)), tail.kept),
         )
         gates = _open_gates(settings, stack)
-        responder = Responder(decider, stops, gates, record, clock=SystemClock(), ticks=time.monotonic_ns, told=_told)
-        parts = _Parts(settings, decoys, responder)
+        answering, teller = await make_answering(
+            state,
+            client,
+            session,
+            stops,
+            gates,
+            response,
+            host=settings.host,
+            models=settings.models,
+            clock=SystemClock(),
+            own_record=lambda: record.head,
+        )
+
+        def told(outcome: Outcome) -> None:
+            _told(outcome)
+            answering.told(outcome)
+
+        responder = Responder(decider, stops, gates, record, clock=SystemClock(), ticks=time.monotonic_ns, told=told)
+        guarding = bool(decoys.decoys or settings.watched)
+        health = health_of(settings, guarding=guarding)
+        parts = _Parts(settings, decoys, responder, health)
+        senses = Senses(
+            settings, decoys, decider, responder, health, frozenset(one.path for one in decoys.decoys), answering.noted
+        )
         await stops.prepare()
         tasks = [asyncio.create_task(stops.keep_ready())]
-        if decoys.decoys or settings.watched:
+        if guarding:
             guard = await GuardProcess.start([decoy.path for decoy in decoys.decoys], settings.watched)
             tasks.append(asyncio.create_task(_guarded(parts, guard)))
-        sockets = await _listening(parts)
-        tasks.append(asyncio.create_task(_count_missed(parts, sockets)))
-        say_ready("responder", decoys=len(decoys.decoys), gates=len(settings.gates), models=len(settings.models))
-        stopping = asyncio.create_task(stop.wait())
-        ended, _running = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, *tasks):
-            task.cancel()
-        await asyncio.gather(stopping, *tasks, return_exceptions=True)
-        for one in sockets:
-            await one.stop()
+        answers = open_doors(answering, teller, responder, state, response, SystemClock())
+        async with listening(senses) as hearing, answers as going_on:
+            followed, stopping = asyncio.Event(), asyncio.create_task(stop.wait())
+            sign = signed_heartbeat(session.wallet, SystemClock())
+            heart = Heart(client, sign, health=health, record=record, head=lambda: tail.head, now=uptime)
+            tasks += [*hearing, *going_on, asyncio.create_task(follow(senses, tail, followed))]
+            tasks.append(asyncio.create_task(beating(senses, heart)))
+            first = asyncio.create_task(followed.wait())
+            ended, _running = await asyncio.wait((first, stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+            if first in ended:
+                # The rules and what they remember stay: a collection in the middle of an alarm would keep it waiting.
+                gc.collect()
+                gc.freeze()
+                say_ready(
+                    "responder",
+                    decoys=len(decoys.decoys),
+                    gates=len(settings.gates),
+                    models=len(settings.models),
+                    pack=str(pack.digest),
+                )
+                ended, _running = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+            for task in (first, stopping, *tasks):
+                task.cancel()
+            await asyncio.gather(first, stopping, *tasks, return_exceptions=True)
         await responder.rest()
         await client.close()
         for task in ended:
             task.result()
 
 
-def run_responder(home: Path, wallet: Path, settings: Path, state: Path, passphrase_fd: int | None) -> None:
+def run_responder(
+    home: Path, wallet: Path, settings: Path, response: Path | None, state: Path, passphrase_fd: int | None
+) -> None:
     """Run the responder until SIGTERM.
 
     :raises StrongroomError: whatever keeps it from starting.
@@ -276,7 +325,7 @@ def run_responder(home: Path, wallet: Path, settings: Path, state: Path, passphr
     with contextlib.suppress(OSError):
         # Before ordinary programs: a thief may burn all processors to win time.
         os.nice(-15)
-    made = load_settings(settings)
+    made, answers = load_settings(settings), load_response(response)
     with nullcontext() if passphrase_fd is None else read_passphrase(passphrase_fd) as passphrase:
 
         def asked() -> SecretBytes:
@@ -284,8 +333,8 @@ def run_responder(home: Path, wallet: Path, settings: Path, state: Path, passphr
                 raise UsageError("the responder's wallet has a passphrase", remedy="give it with --passphrase-fd")
             return passphrase
 
-        with open_session(wallet, passphrase=asked) as session:
-            asyncio.run(serve(home.resolve(), state.resolve(), made, session))
+        with open_session(wallet, passphrase=asked) as session, open_session(wallet, passphrase=asked) as reading_log:
+            asyncio.run(serve(home.resolve(), state.resolve(), made, answers, session, reading_log))
 
 
 def _read(path: Path, most: int) -> bytes:
@@ -304,12 +353,13 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True, help="the deployment's folder, for the keeper's socket")
     parser.add_argument("--wallet", type=Path, required=True, help="the responder's own wallet")
     parser.add_argument("--settings", type=Path, required=True, help="what it guards, and what it may do")
+    parser.add_argument("--response", type=Path, help="whom it tells of incidents, and who may speak to it")
     parser.add_argument("--state", type=Path, required=True, help="its own folder: the list of decoys, and its record")
     parser.add_argument("--passphrase-fd", type=int, help="open descriptor to read the wallet's passphrase from")
     given = parser.parse_args()
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            run_responder(given.home, given.wallet, given.settings, given.state, given.passphrase_fd)
+            run_responder(given.home, given.wallet, given.settings, given.response, given.state, given.passphrase_fd)
     except StrongroomError as error:
         sys.stderr.write(
             json.dumps({"level": "error", "event": "responder refused to start", **error.problem()}) + "\n"

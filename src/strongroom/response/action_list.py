@@ -21,13 +21,10 @@ from strongroom.response.actions import (
     ActionRefusedError,
     Asks,
     Authority,
-    Command,
     Ends,
     Falls,
-    Mandate,
     Tells,
     Wave,
-    require_authority,
 )
 from strongroom.response.situation import Situation
 from strongroom.response.subjects import Subject, SubjectKind
@@ -353,19 +350,6 @@ def dry_run(name: ActionName, subject: Subject, situation: Situation) -> Falls:
     if why:
         raise ActionRefusedError(f"`{name}` of `{subject}`: {why}")
     return action.falls(situation, subject)
-
-
-def prepare(name: ActionName, subject: Subject, situation: Situation, mandate: Mandate, *, key: str) -> Command:
-    """Return the command for an adapter.
-
-    :param key: names this one doing; the same key is the same doing.
-    :raises UsageError: the action isn't one for such a subject.
-    :raises ActionRefusedError: it can't be done as things stand.
-    :raises AuthorityError: too few agreed.
-    """
-    dry_run(name, subject, situation)
-    require_authority(ACTIONS[name], mandate)
-    return Command(key=key, action=name, subject=subject, parameters=ACTIONS[name].parameters)
 
 
 def verify(name: ActionName, answer: str) -> bool:

@@ -172,8 +172,3 @@ def running(incident: Incident) -> tuple[Deadline, ...]:
     """
     found = (deadline(name, began) for name, began in incident.clocks.items())
     return tuple(sorted(found, key=lambda one: (one.due, one.duty.id)))
-
-
-def applying(at: Instant, begins: Begins) -> tuple[Duty, ...]:
-    """Return the duties that such an event may start at a time: what to ask people with the role `legal` about."""
-    return tuple(duty for duty in DUTIES.values() if duty.begins is begins and at >= duty.since)

@@ -1,15 +1,16 @@
 """Drills: a signed synthetic event through the real pipeline, against stand-ins, with the times measured.
 
 A drill token says which playbook is practised, on which stand-ins, and until when; a drill master's key signs it. It
-is no permission to look away: only an event that names nothing but the token's stand-ins is a drill's. An event that
-carries a token and names anything real *is* real, and that it carried one is suspicious. Stand-ins are called
-``shadow-…``, which nothing real may be called.
+is no permission to look away: only what comes in by the drills' own door is a drill's, and it names nothing but the
+token's stand-ins. Whatever comes in by another door is real, whatever it carries. Stand-ins are called ``shadow-…``,
+which nothing real may be called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from strongroom.core.canonical import Json, decode, encode
@@ -113,21 +114,29 @@ def open_drill(
     return token
 
 
+PRACTISED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "attestation-downgrade": "detector:algorithm:refused",
+        "insider": "detector:conflict:declared",
+        "key-compromise": "identity:credential:used",
+        "lost-approver-key": "access:authenticator:regressed",
+        "sensor-silent": "detector:sensor:silent",
+        "stray-copy-found": "scanner:copy:found",
+        "supply-chain-artifact": "host:file:changed",
+        "weight-exfiltration-suspected": "host:file:opened",
+    }
+)
+"""Playbook -> the event that a drill of it begins with: one for which a shipped rule names that playbook."""
+
+
 def synthetic_event(token: DrillToken, digest: Digest) -> Mapping[str, str | bool]:
     """Return the event that goes through the real pipeline: what the rules look for, about the stand-ins."""
-    fields: dict[str, str | bool] = {"event": token.event, "source": "drill", "drill": str(digest), "decoy": True}
+    fields: dict[str, str | bool] = {"event": token.event, "source": "drill", "drill": str(digest)}
+    # What makes the event one that a rule is about: a decoy was opened or used, a copy is in no register.
+    fields |= {"decoy": True, "registered": False}
     for subject in token.subjects:
         fields[subject.kind.value] = subject.name
     return fields
-
-
-def is_drill(token: DrillToken, named: Iterable[Subject]) -> bool:
-    """Return whether an event that carries the token is a drill's: it names its stand-ins, and nothing else.
-
-    Anything else is real, token or not.
-    """
-    subjects = tuple(named)
-    return bool(subjects) and all(one in token.subjects for one in subjects)
 
 
 def keep_apart(command: Command, token: DrillToken | None) -> None:
@@ -225,8 +234,3 @@ def tabletop(playbook: Playbook, *, pace: int) -> tuple[Inject, ...]:
         for i, step in enumerate(asked)
         if isinstance(step.command, Manual)
     )
-
-
-def due_injects(injects: Sequence[Inject], *, begun: Instant, now: Instant) -> tuple[Inject, ...]:
-    """Return the cards that should have been read out by now."""
-    return tuple(one for one in injects if begun + one.minute * 60 <= now)

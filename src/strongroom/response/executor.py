@@ -52,6 +52,8 @@ MAX_STEPS: Final = 2000
 """How many steps a run comes to before it is stopped."""
 MAX_DEPTH: Final = 8
 """How deep branches and called playbooks lie within each other."""
+UNAGREED_SECONDS: Final = 86400
+"""How long a command waits for people's agreement at least, however short its own time is."""
 _ENDED: Final = frozenset({Doing.DONE, Doing.BROKEN})
 
 Library = Mapping[str, Playbook]
@@ -76,12 +78,20 @@ class Answer:
 
 
 def begin(
-    library: Library, playbook: str, *, incident: str, variables: Mapping[str, str], terms: Terms, now: Instant
+    library: Library,
+    playbook: str,
+    *,
+    incident: str,
+    variables: Mapping[str, str],
+    terms: Terms,
+    now: Instant,
+    before: int = 0,
 ) -> Run:
     """Begin a run.
 
     :param playbook: the playbook's id.
     :param variables: values for its external variables; all of them, and no others.
+    :param before: how many runs the incident had before: two that begin in one second are two.
     :raises NotFoundError: no such playbook.
     :raises RunError: a variable is missing, or isn't one that may be given.
     """
@@ -94,7 +104,7 @@ def begin(
     if len(values) > MAX_VARIABLES:
         raise RunError(f"playbook `{book.name}` and what it calls have more than {MAX_VARIABLES} variables")
     run = Run(
-        id=key_of(incident, playbook, now),
+        id=key_of(incident, playbook, now, before),
         incident=incident,
         books={name: library[name].digest for name in books},
         terms=terms,
@@ -122,8 +132,10 @@ def withheld(run: Run) -> tuple[Pending, ...]:
     return tuple(one for one in run.pending if one.action is not None and not _may(run, one))
 
 
-def agree(run: Run, key: str, person: str) -> Run:
+def agree(run: Run, key: str, person: str, now: Instant) -> Run:
     """Return the run with one person's agreement to a command. The caller has checked the person's signature.
+
+    A command's time begins once enough agreed: it can't be late before it may be sent.
 
     :raises DeniedError: the person isn't one of those who may.
     :raises RunError: the command isn't one that waits.
@@ -134,6 +146,8 @@ def agree(run: Run, key: str, person: str) -> Run:
     if found is None:
         raise RunError("no command of this key waits for anybody")
     agreed = replace(found, agreed=found.agreed | {person})
+    if found.deadline is not None and not _may(run, found) and _may(run, agreed):
+        agreed = replace(agreed, since=now, deadline=now + found.deadline - found.since)
     return replace(run, pending=tuple(agreed if one.key == key else one for one in run.pending))
 
 
@@ -147,6 +161,12 @@ def hold(run: Run, key: str) -> Run:
         raise RunError("no command of this key waits for anybody")
     held = replace(found, held=True)
     return replace(run, pending=tuple(held if one.key == key else one for one in run.pending))
+
+
+def supersede(run: Run) -> Run:
+    """Return the run ended, because a surer signal began its playbook anew: nothing of it is sent any more."""
+    threads = tuple(replace(one, doing=Doing.BROKEN) if one.doing not in _ENDED else one for one in run.threads)
+    return replace(run, status=RunStatus.SUPERSEDED, pending=(), threads=threads)
 
 
 def answer(run: Run, library: Library, told: Answer, now: Instant) -> Run:
@@ -182,9 +202,17 @@ def answer(run: Run, library: Library, told: Answer, now: Instant) -> Run:
 def tick(run: Run, library: Library, now: Instant) -> Run:
     """Return the run at a time: what waited too long has failed, and delays that are over have ended."""
     for one in sorted(run.pending, key=lambda one: one.key):
-        if one.deadline is not None and now >= one.deadline:
+        if one.deadline is not None and now >= _ends(run, one):
             run = answer(run, library, Answer(key=one.key, outcome=Outcome.TIMED_OUT), now)
     return _settle(run, library, now)
+
+
+def _ends(run: Run, pending: Pending) -> Instant:
+    """Return when a pending command has failed by its time; one that waits for people has a day at least."""
+    deadline = pending.deadline or 0
+    if pending.action is None or _may(run, pending):
+        return deadline
+    return max(deadline, pending.since + UNAGREED_SECONDS)
 
 
 # --- looking up -------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Final
 
 from strongroom import __version__
-from strongroom.core.canonical import Json, encode
+from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant, format_instant
-from strongroom.core.digest import Digest
+from strongroom.core.stable_uuid import stable_uuid
 from strongroom.response.clocks import running
 from strongroom.response.entries import IncidentEntry, Phase
 from strongroom.response.grading import Certainty, Severity
@@ -87,14 +87,14 @@ def stix_bundle(incident: Incident, entries: Sequence[IncidentEntry], *, now: In
         "report_types": ["incident"],
     }
     objects: list[Json] = [_amber(), maker, case, *courses, report]
-    return {"type": "bundle", "id": f"bundle--{_uuid(incident.id, 'bundle', str(now))}", "objects": objects}
+    return {"type": "bundle", "id": f"bundle--{stable_uuid(incident.id, 'bundle', str(now))}", "objects": objects}
 
 
 def _stix(kind: str, incident: Incident, part: str, created: Instant, modified: Instant) -> dict[str, Json]:
     return {
         "type": kind,
         "spec_version": "2.1",
-        "id": f"{kind}--{_uuid(incident.id, kind, part)}",
+        "id": f"{kind}--{stable_uuid(incident.id, kind, part)}",
         "created": _stamp(created),
         "modified": _stamp(max(created, modified)),
         "object_marking_refs": [TLP_AMBER_STRICT],
@@ -110,15 +110,6 @@ def _amber() -> dict[str, Json]:
         "name": "TLP:AMBER+STRICT",
         "extensions": {_TLP2: {"extension_type": "property-extension", "tlp_2_0": "amber+strict"}},
     }
-
-
-def _uuid(*parts: str) -> str:
-    # Bits of a SHA-256 in the form of a version 4 UUID (RFC 9562): the same parts give the same id.
-    bits = bytearray(Digest.of(encode(list[Json](parts))).value[:16])
-    bits[6] = bits[6] & 0x0F | 0x40
-    bits[8] = bits[8] & 0x3F | 0x80
-    text = bits.hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def _stamp(at: Instant) -> str:

@@ -38,6 +38,8 @@ class RunStatus(StrEnum):
     """Every step came to its end; ``failures`` says which ones failed on the way."""
     FAILED = "failed"
     """A step failed and nothing said what to do then. A person must look."""
+    SUPERSEDED = "superseded"
+    """A surer signal began the playbook anew."""
 
 
 class Doing(StrEnum):

@@ -8,10 +8,9 @@ from enum import StrEnum
 from typing import Final
 
 from strongroom.core.errors import MalformedError
+from strongroom.core.ids import SHADOW
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?")
-SHADOW: Final = "shadow-"
-"""How the names of a drill's stand-ins begin. Nothing real may be called so."""
 
 
 class SubjectKind(StrEnum):

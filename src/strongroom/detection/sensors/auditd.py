@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from posixpath import normpath
 from typing import Final
 
 from strongroom.core.errors import MalformedError
@@ -23,6 +24,9 @@ _PAIR: Final = re.compile(r"(?P<name>[A-Za-z][\w-]{0,63})=(?:\"(?P<quoted>[^\"]*
 _OPENS: Final = frozenset({"2", "257", "437", "open", "openat", "openat2"})
 """Of x86-64, or in words where the log is enriched."""
 _STARTS: Final = frozenset({"59", "322", "execve", "execveat"})
+_OPENS_FROM_CWD: Final = frozenset({"2", "open", "59", "execve"})
+_AT_FDCWD: Final = "ffffff9c"
+_REFUSED: Final = frozenset({"-1", "-13", "EPERM", "EACCES"})
 _X86_64: Final = "c000003e"
 
 Record = tuple[str, dict[str, str]]
@@ -75,7 +79,7 @@ def _pairs(told: str) -> dict[str, str]:
 
 def _unhexed(name: str, value: str) -> str:
     # What has spaces or quotes in it is written as hexadecimal, without quotes.
-    if name in {"name", "exe", "comm"} and len(value) % 2 == 0 and re.fullmatch(r"[0-9A-F]{2,8192}", value):
+    if name in {"name", "exe", "comm", "cwd"} and len(value) % 2 == 0 and re.fullmatch(r"[0-9A-F]{2,8192}", value):
         return bytes.fromhex(value).decode("utf-8", "replace")
     return value
 
@@ -86,7 +90,8 @@ def _joined(records: list[Record], host: str) -> Read:
     by = dict(reversed(records))
     call = by.get("SYSCALL")
     if call is not None:
-        return _called(call, [pairs for kind, pairs in records if kind == "PATH"], host)
+        cwd = by.get("CWD", {}).get("cwd", "")
+        return _called(call, [_absolute(call, cwd, pairs) for kind, pairs in records if kind == "PATH"], host)
     said = by.get("USER_LOGIN")
     if said is not None and said.get("acct"):
         person, client = said["acct"], said.get("addr", "").strip("?")
@@ -102,6 +107,9 @@ def _called(call: dict[str, str], paths: list[dict[str, str]], host: str) -> Rea
     user = int(uid) if uid.isascii() and uid.isdecimal() and len(uid) <= 10 else None
     if number.isdecimal() and call.get("arch") not in {_X86_64, "x86_64"}:
         return unknown(f"arch {call.get('arch', '')}")
+    if call.get("success") == "no" and call.get("exit") not in _REFUSED:
+        # Nothing was there. Whoever was refused what is there wanted it, and is told.
+        return unknown(f"syscall {number} that failed")
     if number in _OPENS:
         events = tuple(
             event("host:file:opened", "auditd", host=host, path=path["name"], exe=call.get("exe", ""), uid=user)
@@ -112,6 +120,16 @@ def _called(call: dict[str, str], paths: list[dict[str, str]], host: str) -> Rea
     if number in _STARTS and call.get("exe"):
         return _one(event("host:process:started", "auditd", host=host, exe=call["exe"], uid=user))
     return unknown(f"syscall {number}")
+
+
+def _absolute(call: dict[str, str], cwd: str, path: dict[str, str]) -> dict[str, str]:
+    """Return a path's record with its whole name, where records say what it is relative to. Links stay as they are."""
+    name = path.get("name", "")
+    if not name or name.startswith("/") or not cwd.startswith("/"):
+        return path
+    if call.get("syscall") not in _OPENS_FROM_CWD and call.get("a0") != _AT_FDCWD:
+        return path
+    return {**path, "name": normpath(f"{cwd}/{name}")[:MAX_TEXT]}
 
 
 def _one(made: Event) -> Read:

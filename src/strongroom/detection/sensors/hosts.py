@@ -20,6 +20,8 @@ def read_falco(line: bytes) -> Read:
     fields, host = child(told, "output_fields"), text(told, "hostname")
     kind = text(fields, "evt.type")
     exe, uid = text(fields, "proc.exepath") or text(fields, "proc.name"), number(fields, "user.uid")
+    if fields.get("evt.failed") is True and text(fields, "evt.res") not in {"EPERM", "EACCES"}:
+        return unknown(f"{kind} that failed")
     if kind in _OPENS and text(fields, "fd.name"):
         return _one(event("host:file:opened", "falco", host=host, path=text(fields, "fd.name"), exe=exe, uid=uid))
     if kind in _STARTS and exe:

@@ -8,6 +8,7 @@ from typing import Final
 
 from strongroom.detection.sensors.auditd import AuditReader
 from strongroom.detection.sensors.hosts import read_falco, read_osquery, read_tetragon, read_wazuh
+from strongroom.detection.sensors.own import read_own
 from strongroom.detection.sensors.reading import Reader
 from strongroom.detection.sensors.tokens import read_canarytoken
 
@@ -17,6 +18,7 @@ READERS: Final[Mapping[str, Callable[[], Reader]]] = MappingProxyType(
         "canarytokens": lambda: read_canarytoken,
         "falco": lambda: read_falco,
         "osquery": lambda: read_osquery,
+        "strongroom": lambda: read_own,
         "tetragon": lambda: read_tetragon,
         "wazuh": lambda: read_wazuh,
     }

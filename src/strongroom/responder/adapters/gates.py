@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from strongroom.core.errors import StrongroomError
+from strongroom.enclave.gate.adapters import tools
+from strongroom.enclave.gate.rules import read_shut
 from strongroom.enclave.gate.wiring import Gate, Switch
 
 
@@ -26,6 +28,17 @@ class HeldGate:
     async def mark(self, cause: str) -> None:
         """Remember that it is shut."""
         await asyncio.to_thread(self._gate.mark, cause)
+
+    async def is_shut(self) -> bool:
+        """Tell whether the kernel drops everything there now, by the rules that it lists."""
+        return await asyncio.to_thread(self._is_shut)
+
+    def _is_shut(self) -> bool:
+        try:
+            read_shut(tools.listing(self._gate.settings.namespace))
+        except StrongroomError:
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of it, as it is."""

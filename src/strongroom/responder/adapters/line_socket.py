@@ -30,11 +30,14 @@ class LineSocket:
 
     :param read: its reader, which may remember what belongs together.
     :param take: is told each event.
+    :param heard: is told of each line that is this sensor's, whatever it says, and of each that there was no time for.
     """
 
-    def __init__(self, name: str, user: int, read: Reader, take: Callable[[Event], object]) -> None:
+    def __init__(
+        self, name: str, user: int, read: Reader, take: Callable[[Event], object], heard: Callable[[], None]
+    ) -> None:
         self.name = name
-        self._user, self._read, self._take = user, read, take
+        self._user, self._read, self._take, self._heard = user, read, take, heard
         self._buckets = Buckets(RATE)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.Task[None]] = set()
@@ -86,9 +89,12 @@ class LineSocket:
             return
         if self._buckets.wait(self.name, uptime()):
             self.missed += 1
+            self._heard()
             return
         try:
-            for event in self._read(line).events:
+            read = self._read(line)
+            self._heard()
+            for event in read.events:
                 self._take(event)
         except MalformedError:
             self.missed += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Iterable
@@ -19,6 +20,8 @@ from strongroom.core.errors import UnavailableError
 from strongroom.responder.record import check_record, record_line
 
 MAX_FILE: Final = 16 << 20
+ROOM: Final = 1 << 20
+"""Bytes that must be free on the record's disk."""
 RATE: Final = Rate(per_second=10.0, burst=1000)
 
 
@@ -41,6 +44,7 @@ class RecordFile:
         self._writing = threading.Lock()
         self.untold = 0
         """Alerts of a flood that have no line of their own since the last line."""
+        self._failed = False
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             files = _files(folder)
@@ -68,11 +72,37 @@ class RecordFile:
             self.untold += untold
             raise
 
+    async def check(self) -> None:
+        """Check that the record can be written, now; one that couldn't be is tried with a line that says nothing.
+
+        :raises RecordUnwritableError: it can't.
+        """
+        await asyncio.to_thread(self._check)
+
+    @property
+    def head(self) -> Json:
+        """How many lines there are, and the digest of the last."""
+        return {"lines": self._serial, "last": str(self._before)}
+
     def close(self) -> None:
         """Let go."""
         os.close(self._file)
 
+    def _check(self) -> None:
+        if self._failed:
+            self._append({"again": True})
+            return
+        with self._writing:
+            try:
+                os.fdatasync(self._file)
+                status, disk = os.fstat(self._file), os.fstatvfs(self._file)
+            except OSError as error:
+                raise _unwritable(error) from None
+        if not status.st_nlink or disk.f_bavail * disk.f_frsize < ROOM:
+            raise _unwritable(OSError(errno.ENOSPC, "it was removed" if not status.st_nlink else "its disk is full"))
+
     def _append(self, facts: dict[str, Json]) -> None:
+        self._failed = True
         with self._writing:
             line = record_line(self._before, self._serial, facts)
             size = os.fstat(self._file).st_size
@@ -91,6 +121,7 @@ class RecordFile:
                     os.ftruncate(self._file, size)
                 raise _unwritable(error) from None
             self._serial, self._before = self._serial + 1, Digest.of(line)
+            self._failed = False
 
     def _open(self, number: int) -> int:
         path = self._folder / f"record-{number:06}.jsonl"

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from strongroom.core.errors import ConflictError, NotFoundError, UsageError
 from strongroom.core.ids import ModelId
 from strongroom.core.signature import HybridSigner
 from strongroom.keys.wrapping import new_key
-from strongroom.responder.decoys import Decoy, DecoyKind, Decoys
+from strongroom.responder.decoys import Decoy, DecoyKind, DecoyModel, Decoys
 from strongroom.responder.wiring import load_decoys, save_decoys
 from strongroom.sealing.adapters.directory import read_envelope, seal_directory
 from strongroom.sealing.header import Geometry
@@ -50,14 +51,14 @@ def plant_shards(folder: Path, like: Path, state: Path, wallet: Wallet, *, now: 
     if folder.exists():
         raise ConflictError(f"`{folder}` is there already", remedy="name a folder that isn't")
     manifest = read_manifest(read_envelope(like))
-    folder = folder.parent.resolve() / folder.name
+    folder = _resolved(folder)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
         _random_files(Path(name), manifest)
         _seal(Path(name), folder, manifest)
     _like_times(folder, like)
     files = sorted(path for part in _GUARDED for path in _files(folder / part))
     made = tuple(Decoy(path=str(path), kind=DecoyKind.SHARD, model=manifest.model, planted=now) for path in files)
-    save_decoys(state, wallet, Decoys(genesis=before.genesis, decoys=(*before.decoys, *made)))
+    save_decoys(state, wallet, replace(before, decoys=(*before.decoys, *made)))
     return made
 
 
@@ -69,14 +70,62 @@ def plant_credential(path: Path, model: ModelId, state: Path, wallet: Wallet, *,
     before = load_decoys(state, wallet)
     if path.exists():
         raise ConflictError(f"`{path}` is there already", remedy="name a file that isn't")
-    path = path.parent.resolve() / path.name
+    path = _resolved(path)
     identity = "AKIA" + "".join(secrets.choice(_ACCESS_KEY) for _ in range(16))
     secret = base64.b64encode(os.urandom(30)).decode()
     text = f"[weights-backup]\naws_access_key_id = {identity}\naws_secret_access_key = {secret}\n"
     write_durably(path, text.encode())
     made = Decoy(path=str(path), kind=DecoyKind.CREDENTIAL, model=model, planted=now)
-    save_decoys(state, wallet, Decoys(genesis=before.genesis, decoys=(*before.decoys, made)))
+    save_decoys(state, wallet, replace(before, decoys=(*before.decoys, made)))
     return made
+
+
+def rotate(old: Path, new: Path, state: Path, wallet: Wallet, *, like: Path | None, now: Instant) -> tuple[Decoy, ...]:
+    """Plant a decoy at ``new`` in the place of the one at ``old``; returns what is guarded there.
+
+    The new one is on the list before the old one is taken away: a crash in between leaves both, and both guarded.
+
+    :param like: of a decoy directory, the sealed directory that the new one looks like.
+    :raises NotFoundError: nothing at ``old`` is on the list. :raises ConflictError: something is at ``new`` already.
+    :raises UsageError: ``like`` is missing, or it is given for a credential.
+    """
+    taken = _listed(load_decoys(state, wallet), _resolved(old))
+    shards = any(one.kind is DecoyKind.SHARD for one in taken)
+    if shards is not (like is not None):
+        raise UsageError("name a sealed directory that the new decoy looks like; for a credential, none")
+    made = (
+        (plant_credential(new, taken[0].model, state, wallet, now=now),)
+        if like is None
+        else plant_shards(new, like, state, wallet, now=now)
+    )
+    remove(old, state, wallet)
+    return made
+
+
+def list_model(name: ModelId, model: ModelId, state: Path, wallet: Wallet, *, now: Instant) -> DecoyModel:
+    """Put a decoy model on the list: whoever asks for it stops ``model``.
+
+    :raises ConflictError: it is there already. :raises MalformedError: it would stand for itself.
+    """
+    before = load_decoys(state, wallet)
+    if any(one.name == name for one in before.models):
+        raise ConflictError(f"`{name}` is on the list already")
+    made = DecoyModel(name=name, model=model, planted=now)
+    save_decoys(state, wallet, replace(before, models=(*before.models, made)))
+    return made
+
+
+def unlist_model(name: ModelId, state: Path, wallet: Wallet) -> DecoyModel:
+    """Take a decoy model off the list; it stays in policy and registry.
+
+    :raises NotFoundError: it isn't on the list.
+    """
+    before = load_decoys(state, wallet)
+    taken = next((one for one in before.models if one.name == name), None)
+    if taken is None:
+        raise NotFoundError(f"no decoy model of the list is called `{name}`", remedy="strongroom decoy ls")
+    save_decoys(state, wallet, replace(before, models=tuple(one for one in before.models if one != taken)))
+    return taken
 
 
 def remove(path: Path, state: Path, wallet: Wallet) -> tuple[Decoy, ...]:
@@ -85,21 +134,30 @@ def remove(path: Path, state: Path, wallet: Wallet) -> tuple[Decoy, ...]:
     :raises NotFoundError: nothing there is on the list. :raises UsageError: the folder holds more than decoys.
     """
     before = load_decoys(state, wallet)
-    path = path.parent.resolve() / path.name
-    taken = tuple(one for one in before.decoys if Path(one.path) == path or path in Path(one.path).parents)
-    if not taken:
-        raise NotFoundError(f"no decoy of the list lies at `{path}`", remedy="strongroom decoy ls")
+    path = _resolved(path)
+    taken = _listed(before, path)
     if path.is_dir() and not {file for file in _files(path) if file.name != "manifest.json"} <= {
         Path(one.path) for one in taken
     }:
         raise UsageError(f"`{path}` holds more than decoys", remedy="name the decoy's own folder")
     left = tuple(one for one in before.decoys if one not in taken)
-    save_decoys(state, wallet, Decoys(genesis=before.genesis, decoys=left))
+    save_decoys(state, wallet, replace(before, decoys=left))
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
     return taken
+
+
+def _resolved(path: Path) -> Path:
+    return path.parent.resolve() / path.name
+
+
+def _listed(known: Decoys, path: Path) -> tuple[Decoy, ...]:
+    found = tuple(one for one in known.decoys if Path(one.path) == path or path in Path(one.path).parents)
+    if not found:
+        raise NotFoundError(f"no decoy of the list lies at `{path}`", remedy="strongroom decoy ls")
+    return found
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,0 +1,126 @@
+"""``strongroom drill``: practise a playbook. A signed synthetic event goes through everything that a real one would."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from strongroom.cli.incident_desk import fetch, incidents
+from strongroom.cli.output import show
+from strongroom.cli.session import as_wallet, json_option, open_wallet, passphrase_option
+from strongroom.core.canonical import Json
+from strongroom.core.clock import SystemClock
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import sign
+from strongroom.core.errors import NotFoundError, UnavailableError
+from strongroom.core.ids import SHADOW
+from strongroom.response.drills import (
+    DRILL_TYPE,
+    NONCE_BYTES,
+    PRACTISED,
+    DrillToken,
+    measure,
+    planned_at_once,
+    tabletop,
+)
+from strongroom.response.executor import withheld
+from strongroom.response.subjects import Subject, SubjectKind
+from strongroom.response.wiring import playbook_called
+
+LIFE: Final = 3600
+POLL_SECONDS: Final = 0.25
+DOOR: Final = "drill.sock"
+_NAMES: Final = {SubjectKind.MODEL: "model", SubjectKind.PERSON: "person", SubjectKind.HOST: "host"}
+
+
+@click.command("drill")
+@click.argument("playbook", type=click.Choice(sorted(PRACTISED)))
+@click.option("--tabletop", "on_table", is_flag=True, help="Print its questions as cards, and touch nothing.")
+@click.option("--pace", type=click.IntRange(1, 240), default=10, show_default=True, help="Minutes between cards.")
+@click.option("--wait", type=click.FloatRange(1, 600), default=30.0, show_default=True, help="Seconds to look on.")
+@click.option("--desk", type=click.Path(path_type=Path), envvar="STRONGROOM_DESK", help="The responder's socket.")
+@as_wallet
+@passphrase_option
+@json_option
+def drill(
+    playbook: str,
+    *,
+    on_table: bool,
+    pace: int,
+    wait: float,
+    desk: Path | None,
+    wallet: Path,
+    passphrase_fd: int | None,
+    as_json: bool,
+) -> None:
+    """Practise PLAYBOOK against stand-ins, and say how long it took and what was missed. Run as the responder's user.
+
+    A drill hides nothing: whatever real happens meanwhile is real.
+    """
+    if on_table:
+        cards = tabletop(playbook_called(playbook), pace=pace)
+        rows: list[Json] = [{"minute": one.minute, "text": one.text, "asks": one.asks} for one in cards]
+        show({"cards": rows}, [f"{one.minute:>4} min  {one.asks}: {one.text}" for one in cards], as_json=as_json)
+        return
+    if desk is None:
+        raise NotFoundError("no responder is named", remedy="name its socket with --desk")
+    opened = open_wallet(wallet, passphrase_fd)
+    now = SystemClock().now()
+    token = DrillToken(
+        genesis=opened.genesis().digest,
+        playbook=playbook,
+        event=PRACTISED[playbook],
+        subjects=tuple(Subject(kind, f"{SHADOW}{name}") for kind, name in _NAMES.items()),
+        not_before=now - 60,
+        expires=now - 60 + LIFE,
+        nonce=os.urandom(NONCE_BYTES),
+    )
+    envelope = sign(DRILL_TYPE, token.to_bytes(), opened.signer())
+    _hand_in(desk.with_name(DOOR), envelope.to_bytes())
+    _tell(_opened(desk, envelope.digest, wait), desk, playbook, wait, as_json=as_json)
+
+
+def _hand_in(door: Path, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as sender:
+        try:
+            sender.connect(str(door))
+            sender.sendall(line + b"\n")
+        except OSError as error:
+            raise UnavailableError(
+                f"the drill's door doesn't open: {error.strerror}",
+                remedy="run it as the responder's user",
+            ) from None
+
+
+def _opened(desk: Path, token: Digest, wait: float) -> str:
+    ends = time.monotonic() + wait
+    while time.monotonic() < ends:
+        listed, _broken = incidents(desk)
+        found = [str(row["incident"]) for row in listed if row["drill"] == str(token)]
+        if found:
+            return found[0]
+        time.sleep(POLL_SECONDS)
+    raise NotFoundError(
+        f"nothing alerted within {wait:.0f} seconds: the drill was missed",
+        remedy="see that your key may hold drills, and that a rule of the loaded pack names this playbook",
+    )
+
+
+def _tell(name: str, desk: Path, playbook: str, wait: float, *, as_json: bool) -> None:
+    ends, planned = time.monotonic() + wait, planned_at_once(playbook_called(playbook))
+    while True:
+        shown = fetch(desk, name)
+        measured = measure(shown.entries, planned)
+        people = any(withheld(run) for run in shown.runs.values())
+        if not measured.missed or people or time.monotonic() >= ends:
+            break
+        time.sleep(POLL_SECONDS)
+    told = measured.to_json()
+    rest = f"{'people are asked now' if people else 'it goes on'}: strongroom incident show {name[:12]}"
+    lines = [f"{key:<20} {value}" for key, value in told.items()]
+    show({"incident": name, **told, "waits_for_people": people}, [name, *lines, rest], as_json=as_json)

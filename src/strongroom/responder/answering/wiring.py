@@ -1,0 +1,190 @@
+"""The response's parts put together: incidents on the disk, the ports, receivers, the desk and the drill's door."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from os import geteuid
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from strongroom.client.service import Session
+from strongroom.core import canonical
+from strongroom.core.canonical import Json
+from strongroom.core.clock import Clock
+from strongroom.core.digest import Digest
+from strongroom.core.errors import StrongroomError, UsageError
+from strongroom.core.fields import reading
+from strongroom.core.ids import ModelId
+from strongroom.detection.matching import Value
+from strongroom.detection.sensors.reading import Event
+from strongroom.ipc.adapters.client import UnixClient
+from strongroom.ipc.adapters.server import UnixServer
+from strongroom.responder.acting import Gate, Outcome, Responder
+from strongroom.responder.adapters.case_files import CaseFiles
+from strongroom.responder.adapters.deployment import DeploymentPort
+from strongroom.responder.adapters.keeper_stops import KeeperStops
+from strongroom.responder.adapters.known import KnownDeployment, LogNotes
+from strongroom.responder.adapters.line_socket import LineSocket
+from strongroom.responder.adapters.telling import Teller, open_line
+from strongroom.responder.desk import Desk
+from strongroom.responder.drilling import DRILL, DrillReader
+from strongroom.responder.evidence import Receipts
+from strongroom.responder.responding import Responding
+from strongroom.responder.response_settings import ResponseSettings
+from strongroom.responder.shadow import ShadowPort
+from strongroom.response.wiring import shipped_playbooks
+
+DESK: Final = "desk.sock"
+DRILLS: Final = "drill.sock"
+MAX_SETTINGS: Final = 1 << 20
+REFRESH_SECONDS: Final = 60.0
+_log = structlog.get_logger("strongroom.responder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering:
+    """The response of one responder."""
+
+    responding: Responding
+    known: KnownDeployment
+
+    def told(self, outcome: Outcome) -> None:
+        """Hear of a decision once what can be done at once was done; a drill's by the token that its door verified."""
+        said = outcome.decision.alert.event.get("drill")
+        drill = None
+        if outcome.decision.source == DRILL and isinstance(said, str):
+            drill = Digest.parse(said)
+        self.responding.hear(outcome, drill=drill)
+
+    def noted(self, entry: Mapping[str, Value]) -> None:
+        """Hold the records here to what the log says of them, if it is this responder's own word."""
+        person = self.known.session.wallet.identity.person
+        incident, entries, digest = entry.get("incident"), entry.get("entries"), entry.get("entry")
+        if entry.get("person") == person and isinstance(incident, str) and isinstance(entries, int):
+            self.responding.hold_to(incident, entries, str(digest))
+
+
+def load_response(path: Path | None) -> ResponseSettings:
+    """Read the file of settings; none: nobody is told, and only this user may speak to the responder.
+
+    :raises MalformedError: another form, or too large. :raises UsageError: it can't be read.
+    """
+    if path is None:
+        return ResponseSettings()
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SETTINGS + 1)
+    except OSError as error:
+        raise UsageError(f"`{path}` can't be read: {error.strerror}") from None
+    with reading(canonical.parse(data, max_bytes=MAX_SETTINGS), "response") as fields:
+        return ResponseSettings.read(fields)
+
+
+async def make_answering(
+    state: Path,
+    client: UnixClient,
+    session: Session,
+    stops: KeeperStops,
+    gates: Mapping[ModelId, Sequence[Gate]],
+    settings: ResponseSettings,
+    *,
+    host: str,
+    models: Sequence[ModelId],
+    clock: Clock,
+    own_record: Callable[[], Json],
+) -> tuple[Answering, Teller]:
+    """Put the response together, and read what its last run left.
+
+    :raises StrongroomError: the deployment doesn't answer, a receiver's secret can't be read, or the disk refuses.
+    """
+    known = KnownDeployment(session, client, models)
+    await known.refresh()
+    lines = [open_line(one, clock) for one in settings.receivers]
+    teller = Teller(lines, genesis=known.genesis, source=session.wallet.genesis().deployment, clock=clock)
+    receipts = Receipts(teller)
+    real = DeploymentPort(
+        known,
+        client,
+        stops,
+        gates,
+        receipts,
+        host=host,
+        platforms=settings.platforms,
+        clock=clock,
+        own_record=own_record,
+    )
+    responding = Responding(
+        CaseFiles(state),
+        shipped_playbooks(),
+        known,
+        real=real,
+        shadow=ShadowPort(receipts, clock),
+        telling=teller,
+        notes=LogNotes(client, session, clock),
+        clock=clock,
+        ticks=time.monotonic_ns,
+        by=f"machine:{session.wallet.identity.person}",
+        host=host,
+        failed=_failed,
+    )
+    responding.load()
+    for name, reason in responding.broken.items():
+        _log.error("incident can't be read", incident=name, reason=reason)
+    return Answering(responding=responding, known=known), teller
+
+
+@asynccontextmanager
+async def open_doors(
+    answering: Answering, teller: Teller, responder: Responder, state: Path, settings: ResponseSettings, clock: Clock
+) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Go on with what was left, and open the desk and the drill's door; yields tasks that end only by an error."""
+    responding, known = answering.responding, answering.known
+    desk = UnixServer(Desk(responding, clock, known.refresh).serve, admits={geteuid(), *settings.users})
+    reader = DrillReader(known.genesis, known.masters, lambda: responding.used, responding.practise, clock)
+
+    def take(event: Event) -> None:
+        responder.take(event, DRILL, opened=time.monotonic_ns())
+
+    door = LineSocket(DRILL, geteuid(), reader, take, heard=lambda: None)
+    await desk.start(state / DESK)
+    await door.start(state / DRILLS)
+    tasks = [
+        asyncio.create_task(responding.serve()),
+        asyncio.create_task(_refreshing(known)),
+        asyncio.create_task(_counting(door)),
+    ]
+    try:
+        yield tasks
+    finally:
+        await door.stop()
+        await desk.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await teller.close()
+
+
+async def _refreshing(known: KnownDeployment) -> None:
+    while True:
+        await asyncio.sleep(REFRESH_SECONDS)
+        with suppress(StrongroomError):
+            await known.refresh()
+
+
+async def _counting(door: LineSocket) -> None:
+    before = 0
+    while True:
+        await asyncio.sleep(1.0)
+        if door.missed > before:
+            _log.warning("drill refused", count=door.missed - before)
+        before = door.missed
+
+
+def _failed(what: str, error: StrongroomError) -> None:
+    _log.error("response held up", what=what, reason=error.reason)

@@ -1,0 +1,217 @@
+"""Where people speak to the responder: what incidents there are, and what they do in them.
+
+incidents     {}                       -> {incidents, broken}
+incident      {incident, after}        -> {entries, runs, drill, held}   up to 500 entries from number `after` on
+kept          {incident, name}         -> {data}                  evidence, a draft, or words by their digest
+act           {envelope}               -> {entries}               what a person signed; how many entries there are now
+
+Who may knock is the kernel's word; what is done is the word of whoever signed it. Nothing here trusts a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from strongroom.core.canonical import Json
+from strongroom.core.clock import Clock
+from strongroom.core.digest import Digest
+from strongroom.core.encoding import to_base64
+from strongroom.core.envelope import Envelope
+from strongroom.core.errors import ConflictError, NotFoundError
+from strongroom.core.fields import Fields
+from strongroom.ipc.frames import Call
+from strongroom.responder.cases import MAX_ACTS, Case
+from strongroom.responder.responding import Responding
+from strongroom.response.acts import Act, ActKind, ActRefusedError, open_act
+from strongroom.response.entries import Happened
+from strongroom.response.executor import Answer, RunError, agree, answer
+from strongroom.response.grading import grade
+from strongroom.response.run import Outcome, Run
+
+PAGE: Final = 500
+MAX_LISTED: Final = 2000
+_ENTRIES: Final = {
+    ActKind.TAKE: Happened.ROLE_TAKEN,
+    ActKind.MOVE: Happened.PHASE_CHANGED,
+    ActKind.GRADE: Happened.SEVERITY_CHANGED,
+    ActKind.START: Happened.CLOCK_STARTED,
+    ActKind.STOP: Happened.CLOCK_STOPPED,
+    ActKind.EXPOSE: Happened.EXPOSURE_READ,
+}
+"""Acts whose facts are the entry's own."""
+_WORDS: Final = {
+    ActKind.NOTE: (Happened.NOTE_ADDED, "note"),
+    ActKind.DRAFT: (Happened.REPORT_DRAFTED, "report"),
+    ActKind.SENT: (Happened.REPORT_SENT, "report"),
+    ActKind.CLOSE: (Happened.CLOSED, "lessons"),
+}
+"""Acts with words: what they become, and the fact that names the words' digest."""
+
+
+class Desk:
+    """Answers people.
+
+    :param refresh: looks again at who is in the roster, and who is suspended; an act waits for it.
+    """
+
+    def __init__(self, responding: Responding, clock: Clock, refresh: Callable[[], Awaitable[object]]) -> None:
+        self._responding = responding
+        self._clock = clock
+        self._refresh = refresh
+        self._serves = {
+            "incidents": self._incidents,
+            "incident": self._incident,
+            "kept": self._kept,
+            "act": self._act,
+        }
+
+    async def serve(self, call: Call, _uid: int) -> dict[str, Json]:
+        """Answer one call.
+
+        :raises StrongroomError: it isn't answered; nothing was done.
+        """
+        serves = self._serves.get(call.operation)
+        if serves is None:
+            raise NotFoundError(f"the responder has no operation `{call.operation}`")
+        return await serves(call.fields)
+
+    async def _incidents(self, fields: Fields) -> dict[str, Json]:
+        fields.end()
+        cases = sorted(self._responding.cases.values(), key=lambda case: (-case.incident.opened, case.id))
+        listed: list[Json] = [_summary(case) for case in cases[:MAX_LISTED]]
+        return {"incidents": listed, "broken": dict[str, Json](self._responding.broken)}
+
+    async def _incident(self, fields: Fields) -> dict[str, Json]:
+        case = self._case(fields.text("incident", max_length=64))
+        after = fields.integer("after")
+        fields.end()
+        page = case.entries[after : after + PAGE]
+        return {
+            "entries": [to_base64(entry.to_bytes()) for entry in page],
+            "runs": {name: to_base64(run.to_bytes()) for name, run in case.runs.items()},
+            "drill": None if case.token is None else to_base64(case.token.to_bytes()),
+            "held": case.held,
+        }
+
+    async def _kept(self, fields: Fields) -> dict[str, Json]:
+        case, name = self._case(fields.text("incident", max_length=64)), fields.text("name", max_length=160)
+        fields.end()
+        data = await case.kept(name)
+        if data is None:
+            raise NotFoundError("nothing is kept under that name")
+        return {"data": to_base64(data)}
+
+    async def _act(self, fields: Fields) -> dict[str, Json]:
+        with fields.child("envelope") as child:
+            envelope = Envelope.read(child)
+        fields.end()
+        # Somebody who was suspended a minute ago must not agree to anything now.
+        await self._refresh()
+        deployment = self._responding.deployment
+        act = open_act(envelope, deployment.keys, genesis=deployment.genesis, now=self._clock.now())
+        case = self._case(act.incident)
+        async with case.lock:
+            await self._take(case, act, envelope)
+        self._responding.wake(case)
+        return {"entries": case.incident.size}
+
+    # --- acts ---------------------------------------------------------------------------------------------------------
+
+    async def _take(self, case: Case, act: Act, envelope: Envelope) -> None:
+        if envelope.digest in case.acts:
+            raise ActRefusedError("the act was taken already", reason="act-known")
+        if len(case.acts) >= MAX_ACTS:
+            raise ConflictError(f"`{case.id}` has taken {MAX_ACTS} acts", reason="too-many-acts")
+        if not case.incident.is_open:
+            raise ConflictError(f"`{case.id}` is closed", reason="response-record")
+        does = {ActKind.AGREE: self._agree, ActKind.RESOLVE: self._resolve}.get(act.kind, self._enter)
+        # Each keeps the act before its effect: were we killed in between, it would be signed again, not taken twice.
+        await does(case, act, envelope)
+
+    async def _agree(self, case: Case, act: Act, envelope: Envelope) -> None:
+        name, run = _run_of(case, act.text("key"))
+        after = agree(run, act.text("key"), act.person, self._clock.now())
+        await case.keep_act(envelope)
+        await case.save(name, after)
+
+    async def _resolve(self, case: Case, act: Act, envelope: Envelope) -> None:
+        key = act.text("key")
+        name, run = _run_of(case, key)
+        if next(one for one in run.pending if one.key == key).action is not None:
+            raise RunError("a command is agreed to; only what a person is asked is answered by a person")
+        given = Answer(key=key, outcome=Outcome(act.text("outcome")), found=act.found, by=act.person)
+        after = answer(run, self._responding.library, given, self._clock.now())
+        await case.keep_act(envelope)
+        await self._responding.save(case, name, after)
+
+    async def _enter(self, case: Case, act: Act, envelope: Envelope) -> None:
+        happened, facts, words = _entry_of(act)
+        by = f"person:{act.person}"
+        # Judged before anything of it is kept: a refused act leaves nothing behind.
+        case.incident.apply(case.incident.next(happened, by, self._clock.now(), facts))
+        if words is not None:
+            await case.keep(words_name(Digest.of(words)), words)
+        await case.keep_act(envelope)
+        await case.note(happened, facts, by=by)
+        if act.kind is ActKind.EXPOSE:
+            await self._grade(case)
+
+    async def _grade(self, case: Case) -> None:
+        incident, read = case.incident, case.incident.exposure
+        if read is None:
+            return
+        level = self._responding.deployment.level(incident.subject)
+        severity = grade(incident.certainty, exposed_bits=read.bits, theft_bits=read.bound, level=level)
+        if severity.rank > incident.severity.rank:
+            await case.note(Happened.SEVERITY_CHANGED, {"severity": severity.value, "cause": "exposure"})
+
+    def _case(self, name: str) -> Case:
+        case = self._responding.cases.get(name)
+        if case is None:
+            raise NotFoundError("there is no such incident", remedy="list them: strongroom incident ls")
+        return case
+
+
+def words_name(digest: Digest) -> str:
+    """Return the name under which words are kept."""
+    return f"words-{digest.value.hex()}"
+
+
+def _entry_of(act: Act) -> tuple[Happened, dict[str, str | int], bytes | None]:
+    happened = _ENTRIES.get(act.kind)
+    if happened is not None:
+        return happened, dict(act.facts), None
+    happened, fact = _WORDS[act.kind]
+    words = act.text("words").encode()
+    facts: dict[str, str | int] = {fact: str(Digest.of(words))}
+    if "clock" in act.facts:
+        facts["clock"] = act.text("clock")
+    return happened, facts, words
+
+
+def _run_of(case: Case, key: str) -> tuple[str, Run]:
+    found = next(
+        ((name, run) for name, run in case.runs.items() if any(one.key == key for one in run.pending)),
+        None,
+    )
+    if found is None:
+        raise RunError("nothing of this key waits for anybody", remedy="see what does: strongroom incident show")
+    return found
+
+
+def _summary(case: Case) -> Json:
+    incident = case.incident
+    return {
+        "incident": case.id,
+        "subject": str(incident.subject),
+        "severity": incident.severity.value,
+        "phase": incident.phase.value,
+        "certainty": incident.certainty.value,
+        "opened": incident.opened,
+        "rule": incident.rules[0],
+        "alerts": incident.alerts,
+        "drill": None if incident.drill is None else str(incident.drill),
+        "entries": incident.size,
+        "running": case.running,
+    }
