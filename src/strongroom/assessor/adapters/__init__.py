@@ -1,0 +1,1 @@
+"""What collectors touch: the kernel's files, folders of weights, the network, the keeper's socket."""
