@@ -1,0 +1,1 @@
+"""Serves SL4-ARA-01: programs that run inside an enclave and try to get out."""
