@@ -1,0 +1,55 @@
+"""Facts into HTML. Everything is escaped, nothing is undefined, and no template makes markup out of a fact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from strongroom.console import words
+from strongroom.console.forms import CSRF, token_for
+from strongroom.console.visits import Page
+from strongroom.core.canonical import Json
+from strongroom.core.clock import Instant, format_instant
+from strongroom.core.extras import need
+
+
+class Renderer:
+    """The templates of this package.
+
+    :raises MissingExtraError: the library that reads them isn't installed.
+    """
+
+    def __init__(self) -> None:
+        jinja2 = need("jinja2", extra="console")
+        self._environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("strongroom.console", "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.filters.update(
+            moment=words.moment, short=words.short, shown=words.shown, size=words.size, words=words.words
+        )
+
+    def page(self, page: Page, *, chrome: Mapping[str, Json] | None, secret: bytes | None, now: Instant) -> str:
+        """Return a page's HTML.
+
+        :param chrome: what stands around it; None where nobody is signed in.
+        :param secret: of the session, for the tokens of forms.
+        """
+
+        def token(path: str) -> str:
+            return token_for(secret or b"", path)
+
+        facts: dict[str, Any] = {
+            "title": page.title,
+            "data": page.data,
+            "chrome": chrome,
+            "now": format_instant(now),
+            "csrf_name": CSRF,
+            "token": token,
+            "relative": lambda text: words.relative(text, now),
+        }
+        return str(self._environment.get_template(page.template).render(facts))
