@@ -5,7 +5,8 @@ between two network namespaces. What is printed is seen from outside: the thief 
 the keeper again and again whether an approved release would be allowed (with a pause of half a millisecond: the keeper
 has other things to do), and the first refusal counts when its answer has arrived; a sender inside the enclave's
 namespace stamps a packet every quarter of a millisecond, and the newest stamp that got out counts. After each run
-people resume the model, with two approvals, and the gate is opened again.
+people resume the model, with two approvals, and the gate is opened again. Of each refusal that is seen, up to two
+questions' time is the asking: how long one takes is printed.
 
     python benchmarks/containment.py [--runs N]
 
@@ -34,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import structlog
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.canonical import Json
 from strongroom.enclave.gate.adapters import tools
 from strongroom.enclave.gate.rules import Quotas, open_rules
@@ -69,7 +70,8 @@ class Prober:
         self._sock, self._dossier = sock, dossier
         self._asking, self._ended = threading.Event(), threading.Event()
         self.refused = 0
-        self.asked = 0
+        self.took: list[float] = []
+        """How long each question and its answer took, in milliseconds: so much later than it was true is it seen."""
         self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()), daemon=True)
         self._thread.start()
 
@@ -91,9 +93,10 @@ class Prober:
             await asyncio.sleep(PAUSE)
             if not self._asking.is_set():
                 continue
+            began = time.monotonic_ns()
             answer = await client.call("explain", dossier=self._dossier)
             now = time.monotonic_ns()
-            self.asked += 1
+            self.took.append((now - began) / 1e6)
             if "model-frozen" in json.dumps([answer.value("checks"), answer.value("others")]):
                 self.refused = now
                 self._asking.clear()
@@ -193,6 +196,10 @@ def measure(
     return rows[WARM_UP:]
 
 
+def _told(values: list[float]) -> str:
+    return f"p50 {statistics.median(values):.3f}, p99 {statistics.quantiles(values, n=100)[98]:.3f} ms"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="containment latency")
@@ -213,6 +220,8 @@ def main() -> None:
             dossier = approved(Attested(lab.deployment, tpm), place)
             prober = Prober(lab.deployment.home / "run" / "keeper.sock", dossier)
             rows = measure(lab, prober, made, listener, runs)
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    print(f"load {load}; a question to the keeper and its answer: {_told(sorted(prober.took))}")
     print(f"{len(rows)} runs, milliseconds since the thief's open began, on {os.cpu_count()} cores")
     print(f"{'':<30} {'p50':>8} {'p99':>8} {'worst':>8}   goal, p99")
     for hop in rows[0]:

@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import structlog
 from benchmarks.release import WARM_UP, prepare, release_all
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.policy import ModelTerms, Weights
 from strongroom.access.request import REQUEST_TYPE, Action, LogHead, Purpose
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.canonical import Json
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import UnavailableError

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from preparing import CLEARED, vet
-from simulators.swtpm import SoftwareTPM
 from stage import Outcome, Stage, UnexpectedError
 from strongroom.access.request import APPROVAL_TYPE
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.evidence import devices_digest

@@ -16,8 +16,8 @@ sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from attacks import Attacks  # noqa: E402 - the line above makes the simulators importable
 from preparing import IMAGE, MODEL, attest, found_deployment, genuine_model, seal, sign_and_adopt  # noqa: E402
-from simulators.swtpm import SoftwareTPM  # noqa: E402
 from stage import Stage, UnexpectedError  # noqa: E402
+from strongroom.attacks.lab.software_tpm import SoftwareTPM  # noqa: E402
 
 SCRIPT = CHECKOUT / "demo" / "inside" / "embed.py"
 COSINE, TOLERANCE = 0.7553, 1e-3

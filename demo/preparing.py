@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from simulators.swtpm import SoftwareTPM
 from stage import PASSPHRASE, Stage, UnexpectedError
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 
 MODEL = "minilm"
 IMAGE = "embedder"

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.access_parts.clockwork import Timing, timed
 
 from simulators.attester import MEASUREMENTS, binding, tpm_root
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.endorsements import Endorsements

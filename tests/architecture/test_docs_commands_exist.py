@@ -13,6 +13,8 @@ from strongroom.cli.main import main
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = [page for page in (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))) if page.is_file()]
+TEMPLATES = sorted((CHECKOUT / "src" / "strongroom" / "console" / "templates").glob("*.html"))
+TEMPLATED = re.compile(r"(?:<code>|command\(\")(strongroom [a-z -]+)")
 BLOCK = re.compile(r"^```(?:sh|bash|console|shell|text)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(strongroom [^`\n]+)`")
 
@@ -62,6 +64,12 @@ def known_options(command: click.Command, context: click.Context) -> dict[str, c
 def test_each_command_shown_exists(page: Path) -> None:
     wrong = {line: complaint(line) for line in shown(page.read_text(encoding="utf-8"))}
     assert {line: said for line, said in wrong.items() if said} == {}
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda page: page.name)
+def test_each_command_that_a_page_of_the_console_shows_exists(template: Path) -> None:
+    found = TEMPLATED.findall(template.read_text(encoding="utf-8"))
+    assert {line: said for line in found if (said := complaint(line))} == {}
 
 
 def test_the_check_sees_unknown_verbs_and_options() -> None:

@@ -73,7 +73,7 @@ def test_who_opens_a_decoy_stops_every_release(lab: ResponderLab) -> None:
         assert lab.frozen()
         lab.resume()
     finally:
-        assert lab.stop() == 0
+        assert lab.stop() == 0, lab.errors()
 
 
 def test_what_leaves_the_enclave_is_dropped_and_the_mark_holds(lab: ResponderLab) -> None:
@@ -112,7 +112,7 @@ def test_what_leaves_the_enclave_is_dropped_and_the_mark_holds(lab: ResponderLab
             with pytest.raises(GateFrozenError):
                 gate.open()
         finally:
-            assert lab.stop() == 0
+            assert lab.stop() == 0, lab.errors()
     lab.resume()
 
 
@@ -134,7 +134,7 @@ def test_beyond_its_limit_a_sensor_freezes_nothing_and_is_told(lab: ResponderLab
             time.sleep(0.05)
         assert not lab.frozen()
     finally:
-        assert lab.stop() == 0
+        assert lab.stop() == 0, lab.errors()
 
 
 def test_a_guard_that_stands_still_is_ended_told_and_replaced(lab: ResponderLab) -> None:
@@ -158,7 +158,7 @@ def test_a_guard_that_stands_still_is_ended_told_and_replaced(lab: ResponderLab)
             assert time.monotonic() < ends
             time.sleep(0.1)
     finally:
-        assert lab.stop() == 0
+        assert lab.stop() == 0, lab.errors()
 
 
 def test_another_sensor_s_word_freezes_only_where_the_settings_say_so(lab: ResponderLab) -> None:
@@ -186,7 +186,7 @@ def test_another_sensor_s_word_freezes_only_where_the_settings_say_so(lab: Respo
                 assert time.monotonic() < ends, lab.facts()[before:]
                 time.sleep(0.05)
         finally:
-            assert lab.stop() == 0
+            assert lab.stop() == 0, lab.errors()
     lab.resume()
 
 

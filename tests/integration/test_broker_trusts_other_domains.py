@@ -136,6 +136,15 @@ def test_a_new_bundle_lets_the_new_in_and_the_old_out(running: RunningBroker, pr
     assert caller(running, prod, enclave()).get("/v1/genesis").status == 200
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose broker once ran and doesn't now; each test writes its settings anew."""
+    home = tmp_path_factory.mktemp("stopped")
+    with broker(home) as started:
+        started.stop()
+        yield home
+
+
 @pytest.mark.parametrize(
     ("settings", "bundle", "said"),
     [
@@ -149,15 +158,14 @@ def test_a_new_bundle_lets_the_new_in_and_the_old_out(running: RunningBroker, pr
     ids=["missing", "empty", "junk", "our-own-domain", "unknown-member", "no-toml"],
 )
 def test_trust_that_cannot_be_read_stops_the_start(
-    tmp_path: Path, prod: Authority, settings: str, bundle: bytes | None, said: str
+    stopped: Path, prod: Authority, settings: str, bundle: bytes | None, said: str
 ) -> None:
-    with broker(tmp_path) as running:
-        running.stop()
-        (tmp_path / "broker" / "spiffe.toml").write_text(settings)
-        if bundle is not None:
-            (tmp_path / "broker" / "prod.pem").write_bytes(prod.pem if bundle == b"pem" else bundle)
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(tmp_path), "--port", "0"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    (stopped / "broker" / "spiffe.toml").write_text(settings)
+    (stopped / "broker" / "prod.pem").unlink(missing_ok=True)
+    if bundle is not None:
+        (stopped / "broker" / "prod.pem").write_bytes(prod.pem if bundle == b"pem" else bundle)
+    command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(stopped), "--port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
     assert ended.stdout == ""
     assert said in ended.stderr.splitlines()[-1]

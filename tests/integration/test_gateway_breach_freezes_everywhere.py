@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.audit.errors import EntryForgedError
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import DeniedError, StrongroomError, TamperedError, UnavailableError

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.clock import FixedClock
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId

@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.audit.entries import Entry
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId

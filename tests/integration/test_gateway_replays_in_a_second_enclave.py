@@ -16,7 +16,7 @@ from typing import IO, cast
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.measure_files import measure_trees
 from strongroom.attestation.reference_values import ReferenceImage
 from strongroom.core.digest import Digest

@@ -17,8 +17,8 @@ from typing import IO
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.measure_files import measure_trees
 from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError

@@ -270,6 +270,15 @@ def test_a_flood_from_one_address_is_told_to_wait(running: RunningBroker) -> Non
     assert caller.get(TERMS).status == 200
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose broker once ran and doesn't now; each test writes its settings anew."""
+    home = tmp_path_factory.mktemp("stopped")
+    with broker(home) as started:
+        started.stop()
+        yield home
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -285,13 +294,11 @@ def test_a_flood_from_one_address_is_told_to_wait(running: RunningBroker) -> Non
         ('issuer = "https://login.example"\nclient_id = "x"\nscopes = ["profile"]', "scopes"),
     ],
 )
-def test_wrong_settings_stop_the_start(tmp_path: Path, settings: str, said: str) -> None:
-    with broker(tmp_path) as running:
-        running.stop()
-        (tmp_path / "broker" / "oidc.toml").write_text(settings)
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(tmp_path)]
-        options = ["--port", "0", "--identity-port", "0"]
-        ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+def test_wrong_settings_stop_the_start(stopped: Path, settings: str, said: str) -> None:
+    (stopped / "broker" / "oidc.toml").write_text(settings)
+    command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(stopped)]
+    options = ["--port", "0", "--identity-port", "0"]
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
     assert ended.stdout == ""
     assert said in ended.stderr.splitlines()[-1]

@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 from simulators.azure_vault import AzureVault, Credential
 from simulators.gcp_kms_server import GcpKmsServer
 from simulators.strict_kms import REGION, StrictKms
-from simulators.swtpm import SoftwareTPM
 from simulators.transit_engine import TransitEngine, TransitKey
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.core.digest import Digest
 from strongroom.core.errors import LockedError, StrongroomError

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64

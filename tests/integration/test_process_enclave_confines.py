@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.attacks.inside.escape_attempts import ATTEMPTS
 from strongroom.enclave.sandbox import ExecRule, WritableCode
 from support.enclave_lab import ATTEMPTS as PROGRAM
 from support.enclave_lab import SUPPORT, Outcome, lab_profile, require_sandbox, run_inside
-from support.escape_attempts import ATTEMPTS
 from support.escape_calls import CALLS, NEEDS_MORE, OPEN
 
 pytestmark = pytest.mark.integration

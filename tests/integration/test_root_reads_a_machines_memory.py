@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.enclave.vm.adapters.qemu import VmRunning
 from support.deployment import MODEL
 from support.gateways import text_of

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.errors import UnavailableError
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.broker.people.adapters.files import TokenFile
 from strongroom.broker.people.tokens import ScimTokens
 from strongroom.client.adapters.http import one_sided_tls

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from simulators.attester import APPRAISAL, tpm_root
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.measure_files import measure_file, measure_tree
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.errors import MalformedError, NotFoundError, StrongroomError, UnavailableError
 from strongroom.enclave import frames
 from strongroom.enclave.adapters.channel import Channel

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.evidence import Evidence
 from strongroom.attestation.measurement import MeasuredName
 from strongroom.attestation.tpm.event_log import EventLog, replay

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.errors import StrongroomError
 from strongroom.enclave.metered import Kind, Order
 from strongroom.enclave.taximeter import TaximeterError

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action, Purpose
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.cli import enclave_workspace
 from strongroom.client.drops import DropApi
 from strongroom.core.canonical import Json

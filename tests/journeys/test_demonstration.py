@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from preparing import genuine_model
-from simulators.swtpm import SoftwareTPM
 from stage import Stage
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from support.plaintext import Plaintext, files_below
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "demo.py"

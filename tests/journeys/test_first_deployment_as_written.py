@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from stage import free_port
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 
 OPERATE = Path(__file__).resolve().parents[2] / "docs" / "operate"
 PAGES = ("first-deployment.md", "people-and-access.md")
@@ -35,6 +35,7 @@ def boot_when_asked(folder: Path, tpm: SoftwareTPM, over: threading.Event) -> No
 
 
 @pytest.mark.integration
+@pytest.mark.heavy  # two minutes of commands; `.ci/run` runs it
 def test_the_pages_commands_lead_from_nothing_to_an_answer_and_to_the_end_of_a_grant(tmp_path: Path) -> None:
     if not SoftwareTPM.available():
         pytest.skip("no software TPM: install swtpm and swtpm-tools")

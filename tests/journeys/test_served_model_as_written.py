@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from stage import free_port
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from support import tiny_llama
 from support.enclave_lab import require_sandbox
 from support.gateways import text_of, word_files

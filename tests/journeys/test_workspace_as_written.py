@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from stage import free_port
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy, pytest.mark.timeout(900)]
 OPERATE = Path(__file__).resolve().parents[2] / "docs" / "operate"

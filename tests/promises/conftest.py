@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from support.attested import Attested, Sealed
 from support.deployment import Deployment
 

@@ -9,11 +9,13 @@ import pytest
 
 from attacks import Attacks
 from preparing import IMAGE, MODEL, attest, found_deployment, seal
-from simulators.swtpm import SoftwareTPM
 from stage import Outcome, Stage, free_port
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.errors import ExitCode
 
-pytestmark = pytest.mark.integration
+# That a freeze ends a running enclave, and that a command ends with this error's exit code, cheaper tests say for each
+# commit; this one says it of the whole, in a minute of commands.
+pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 SCRIPT = """
 import pathlib, time
 print("serving", flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.cli.keeper_facts import keeper_facts
 from strongroom.cli.main import main
 from strongroom.enclave.facts import FactState

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, Request
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64

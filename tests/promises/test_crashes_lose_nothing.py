@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName

@@ -16,8 +16,8 @@ import pytest
 
 from attacks import Attacks
 from preparing import IMAGE, MODEL, attest, found_deployment, seal, sign_and_adopt
-from simulators.swtpm import SoftwareTPM
 from stage import PASSPHRASE, Stage, free_port
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from support.plaintext import Plaintext, files_below
 
 pytestmark = pytest.mark.integration

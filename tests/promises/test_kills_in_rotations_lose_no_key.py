@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.policy import POLICY_TYPE
 from strongroom.access.request import REQUEST_TYPE, Action, Purpose
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.canonical import Json
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, sign

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators.attester import attest_bytes
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.policy import Weights
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.errors import AttestationRefusedError
 from strongroom.attestation.evidence import Evidence
 from strongroom.attestation.measurement import expected_pcr

@@ -87,12 +87,12 @@ def test_what_goes_again_waits_for_two_people() -> None:
     assert waits.action is ActionName.RESTORE_EGRESS
     assert response.port.probe(Tells.PACKET, Subject.parse("model:shadow-atlas")) == "lost"
     # The same person twice is one person, a stranger is none, and nobody can say that it was done.
-    assert withheld(agree(run, waits.key, "dana")) == (waits,)
+    assert withheld(agree(run, waits.key, "dana", NOW)) == (waits,)
     with pytest.raises(DeniedError):
-        agree(run, waits.key, "mallory")
+        agree(run, waits.key, "mallory", NOW)
     with pytest.raises(AuthorityError):
         answer(run, response.library, Answer(key=waits.key, outcome=Outcome.DONE), NOW)
-    assert not withheld(agree(run, waits.key, "eli"))
+    assert not withheld(agree(run, waits.key, "eli", NOW))
 
 
 def test_a_signal_that_is_only_likely_starts_nothing_by_itself() -> None:
@@ -110,7 +110,7 @@ def test_a_signal_that_is_only_likely_starts_nothing_by_itself() -> None:
     assert {one.action for one in withheld(run)} == {ActionName.FREEZE_RELEASES, ActionName.ZERO_EGRESS}
     key = withheld(run)[0].key
     # Any one responder may stop it.
-    assert [one.key for one in due(agree(run, key, "eli"))] == [key]
+    assert [one.key for one in due(agree(run, key, "eli", NOW))] == [key]
 
 
 def test_keys_are_destroyed_and_rotated_by_requests_alone() -> None:

@@ -29,6 +29,7 @@ class Answer:
     model: ModelId
     who: str
     most: int
+    expires_at: int
     units: int = 0
     bits: int = 0
 
@@ -78,7 +79,7 @@ class Streams(RuleBasedStateMachine):
             reservation = self.asked(model, who, most)
         if reservation is None:
             return 0
-        self.open[reservation.number] = Answer(model, who, most)
+        self.open[reservation.number] = Answer(model, who, most, reservation.expires_at)
         self.seen.append(self.open[reservation.number])
         self.answered += 1
         return reservation.number
@@ -141,8 +142,11 @@ class Streams(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 60, 600, 1800, 3600, DAY // 4, DAY]))
     def wait(self, seconds: int) -> None:
         self.now += seconds
-        for settled in self.governor.sweep(self.now):
-            self.open.pop(settled.reservation.number).bits = settled.bits
+        for number in [number for number, answer in self.open.items() if answer.expires_at <= self.now]:
+            self.settle_now(number)
+
+    def settle_now(self, number: int) -> None:
+        self.open.pop(number).bits = self.governor.settle(number, self.now).bits
 
     @rule()
     @precondition(lambda self: self.answered > 2)

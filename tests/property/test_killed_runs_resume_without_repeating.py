@@ -113,7 +113,7 @@ def test_no_order_of_answers_changes_keys_or_world(
 def agreed(run: Run) -> Run:
     for one in withheld(run):
         for person in ("dana", "eli"):
-            run = agree(run, one.key, person)
+            run = agree(run, one.key, person, NOW)
     return run
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simulators.attester import APPRAISAL, tpm_root
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action, Purpose
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.evidence import devices_digest

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.attacks.inside import agent
 from strongroom.core.canonical import Json
 from strongroom.core.errors import UnavailableError
 from strongroom.enclave.adapters.installation import python_roots
@@ -21,7 +22,7 @@ from strongroom.enclave.sandbox import ExecRule, SandboxProfile, WritableCode, p
 from strongroom.walls.adapters import landlock, syscalls
 
 SUPPORT = Path(__file__).resolve().parent
-AGENT = str(SUPPORT / "enclave_agent.py")
+AGENT = agent.__file__
 ATTEMPTS = str(SUPPORT / "escape_calls.py")
 
 

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     sys.modules["support"] = ModuleType("support")
     sys.modules["support"].__path__ = [str(Path(__file__).resolve().parent)]
 
-from support.escape_attempts import FACTS, LIBC, X86, attempt, call, main
+from strongroom.attacks.inside.escape_attempts import FACTS, LIBC, X86, attempt, call, main
 
 BAD = -1
 """No address."""

@@ -22,8 +22,8 @@ import pytest
 from simulators.azure_vault import AzureVault, Credential
 from simulators.gcp_kms_server import GcpKmsServer
 from simulators.strict_kms import REGION, StrictKms
-from simulators.swtpm import SoftwareTPM
 from simulators.transit_engine import TransitEngine, TransitKey
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.adapters.aws_kms import AwsKmsService
 from strongroom.keys.adapters.azure_kv import AzureKeyService

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.measure_files import measure_trees
 from strongroom.client.adapters.http import HttpTransport, mutual_tls
 from strongroom.client.api import BrokerApi

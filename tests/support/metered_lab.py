@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.request import Action
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.audit.entries import Entry
 from strongroom.client.adapters.http import HttpTransport, mutual_tls
 from strongroom.client.api import BrokerApi

@@ -10,15 +10,15 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from simulators.attester import APPRAISAL, tpm_root
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Weights
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.evidence import devices_digest
@@ -369,11 +369,16 @@ def done(answer: Answer) -> dict[str, Json]:
 
 
 @contextmanager
-def occupied(home: Path, *, keeper_module: str = "strongroom.keeper.wiring") -> Iterator[Occupied]:
-    """Found a deployment at ``home``, run its three processes, and furnish it."""
+def occupied(
+    home: Path, *, keeper_module: str = "strongroom.keeper.wiring", also: Sequence[ModelTerms] = ()
+) -> Iterator[Occupied]:
+    """Found a deployment at ``home``, run its three processes, and furnish it. ``also``: models that aren't sealed."""
     terms = [
-        ModelTerms(model=one, level=LEVEL, least_isolation="vm-simulated", weights=Weights.TEST, export=True)
-        for one in (MODEL, OTHER)
+        *also,
+        *(
+            ModelTerms(model=one, level=LEVEL, least_isolation="vm-simulated", weights=Weights.TEST, export=True)
+            for one in (MODEL, OTHER)
+        ),
     ]
     with Deployment.found(home, models=terms) as founded:
         founded.keeper_module = keeper_module

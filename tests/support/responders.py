@@ -69,16 +69,21 @@ class ResponderLab:
     def state(self) -> Path:
         return self.folder / "state"
 
-    def make_wallet(self) -> None:
-        """Make the warden's wallet, bound to the broker."""
-        WalletFolder.create(self.wallet, PersonId(WARDEN), lambda _n: Digest.of(WARDEN.encode()).value, passphrase=None)
+    def wallet_of(self, person: str) -> Path:
+        """Return the folder of somebody's wallet."""
+        return self.wallet if person == WARDEN else self.folder / f"wallet-{person}"
+
+    def make_wallet(self, person: str = WARDEN) -> None:
+        """Make somebody's wallet, bound to the broker."""
+        wallet = self.wallet_of(person)
+        WalletFolder.create(wallet, PersonId(person), lambda _n: Digest.of(person.encode()).value, passphrase=None)
         authority = self.broker.authority()
         url = f"https://127.0.0.1:{self.broker.port}"
-        WalletFolder(self.wallet, _nobody).bind(url, self.deployment.genesis, authority.certificate)
-        issued = authority.issue_person(WARDEN, at=int(time.time()), life=timedelta(hours=1))
-        issued.save(self.wallet / TLS_CERTIFICATE, self.wallet / TLS_KEY)
+        WalletFolder(wallet, _nobody).bind(url, self.deployment.genesis, authority.certificate)
+        issued = authority.issue_person(person, at=int(time.time()), life=timedelta(hours=1))
+        issued.save(wallet / TLS_CERTIFICATE, wallet / TLS_KEY)
 
-    def start(self, **settings: object) -> None:
+    def start(self, *, response: dict[str, object] | None = None, **settings: object) -> None:
         """Start the responder, and wait until it guards."""
         made: dict[str, object] = {
             "v": 1,
@@ -96,6 +101,9 @@ class ResponderLab:
         path.write_text(json.dumps(made))
         command = [sys.executable, "-m", "strongroom.responder.wiring", "--home", str(self.deployment.home)]
         command += ["--wallet", str(self.wallet), "--settings", str(path), "--state", str(self.state)]
+        if response is not None:
+            (self.folder / "response.json").write_text(json.dumps(response))
+            command += ["--response", str(self.folder / "response.json")]
         with (self.folder / "responder.err").open("ab") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
         assert self.process.stdout is not None
@@ -112,6 +120,15 @@ class ResponderLab:
         assert process.stdout is not None
         process.stdout.close()
         return code
+
+    def kill(self) -> None:
+        """End the responder by SIGKILL."""
+        assert self.process is not None
+        process, self.process = self.process, None
+        process.kill()
+        process.wait(20)
+        assert process.stdout is not None
+        process.stdout.close()
 
     def errors(self) -> str:
         """Return the end of what the responder said."""

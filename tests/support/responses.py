@@ -113,7 +113,7 @@ class Response:
         while run.status is RunStatus.RUNNING:
             for held in withheld(run):
                 for person in self.agrees:
-                    run = self.save(agree(run, held.key, person))
+                    run = self.save(agree(run, held.key, person, NOW))
             ready = due(run)
             if not ready:
                 return run

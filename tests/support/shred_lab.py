@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.invariants import CUSTODIAN
 from strongroom.access.policy import Factor, ModelTerms, Rule, Weights
 from strongroom.access.request import Action
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import NotFoundError
 from strongroom.core.ids import ModelId

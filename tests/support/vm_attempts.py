@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from support import escape_attempts as sandbox
+from strongroom.attacks.inside import escape_attempts as sandbox
 from support import escape_calls
 
 MACHINE: dict[str, Callable[[], object]] = {}

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from simulators.swtpm import SoftwareTPM
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.reference_values import ReferenceImage
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
@@ -123,8 +123,7 @@ class Contents:
 def _attempts(code: Path, kernel: tuple[Path, Path]) -> Recipe:
     (code / "support").mkdir(parents=True)
     shutil.copyfile(SUPPORT / "vm_attempts.py", code / "vm_attempts.py")
-    for name in ("escape_attempts.py", "escape_calls.py"):
-        shutil.copyfile(SUPPORT / name, code / "support" / name)
+    shutil.copyfile(SUPPORT / "escape_calls.py", code / "support" / "escape_calls.py")
     return recipe(code, ("vm_attempts.py", json.dumps(FACTS)), kernel)
 
 

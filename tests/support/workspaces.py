@@ -22,9 +22,9 @@ from typing import Any
 import click
 from click.testing import CliRunner, Result
 
-from simulators.swtpm import SoftwareTPM
 from strongroom.access.policy import POLICY_TYPE
 from strongroom.access.request import Purpose
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.measure_files import measure_trees
 from strongroom.attestation.measurement import Measurement
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE

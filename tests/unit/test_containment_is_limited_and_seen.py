@@ -156,6 +156,6 @@ def test_what_waits_is_not_due_until_one_person_agrees() -> None:
     key = next(iter(asked))
     with pytest.raises(AuthorityError):
         answer(run, shipped_playbooks(), Answer(key=key, outcome=Outcome.DONE), NOW)
-    assert [kept.key for kept in due(agree(run, key, "eli")) if isinstance(kept, Command)] == [key]
+    assert [kept.key for kept in due(agree(run, key, "eli", NOW)) if isinstance(kept, Command)] == [key]
     with pytest.raises(RunError):
         hold(run, "0" * 32)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from strongroom.cli.main import main
-from strongroom.core.errors import ExitCode
+from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.core.errors import ExitCode, MalformedError, NotFoundError
+from strongroom.core.ids import ModelId, PersonId
+from strongroom.core.signature import PublicKey, SignatureError
 from strongroom.detection.pack import Pack
 from strongroom.detection.wiring import shipped_pack, shipped_rules
+from strongroom.responder.settings import PackFile, ResponderSettings
+from strongroom.responder.wiring import load_pack
 
 RULE = """
 title: t
@@ -84,3 +91,36 @@ def test_one_rule_is_shown_as_it_is_matched() -> None:
 
 def test_sources_of_the_shipped_pack_lie_beside_it() -> None:
     assert (shipped_rules() / "ais.yml").is_file()
+
+
+def test_a_responder_takes_only_a_pack_that_its_key_signed(tmp_path: Path) -> None:
+    """Signed by the key of its settings, or it doesn't start: unsigned rules are nobody's."""
+    rules, out, signed = folder(tmp_path), tmp_path / "pack.json", tmp_path / "pack.signed"
+    run("compile", str(rules), "--out", str(out))
+    for name in ("warden", "thief"):
+        WalletFolder.create(tmp_path / name, PersonId(name), os.urandom, passphrase=None)
+    told = json.loads(run("sign", str(out), "--out", str(signed), "--as", str(tmp_path / "warden"), "--json"))
+    run("sign", str(out), "--out", str(signed), "--as", str(tmp_path / "warden"), code=ExitCode.CONFLICT)
+    other = json.loads(run("sign", str(out), "--out", str(tmp_path / "o"), "--as", str(tmp_path / "thief"), "--json"))
+
+    def settings(file: Path, key: str) -> ResponderSettings:
+        pack = PackFile(file=str(file), key=PublicKey.parse(key))
+        return ResponderSettings(
+            host="w1",
+            models=(ModelId("atlas"),),
+            watched=(),
+            readers=(),
+            gates=(),
+            sensors=(),
+            acting=(),
+            freezes_an_hour=1,
+            pack=pack,
+        )
+
+    assert load_pack(settings(signed, told["key"])) == Pack.parse(out.read_bytes())
+    with pytest.raises(SignatureError):
+        load_pack(settings(signed, other["key"]))
+    with pytest.raises(MalformedError):
+        load_pack(settings(out, told["key"]))
+    with pytest.raises(NotFoundError):
+        load_pack(settings(tmp_path / "gone", told["key"]))

@@ -19,8 +19,6 @@ from strongroom.response.drills import (
     MAX_DRILL,
     DrillRefusedError,
     DrillToken,
-    due_injects,
-    is_drill,
     keep_apart,
     measure,
     open_drill,
@@ -78,12 +76,6 @@ def test_a_drill_is_for_stand_ins_and_for_a_day(wrong: DrillToken) -> None:
         DrillToken.parse(wrong.to_bytes())
 
 
-def test_an_event_that_names_anything_real_is_real() -> None:
-    assert is_drill(TOKEN, [STAND_IN])
-    for named in ([], [REAL], [STAND_IN, REAL], [Subject.parse("model:shadow-other")]):
-        assert not is_drill(TOKEN, named)
-
-
 def test_the_synthetic_event_is_found_by_the_real_rules() -> None:
     event = read_event({**synthetic_event(TOKEN, SIGNED.digest), "path": "/w/shadow.floe", "kind": "shard"})
     hits = Engine(shipped_pack(), regex=linear_regex).observe(event, NOW)
@@ -136,6 +128,3 @@ def test_a_tabletop_reads_out_its_cards_in_time() -> None:
     cards = tabletop(playbook_called("insider"), pace=10)
     assert [card.minute for card in cards] == [10 * i for i in range(len(cards))]
     assert len(cards) >= 4
-    assert due_injects(cards, begun=NOW, now=NOW) == cards[:1]
-    assert due_injects(cards, begun=NOW, now=NOW + 1199) == cards[:2]
-    assert due_injects(cards, begun=NOW, now=NOW - 1) == ()

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import sign
+from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import MalformedError, PendingError, StrongroomError
-from strongroom.core.ids import ModelId
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.signature import Ed25519Signer, SignatureError
 from strongroom.intake.attachments import AttachmentKind, read_attachment
 from strongroom.intake.reviews import REVIEW_TYPE, Decision, Review, check_reviews
@@ -154,29 +154,50 @@ def test_file_lists_have_one_form() -> None:
         FileList.parse(FileList(FILES.files[::-1]).to_bytes())
 
 
-def _review(decision: Decision = Decision.ACCEPT, delivery: str = ID) -> Review:
+REVIEWERS = {PersonId(f"r{n}"): [one.public_key] for n, one in enumerate(KEYS[:3])}
+
+
+def _review(decision: Decision = Decision.ACCEPT, delivery: str = ID, reviewer: str = "r0") -> Review:
     standing = _walk(State.SCANNED)
-    return Review(delivery=delivery, artifact=FILES.digest, records=standing.last.digest, decision=decision)
+    return Review(
+        genesis=Digest.of(b"genesis"),
+        delivery=delivery,
+        reviewer=PersonId(reviewer),
+        artifact=FILES.digest,
+        records=standing.last.digest,
+        decision=decision,
+    )
+
+
+def _accepts(number: int, delivery: str = ID) -> Envelope:
+    return sign(REVIEW_TYPE, _review(reviewer=f"r{number}", delivery=delivery).to_bytes(), KEYS[number])
 
 
 def test_reviews_need_their_number() -> None:
-    public = [one.public_key for one in KEYS[:3]]
-    accepts = [sign(REVIEW_TYPE, _review().to_bytes(), one) for one in KEYS]
-    assert len(check_reviews(accepts[:2], _review(), public, threshold=2)) == 2
+    accepts = [_accepts(number) for number in range(4)]
+    assert check_reviews(accepts[:2], _review(), REVIEWERS, threshold=2) == {"r0", "r1"}
     for too_few in (accepts[:1], [accepts[0], accepts[0]], [accepts[0], accepts[3]], []):
         with pytest.raises(PendingError):
-            check_reviews(too_few, _review(), public, threshold=2)
-    other = sign(REVIEW_TYPE, _review(delivery="1" * 32).to_bytes(), KEYS[1])
+            check_reviews(too_few, _review(), REVIEWERS, threshold=2)
+    other = _accepts(1, delivery="1" * 32)
+    in_anothers_name = sign(REVIEW_TYPE, _review(reviewer="r1").to_bytes(), KEYS[0])
+    for odd in (other, in_anothers_name):
+        with pytest.raises(PendingError):
+            check_reviews([accepts[0], odd], _review(), REVIEWERS, threshold=2)
+
+
+def test_two_keys_of_one_person_are_one_reviewer() -> None:
+    both = {PersonId("r0"): [one.public_key for one in KEYS[:2]]}
+    twice = [sign(REVIEW_TYPE, _review().to_bytes(), one) for one in KEYS[:2]]
     with pytest.raises(PendingError):
-        check_reviews([accepts[0], other], _review(), public, threshold=2)
+        check_reviews(twice, _review(), both, threshold=2)
 
 
-def test_one_no_is_enough() -> None:
-    public = [one.public_key for one in KEYS[:3]]
-    signed = [sign(REVIEW_TYPE, _review().to_bytes(), one) for one in KEYS[:2]]
-    signed.append(sign(REVIEW_TYPE, _review(Decision.DENY).to_bytes(), KEYS[2]))
-    with pytest.raises(IntakeRefusedError, match="deny"):
-        check_reviews(signed, _review(), public, threshold=2)
+def test_one_no_is_enough_however_many_speak_before_it() -> None:
+    signed = [_accepts(0), _accepts(1), *[_accepts(3)] * 100]
+    signed.append(sign(REVIEW_TYPE, _review(Decision.DENY, reviewer="r2").to_bytes(), KEYS[2]))
+    with pytest.raises(IntakeRefusedError, match="denies"):
+        check_reviews(signed, _review(), REVIEWERS, threshold=2)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ def test_freezes_breaches_locked_keepers_and_regressed_counters_page() -> None:
         EventName.EGRESS_BREACHED,
         EventName.MODEL_DESTROYED,
         EventName.KEEPER_LOCKED,
+        EventName.RESPONDER_SILENT,
     }
     for event in paged:
         assert notices_of(7, entry(event), ASKED)[0].priority is Priority.PAGE

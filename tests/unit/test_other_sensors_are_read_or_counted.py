@@ -72,6 +72,40 @@ EXPECTED: dict[str, tuple[list[dict[str, object]], list[str]]] = {
         ],
         ["rule 502"],
     ),
+    "strongroom": (
+        [
+            {
+                "event": "scanner:copy:found",
+                "at": "2026-11-26T13:00:00Z",
+                "host": "w1",
+                "path": "/srv/x.bin",
+                "model": "atlas",
+                "registered": False,
+                "encrypted": False,
+                "world_readable": True,
+            },
+            {
+                "event": "register:copy:troubled",
+                "at": "2026-11-26T13:00:00Z",
+                "host": "w1",
+                "copy": "1" * 32,
+                "model": "atlas",
+                "place": "/srv/y",
+                "holder": "ops",
+                "cause": "unproved",
+            },
+            {
+                "event": "assessor:measure:lost",
+                "at": "2026-11-26T13:00:00Z",
+                "host": "w1",
+                "measure": "SL1-NST-02",
+                "was": "met",
+                "state": "not-met",
+                "level": "none",
+            },
+        ],
+        ["host:file:opened"],
+    ),
     "canarytokens": (
         [
             {
@@ -143,3 +177,33 @@ def test_the_command_prints_events_and_counts_the_rest() -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.count("\n") == 2
     assert "1 not read: connect" in done.stderr
+
+
+def test_the_kernel_s_own_records_say_which_file_it_was() -> None:
+    """Recorded from a kernel's audit group: a program with a space in its name, two relative paths, a missing file."""
+    reader = AuditReader()
+    events: list[Any] = []
+    unknown: list[str] = []
+    for line in (VECTORS / "auditd-recorded.log").read_bytes().splitlines():
+        told = reader(line)
+        events += told.events
+        unknown += [told.unknown] if told.unknown else []
+    opened = {"event": "host:file:opened", "source": "auditd", "path": SHARD, "uid": 0}
+    assert events == [
+        {"event": "host:process:started", "source": "auditd", "exe": "/srv/my tool", "uid": 0},
+        {**opened, "exe": "/srv/my tool"},
+        {**opened, "exe": "/usr/bin/cat"},
+        {**opened, "exe": "/usr/bin/cat"},
+    ]
+    assert unknown == ["syscall 257 that failed"]
+
+
+def test_a_path_that_is_relative_to_nobody_knows_what_stays_as_it_is() -> None:
+    reader = AuditReader()
+    head = b"msg=audit(1.0:1): "
+    reader(b"type=SYSCALL " + head + b'arch=c000003e syscall=257 success=no exit=-13 a0=5 uid=0 exe="/bin/x"')
+    reader(b"type=CWD " + head + b'cwd="/weights"')
+    reader(b"type=PATH " + head + b'name="index.sealed" nametype=NORMAL')
+    (event,) = reader(b"type=EOE " + head).events
+    # Refused, and told all the same: somebody wanted it.
+    assert event["path"] == "index.sealed"

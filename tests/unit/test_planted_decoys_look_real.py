@@ -14,6 +14,7 @@ from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.wrapping import new_key
+from strongroom.responder.planting import wiring
 from strongroom.sealing.adapters.directory import inspect_directory, read_envelope, seal_directory
 from strongroom.sealing.manifest import read_manifest
 from strongroom.sealing.write import VersionFacts
@@ -118,3 +119,44 @@ def test_a_list_of_somebody_else_s_is_refused(place: Path) -> None:
     changed["signatures"][0]["sig"] = changed["signatures"][0]["sig"][::-1]
     file.write_text(json.dumps(changed, separators=(",", ":"), sort_keys=True))
     assert run(place, "ls").exit_code != 0
+
+
+def test_a_decoy_is_rotated_and_both_are_guarded_until_the_old_one_is_gone(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, like = place / "weights" / "other", place / "weights" / "newer", str(place / "weights" / "real")
+    assert run(place, "plant", str(old), "--like", like).exit_code == 0
+    assert run(place, "credential", str(place / "keys"), "--model", "atlas").exit_code == 0
+    # A directory needs one that it looks like; a credential has none.
+    assert run(place, "rotate", str(old), str(new)).exit_code != 0
+    assert run(place, "rotate", str(place / "keys"), str(place / "keys-2"), "--like", like).exit_code != 0
+    assert run(place, "rotate", like, str(new), "--like", like).exit_code != 0
+
+    def crashes(*_words: object) -> None:
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wiring, "remove", crashes)
+        assert run(place, "rotate", str(old), str(new), "--like", like).exit_code == 9
+    listed = {Path(one["path"]).parents for one in json.loads(run(place, "ls").output)["decoys"]}
+    assert all(any(folder in parents for parents in listed) for folder in (old, new))
+    assert run(place, "credential", str(place / "keys-3"), "--model", "atlas").exit_code == 0
+    done = run(place, "rotate", str(place / "keys"), str(place / "keys-2"))
+    assert done.exit_code == 0, done.output
+    assert not (place / "keys").exists()
+    assert (place / "keys-2").read_text() != (place / "keys-3").read_text()
+
+
+def test_a_decoy_model_is_listed_and_taken_away(place: Path) -> None:
+    assert run(place, "credential", str(place / "keys"), "--model", "atlas").exit_code == 0
+    assert run(place, "model", "atlas-next", "--for", "atlas").exit_code == 0
+    assert run(place, "model", "atlas-next", "--for", "atlas").exit_code != 0
+    assert run(place, "model", "atlas", "--for", "atlas").exit_code != 0
+    assert run(place, "model", "atlas-next").exit_code != 0
+    # Decoys come and go; the models on the list stay.
+    assert run(place, "rm", str(place / "keys")).exit_code == 0
+    (listed,) = json.loads(run(place, "ls").output)["models"]
+    assert (listed["name"], listed["model"]) == ("atlas-next", "atlas")
+    assert run(place, "model", "atlas-next", "--remove").exit_code == 0
+    assert run(place, "model", "atlas-next", "--remove").exit_code != 0
+    assert json.loads(run(place, "ls").output)["models"] == []

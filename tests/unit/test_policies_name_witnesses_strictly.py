@@ -1,18 +1,22 @@
-"""The policy's section on witnesses, and the log's post-quantum key in the genesis: one form, bounds on everything."""
+"""The policy's sections on witnesses and the dead man, and the genesis' post-quantum key: one form, bounds on all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from strongroom.access.policy import LevelAge, Policy, Witnesses
+from strongroom.access.policy import DeadMan, LevelAge, Policy, Witnesses
+from strongroom.cli.main import main
 from strongroom.core.canonical import decode, encode
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import MalformedError
 from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PersonId
 from strongroom.framework.levels import SecurityLevel
 from support.cosigners import witness
 from support.logs import GENESIS
@@ -53,6 +57,52 @@ def test_another_form_is_refused(change: str) -> None:
     CHANGES[change](value["witnesses"])
     with pytest.raises(MalformedError):
         Policy.parse(encode(value))
+
+
+def test_a_dead_man_s_section_reads_back_and_its_absence_leaves_no_trace() -> None:
+    named = replace(policy(), dead_man=DeadMan(responders=(PersonId("warden"), PersonId("other"))))
+    assert Policy.parse(named.to_bytes()) == named
+    assert named.dead_man is not None
+    assert named.dead_man.max_age_seconds == 60
+    assert b"dead_man" not in policy().to_bytes()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"responders": [], "max_age_seconds": 60},
+        {"responders": ["warden", "warden"], "max_age_seconds": 60},
+        {"responders": ["not a name"], "max_age_seconds": 60},
+        {"responders": ["warden"], "max_age_seconds": 9},
+        {"responders": ["warden"], "max_age_seconds": 3601},
+        {"responders": ["warden"]},
+        {"responders": ["warden"], "max_age_seconds": 60, "more": 1},
+        ["warden"],
+    ],
+)
+def test_a_dead_man_of_another_form_is_refused(section: Any) -> None:
+    value: Any = decode(policy().to_bytes())
+    with pytest.raises(MalformedError):
+        Policy.parse(encode(value | {"dead_man": section}))
+
+
+def test_a_draft_is_given_a_dead_man_and_a_root_holder_reads_of_it(tmp_path: Path) -> None:
+    draft = tmp_path / "policy.json"
+    draft.write_bytes(policy().to_bytes())
+
+    def run(*words: str) -> int:
+        return CliRunner().invoke(main, ["policy", "dead-man", str(draft), *words]).exit_code
+
+    assert run("--responder", "warden", "--responder", "other", "--max-age", "30") == 0
+    section = Policy.parse(draft.read_bytes()).dead_man
+    assert section == DeadMan(responders=(PersonId("warden"), PersonId("other")), max_age_seconds=30)
+    shown = CliRunner().invoke(main, ["policy", "show", str(draft)]).output
+    assert "each of `warden`, `other` must have been heard at most 30 s before" in shown
+    assert run() != 0
+    assert run("--responder", "warden", "--remove") != 0
+    assert run("--remove") == 0
+    assert Policy.parse(draft.read_bytes()).dead_man is None
+    assert "whether or not anybody watches" in CliRunner().invoke(main, ["policy", "show", str(draft)]).output
 
 
 @pytest.mark.parametrize("key", [b"", bytes(1311), bytes(1313), bytes(32)])

@@ -10,9 +10,9 @@ import pytest
 
 from strongroom.access.clearance import ANYONE
 from strongroom.access.engine import DEFAULT_CEDAR
-from strongroom.access.policy import Caps, Factor, LevelAge, ModelTerms, Policy, Unit, Weights, Witnesses
+from strongroom.access.policy import Caps, DeadMan, Factor, LevelAge, ModelTerms, Policy, Unit, Weights, Witnesses
 from strongroom.access.request import Action
-from strongroom.core.ids import ModelId
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.policy_diff import Mark, cedar_diff, differences, may_be_looser
 from support.cosigners import witness
@@ -57,6 +57,10 @@ def _renamed() -> str:
     return f"# who saw it\n{lines}group two-of 2 X1 X2 X3\nquorum two-of\n"
 
 
+def watched(*names: str, **members: int) -> Policy:
+    return replace(BEFORE, dead_man=DeadMan(responders=tuple(map(PersonId, names)), **members))
+
+
 def many(count: int, quorum: str) -> Policy:
     lines = "".join(f"witness W{n} {witness(n).key}\n" for n in range(count))
     return replace(BEFORE, witnesses=Witnesses(policy=f"{lines}quorum {quorum}\n"))
@@ -75,6 +79,12 @@ CASES: list[tuple[Policy, Policy, list[Mark]]] = [
     (witnessed("T"), witnessed("T", max_age_seconds=901), [Mark.LOOSER] * 5),
     (witnessed("T"), witnessed("T", levels=(LevelAge(level=LEVEL, max_age_seconds=60),)), [Mark.TIGHTER]),
     (witnessed("T", levels=(LevelAge(level=LEVEL, max_age_seconds=60),)), witnessed("T"), [Mark.LOOSER]),
+    (BEFORE, watched("warden"), [Mark.TIGHTER]),
+    (watched("warden"), BEFORE, [Mark.LOOSER]),
+    (watched("warden"), watched("warden"), []),
+    (watched("warden"), watched("other"), [Mark.LOOSER, Mark.TIGHTER]),
+    (watched("warden"), watched("warden", max_age_seconds=61), [Mark.LOOSER]),
+    (watched("warden"), watched("warden", max_age_seconds=59), [Mark.TIGHTER]),
     (many(15, "W1"), many(15, "W2"), [Mark.CHANGED]),
     (many(14, "W1"), many(14, "W1"), []),
     (BEFORE, rule(requester_tier=2), [Mark.LOOSER]),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strongroom.core.clock import format_instant, parse_instant
 from strongroom.core.errors import MalformedError, NotFoundError
 from strongroom.framework.catalogue import load
-from strongroom.response.clocks import DAY, DUTIES, HOUR, Begins, applying, deadline, running
+from strongroom.response.clocks import DAY, DUTIES, HOUR, deadline, running
 from strongroom.response.drafts import blanks, draft_report
 from strongroom.response.entries import Fact, Happened
 from strongroom.response.exposure import Exposed, Holder
@@ -86,13 +86,6 @@ def test_each_duty_is_one_of_the_framework() -> None:
     assert DUTIES["ny-raise-report"].within == 72 * HOUR
     with pytest.raises(NotFoundError):
         deadline("whatever", NOW)
-
-
-def test_an_instrument_applies_from_its_day_on() -> None:
-    before, after = parse_instant("2026-12-31T23:59:59Z"), parse_instant("2027-01-01T00:00:00Z")
-    assert [duty.id for duty in applying(before, Begins.DETERMINED)] == []
-    assert [duty.id for duty in applying(after, Begins.DETERMINED)] == ["ny-raise-report"]
-    assert [duty.id for duty in applying(before, Begins.AWARE)] == ["eu-cop-initial"]
 
 
 def incident() -> Record:

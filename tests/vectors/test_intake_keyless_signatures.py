@@ -31,7 +31,7 @@ def _bundle() -> tuple[bytes, str]:
 
 def test_the_identity_that_signed_is_known() -> None:
     data, identity = _bundle()
-    found = verify_by_identity(data, trusted_root=_root(), identity=identity, issuer=_ISSUER)
+    found = verify_by_identity(data, trusted_root=_root().read_bytes(), identity=identity, issuer=_ISSUER)
     assert found.mode is SignatureMode.SIGSTORE
     assert set(found.manifest.files) == {"signme-1", "signme-2"}
 
@@ -43,7 +43,7 @@ def test_somebody_else_didnt_sign(identity: str | None, issuer: str) -> None:
     data, signed_by = _bundle()
     wanted = signed_by if identity is None else identity
     with pytest.raises(IntakeRefusedError) as found:
-        verify_by_identity(data, trusted_root=_root(), identity=wanted, issuer=issuer)
+        verify_by_identity(data, trusted_root=_root().read_bytes(), identity=wanted, issuer=issuer)
     assert found.value.rule is Rule.SIGNATURE_BAD
 
 
@@ -52,4 +52,4 @@ def test_a_changed_bundle_doesnt_hold() -> None:
     signature = data.index(b'"sig": "') + 20
     changed = data[:signature] + (b"A" if data[signature : signature + 1] != b"A" else b"B") + data[signature + 1 :]
     with pytest.raises(IntakeRefusedError):
-        verify_by_identity(changed, trusted_root=_root(), identity=identity, issuer=_ISSUER)
+        verify_by_identity(changed, trusted_root=_root().read_bytes(), identity=identity, issuer=_ISSUER)

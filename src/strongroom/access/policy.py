@@ -15,7 +15,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import payload_type
 from strongroom.core.errors import MalformedError, NotFoundError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import ModelId, model_id
+from strongroom.core.ids import ModelId, PersonId, model_id, person_id
 from strongroom.framework.levels import SecurityLevel
 
 POLICY_TYPE: Final = payload_type("policy.v1")
@@ -27,6 +27,12 @@ MAX_WITNESSES: Final = 131072
 """Characters of a trust policy: room for three dozen witnesses with post-quantum keys."""
 WITNESS_SECONDS: Final = 900
 """How old the witnesses' word on the log may be, unless the policy says otherwise."""
+
+
+MAX_RESPONDERS: Final = 64
+HEARTBEAT_SECONDS: Final = 60
+MAX_HEARTBEAT_AGE: Final = 3600
+"""How old a responder's heartbeat may be, unless the policy says otherwise."""
 
 
 class NoRuleError(NotFoundError):
@@ -155,11 +161,17 @@ class ModelTerms:
     recoverable: bool = True
     """Whether custodians' shares may ever open it. If not, its keys are in no share and no key package, and are lost
     with the key service or the keeper's machine. A model's KEK keeps what it was made with until it is rotated."""
+    copy_of: ModelId | None = None
+    """The model whose weights it bears with a recipient's mark in their low bits: consent to that, and the list of all
+    recipients whom a leak can be traced to. Who seals a copy holds to it; the keeper sees no weights."""
 
     @classmethod
     def read(cls, fields: Fields) -> ModelTerms:
-        """Read one model's terms."""
-        return cls(
+        """Read one model's terms.
+
+        :raises MalformedError: another form, or a copy of itself.
+        """
+        terms = cls(
             model=fields.parsed("model", model_id),
             level=fields.parsed("level", SecurityLevel),
             least_isolation=fields.text("least_isolation", max_length=32),
@@ -168,7 +180,11 @@ class ModelTerms:
             owner=fields.text("owner", max_length=64),
             export=fields.boolean("export"),
             recoverable=fields.boolean("recoverable"),
+            copy_of=fields.parsed("copy_of", model_id) if fields.optional("copy_of") else None,
         )
+        if terms.copy_of == terms.model:
+            raise MalformedError(f"model `{terms.model}` is named as a copy of itself")
+        return terms
 
     def to_json(self) -> Json:
         """Return the JSON form."""
@@ -181,6 +197,7 @@ class ModelTerms:
             "owner": self.owner,
             "export": self.export,
             "recoverable": self.recoverable,
+            **({} if self.copy_of is None else {"copy_of": self.copy_of}),
         }
 
 
@@ -279,6 +296,33 @@ class Witnesses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadMan:
+    """Responders of the roster, each of whom must have been heard lately, or nothing is released or renewed."""
+
+    responders: tuple[PersonId, ...]
+    max_age_seconds: int = HEARTBEAT_SECONDS
+
+    @classmethod
+    def read(cls, fields: Fields) -> DeadMan:
+        """Read the section.
+
+        :raises MalformedError: another form, nobody, or somebody twice.
+        """
+        with fields:
+            found = cls(
+                responders=tuple(map(person_id, fields.texts("responders", most=MAX_RESPONDERS))),
+                max_age_seconds=fields.integer("max_age_seconds", least=10, most=MAX_HEARTBEAT_AGE),
+            )
+        if not found.responders or len(set(found.responders)) != len(found.responders):
+            raise MalformedError("`policy.dead_man` names at least one responder, and each once")
+        return found
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {"responders": [*self.responders], "max_age_seconds": self.max_age_seconds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The release policy of one epoch."""
 
@@ -291,6 +335,8 @@ class Policy:
     caps: Caps = RAND_CAPS
     witnesses: Witnesses | None = None
     """None: nobody outside has to have seen the log."""
+    dead_man: DeadMan | None = None
+    """None: keys are released whether or not anybody watches."""
 
     @classmethod
     def parse(cls, payload: bytes) -> Policy:
@@ -312,6 +358,7 @@ class Policy:
                 models=fields.objects("models", ModelTerms.read, most=MAX_MODELS),
                 caps=Caps.read(fields.child("caps")),
                 witnesses=Witnesses.read(fields.child("witnesses")) if fields.optional("witnesses") else None,
+                dead_man=DeadMan.read(fields.child("dead_man")) if fields.optional("dead_man") else None,
             )
         keys = [(rule.action, rule.level) for rule in policy.rules]
         names = [terms.model for terms in policy.models]
@@ -334,6 +381,7 @@ class Policy:
                 "models": [terms.to_json() for terms in self.models],
                 "caps": self.caps.to_json(),
                 **({} if self.witnesses is None else {"witnesses": self.witnesses.to_json()}),
+                **({} if self.dead_man is None else {"dead_man": self.dead_man.to_json()}),
             }
         )
 
@@ -348,6 +396,10 @@ class Policy:
         raise NoRuleError(
             f"the policy has no terms for model `{model}`", remedy="add the model to the policy and have it signed"
         )
+
+    def copies_of(self, model: ModelId) -> tuple[ModelId, ...]:
+        """Return the models that are marked copies of one."""
+        return tuple(terms.model for terms in self.models if terms.copy_of == model)
 
     def rule(self, action: Action, level: SecurityLevel) -> Rule:
         """Return the rule for an action at a level.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from strongroom.core.canonical import Json, decode, encode
@@ -20,6 +21,8 @@ APPROVAL_TYPE: Final = payload_type("approval.v1")
 """An approval signs the request's payload under this type: the same bytes, a different domain."""
 DENIAL_TYPE: Final = payload_type("denial.v1")
 MAX_REQUEST_BYTES: Final = 16384
+KEPT: Final = 1024
+"""Requests that are kept as they were read."""
 MAX_PLATFORMS: Final = 64
 NONCE_BYTES: Final = 16
 
@@ -96,15 +99,16 @@ class Request:
     policy: Digest
     log: LogHead
 
-    @classmethod
-    def parse(cls, payload: bytes) -> Request:
-        """Read canonical bytes.
+    @staticmethod
+    @lru_cache(maxsize=KEPT)
+    def parse(payload: bytes) -> Request:
+        """Read canonical bytes. What was read is kept: one request is asked for many times, and in a hurry.
 
         :raises MalformedError: another form, a window that ends before it starts, or members that don't fit the action.
         """
         with Fields(decode(payload, max_bytes=MAX_REQUEST_BYTES), "request") as fields:
             fields.constant("v", 1)
-            request = cls(
+            request = Request(
                 genesis=fields.digest("genesis"),
                 action=fields.parsed("action", Action),
                 requester=fields.parsed("requester", person_id),

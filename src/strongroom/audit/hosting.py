@@ -19,7 +19,7 @@ from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.errors import EditedEntryError, ForkError, LogError, LogRolledBackError, TileError
 from strongroom.audit.merkle import complete_root, leaf_hash, range_root
 from strongroom.audit.note import Note, VerifierKey
-from strongroom.audit.succession import MAX_SHARDS, Succession, folder_of
+from strongroom.audit.succession import MAX_SHARDS, Succession, folder_of, is_published
 from strongroom.audit.tiles import (
     CHECKPOINT,
     COSIGNED,
@@ -280,7 +280,7 @@ def publish(source: TileSource, host: Host, first: Succession, keeper_key: Publi
         shard = known.current
         part = ShardSource(source, shard.folder)
         # Before the shard is read: where there is a next one, what is read is the shard's end.
-        more = ShardSource(source, folder_of(shard.number + 1)).read(CHECKPOINT) is not None
+        more = is_published(source, shard.number + 1)
         done = publish_shard(part, _ShardHost(host, shard.folder), shard.verifier)
         before, files, length = before + done.before, files + done.files, length + done.length
         if not more:

@@ -30,6 +30,7 @@ TAKES_AWAY: Final = frozenset(
         EventName.SHARD_CONTINUED,  # nothing else may follow a shard that was closed
         EventName.KEEPER_UNLOCKED,  # else nobody could freeze anything after a restart on a full disk
         EventName.KEEPER_LOCKED,
+        EventName.RESPONDER_SILENT,
         EventName.EPOCH_DESTROYED,  # their bytes are gone already: what is recorded is that it is so
         EventName.KEK_RETIRED,
         EventName.MODEL_DESTROYED,

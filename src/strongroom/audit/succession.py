@@ -27,6 +27,7 @@ from strongroom.audit.errors import (
 from strongroom.audit.facts import Fact
 from strongroom.audit.merkle import EMPTY_ROOT, HASH_SIZE, leaf_hash, verify_consistency, verify_inclusion
 from strongroom.audit.note import MAX_BYTES, VerifierKey
+from strongroom.audit.tiles import CHECKPOINT, ShardSource, TileSource
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.encoding import from_base64, to_base64
@@ -79,6 +80,11 @@ class Shard:
 def folder_of(number: int) -> str:
     """Return the folder of a shard in the published one, ending in a slash where it isn't that itself."""
     return "" if number == 1 else f"{SHARDS}/{number}/"
+
+
+def is_published(source: TileSource, number: int) -> bool:
+    """Tell whether a published log has a checkpoint of the shard with this number; nothing of it is verified."""
+    return ShardSource(source, folder_of(number)).read(CHECKPOINT) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

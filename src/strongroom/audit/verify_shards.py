@@ -15,8 +15,8 @@ from strongroom.audit.errors import EntryError, LogError, MissingRowsError, Shar
 from strongroom.audit.facts import Producer
 from strongroom.audit.replay import EntryChecks
 from strongroom.audit.spans import Spread
-from strongroom.audit.succession import Head, Shard, Succession, folder_of
-from strongroom.audit.tiles import CHECKPOINT, COSIGNED, ShardSource, TileSource
+from strongroom.audit.succession import Head, Shard, Succession, is_published
+from strongroom.audit.tiles import COSIGNED, ShardSource, TileSource
 from strongroom.audit.verify import (
     EntriesRead,
     Report,
@@ -174,7 +174,7 @@ def published_log(source: TileSource, first: Succession, keeper_key: PublicKey |
     :raises SuccessionError: a shard isn't shown to be closed for the next. Raises as :func:`published_head` too.
     """
     known = first
-    while ShardSource(source, folder_of(known.current.number + 1)).read(CHECKPOINT) is not None:
+    while is_published(source, known.current.number + 1):
         part = ShardSource(source, known.current.folder)
         known = known.cross(published_seam(part, published_head(part, known.current.verifier)), keeper_key)
     head = published_head(ShardSource(source, known.current.folder), known.current.verifier)
@@ -206,7 +206,7 @@ def _follow(
 ) -> Succession | None:
     """Return the succession with the next shard, or None where the verified one is open."""
     number = known.current.number
-    there = ShardSource(source, folder_of(number + 1)).read(CHECKPOINT) is not None
+    there = is_published(source, number + 1)
     seam = published_seam(part, report.checkpoint) if report.checkpoint.size else None
     try:
         closed = seam is not None and read_entry(seam.entry).event is EventName.SHARD_CLOSED

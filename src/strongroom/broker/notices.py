@@ -46,6 +46,7 @@ class NoticeKind(StrEnum):
     EGRESS_WARNED = "egress-warned"
     EGRESS_BREACHED = "egress-breached"
     KEEPER_LOCKED = "keeper-locked"
+    RESPONDER_SILENT = "responder-silent"
 
 
 class Priority(StrEnum):
@@ -78,6 +79,7 @@ KINDS: Final[Mapping[EventName, NoticeKind]] = MappingProxyType(
         EventName.EGRESS_WARNED: NoticeKind.EGRESS_WARNED,
         EventName.EGRESS_BREACHED: NoticeKind.EGRESS_BREACHED,
         EventName.KEEPER_LOCKED: NoticeKind.KEEPER_LOCKED,
+        EventName.RESPONDER_SILENT: NoticeKind.RESPONDER_SILENT,
     }
 )
 """Which events make a notice. What a released key's request was for decides further: see :func:`notices_of`."""
@@ -90,6 +92,7 @@ PAGES: Final = frozenset(
         NoticeKind.MODEL_DESTROYED,
         NoticeKind.EGRESS_BREACHED,
         NoticeKind.KEEPER_LOCKED,
+        NoticeKind.RESPONDER_SILENT,
     }
 )
 _HANDED_OVER: Final = frozenset({EventName.RELEASED, EventName.EXPORTED})

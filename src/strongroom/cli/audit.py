@@ -10,6 +10,7 @@ from strongroom.cli.lazy import LazyGroup
 
 # Command -> (module, object, what the list says of it). The text stands here so that `--help` imports nothing.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "bundle": ("audit_bundle", "bundle", "Put the log, an assessment and its statements into one file."),
     "export": ("audit_export", "export", "Hand entries to a SIEM: OCSF, CloudEvents, OTLP, CSV."),
     "exposure": ("audit_exposure", "exposure", "Say who and what could have had a model's bytes, and when."),
     "follow": ("audit_follow", "follow", "Print entries as they are logged."),
@@ -24,6 +25,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "timestamp": ("audit_timestamp", "timestamp", "Anchor the log in time by an outside authority."),
     "verify": ("audit_verify", "verify", "Recompute the whole log and compare it with what was signed."),
     "verifier": ("audit_verifier", "verifier", "Print a verifier in one file, for who trusts nothing of this."),
+    "verify-bundle": ("audit_bundle", "verify_bundle", "Verify such a file, with nothing but the genesis."),
     "witness": ("audit_witness", "witness", "Witness other people's logs."),
 }
 

@@ -17,7 +17,7 @@ from strongroom.audit.errors import QuorumMissingError, WrongKeyError
 from strongroom.audit.note import Note, VerifierKey
 from strongroom.audit.replay import EntryChecks
 from strongroom.audit.spans import BUNDLES
-from strongroom.audit.succession import Succession, folder_of
+from strongroom.audit.succession import Succession, is_published
 from strongroom.audit.tiles import CHECKPOINT, COSIGNED, WIDTH, ShardSource, TileSource
 from strongroom.audit.verify import EntriesRead, published_head
 from strongroom.audit.verify_shards import LogReport, verified_shard_entries, verify_shards
@@ -154,7 +154,7 @@ def _verify(asked: _Asked) -> _Found:
         keeper_key=None if genesis is None else genesis.keeper_key, genesis=None if genesis is None else genesis.digest
     )
     # One span is done before a second process has started.
-    one = ShardSource(source, folder_of(2)).read(CHECKPOINT) is None
+    one = not is_published(source, 2)
     small = one and published_head(source, key).size <= BUNDLES * WIDTH
     with workers(1 if small else asked.jobs) as spread:
         report = verify_shards(

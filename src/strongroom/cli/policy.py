@@ -11,7 +11,16 @@ import click
 
 from strongroom.access.cases import CaseResult, read_cases, run_case
 from strongroom.access.engine import CedarEngine
-from strongroom.access.policy import WITNESS_SECONDS, LevelAge, ModelTerms, Policy, Weights, Witnesses
+from strongroom.access.policy import (
+    HEARTBEAT_SECONDS,
+    WITNESS_SECONDS,
+    DeadMan,
+    LevelAge,
+    ModelTerms,
+    Policy,
+    Weights,
+    Witnesses,
+)
 from strongroom.access.request import Action
 from strongroom.access.self_test import Vector, failures, safe_engine, vectors
 from strongroom.attestation.isolation import IsolationClass
@@ -27,7 +36,7 @@ from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
 from strongroom.core.errors import ConflictError, ExitCode, MalformedError, UsageError
-from strongroom.core.ids import model_id
+from strongroom.core.ids import model_id, person_id
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.documents import DocumentKind, isolation_rank
 
@@ -85,6 +94,7 @@ def new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> None:
 @click.option("--collection", default="", help="A set of models that Cedar policies can speak of.")
 @click.option("--export", "exported", is_flag=True, help="Its data key may be handed to a person, by the export rule.")
 @click.option("--irrecoverable", is_flag=True, help="No custodian can ever open it: lost with the key service.")
+@click.option("--copy-of", help="The model whose weights it bears with a recipient's mark (`reseal --for`).")
 @json_option
 def model(
     file: Path,
@@ -96,6 +106,7 @@ def model(
     owner: str,
     collection: str,
     *,
+    copy_of: str | None,
     exported: bool,
     irrecoverable: bool,
     as_json: bool,
@@ -120,6 +131,7 @@ def model(
         collection=collection,
         export=exported,
         recoverable=not irrecoverable,
+        copy_of=model_id(copy_of) if copy_of else None,
     )
     _save(file, replace(draft, models=(*kept, terms)), as_json=as_json)
 
@@ -157,6 +169,27 @@ def witnesses(
         ages = tuple(LevelAge(level=SecurityLevel(level), max_age_seconds=seconds) for level, seconds in levels)
         section = Witnesses(policy=_text(data), max_age_seconds=max_age, levels=ages)
     _save(file, replace(draft, witnesses=section), as_json=as_json)
+
+
+@policy.command("dead-man")
+@click.argument("file", type=_DRAFT)
+@click.option("--responder", "names", multiple=True, help="Who must have been heard; each of several.")
+@click.option("--remove", "removed", is_flag=True, help="Nobody has to be heard any more.")
+@click.option(
+    "--max-age",
+    type=click.IntRange(10, 3600),
+    default=HEARTBEAT_SECONDS,
+    show_default=True,
+    help="Seconds for which a heartbeat counts.",
+)
+@json_option
+def dead_man(file: Path, names: tuple[str, ...], max_age: int, *, removed: bool, as_json: bool) -> None:
+    """Say which responders must have been heard lately before anything is released, or a lease is prolonged."""
+    draft = _load(file)
+    if removed is bool(names):
+        raise UsageError("give --responder or --remove")
+    section = DeadMan(responders=tuple(map(person_id, names)), max_age_seconds=max_age) if names else None
+    _save(file, replace(draft, dead_man=section), as_json=as_json)
 
 
 def _text(data: bytes) -> str:

@@ -32,6 +32,7 @@ from strongroom.client.told import (
     Recorded,
     ReleaseTold,
     RequestFile,
+    RequestPage,
     signed_object,
 )
 from strongroom.core.canonical import Json, encode
@@ -174,17 +175,25 @@ class BrokerApi:
             fields.constant("request", str(request.digest))
             return _recorded(fields)
 
+    def requests_page(self, *, state: str, limit: int, cursor: str) -> RequestPage:
+        """List ``open`` requests or ``all``, newest first: at most ``limit``, behind ``cursor`` (empty: the newest)."""
+        query: dict[str, str | int] = {"state": state, "limit": limit}
+        if cursor:
+            query["cursor"] = cursor
+        with reading(self._get("/v1/requests", query), "requests") as fields:
+            return RequestPage(
+                requests=fields.objects("requests", ListedRequest.read, most=limit),
+                next=fields.text("next") if fields.optional("next") else "",
+            )
+
     def requests(self, *, everything: bool = False) -> tuple[ListedRequest, ...]:
         """List requests, newest first: the open ones, or all."""
         found: list[ListedRequest] = []
         cursor = ""
         for _page in range(MAX_PAGES):
-            query: dict[str, str | int] = {"state": "all" if everything else "open", "limit": PAGE}
-            if cursor:
-                query["cursor"] = cursor
-            with reading(self._get("/v1/requests", query), "requests") as fields:
-                found += fields.objects("requests", ListedRequest.read, most=PAGE)
-                cursor = fields.text("next") if fields.optional("next") else ""
+            page = self.requests_page(state="all" if everything else "open", limit=PAGE, cursor=cursor)
+            found += page.requests
+            cursor = page.next
             if not cursor:
                 break
         return tuple(found)

@@ -10,7 +10,7 @@ from strongroom.attestation.claims import said
 from strongroom.attestation.reference_values import ReferenceValues
 from strongroom.client.trust import DocumentForkError, DocumentRolledBackError, StateMismatchError
 from strongroom.client.wallet import Seen
-from strongroom.client.witness_words import witness_lines
+from strongroom.client.witness_words import dead_man_line, witness_lines
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, pae
@@ -108,10 +108,11 @@ def _policy(policy: Policy) -> Iterator[str]:
         more = [text for text in (terms.owner and f"owned by {terms.owner}", terms.collection) if text]
         export = "; MAY BE EXPORTED" if terms.export else ""
         lost = "" if terms.recoverable else "; IRRECOVERABLE: no custodian can open it"
+        copy = f"; a marked copy of {terms.copy_of}" if terms.copy_of else ""
         test = "; TEST WEIGHTS, served to simulated evidence" if terms.weights is Weights.TEST else ""
         told = f" ({', '.join(more)})" if more else ""
         head = f"  model {terms.model}{told}: {terms.level.value}"
-        yield f"{head}, isolation at least {terms.least_isolation}{test}{export}{lost}"
+        yield f"{head}, isolation at least {terms.least_isolation}{test}{export}{lost}{copy}"
     for rule in policy.rules:
         people = " and ".join(f"{factor.count} x {describe(factor)}" for factor in rule.factors) or "nobody else"
         wants = [text for text in ("security keys" if rule.hardware else "", "NDA" if rule.nda else "") if text]
@@ -123,6 +124,7 @@ def _policy(policy: Policy) -> Iterator[str]:
             f"{'; wants ' + ', '.join(wants) if wants else ''}"
         )
     yield from witness_lines(policy)
+    yield dead_man_line(policy)
     yield f"  Cedar policies: {len(policy.cedar)} characters, {Digest.of(policy.cedar.encode())}"
 
 

@@ -30,6 +30,12 @@ class SealedResult(Protocol):
         ...
 
 
+class NotAsNamedError(DeniedError):
+    """A marked copy would be sealed that the policy doesn't name, or an unmarked one where it names a copy."""
+
+    code = "not-as-named"
+
+
 SealVersion = Callable[[VersionFacts, SecretBytes, Signer], SealedResult]
 """Seals the weights as the version that the facts describe, under the data key, and signs the manifest. Called again
 with the same facts and key after an interruption, it may go on where it was, or return what it had finished."""
@@ -56,14 +62,22 @@ class Published:
 
 
 def publish(
-    session: Session, seal: SealVersion, *, model: ModelId, place: str, asking: Asking, waiting: Waiting | None
+    session: Session,
+    seal: SealVersion,
+    *,
+    model: ModelId,
+    place: str,
+    asking: Asking,
+    waiting: Waiting | None,
+    copy_of: ModelId | None = None,
 ) -> Published:
     """Have ``seal`` seal the next version of ``model`` to ``place``, and register it.
 
     The data key is kept in the wallet until then: called again for the same model and place, it goes on. Until the key
     is there, the recipient key lives in this process alone. So where approvals are needed the process has to wait for
-    them; with ``waiting`` None it doesn't begin.
+    them; with ``waiting`` None it doesn't begin. ``copy_of`` is the model of which ``seal`` makes a marked copy.
 
+    :raises NotAsNamedError: the policy names ``model`` as a marked copy of another, or of none.
     :raises PendingError: approvals are needed and nobody may wait, or they didn't come in time.
     :raises DeniedError: the roster doesn't list the wallet's publishing key, or the keeper refuses.
     :raises TamperedError: an answer isn't what this deployment's keeper or log signed.
@@ -72,6 +86,7 @@ def publish(
     # Asked before anything is submitted or sealed: the keeper would refuse the manifest when all the work is done.
     identity = session.wallet.identity
     require_own_key(trust, identity.person, identity.require_publishing_key(), called="publishing key")
+    _require_named(trust, model, copy_of)
     name = unfinished_name(model, place)
     unfinished, data_key = _kept(session, trust, name) or _begin(session, trust, name, model, asking, waiting)
     with data_key:
@@ -90,6 +105,22 @@ def publish(
         request=unfinished.request,
         log_index=recorded.index,
     )
+
+
+def _require_named(trust: Trust, model: ModelId, copy_of: ModelId | None) -> None:
+    _roster, policy = trust.require_documents()
+    named = next((terms.copy_of for terms in policy.models if terms.model == model), None)
+    if named is not None and copy_of is None:
+        # Weights without the mark would go out as that recipient's, and a leak of them be nobody's.
+        raise NotAsNamedError(
+            f"the policy names `{model}` as a marked copy of `{named}`",
+            remedy="make it from the sealed original: strongroom reseal --for",
+        )
+    if named != copy_of:
+        raise NotAsNamedError(
+            f"the policy doesn't name `{model}` as a marked copy of `{copy_of}`",
+            remedy="name it with `strongroom policy model --copy-of`, and have the policy signed",
+        )
 
 
 def _kept(session: Session, trust: Trust, name: str) -> tuple[Unfinished, SecretBytes] | None:

@@ -23,6 +23,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import DeniedError, NotFoundError, PendingError, UsageError
 from strongroom.core.ids import PlatformId
+from strongroom.core.signature import Signer
 from strongroom.release.documents import PAYLOAD_TYPES, DocumentKind
 
 MIN_PREFIX: Final = 6
@@ -129,10 +130,14 @@ class Session:
 
     def approve(self, review: Review) -> Recorded:
         """Sign an approval of what was reviewed and hand it in."""
+        return self.approve_signed(review, self.wallet.signer())
+
+    def approve_signed(self, review: Review, signer: Signer) -> Recorded:
+        """Hand in an approval by ``signer``, which may have signed elsewhere."""
         approval = requests.approve(
             review.envelope,
             review.trust,
-            self.wallet.signer(),
+            signer,
             person=self.wallet.identity.person,
             now=self.clock.now(),
             prove=self.api.consistency,
@@ -141,12 +146,20 @@ class Session:
 
     def deny(self, review: Review) -> Recorded:
         """Sign a denial of what was reviewed and hand it in."""
-        denial = requests.deny(review.envelope, review.trust, self.wallet.signer(), person=self.wallet.identity.person)
+        return self.deny_signed(review, self.wallet.signer())
+
+    def deny_signed(self, review: Review, signer: Signer) -> Recorded:
+        """Hand in a denial by ``signer``, which may have signed elsewhere."""
+        denial = requests.deny(review.envelope, review.trust, signer, person=self.wallet.identity.person)
         return self._witnessed(self.api.deny(denial))
 
     def submit(self, request: Request, trust: Trust) -> tuple[Envelope, Recorded]:
         """Sign a request and have it recorded."""
-        envelope = requests.sign_request(request, self.wallet.signer(), trust)
+        return self.submit_signed(request, trust, self.wallet.signer())
+
+    def submit_signed(self, request: Request, trust: Trust, signer: Signer) -> tuple[Envelope, Recorded]:
+        """Have a request by ``signer`` recorded, which may have signed elsewhere."""
+        envelope = requests.sign_request(request, signer, trust)
         return envelope, self._witnessed(self.api.submit(envelope))
 
     def approvals_needed(self, request: Request, trust: Trust) -> int:

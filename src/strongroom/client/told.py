@@ -93,6 +93,14 @@ class ListedRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPage:
+    """Some requests of a list, and where the next ones begin; empty at the end."""
+
+    requests: tuple[ListedRequest, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFile:
     """A request's envelope and everything that was said about it."""
 

@@ -19,12 +19,15 @@ from strongroom.core.clock import Clock, SystemClock
 from strongroom.core.errors import ConflictError, TamperedError
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Signer
+from strongroom.intake.marks.marking import CopyName, PlainFile, check_markable, marked
 from strongroom.release.stanzas import stanzas_for
 from strongroom.sealing.adapters.directory import open_directory, read_envelope, seal_directory
 from strongroom.sealing.adapters.job import Progress
-from strongroom.sealing.adapters.reseal import reseal_directory
+from strongroom.sealing.adapters.reseal import Change, reseal_directory, unchanged
 from strongroom.sealing.canary import Canary
+from strongroom.sealing.index import SealedFile
 from strongroom.sealing.manifest import ManifestExpectation, verify_manifest
+from strongroom.sealing.model import OpenedModel
 from strongroom.sealing.prelude import key_commitment
 from strongroom.sealing.write import SealedDirectory, VersionFacts
 
@@ -46,7 +49,7 @@ def seal_to_directory(
     """
 
     def seal(facts: VersionFacts, data_key: SecretBytes, signer: Signer) -> SealedDirectory:
-        finished = _finished(destination, facts, data_key, signer)
+        finished = finished_version(destination, facts, data_key, signer)
         if finished is not None:
             return finished
         return seal_directory(
@@ -71,21 +74,24 @@ def reseal_to_directory(
     *,
     exported: Callable[[], tuple[Exported, SecretBytes]],
     recipients: Sequence[bytes],
+    canaries: Sequence[Canary] | None = None,
     progress: Progress | None,
     replace: bool,
 ) -> SealVersion:
     """Return what seals the sealed directory ``source`` anew into ``destination``; called again, it goes on.
 
-    ``exported`` gives the data key of ``source``; it is asked for once the new one is there, and wiped here.
+    ``exported`` gives the data key of ``source``; it is asked for once the new one is there, and wiped here. Sealed as
+    a version of another model than that of ``source``, it is a copy, and bears that model's mark: the caller has
+    checked that the policy names it as one. The original's canaries come along unless ``canaries`` are given.
     """
 
     def seal(facts: VersionFacts, data_key: SecretBytes, signer: Signer) -> SealedDirectory:
-        finished = _finished(destination, facts, data_key, signer)
+        finished = finished_version(destination, facts, data_key, signer)
         if finished is not None:
             return finished
         before, old = exported()
         with old:
-            if facts.predecessor != before.manifest:
+            if facts.model == before.model and facts.predecessor != before.manifest:
                 raise ConflictError("another version came meanwhile", remedy="ask for an export of the current one")
             expect = ManifestExpectation(
                 genesis=facts.genesis, model=before.model, version=before.version, digest=before.manifest
@@ -100,6 +106,8 @@ def reseal_to_directory(
                     signer=signer,
                     random_bytes=os.urandom,
                     stanzas=stanzas_for(recipients, facts, data_key),
+                    change=unchanged if facts.model == before.model else _marking(model, facts),
+                    canaries=canaries,
                     progress=progress,
                     replace=replace,
                 )
@@ -107,7 +115,30 @@ def reseal_to_directory(
     return seal
 
 
-def _finished(destination: Path, facts: VersionFacts, data_key: SecretBytes, signer: Signer) -> SealedDirectory | None:
+def _marking(model: OpenedModel, facts: VersionFacts) -> Change:
+    """Return what puts the mark of the copy that ``facts`` describe into a model's weights.
+
+    :raises UnmarkableError: the model can't bear one.
+    """
+    check_markable([plain_file(model, file) for file in model.files()])
+    copy = CopyName(facts.genesis, facts.model)
+    return lambda file, chunks: marked(file.name, file.size, chunks, copy)
+
+
+def plain_file(model: OpenedModel, file: SealedFile) -> PlainFile:
+    """Return a file of an open model, as attribution reads it."""
+
+    def read(offset: int, length: int) -> bytes:
+        data = bytearray(length)
+        model.reader(file.name).read_into(offset, memoryview(data))
+        return bytes(data)
+
+    return PlainFile(file.name, file.size, read)
+
+
+def finished_version(
+    destination: Path, facts: VersionFacts, data_key: SecretBytes, signer: Signer
+) -> SealedDirectory | None:
     """Return what is at ``destination`` if it is this very version, sealed before an interruption."""
     if not destination.is_dir():
         return None

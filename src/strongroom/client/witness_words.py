@@ -1,4 +1,4 @@
-"""The witnesses that a policy asks for, in words: what a root holder must see before signing."""
+"""Who a policy wants to have seen the log, or to be watching, in words: what a root holder must see before signing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from strongroom.access.policy import Policy
 from strongroom.audit.witness_policy import WitnessPolicy
 from strongroom.core.errors import MalformedError
 from strongroom.core.printable import printable
+
+
+def dead_man_line(policy: Policy) -> str:
+    """Return which responders must be alive before anything is released or renewed."""
+    section = policy.dead_man
+    if section is None:
+        return "  dead man: keys are released whether or not anybody watches"
+    names = ", ".join(f"`{printable(name)}`" for name in section.responders)
+    return f"  dead man: each of {names} must have been heard at most {section.max_age_seconds} s before"
 
 
 def witness_lines(policy: Policy) -> Iterator[str]:

@@ -39,6 +39,9 @@ class EventName(StrEnum):
     PLATFORM_ENROLLED = "attestation:platform:enrolled"
     PLATFORM_REVOKED = "attestation:platform:revoked"
     COLLATERAL_IMPORTED = "attestation:collateral:imported"
+    RESPONDER_SILENT = "detection:responder:silent"
+    RESPONDER_HEARD = "detection:responder:heard"
+    INCIDENT_RECORDED = "response:incident:recorded"
     REQUEST_CREATED = "access:request:created"
     REQUEST_APPROVED = "access:request:approved"
     REQUEST_DENIED = "access:request:denied"
@@ -68,6 +71,9 @@ class EventName(StrEnum):
     WORKSPACE_BEGUN = "egress:workspace:begun"
     DROP_CHARGED = "egress:drop:charged"
     DROP_REVIEWED = "egress:drop:reviewed"
+    INTAKE_RECORDED = "intake:delivery:recorded"
+    INTAKE_REVIEWED = "intake:delivery:reviewed"
+    ASSESSMENT_RECORDED = "assurance:assessment:recorded"
 
     @property
     def family(self) -> str:

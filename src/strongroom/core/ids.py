@@ -19,6 +19,16 @@ _PLATFORM: Final = re.compile(r"(?:tpm|sev-snp|tdx|sgx|nitro|azure-snp-vtpm|azur
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
+SHADOW: Final = "shadow-"
+"""How the names of a drill's stand-ins begin. Nothing real is called so: a drill could hide it, or harm it."""
+
+
+def _real_name(text: str, kind: str) -> str:
+    if text.startswith(SHADOW):
+        raise MalformedError(f"a {kind} doesn't begin with `{SHADOW}`: so are stand-ins of drills called")
+    return _name(text, kind)
+
+
 def _name(text: str, kind: str) -> str:
     # No slash, no space, no leading dot, one case: an id is also a path segment and a Cedar entity id.
     if not _NAME.fullmatch(text) or ".." in text:
@@ -30,12 +40,12 @@ def _name(text: str, kind: str) -> str:
 
 def model_id(text: str) -> ModelId:
     """Check and return a model's name, e.g. ``atlas-7b``."""
-    return ModelId(_name(text, "model name"))
+    return ModelId(_real_name(text, "model name"))
 
 
 def person_id(text: str) -> PersonId:
     """Check and return a person's id, e.g. ``dana``."""
-    return PersonId(_name(text, "person's id"))
+    return PersonId(_real_name(text, "person's id"))
 
 
 def image_id(text: str) -> ImageId:

@@ -293,12 +293,6 @@ class Governor:
         del self._answers[number]
         return Settled(reservation=reservation, units=units, verified=verified or 0, bits=bits, refunded=back)
 
-    def sweep(self, now: Instant) -> tuple[Settled, ...]:
-        """Settle what is past its time; to be called every few seconds. Nothing of it could leave any more."""
-        now = self._tick(now)
-        late = [number for number, one in self._answers.items() if now >= one.reservation.expires_at]
-        return tuple(self.settle(number, now) for number in late)
-
     def wanted(self, now: Instant) -> tuple[Block, ...]:
         """Return the blocks that the log should mirror now: after each reservation, and at least every minute."""
         now = self._tick(now)

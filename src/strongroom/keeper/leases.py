@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Final
 
 from strongroom.access.request import Request
@@ -48,7 +47,6 @@ from strongroom.release.standing import still_holds
 MAX_WAITING: Final = 4096
 LONGEST_WAIT: Final = 30
 """Seconds that one call may wait for an end."""
-_KEPT: Final = 1024
 _SLICE: Final = 16
 _Name = tuple[Digest, int]
 _Rests = tuple[Digest, PlatformId, tuple[PersonId, ...]]
@@ -103,6 +101,14 @@ class Leases:
         keeper.on_delivered = self._delivered
         keeper.changed = self._changed
 
+    async def renew_witnessed(self, request: Envelope, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope:
+        """Renew as :meth:`renew` does, where the witnesses' word is as fresh as a release would need it.
+
+        :raises WitnessQuorumStaleError: it isn't: whoever cuts the log off from its witnesses gets no longer leases.
+        """
+        await self._keeper.witnesses.require_for(request.payload)
+        return self.renew(request, ask, proof)
+
     def renew(self, request: Envelope, ask: LeaseAsk, proof: LeaseProof | None) -> Envelope:
         """Judge a release again and sign its next lease.
 
@@ -113,12 +119,14 @@ class Leases:
         :raises ReattestationDueError: it holds, and new evidence must come with the asking.
         :raises AttestationRefusedError: the evidence isn't good (any more).
         :raises PlatformRestartedError: it is of a machine that was started anew since.
+        :raises ResponderSilentError: nobody watches: it holds, and isn't prolonged.
         """
         self._keeper.require_unlocked()
+        self._keeper.dead_man.require()
         released = self._released(request.digest, ask.use)
         if released.recipient != ask.recipient:
             raise _unknown()
-        asked = _parsed(request.payload)
+        asked = Request.parse(request.payload)
         held = self._live.get((released.request, released.use))
         known = held.released if held else released
         self._judge(known, asked)
@@ -358,8 +366,3 @@ def _seen(recording: asyncio.Future[Recorded]) -> None:
 
 def _unknown() -> DeniedError:
     return DeniedError("no such release is in the log", reason="lease-unknown", remedy="ask for a release")
-
-
-@lru_cache(maxsize=_KEPT)
-def _parsed(payload: bytes) -> Request:
-    return Request.parse(payload)

@@ -21,6 +21,7 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.keeper.journal import Recorded
 from strongroom.keeper.pins import DecisionStore
+from strongroom.keeper.quotas import Quota
 from strongroom.keeper.records import PersonRecords
 from strongroom.keeper.service import Keeper
 from strongroom.personnel.lifecycle import Employment, SuspensionCause
@@ -32,6 +33,8 @@ from strongroom.release.statements import Judged, StatementKind, examine_stateme
 FALLEN_TYPE: Final = payload_type("fallen.v1")
 FALLEN: Final = "fallen"
 MAX_GRANTS: Final = 1000
+_ALONE: Final = {StatementKind.INCIDENT: Quota.INCIDENT, StatementKind.INTAKE_RECORD: Quota.DELIVERY}
+"""What one person alone has recorded, as often as they like but for this."""
 _GONE: Final = {Employment.LEFT: SuspensionCause.LEFT, Employment.LEAVE: SuspensionCause.LEAVE}
 
 
@@ -90,6 +93,9 @@ class People:
             ledger=keeper.journal.ledger,
             now=self._clock.now(),
         )
+        if kind in _ALONE and judged.person is not None:
+            # No second person has to agree: so one person, stolen or confused, can't fill the log with it.
+            keeper.quotas.take(_ALONE[kind], judged.person)
         if judged.record is not None:
             self._records.keep(judged.record, envelope)
         elif kind is not StatementKind.ERASURE:

@@ -28,6 +28,8 @@ class Quota(StrEnum):
     REFUSAL = "refused uses of one request"
     EVIDENCE = "new evidence of one running enclave"
     BACKUP = "backups"
+    INCIDENT = "what one responder says of incidents"
+    DELIVERY = "what one person says of deliveries"
 
 
 RATES: Final[Mapping[Quota, Rate]] = {
@@ -35,6 +37,8 @@ RATES: Final[Mapping[Quota, Rate]] = {
     Quota.REFUSAL: Rate(per_second=0.2, burst=64),
     Quota.EVIDENCE: Rate(per_second=1.0, burst=32),
     Quota.BACKUP: Rate(per_second=1 / 60, burst=32),
+    Quota.INCIDENT: Rate(per_second=1 / 30, burst=64),
+    Quota.DELIVERY: Rate(per_second=0.2, burst=256),
 }
 """In the long run at most 50 MB of the log a day for a person who never rests, 10 MB for a request."""
 

@@ -19,6 +19,8 @@ seal          {dossier}                   -> {delivery, wrapped}
 control       {dossier}                   -> {index, checkpoint}   freeze, resume, revoke
 stop          {request}                   -> {index}               records a request to freeze, and freezes, in one go;
                                                                    null when the model is frozen already
+attestable    {platform}                  -> {attestable}          enrolled, and not revoked
+beat          {heartbeat}                 -> {}                    a responder lives
 register      {manifest, request}         -> {index, checkpoint}
 explain       {dossier}                   -> {allowed, checks, others, grant}
 renew         {request, use, recipient, serial, nonce, proof} -> {lease}  signed; the request's envelope is judged
@@ -122,6 +124,8 @@ class KeeperRoutes:
             "seal": self._seal,
             "control": self._control,
             "stop": self._stop,
+            "attestable": self._attestable,
+            "beat": self._beat,
             "register": self._register,
             "explain": self._explain,
             "renew": self._renew,
@@ -324,7 +328,19 @@ class KeeperRoutes:
         if fields.optional("proof"):
             with fields.child("proof") as told:
                 proof = LeaseProof.read(told)
-        return {"lease": self._leases.renew(last_envelope(fields, "request"), ask, proof).to_json()}
+        request = last_envelope(fields, "request")
+        return {"lease": (await self._leases.renew_witnessed(request, ask, proof)).to_json()}
+
+    async def _attestable(self, fields: Fields) -> Answer:
+        platform = fields.parsed("platform", platform_id)
+        fields.end()
+        ledger = self._keeper.journal.ledger
+        return {"attestable": platform in ledger.platforms and platform not in ledger.revoked_platforms}
+
+    async def _beat(self, fields: Fields) -> Answer:
+        self._keeper.require_unlocked()
+        self._keeper.dead_man.hear(last_envelope(fields, "heartbeat"))
+        return {}
 
     async def _show_attested(self, fields: Fields) -> Answer:
         digest = fields.digest("digest")

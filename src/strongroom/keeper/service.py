@@ -43,6 +43,7 @@ from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PlatformId
 from strongroom.core.secret import SecretBytes
+from strongroom.keeper.dead_man import DeadManGate
 from strongroom.keeper.journal import Journal, Recorded
 from strongroom.keeper.keyring import Keyring
 from strongroom.keeper.pins import AttestedStore, DecisionStore, DocumentStore, KeyringStore, PinStore
@@ -163,6 +164,7 @@ class Keeper:
             lock=self.lock,
             clock=clock,
         )
+        self.dead_man = DeadManGate(genesis=genesis, documents=self.documents, ledger=journal.ledger, clock=clock)
         journal.on_failure = lambda: self.lock("log-failed")
 
     @property
@@ -523,6 +525,7 @@ class Keeper:
         self.require_unlocked()
         # Before the decision: nothing may wait between that and the moment its record is queued.
         await self.witnesses.require_for(dossier.request.payload)
+        self.dead_man.require_for(dossier.request.payload)
         testimony = dossier.testimony
         verdict = self._examine(dossier, self._challenges.take(testimony.challenge) if testimony else None)
         if verdict.request is not None and verdict.request.action not in actions:

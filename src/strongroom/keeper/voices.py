@@ -25,6 +25,7 @@ from strongroom.keeper.journal import Recorded
 from strongroom.keeper.quotas import Quota
 from strongroom.keeper.service import Keeper
 from strongroom.personnel.roster import Person
+from strongroom.release.judge import check_signed
 from strongroom.release.people import person_facts
 
 
@@ -49,7 +50,7 @@ def receive(keeper: Keeper, clock: Clock, envelope: Envelope) -> asyncio.Future[
     keeper.require_unlocked()
     request = Request.parse(envelope.payload)
     person = keeper.roster().person(request.requester)
-    verify(envelope, REQUEST_TYPE, person.keys, threshold=1)
+    check_signed(envelope, REQUEST_TYPE, person.keys)
     if envelope.digest in keeper.journal.ledger.created:
         # Before it is counted: it brings nothing into the log.
         raise ConflictError("the request is in the log already", reason="request-known")

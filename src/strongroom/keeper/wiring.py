@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -187,6 +188,7 @@ async def _pin_always(keeper: Keeper, shards: Shards) -> None:
             await asyncio.to_thread(keeper.pin)
             if not keeper.locked_because:
                 keeper.refusals.record(keeper.record)
+                keeper.dead_man.look(keeper.record)
             await shards.turn_if_due()
         except StrongroomError as error:
             _log.error("pinning failed", reason=error.reason)
@@ -255,6 +257,9 @@ async def serve(
         pinning = asyncio.create_task(_pin_always(keeper, shards))
         destroying = asyncio.create_task(shredding.run())
         watching = await guarded(keeper, home, clock, standing)
+        # The replayed log stays: looking through it for garbage, again and again, would keep a freeze waiting.
+        gc.collect()
+        gc.freeze()
         say_ready("keeper", size=keeper.journal.durable[0])
         await stop.wait()
         await door.close()

@@ -37,6 +37,8 @@ class SuspensionCause(StrEnum):
     """CAEP device-compliance-change, unless the device is now compliant."""
     RISK_RAISED = "risk-raised"
     """CAEP risk-level-change to HIGH."""
+    INCIDENT = "incident"
+    """The responder, in an incident about them: people decide within days whether it stays so."""
 
 
 class Employment(StrEnum):

@@ -59,6 +59,10 @@ _SPEAKERS: Final[Mapping[EventName, str]] = {
     EventName.ACCESS_REVIEWED: "reviewer",
     EventName.DROP_KEY_RECORDED: "person",
     EventName.DROP_REVIEWED: "reviewer",
+    EventName.INTAKE_RECORDED: "person",
+    EventName.INTAKE_REVIEWED: "reviewer",
+    EventName.ASSESSMENT_RECORDED: "person",
+    EventName.INCIDENT_RECORDED: "person",
     EventName.ESCROW_ANSWERED: "custodian",
     EventName.GRANT_ISSUED: "requester",
 }

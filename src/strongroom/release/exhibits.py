@@ -104,6 +104,10 @@ _STATEMENTS: Final = {
     EventName.ACCESS_REVIEWED: StatementKind.ACCESS_REVIEW,
     EventName.DROP_KEY_RECORDED: StatementKind.DROP_KEY,
     EventName.DROP_REVIEWED: StatementKind.DROP_REVIEW,
+    EventName.INTAKE_RECORDED: StatementKind.INTAKE_RECORD,
+    EventName.INTAKE_REVIEWED: StatementKind.INTAKE_REVIEW,
+    EventName.ASSESSMENT_RECORDED: StatementKind.ASSESSMENT,
+    EventName.INCIDENT_RECORDED: StatementKind.INCIDENT,
     EventName.ESCROW_ANSWERED: StatementKind.SHARE_DESTROYED,
 }
 _ENVELOPES: Final = {

@@ -199,7 +199,7 @@ def _refuse(step: Step, error: StrongroomError) -> ReleaseRefusedError:
 
 def _read_request(case: _Case, verdict: Verdict) -> Request:
     try:
-        request = _parsed(case.dossier.request.payload)
+        request = Request.parse(case.dossier.request.payload)
     except StrongroomError as error:
         raise _refuse(Step.REQUEST_GENUINE, error) from None
     verdict.request, verdict.request_digest = request, case.dossier.request.digest
@@ -254,7 +254,7 @@ def _request_genuine(case: _Case, verdict: Verdict, request: Request) -> PersonF
     assert case.documents.roster is not None  # noqa: S101 - step 4.1 established it
     try:
         person = case.documents.roster.person(request.requester)
-        _signed(case.dossier.request, REQUEST_TYPE, person.keys)
+        check_signed(case.dossier.request, REQUEST_TYPE, person.keys)
     except StrongroomError as error:
         raise _refuse(Step.REQUEST_GENUINE, error) from None
     signed = {signature.key_id for signature in case.dossier.request.signatures}
@@ -277,7 +277,7 @@ def _approvals_genuine(case: _Case, verdict: Verdict) -> tuple[tuple[PersonFacts
             raise ReleaseRefusedError(step, "approval-malformed", "an approval carries exactly one signature")
         try:
             person, key = roster.holder(approval.signatures[0].key_id)
-            _signed(approval, APPROVAL_TYPE, (key,))
+            check_signed(approval, APPROVAL_TYPE, (key,))
         except UnknownPersonError:
             raise ReleaseRefusedError(
                 step,
@@ -457,12 +457,11 @@ def _platform(case: _Case, testimony: Testimony) -> PlatformRecord:
 
 
 @lru_cache(maxsize=_KEPT)
-def _parsed(payload: bytes) -> Request:
-    return Request.parse(payload)
+def check_signed(envelope: Envelope, kind: str, keys: tuple[PublicKey, ...]) -> None:
+    """Check that one of a person's keys signed.
 
-
-@lru_cache(maxsize=_KEPT)
-def _signed(envelope: Envelope, kind: str, keys: tuple[PublicKey, ...]) -> None:
+    :raises SignatureError: none did.
+    """
     verify(envelope, kind, keys, threshold=1)
 
 

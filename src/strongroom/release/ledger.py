@@ -21,6 +21,7 @@ from strongroom.egress.mirror import Mirror
 from strongroom.release.destruction_ledger import DestructionLedger
 from strongroom.release.drop_ledger import DropLedger
 from strongroom.release.errors import LedgerError
+from strongroom.release.intake_ledger import IntakeLedger
 from strongroom.release.key_ledger import KeyLedger
 from strongroom.release.ledger_parts import (
     Adopted,
@@ -65,8 +66,10 @@ class Ledger:
     enrolled: dict[PersonId, set[str]] = field(default_factory=dict)
     """The ids of each person's security keys that were enrolled before two officers."""
     erased: set[PersonId] = field(default_factory=set)
+    silent: set[PersonId] = field(default_factory=set)
+    """Responders that weren't heard in time, and weren't heard since."""
     said: set[Digest] = field(default_factory=set)
-    """Enrolments and access reviews: each is recorded once. The other statements end what they are about."""
+    """Enrolments, access reviews, incidents: each is recorded once. The other statements end what they are about."""
     counters: dict[str, int] = field(default_factory=dict)
     """Key id -> the highest signature counter that its authenticator showed."""
     proposals: dict[Digest, Proposal] = field(default_factory=dict)
@@ -106,6 +109,8 @@ class Ledger:
     versions: dict[ModelId, list[Version]] = field(default_factory=dict)
     drops: DropLedger = field(default_factory=DropLedger)
     """Workspaces, and what left them."""
+    intake: IntakeLedger = field(default_factory=IntakeLedger)
+    """Deliveries, and where each stands."""
     roots: bytearray = field(default_factory=bytearray)
     """The log's root after each entry, 32 bytes each: what anybody who saw the log must have seen."""
     data_keys: dict[str, DataKey] = field(default_factory=dict)
@@ -251,6 +256,14 @@ def _erase(ledger: Ledger, _index: int, entry: Entry) -> None:
     person = PersonId(entry.text("person"))
     ledger.erased.add(person)
     _fall(ledger, person, entry.at)
+
+
+def _silent(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.silent.add(PersonId(entry.text("responder")))
+
+
+def _heard(ledger: Ledger, _index: int, entry: Entry) -> None:
+    ledger.silent.discard(PersonId(entry.text("responder")))
 
 
 def _enrol_keys(ledger: Ledger, _index: int, entry: Entry) -> None:
@@ -448,6 +461,15 @@ def _drop_key(ledger: Ledger, _index: int, entry: Entry) -> None:
     ledger.drops.key(entry)
 
 
+def _intake_recorded(ledger: Ledger, index: int, entry: Entry) -> None:
+    ledger.intake.record(index, entry, versions=len(ledger.versions.get(ModelId(entry.text("model")), ())))
+
+
+def _intake_reviewed(ledger: Ledger, index: int, entry: Entry) -> None:
+    ledger.said.add(entry.digest("statement"))
+    ledger.intake.review(index, entry)
+
+
 def _workspace_begun(ledger: Ledger, index: int, entry: Entry) -> None:
     _metered(ledger, index, entry)
     ledger.drops.begin(index, entry)
@@ -474,8 +496,11 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.GRANT_ISSUED: _grant,
     EventName.VETTING_RECORDED: _vetting,
     EventName.KEYS_ENROLLED: _enrol_keys,
+    EventName.RESPONDER_SILENT: _silent,
+    EventName.RESPONDER_HEARD: _heard,
     EventName.PERSON_SUSPENDED: _suspend,
     EventName.PERSON_ERASED: _erase,
+    EventName.INCIDENT_RECORDED: lambda ledger, _i, entry: ledger.said.add(entry.digest("statement")),
     EventName.ACCESS_REVIEWED: _access_reviewed,
     EventName.BREAK_GLASS_REVIEWED: _reviewed,
     EventName.CHANGE_PROPOSED: _propose,
@@ -496,6 +521,9 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.WORKSPACE_BEGUN: _workspace_begun,
     EventName.DROP_CHARGED: _drop_charged,
     EventName.DROP_REVIEWED: lambda ledger, index, entry: ledger.drops.review(index, entry),
+    EventName.INTAKE_RECORDED: _intake_recorded,
+    EventName.INTAKE_REVIEWED: _intake_reviewed,
+    EventName.ASSESSMENT_RECORDED: lambda ledger, _i, entry: ledger.said.add(entry.digest("statement")),
     EventName.EGRESS_POLICIES_ADOPTED: _adopt("egress"),
     EventName.ODOMETER_ADVANCED: _odometer,
     EventName.EGRESS_BREACHED: _breached,

@@ -14,7 +14,7 @@ from typing import Final
 
 from strongroom.access.clearance import ANYONE
 from strongroom.access.invariants import describe
-from strongroom.access.policy import Caps, Factor, ModelTerms, Policy, Rule, Unit, Weights, Witnesses
+from strongroom.access.policy import Caps, DeadMan, Factor, ModelTerms, Policy, Rule, Unit, Weights, Witnesses
 from strongroom.access.quorum import fill
 from strongroom.access.request import Action
 from strongroom.audit.cosignature import CosignerKey
@@ -49,12 +49,13 @@ class Difference:
 
 
 def differences(before: Policy, after: Policy) -> tuple[Difference, ...]:
-    """Return every difference in rules, models, caps and witnesses, and whether the Cedar text is another."""
+    """Return every difference in what the policy asks for, and whether the Cedar text is another."""
     found = [
         *_models(before, after),
         *_rules(before, after),
         *_caps(before.caps, after.caps),
         *_witnesses(before.witnesses, after.witnesses),
+        *_dead_man(before.dead_man, after.dead_man),
     ]
     if before.cedar != after.cedar:
         found.append(Difference(mark=Mark.CHANGED, text="the Cedar policies"))
@@ -188,6 +189,9 @@ def _terms(was: ModelTerms, becomes: ModelTerms) -> Iterator[tuple[Mark, str]]:
     if was.recoverable is not becomes.recoverable:
         # Fewer can open it then, from the next rotation of its KEK on; what it costs is said where keys are listed.
         yield (Mark.LOOSER, "is in escrow") if becomes.recoverable else (Mark.TIGHTER, "is in no escrow: IRRECOVERABLE")
+    if was.copy_of != becomes.copy_of:
+        named = f"a marked copy of `{becomes.copy_of}`" if becomes.copy_of else "no marked copy any more"
+        yield Mark.CHANGED, f"{named}, was {f'one of `{was.copy_of}`' if was.copy_of else 'none'}"
     if was.owner != becomes.owner:
         yield Mark.CHANGED, f"owned by `{becomes.owner}`, was `{was.owner}`"
     if was.collection != becomes.collection:
@@ -222,6 +226,21 @@ def _witnesses(was: Witnesses | None, becomes: Witnesses | None) -> Iterator[Dif
             name = f"age of the witnesses' word at {level.value}, in seconds"
             for mark, text in _number(name, -was.max_age(level), -becomes.max_age(level)):
                 yield Difference(mark=mark, text=text)
+
+
+def _dead_man(was: DeadMan | None, becomes: DeadMan | None) -> Iterator[Difference]:
+    if was is None and becomes is not None:
+        yield Difference(mark=Mark.TIGHTER, text="responders must have been heard lately")
+    elif was is not None and becomes is None:
+        yield Difference(mark=Mark.LOOSER, text="no responder has to have been heard any more")
+    elif was is not None and becomes is not None:
+        for name in sorted({*was.responders} - {*becomes.responders}):
+            yield Difference(mark=Mark.LOOSER, text=f"responder `{name}` doesn't have to be heard any more")
+        for name in sorted({*becomes.responders} - {*was.responders}):
+            yield Difference(mark=Mark.TIGHTER, text=f"responder `{name}` must have been heard lately")
+        numbers = -was.max_age_seconds, -becomes.max_age_seconds
+        for mark, text in _number("age of a responder's heartbeat, in seconds", *numbers):
+            yield Difference(mark=mark, text=text)
 
 
 def _quorums(was: str, becomes: str) -> Mark | None:

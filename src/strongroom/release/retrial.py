@@ -7,6 +7,7 @@ from typing import Final
 
 from strongroom.audit.entries import Entry
 from strongroom.core.genesis import Genesis
+from strongroom.personnel.roster import Roster
 from strongroom.release.chronicle import Chronicle, Finding
 from strongroom.release.exhibits import Exhibits, Scales
 
@@ -45,6 +46,11 @@ class Retrial:
     def over(self) -> bool:
         """Whether nothing more can be judged."""
         return self._chronicle.broken or len(self._chronicle.findings) >= MAX_FINDINGS
+
+    @property
+    def roster(self) -> Roster | None:
+        """The roster in force after all entries so far; None where it wasn't handed in."""
+        return None if self._scales is None else self._scales.documents.roster
 
     def take(self, index: int, entry: Entry, root: bytes) -> None:
         """Judge the next entry. ``root`` (32 bytes) is the log's root with this entry."""

@@ -46,6 +46,10 @@ TAKES_NOTHING: Final = frozenset(
         EventName.ESCROW_ANSWERED,
         EventName.DESTRUCTION_CERTIFIED,
         EventName.BACKUP_MADE,
+        # Renewals are refused meanwhile, and no lease is ended by it: one that is heard again in time lost nothing.
+        EventName.RESPONDER_SILENT,
+        EventName.RESPONDER_HEARD,
+        EventName.INCIDENT_RECORDED,
         # The record itself follows its entry into force, and has everything looked at again when it is there.
         EventName.VETTING_RECORDED,
         EventName.KEYS_ENROLLED,
@@ -71,6 +75,9 @@ TAKES_NOTHING: Final = frozenset(
         EventName.WORKSPACE_BEGUN,
         EventName.DROP_CHARGED,
         EventName.DROP_REVIEWED,
+        EventName.INTAKE_RECORDED,
+        EventName.INTAKE_REVIEWED,
+        EventName.ASSESSMENT_RECORDED,
     }
 )
 """Events that take nothing from anybody. Every other has all live leases judged again: one that is added later does

@@ -8,7 +8,11 @@ break-glass-review  two people of another unit than the requester's, neither of 
 access-review       one reviewer, who holds none of the grants that are decided on
 drop-key            the person whose key it is
 drop-review         one reviewer of drops, who isn't the drop's researcher
+intake-record       the publisher who takes the delivery in
+intake-review       one reviewer of deliveries, who isn't the delivery's operator
 share-destroyed     the custodian whose share of an old root key it is
+incident            one active responder, person or agent: how far an incident's record has come
+assessment          one assessor: that an assessment was made, and which level it found
 """
 
 from __future__ import annotations
@@ -18,14 +22,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from strongroom.assurance.notice import ASSESSOR, NOTICE_TYPE, AssessmentNotice
 from strongroom.audit.facts import Fact
-from strongroom.core.clock import Instant
+from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import ConflictError, DeniedError, MalformedError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
+from strongroom.intake.reviews import REVIEW_TYPE, Decision, Review
+from strongroom.intake.reviews import REVIEWER as INTAKE_REVIEWER
+from strongroom.intake.states import Record, State, check_first, check_follows
 from strongroom.personnel.enrolment import ENROLMENT_TYPE, Enrolment, check_attested
 from strongroom.personnel.lifecycle import Employment
 from strongroom.personnel.roster import Person, Roster
@@ -44,12 +52,18 @@ from strongroom.release.destruction_ledger import Share
 from strongroom.release.documents import Documents
 from strongroom.release.drop import REVIEWER as DROP_REVIEWER
 from strongroom.release.drop_statements import DROP_KEY_TYPE, DROP_REVIEW_TYPE, DropKey, DropReview
+from strongroom.release.heartbeat import RESPONDER
+from strongroom.release.incident_statements import INCIDENT_TYPE, IncidentStanding
+from strongroom.release.intake_ledger import RecordedDelivery
+from strongroom.release.intake_statements import INTAKE_RECORD_TYPE, OPERATOR, IntakeRecord
 from strongroom.release.ledger import Ledger
 from strongroom.release.people import person_facts
 from strongroom.release.share_statements import SHARE_DESTROYED_TYPE, ShareDestroyed
 
 REVIEWER: Final = "access-reviewer"
 REVIEWERS: Final = 2
+ASSESSMENT_SECONDS: Final = 3600
+"""How long after an assessment it may be recorded."""
 
 
 class StatementKind(StrEnum):
@@ -63,7 +77,11 @@ class StatementKind(StrEnum):
     ACCESS_REVIEW = "access-review"
     DROP_KEY = "drop-key"
     DROP_REVIEW = "drop-review"
+    INTAKE_RECORD = "intake-record"
+    INTAKE_REVIEW = "intake-review"
     SHARE_DESTROYED = "share-destroyed"
+    INCIDENT = "incident"
+    ASSESSMENT = "assessment"
 
 
 STATEMENT_TYPES: Final[Mapping[StatementKind, str]] = {
@@ -75,7 +93,11 @@ STATEMENT_TYPES: Final[Mapping[StatementKind, str]] = {
     StatementKind.ACCESS_REVIEW: ACCESS_REVIEW_TYPE,
     StatementKind.DROP_KEY: DROP_KEY_TYPE,
     StatementKind.DROP_REVIEW: DROP_REVIEW_TYPE,
+    StatementKind.INTAKE_RECORD: INTAKE_RECORD_TYPE,
+    StatementKind.INTAKE_REVIEW: REVIEW_TYPE,
     StatementKind.SHARE_DESTROYED: SHARE_DESTROYED_TYPE,
+    StatementKind.INCIDENT: INCIDENT_TYPE,
+    StatementKind.ASSESSMENT: NOTICE_TYPE,
 }
 
 
@@ -377,6 +399,100 @@ def _drop_review(case: _Case) -> Judged:
     return Judged(kind=StatementKind.DROP_REVIEW, event=EventName.DROP_REVIEWED, facts=facts)
 
 
+def _intake_record(case: _Case) -> Judged:
+    said = IntakeRecord.parse(case.envelope.payload)
+    case.same_deployment(said.genesis)
+    record = said.record
+    before = case.ledger.intake.deliveries.get(record.delivery)
+    if before is not None and before.position.record == record.digest:
+        raise ConflictError("this record is in the log already", reason="intake-record-known")
+
+    def may(person: Person) -> str:
+        if OPERATOR not in person.roles:
+            return f"the role `{OPERATOR}` is missing"
+        return "another person took this delivery in" if before and before.operator != person.id else ""
+
+    people = _signers(case, StatementKind.INTAKE_RECORD, may)
+    if not people:
+        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    if len(people) != 1:
+        raise StatementRefusedError("a delivery has one operator", reason="signer-may-not")
+    if before is None:
+        check_first(record)
+    else:
+        check_follows(before.position, record)
+        _intake_founded(case, before, record)
+    facts: dict[str, Fact] = {
+        "delivery": record.delivery,
+        "model": record.model,
+        "state": record.state.value,
+        "made": format_instant(record.at),
+        "record": record.digest,
+        "artifact": record.artifact,
+        "statement": case.envelope.digest,
+        "person": people[0],
+    }
+    return Judged(kind=StatementKind.INTAKE_RECORD, event=EventName.INTAKE_RECORDED, facts=facts, person=people[0])
+
+
+def _intake_founded(case: _Case, before: RecordedDelivery, record: Record) -> None:
+    """Check what a record rests on that the log knows better than its operator: reviews, and registered versions."""
+    if record.state is State.REVIEWED:
+        accepted = {statement for _person, statement in before.accepted}
+        # Waived or not: what a reviewer denied is never let in.
+        named = set(record.documents)
+        known = named <= accepted and len(named) == len(record.documents)
+        if before.denied or not known or record.waived == bool(named):
+            raise StatementRefusedError(
+                "the record names other reviews than those in the log, or somebody denied the delivery",
+                reason="intake-not-reviewed",
+            )
+    elif record.state is State.SEALED:
+        # Since it was reviewed: a version from before can't have been made of it.
+        registered = {one.manifest for one in case.ledger.versions.get(record.model, ())[before.versions :]}
+        if len(record.documents) != 1 or record.documents[0] not in registered:
+            raise StatementRefusedError("no such version was registered since", reason="intake-not-registered")
+
+
+def _intake_review(case: _Case) -> Judged:
+    review = Review.parse(case.envelope.payload)
+    case.same_deployment(review.genesis)
+    case.new()
+    found = case.ledger.intake.deliveries.get(review.delivery)
+    waits = found is not None and found.position.state is State.SCANNED and found.denied is None
+    if (
+        found is None
+        or not waits
+        or (review.records, review.artifact)
+        != (
+            found.position.record,
+            found.position.artifact,
+        )
+    ):
+        raise ConflictError("no such delivery waits for a review", reason="nothing-to-review")
+    operator = found.operator
+
+    def may(person: Person) -> str:
+        if INTAKE_REVIEWER not in person.roles:
+            return f"the role `{INTAKE_REVIEWER}` is missing"
+        return "nobody reviews what they took in" if person.id == operator else ""
+
+    reviewers = _signers(case, StatementKind.INTAKE_REVIEW, may)
+    if reviewers != (review.reviewer,):
+        raise StatementRefusedError("it isn't signed by its reviewer alone", reason="signer-may-not")
+    accepts = review.decision is Decision.ACCEPT
+    if accepts and reviewers[0] in {person for person, _statement in found.accepted}:
+        raise ConflictError(f"`{reviewers[0]}` accepted it before", reason="statement-known")
+    facts: dict[str, Fact] = {
+        "delivery": review.delivery,
+        "record": review.records,
+        "statement": case.envelope.digest,
+        "reviewer": reviewers[0],
+        "outcome": review.decision.value,
+    }
+    return Judged(kind=StatementKind.INTAKE_REVIEW, event=EventName.INTAKE_REVIEWED, facts=facts)
+
+
 def _share_destroyed(case: _Case) -> Judged:
     said = ShareDestroyed.parse(case.envelope.payload)
     case.same_deployment(said.genesis)
@@ -403,6 +519,61 @@ def _share_destroyed(case: _Case) -> Judged:
     )
 
 
+def _incident(case: _Case) -> Judged:
+    standing = IncidentStanding.parse(case.envelope.payload)
+    case.same_deployment(standing.genesis)
+    case.new()
+    if len(case.envelope.signatures) != 1:
+        raise StatementRefusedError("one responder signs it", reason="signer-missing")
+    # Not by `_signers`: what detects theft is an agent, which no officer vets as a person. It only reports.
+    person, key = case.roster().holder(case.envelope.signatures[0].key_id)
+    verify(case.envelope, INCIDENT_TYPE, [key], threshold=1)
+    facts = person_facts(person, case.documents, case.ledger, case.now)
+    if not facts.active:
+        raise StatementRefusedError(f"`{person.id}` isn't active", reason="signer-not-cleared")
+    if RESPONDER not in person.roles:
+        raise StatementRefusedError(f"the role `{RESPONDER}` is missing", reason="signer-may-not")
+    told: dict[str, Fact] = {
+        "incident": standing.incident,
+        "entry": standing.entry,
+        "entries": standing.entries,
+        "phase": standing.phase,
+        "drill": int(standing.drill),
+        "person": person.id,
+        "statement": case.envelope.digest,
+    }
+    return Judged(kind=StatementKind.INCIDENT, event=EventName.INCIDENT_RECORDED, facts=told, person=person.id)
+
+
+def _assessment(case: _Case) -> Judged:
+    notice = AssessmentNotice.parse(case.envelope.payload)
+    case.same_deployment(notice.genesis)
+    case.new()
+    # Else one that was made when things were better could be recorded as today's, or one of tomorrow's today.
+    if not 0 <= case.now - notice.at <= ASSESSMENT_SECONDS:
+        raise StatementRefusedError(
+            "the assessment isn't of the last hour",
+            reason="assessment-not-current",
+            remedy="assess again: strongroom assess --record",
+        )
+    people = _signers(
+        case,
+        StatementKind.ASSESSMENT,
+        lambda person: "" if ASSESSOR in person.roles else f"the role `{ASSESSOR}` is missing",
+    )
+    if not people:
+        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    facts: dict[str, Fact] = {
+        "assessment": notice.assessment,
+        "held": notice.held,
+        "goal": notice.goal.rank,
+        "made": format_instant(notice.at),
+        "statement": case.envelope.digest,
+        "person": people[0],
+    }
+    return Judged(kind=StatementKind.ASSESSMENT, event=EventName.ASSESSMENT_RECORDED, facts=facts)
+
+
 _JUDGES: Final[Mapping[StatementKind, Callable[[_Case], Judged]]] = {
     StatementKind.VETTING: _vetting,
     StatementKind.ENROLMENT: _enrolment,
@@ -412,5 +583,9 @@ _JUDGES: Final[Mapping[StatementKind, Callable[[_Case], Judged]]] = {
     StatementKind.ACCESS_REVIEW: _access_review,
     StatementKind.DROP_KEY: _drop_key,
     StatementKind.DROP_REVIEW: _drop_review,
+    StatementKind.INTAKE_RECORD: _intake_record,
+    StatementKind.INTAKE_REVIEW: _intake_review,
     StatementKind.SHARE_DESTROYED: _share_destroyed,
+    StatementKind.INCIDENT: _incident,
+    StatementKind.ASSESSMENT: _assessment,
 }

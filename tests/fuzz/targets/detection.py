@@ -9,17 +9,21 @@ from types import MappingProxyType
 from typing import Final
 
 from fuzz.targets.target import Target
+from strongroom.access.request import LogHead
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
-from strongroom.core.ids import ModelId
+from strongroom.core.fields import Fields
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.detection.cases import read_cases
 from strongroom.detection.engine import Engine, read_event
 from strongroom.detection.pack import Pack
 from strongroom.detection.sensors.readers import READERS
 from strongroom.detection.wiring import linear_regex, shipped_pack
+from strongroom.release.heartbeat import Heartbeat
 from strongroom.responder.decoys import Decoy, DecoyKind, Decoys
 from strongroom.responder.guard.messages import Beat, Opened, read_line
+from strongroom.responder.settings import ResponderSettings
 
 SENSORS: Final = Path(__file__).resolve().parents[2] / "vectors" / "sensors"
 
@@ -80,6 +84,43 @@ def _decoys() -> Iterable[bytes]:
     yield Decoys(genesis=Digest.of(b""), decoys=(one,)).to_bytes()
 
 
+def heartbeat(data: bytes) -> None:
+    """Read a responder's heartbeat."""
+    Heartbeat.parse(data)
+
+
+def _heartbeats() -> Iterable[bytes]:
+    log = LogHead(size=7, root=Digest.of(b"root"))
+    yield Heartbeat(genesis=Digest.of(b""), responder=PersonId("warden"), at=1_700_000_000, log=log).to_bytes()
+
+
+def responder_settings(data: bytes) -> None:
+    """Read a responder's settings."""
+    with Fields(parse(data), "responder") as fields:
+        ResponderSettings.read(fields)
+
+
+def _settings() -> Iterable[bytes]:
+    sensor: dict[str, Json] = {"name": "f", "kind": "falco", "silent_seconds": 9}
+    key = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+    yield encode(
+        {
+            "v": 1,
+            "host": "w1",
+            "models": ["atlas"],
+            "watched": [],
+            "readers": [7],
+            "gates": [],
+            "sensors": [{**sensor, "socket": "/run/f", "user": 7}],
+            "webhooks": [{**sensor, "name": "h", "address": "127.0.0.1:81", "secret": "/s"}],
+            "acting": ["guard", "log"],
+            "freezes_an_hour": 6,
+            "kernel_audit": True,
+            "pack": {"file": "/p", "key": key},
+        }
+    )
+
+
 def guard(data: bytes) -> None:
     """Read a line of the guard's."""
     read_line(data)
@@ -113,6 +154,8 @@ DETECTION: Final[Mapping[str, Target]] = MappingProxyType(
         "detection-cases": Target(read=cases, seeds=_cases),
         "detection-sensor": Target(read=sensor, seeds=_lines),
         "detection-decoys": Target(read=decoys, seeds=_decoys),
+        "detection-heartbeat": Target(read=heartbeat, seeds=_heartbeats),
+        "detection-settings": Target(read=responder_settings, seeds=_settings),
         "detection-guard": Target(read=guard, seeds=_guard),
     }
 )

@@ -1,4 +1,4 @@
-"""Targets of the intake gate: every format, signed bundles, records, lists, verdicts, reviews and attachments."""
+"""Targets of the intake gate: every format, conversions, bundles, records, terms, verdicts, reviews, attachments."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Final
 
 from fuzz.targets.makers import vectors
 from fuzz.targets.target import Target
+from strongroom.core.canonical import encode
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
-from strongroom.core.ids import ModelId
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.intake.attachments import read_attachment
 from strongroom.intake.folder import Entry, EntryKind, check_folder
-from strongroom.intake.formats.identify import check_file
+from strongroom.intake.formats.conversion import convert, convert_index
+from strongroom.intake.formats.identify import Format, check_file
 from strongroom.intake.reviews import Decision, Review
 from strongroom.intake.source import BytesSource
 from strongroom.intake.statements import read_bundle, read_manifest
 from strongroom.intake.states import Record, State, begin
 from strongroom.intake.verdict import DeliveredFile, FileList, Verdict
-from support.delivered import delivery
+from strongroom.quarantine.terms import GateRules, Scanner, SignatureTerms, Terms, read_rules
+from strongroom.release.intake_statements import IntakeRecord
+from support.delivered import checkpoint_file, delivery
 from support.pickle_corpus import corpus
 
 _AT: Final[Instant] = 1_800_000_000
@@ -50,14 +54,70 @@ def _verdict() -> Verdict:
 
 def _review() -> Review:
     digest = Digest.of(b"x")
-    return Review(delivery="0" * 32, artifact=digest, records=digest, decision=Decision.ACCEPT)
+    return Review(
+        genesis=digest,
+        delivery="0" * 32,
+        reviewer=PersonId("olga"),
+        artifact=digest,
+        records=digest,
+        decision=Decision.ACCEPT,
+    )
+
+
+def _converted(data: bytes) -> None:
+    found = convert(BytesSource(data), "a.pt")
+    if sum(len(piece) for piece in found.pieces()) != found.size:
+        raise AssertionError
+
+
+def _scanner() -> Scanner:
+    return Scanner(
+        name="looker",
+        version="1",
+        program="/opt/looker/bin/look",
+        digest=Digest.of(b"look"),
+        arguments=("--strict",),
+        roots=("/opt/looker",),
+        formats=frozenset({Format.PICKLE, Format.TORCH_ZIP}),
+        seconds=60,
+        memory=1 << 30,
+    )
+
+
+def _terms() -> Terms:
+    digest = Digest.of(b"x")
+    signature = SignatureTerms(
+        bundle=digest,
+        keys=(digest,),
+        anchors=(),
+        signers=("CN=signer",),
+        trusted_root=None,
+        identity="release@supplier.example",
+        issuer=None,
+    )
+    return Terms(
+        genesis=digest,
+        delivery="0" * 32,
+        model=ModelId("atlas"),
+        leave_out=frozenset({".git"}),
+        signature=signature,
+        attachments=(digest,),
+        rules=GateRules(reviews=2, scanners=(_scanner(),)),
+        converted_from=digest,
+    )
+
+
+def _signed_record() -> IntakeRecord:
+    return IntakeRecord(genesis=Digest.of(b"genesis"), record=_verdict().records[0])
 
 
 def _seed(data: bytes) -> Callable[[], tuple[bytes, ...]]:
     return lambda: (data,)
 
 
-def _same(read: Callable[[bytes], FileList | Record | Review | Verdict]) -> Callable[[bytes], None]:
+def _same(
+    read: Callable[[bytes], FileList | IntakeRecord | Record | Review | Terms | Verdict],
+) -> Callable[[bytes], None]:
     def target(data: bytes) -> None:
         if read(data).to_bytes() != data:
             raise AssertionError
@@ -91,6 +151,15 @@ INTAKE: Final[Mapping[str, Target]] = MappingProxyType(
         "intake-file-list": Target(read=_same(FileList.parse), seeds=lambda: (_files().to_bytes(),)),
         "intake-verdict": Target(read=_same(Verdict.parse), seeds=lambda: (_verdict().to_bytes(),)),
         "intake-review": Target(read=_same(Review.parse), seeds=lambda: (_review().to_bytes(),)),
+        "intake-signed-record": Target(read=_same(IntakeRecord.parse), seeds=lambda: (_signed_record().to_bytes(),)),
+        "intake-terms": Target(read=_same(Terms.parse), seeds=lambda: (_terms().to_bytes(),)),
+        "intake-rules": Target(read=read_rules, seeds=lambda: (encode(_terms().rules.to_json()),)),
+        "intake-conversion": Target(read=_converted, seeds=lambda: (checkpoint_file(),), longest=8192),
+        "intake-index": Target(
+            read=lambda data: convert_index(BytesSource(data), "a.json"),
+            seeds=lambda: (b'{"metadata":{},"weight_map":{"a":"pytorch_model.bin"}}',),
+            longest=4096,
+        ),
         "intake-attachment": Target(
             read=read_attachment, seeds=lambda: (b'{"bomFormat":"CycloneDX","specVersion":"1.6"}',), longest=4096
         ),

@@ -9,12 +9,21 @@ from typing import Final
 
 from fuzz.targets.target import Target
 from strongroom.core.canonical import Json, encode, parse
+from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
+from strongroom.core.envelope import sign
+from strongroom.core.fields import reading
+from strongroom.core.ids import PersonId
+from strongroom.core.signature import Ed25519Signer
+from strongroom.release.incident_statements import IncidentStanding
+from strongroom.responder.drilling import DrillReader
+from strongroom.responder.response_settings import ResponseSettings
 from strongroom.response.actions import ActionName
+from strongroom.response.acts import Act, ActKind
 from strongroom.response.cacao import read_playbook
 from strongroom.response.clocks import running
 from strongroom.response.conditions import read_condition
-from strongroom.response.drills import DrillToken
+from strongroom.response.drills import DRILL_TYPE, DrillToken
 from strongroom.response.entries import Happened, IncidentEntry
 from strongroom.response.executor import begin, due, tick, withheld
 from strongroom.response.exposure import read_exposure
@@ -27,6 +36,17 @@ from strongroom.response.wiring import playbook_called, shipped_playbooks
 
 NOW: Final = 1_795_000_000
 TERMS: Final = Terms(certainty=Certainty.SURE, eligible=frozenset({"dana", "eli"}), quorum=2)
+
+
+class FixedClock:
+    """A clock that stands."""
+
+    def __init__(self, at: Instant) -> None:
+        self._at = at
+
+    def now(self) -> Instant:
+        """Return the time."""
+        return self._at
 
 
 def playbook(data: bytes) -> None:
@@ -77,6 +97,29 @@ def subject(data: bytes) -> None:
     text = data.decode("latin-1")
     assert not subject_of_alert(text).shadow
     assert str(Subject.parse(text)) == text
+
+
+def act(data: bytes) -> None:
+    """Read what a person does in an incident."""
+    read = Act.parse(data)
+    assert Act.parse(read.to_bytes()) == read
+
+
+def standing(data: bytes) -> None:
+    """Read what a responder says of an incident's record."""
+    read = IncidentStanding.parse(data)
+    assert IncidentStanding.parse(read.to_bytes()) == read
+
+
+def settings(data: bytes) -> None:
+    """Read whom a responder tells."""
+    with reading(parse(data), "response") as fields:
+        ResponseSettings.read(fields)
+
+
+def door(data: bytes) -> None:
+    """Knock at the drill's door."""
+    DrillReader(Digest.of(b"genesis"), tuple, frozenset, lambda _digest, _token: None, FixedClock(NOW))(data)
 
 
 def _playbooks() -> Iterable[bytes]:
@@ -168,6 +211,47 @@ def _exposures() -> Iterable[bytes]:
     )
 
 
+def _acts() -> Iterable[bytes]:
+    for kind, facts, found in (
+        (ActKind.TAKE, {"role": "legal"}, {}),
+        (ActKind.RESOLVE, {"key": "0" * 32, "outcome": "done"}, {"exposed": "no"}),
+        (ActKind.SENT, {"clock": "eu-cop-initial", "words": "# Report\n"}, {}),
+    ):
+        yield Act(
+            genesis=Digest.of(b"genesis"),
+            incident=f"inc-{'0' * 32}",
+            person=PersonId("dana"),
+            at=NOW,
+            kind=kind,
+            nonce=bytes(16),
+            facts=facts,
+            found=found,
+        ).to_bytes()
+
+
+def _standings() -> Iterable[bytes]:
+    yield IncidentStanding(
+        genesis=Digest.of(b"genesis"),
+        incident=f"inc-{'0' * 32}",
+        entry=Digest.of(b"entry"),
+        entries=3,
+        phase="contained",
+        drill=False,
+        at=NOW,
+    ).to_bytes()
+
+
+def _settings() -> Iterable[bytes]:
+    receiver: Json = {"name": "team", "form": "webhook", "url": "https://hooks.example/x", "secret": "/s"}
+    platforms: Json = {"w1": ["tpm-" + "0" * 64]}
+    yield encode({"v": 1, "receivers": [receiver], "platforms": platforms, "users": [1000]})
+
+
+def _doors() -> Iterable[bytes]:
+    for payload in _drills():
+        yield sign(DRILL_TYPE, payload, Ed25519Signer.from_seed(bytes(32))).to_bytes()
+
+
 def _subjects() -> Iterable[bytes]:
     yield b"model:atlas-7b"
     yield b"deployment:all"
@@ -176,6 +260,10 @@ def _subjects() -> Iterable[bytes]:
 RESPONSE: Final[Mapping[str, Target]] = MappingProxyType(
     {
         "response-playbook": Target(read=playbook, seeds=_playbooks, changes=200),
+        "response-act": Target(read=act, seeds=_acts),
+        "response-standing": Target(read=standing, seeds=_standings),
+        "response-settings": Target(read=settings, seeds=_settings),
+        "response-door": Target(read=door, seeds=_doors),
         "response-condition": Target(read=condition, seeds=_conditions),
         "response-run": Target(read=run, seeds=_runs, changes=200),
         "response-record": Target(read=record, seeds=_records),

@@ -7,8 +7,11 @@ from types import MappingProxyType
 from typing import Final
 
 from fuzz.targets.anchors import ANCHORS
+from fuzz.targets.assurance import ASSURANCE
+from fuzz.targets.attributions import ATTRIBUTIONS
 from fuzz.targets.audits import AUDITS
 from fuzz.targets.backups import BACKUPS
+from fuzz.targets.copies import COPIES
 from fuzz.targets.destructions import DESTRUCTIONS
 from fuzz.targets.detection import DETECTION
 from fuzz.targets.documents import DOCUMENTS
@@ -17,6 +20,7 @@ from fuzz.targets.egress import EGRESS
 from fuzz.targets.escrow import ESCROW
 from fuzz.targets.formats import FORMATS
 from fuzz.targets.gateway import GATEWAY
+from fuzz.targets.installed import INSTALLED
 from fuzz.targets.intake import INTAKE
 from fuzz.targets.keys import KEYS
 from fuzz.targets.log_reading import LOG_READING
@@ -29,13 +33,17 @@ from fuzz.targets.witnesses import WITNESSES
 TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
     {
         **ANCHORS,
+        **ASSURANCE,
+        **ATTRIBUTIONS,
         **AUDITS,
         **BACKUPS,
         **FORMATS,
+        **COPIES,
         **DETECTION,
         **DOCUMENTS,
         **SIGNED,
         **GATEWAY,
+        **INSTALLED,
         **INTAKE,
         **DROPS,
         **EGRESS,

@@ -18,17 +18,17 @@ from typing import Final, Protocol, TypeVar
 import httpx2
 import structlog
 
-from strongroom.audit.adapters.witness_store import origin_hash
+from strongroom.audit.adapters.witness_http import Answer, call, held_checkpoint, witness_client
 from strongroom.audit.checkpoint import Checkpoint, read_checkpoint
 from strongroom.audit.cosignature import CosignerKey
 from strongroom.audit.errors import ForkError, LogRolledBackError
 from strongroom.audit.merkle import EMPTY_ROOT
-from strongroom.audit.note import MAX_BYTES, Note, NoteSignature, VerifierKey
+from strongroom.audit.note import Note, NoteSignature, VerifierKey
 from strongroom.audit.witness import Submission
 from strongroom.audit.witness_policy import MAX_POLICY, Witness, WitnessPolicy
 from strongroom.audit.witnessing import MAX_ANSWER, ROUND_SECONDS, Gathered, conflict_size, read_cosignature
 from strongroom.core.clock import Clock
-from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
+from strongroom.core.errors import StrongroomError, UnavailableError
 
 ANSWER_SECONDS: Final = 5.0
 _ROLLED_BACK: Final = "This log was rolled back, or its key signs elsewhere: treat it as an incident; append nothing."
@@ -71,12 +71,6 @@ class Notes(Protocol):
     def add_cosignatures(self, note: bytes) -> None:
         """Show cosignatures on the newest."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
 
 
 @dataclass(slots=True)
@@ -202,8 +196,7 @@ class WitnessRounds:
 
     async def _see_what_it_holds(self, client: httpx2.AsyncClient, witness: Witness, checkpoint: Checkpoint) -> None:
         """Look at the checkpoint that the witness says it cosigned. Our own key's signature on it is proof."""
-        url = f"{str(witness.url).rstrip('/')}/{origin_hash(self.key.name)}/checkpoint"
-        answer = await _call(client, "GET", url, None, most=MAX_BYTES)
+        answer = await held_checkpoint(client, witness, self.key.name)
         if answer.status != 200:
             return
         try:
@@ -223,19 +216,14 @@ class WitnessRounds:
 
     async def _post(
         self, client: httpx2.AsyncClient, witness: Witness, old: int, note: Note, checkpoint: Checkpoint
-    ) -> _Answer:
+    ) -> Answer:
         proof = await self.log.prove_consistency(old, checkpoint.size)
         body = Submission(old=old, proof=proof, note=_of_log(note, self.key)).to_bytes()
-        return await _call(client, "POST", f"{str(witness.url).rstrip('/')}/add-checkpoint", body, most=MAX_ANSWER)
+        return await call(client, "POST", f"{str(witness.url).rstrip('/')}/add-checkpoint", body, most=MAX_ANSWER)
 
     def _client(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(
-            verify=_authority(self.authority) if self.authority.exists() else True,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=self.answer_seconds,
-            headers={"Accept-Encoding": "identity"},
-        )
+        authority = self.authority if self.authority.exists() else None
+        return witness_client(authority, seconds=self.answer_seconds)
 
     async def _off_loop(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
@@ -257,20 +245,3 @@ def _reported() -> Iterator[None]:
 def _of_log(note: Note, key: VerifierKey) -> Note:
     # Other witnesses' lines are nobody's business, and some witnesses take small bodies only.
     return Note(note.text, tuple(line for line in note.signatures if line.name == key.name))
-
-
-def _authority(path: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(cafile=path)
-    return context
-
-
-async def _call(client: httpx2.AsyncClient, method: str, url: str, body: bytes | None, *, most: int) -> _Answer:
-    data = bytearray()
-    async with client.stream(method, url, content=body) as answer:
-        async for chunk in answer.aiter_raw():
-            data += chunk
-            if len(data) > most:
-                raise MalformedError(f"the witness's answer is longer than {most} bytes")
-        return _Answer(answer.status_code, bytes(data))

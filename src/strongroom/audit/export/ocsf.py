@@ -225,6 +225,9 @@ MAPPED: Final[Mapping[EventName, Mapped]] = MappingProxyType(
         _E.ESCROW_ANSWERED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("escrow", "statement", "custodian")),
         _E.MODEL_DESTROYED: Mapped(_C.ENTITY_MANAGEMENT, 4, _entity("model", "model")),
         _E.DESTRUCTION_CERTIFIED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("destruction certificate", "certificate")),
+        _E.RESPONDER_SILENT: Mapped(_C.ENTITY_MANAGEMENT, 11, _entity("responder", "responder")),
+        _E.RESPONDER_HEARD: Mapped(_C.ENTITY_MANAGEMENT, 10, _entity("responder", "responder")),
+        _E.INCIDENT_RECORDED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("incident", "incident", "person")),
         _E.BACKUP_MADE: Mapped(_C.ENTITY_MANAGEMENT, 1, _entity("backup", "backup")),
         _E.DEPLOYMENT_RESTORED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("deployment", "backup")),
         _E.ROSTER_ADOPTED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("roster", "document", type_id=3)),
@@ -270,6 +273,9 @@ MAPPED: Final[Mapping[EventName, Mapped]] = MappingProxyType(
         _E.WORKSPACE_BEGUN: Mapped(_C.DATASTORE_ACTIVITY, 3, _datastore("person")),
         _E.DROP_CHARGED: Mapped(_C.FILE_HOSTING_ACTIVITY, 2, _file("drop", "drop", "person")),
         _E.DROP_REVIEWED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("drop", "drop", "reviewer")),
+        _E.INTAKE_RECORDED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("delivery", "delivery", "person")),
+        _E.INTAKE_REVIEWED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("delivery", "delivery", "reviewer")),
+        _E.ASSESSMENT_RECORDED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("assessment", "assessment", "person")),
     }
 )
 """Every event of the closed schema; a test fails when one has no place here."""

@@ -30,6 +30,8 @@ class Severity(IntEnum):
 _GRAVE: Final[Mapping[EventName, Severity]] = MappingProxyType(
     {
         EventName.KEEPER_LOCKED: Severity.MEDIUM,
+        EventName.RESPONDER_SILENT: Severity.HIGH,
+        EventName.INCIDENT_RECORDED: Severity.HIGH,
         EventName.ROOT_ROTATED: Severity.MEDIUM,
         EventName.ROOT_MOVED: Severity.MEDIUM,
         EventName.ESCROW_ADOPTED: Severity.HIGH,

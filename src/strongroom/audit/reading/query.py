@@ -53,6 +53,7 @@ _REFUSED: Final = frozenset(
 _ENDED: Final = frozenset(
     {
         EventName.KEEPER_LOCKED,
+        EventName.RESPONDER_SILENT,
         EventName.EPOCH_DESTROYED,
         EventName.KEK_RETIRED,
         EventName.MODEL_DESTROYED,

@@ -10,7 +10,7 @@ from strongroom.audit.entries import Entry, read_entry, verify_entry
 from strongroom.audit.errors import EditedEntryError, EntryError, EntryForgedError, MissingRowsError
 from strongroom.audit.merkle import EMPTY_ROOT, leaf_hash, make_consistency, make_inclusion, verify_inclusion
 from strongroom.audit.note import Note, VerifierKey
-from strongroom.audit.succession import Succession, folder_of
+from strongroom.audit.succession import Succession, folder_of, is_published
 from strongroom.audit.tiles import CHECKPOINT, WIDTH, ShardSource, Tile, TileReader, TileSource, read_bundle
 from strongroom.audit.verify import published_head, published_seam
 from strongroom.core.errors import MalformedError, NotFoundError
@@ -128,13 +128,14 @@ class PublishedView:
         while True:
             newest = self._shards[-1]
             newest.moved(self._read_head(newest.source))
-            following = ShardSource(self._source, folder_of(len(self._shards) + 1))
-            if following.read(CHECKPOINT) is None:
+            number = len(self._shards) + 1
+            if not is_published(self._source, number):
                 break
             # The next shard is there: now this one's end must be its end, as it is published this moment.
             newest.moved(self._read_head(newest.source))
             if self._known is not None:
                 self._known = self._known.cross(published_seam(newest.source, newest.head), self.keeper_key)
+            following = ShardSource(self._source, folder_of(number))
             self._shards.append(_PublishedShard(following, newest.base + newest.head.size))
         return Checkpoint(self._shards[0].head.origin, newest.base + newest.head.size, newest.head.root)
 

@@ -16,7 +16,7 @@ from strongroom.audit.sequencer import Batch, EntryStore, make_batch
 from strongroom.audit.succession import Shard
 from strongroom.audit.tiles import CHECKPOINT, ShardSource, TileSource, bundles_of, read_bundle
 from strongroom.backup.contents import LOG_ENTRIES, final_name
-from strongroom.backup.entries import Rebuilt, read_entries
+from strongroom.backup.entries import LENGTH, Rebuilt, read_entries
 from strongroom.backup.errors import BackupDamagedError, RestoreRefusedError
 from strongroom.backup.header import Position
 from strongroom.core.errors import MalformedError, TamperedError
@@ -74,6 +74,8 @@ class BackedUpLog:
     def __init__(self, home: Path, position: Position) -> None:
         self._home = home
         self._position = position
+        # Of the shards read so far: where in the file they end. Else each shard would cost a reading of all before it.
+        self._offsets = {0: 0}
 
     def note(self, shard: Shard) -> bytes | None:
         """Return the checkpoint that closed a shard, or the backup's own."""
@@ -89,8 +91,16 @@ class BackedUpLog:
         """
         note = self.note(shard)
         count = 0 if note is None else read_checkpoint(note, shard.verifier).size
+        begin = max(base for base in self._offsets if base <= shard.base)
         with (self._home / LOG_ENTRIES).open("rb") as file:
-            yield from islice(read_entries(iter(partial(file.read, CHUNK), b"")), shard.base, shard.base + count)
+            at = file.seek(self._offsets[begin])
+            there = islice(read_entries(iter(partial(file.read, CHUNK), b"")), shard.base - begin + count)
+            end = begin
+            for end, data in enumerate(there, begin + 1):
+                at += LENGTH + len(data)
+                if end > shard.base:
+                    yield data
+        self._offsets[end] = at
 
 
 def whole_log(copy: LogCopy, rebuilt: Rebuilt) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ CALLBACK: Final = "/callback"
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 MAX_ANSWER: Final = 1 << 18
 CALL_SECONDS: Final = 15.0
+MAX_FIELDS: Final = 16
 PERSON_SECONDS: Final = 300.0
 """How long the person may take."""
 SLOWER: Final = 5
@@ -106,16 +107,32 @@ class OidcClient:
 
         :raises LoginFailedError: the person or the provider refused, or nobody came back in time.
         """
-        found = self.discover()
         with _Receiver(port, state) as receiver:
             redirect = f"http://127.0.0.1:{receiver.server_port}{CALLBACK}"
-            address, _state = self._client.create_authorization_url(
-                found.authorization, state=state, code_verifier=verifier, nonce=nonce, redirect_uri=redirect
-            )
-            show(str(address))
-            answer = receiver.wait(PERSON_SECONDS)
-        _check_answer(answer, found)
-        back = f"{redirect}?{answer.query}"
+            show(self.address(nonce, verifier=verifier, state=state, redirect=redirect))
+            query = receiver.wait(PERSON_SECONDS)
+        return self.redeem(query, verifier=verifier, state=state, redirect=redirect)
+
+    def address(self, nonce: str, *, verifier: str, state: str, redirect: str) -> str:
+        """Return where the person logs in; the provider sends their browser to ``redirect`` afterwards.
+
+        :raises UnavailableError: no answer. :raises LoginFailedError: its configuration is another issuer's.
+        """
+        address, _state = self._client.create_authorization_url(
+            self.discover().authorization, state=state, code_verifier=verifier, nonce=nonce, redirect_uri=redirect
+        )
+        return str(address)
+
+    def redeem(self, query: str, *, verifier: str, state: str, redirect: str) -> str:
+        """Return the ID token for what the browser came back with: the query of its address.
+
+        :raises LoginFailedError: the person or the provider refused, or it is the answer to another login.
+        """
+        # What was made up asks nobody anything.
+        values = _answer(query, state)
+        found = self.discover()
+        _check_issuer(values, found)
+        back = f"{redirect}?{query}"
         return self._token(
             found, authorization_response=back, state=state, code_verifier=verifier, redirect_uri=redirect
         )
@@ -186,12 +203,6 @@ class _StillWaitingError(LoginFailedError):
         self.slower = slower
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    query: str
-    values: Mapping[str, list[str]]
-
-
 class _Receiver(http.server.HTTPServer):
     """Waits on loopback for the browser to come back. Only the callback with our ``state`` counts; others are told no.
 
@@ -205,15 +216,15 @@ class _Receiver(http.server.HTTPServer):
         except OSError:
             raise UsageError(f"port {port} can't be listened on", remedy="leave out --port, or give another") from None
         self.state = state
-        self.answer: _Answer | None = None
+        self.answer = ""
 
-    def wait(self, seconds: float) -> _Answer:
-        """Return the browser's answer.
+    def wait(self, seconds: float) -> str:
+        """Return the query of the address that the browser came back to.
 
         :raises LoginFailedError: none in time.
         """
         ends = time.monotonic() + seconds
-        while self.answer is None:
+        while not self.answer:
             self.timeout = ends - time.monotonic()
             if self.timeout <= 0:
                 raise LoginFailedError("nobody logged in in time", remedy="try again")
@@ -231,10 +242,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Take the answer."""
         parts = urlsplit(self.path)
-        values = parse_qs(parts.query, max_num_fields=16)
+        values = parse_qs(parts.query, max_num_fields=MAX_FIELDS)
         ours = parts.path == CALLBACK and values.get("state") == [self.server.state]
         if ours:
-            self.server.answer = _Answer(parts.query, values)
+            self.server.answer = parts.query
         self.send_response(200 if ours else 404)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Cache-Control", "no-store")
@@ -282,10 +293,20 @@ class _Bounded(httpx2.SyncByteStream):
         self._answer.close()
 
 
-def _check_answer(answer: _Answer, found: Endpoints) -> None:
-    if "error" in answer.values:
-        raise _refusal(answer.values["error"][0])
-    named = answer.values.get("iss")
+def _answer(query: str, state: str) -> Mapping[str, list[str]]:
+    try:
+        values = parse_qs(query, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise LoginFailedError(f"the answer has more than {MAX_FIELDS} fields") from None
+    if values.get("state") != [state]:
+        raise LoginFailedError("the answer is one to another login")
+    if "error" in values:
+        raise _refusal(values["error"][0])
+    return values
+
+
+def _check_issuer(values: Mapping[str, list[str]], found: Endpoints) -> None:
+    named = values.get("iss")
     if named != [found.issuer] and (named is not None or found.names_itself):
         # Mixed-up providers (RFC 9207): a code of one would be handed to the other.
         raise LoginFailedError("the answer comes from another provider")

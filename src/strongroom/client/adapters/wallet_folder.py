@@ -32,7 +32,7 @@ from strongroom.client.wallet import (
     WalletError,
     publishing_signer,
 )
-from strongroom.core.adapters.durable import write_durably
+from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.digest import Digest
 from strongroom.core.errors import LockedError, UsageError
 from strongroom.core.genesis import Genesis
@@ -267,6 +267,8 @@ class WalletFolder:
     def forget(self, name: str) -> None:
         """Remove what was kept under ``name``."""
         (self.path / _kept_file(name)).unlink(missing_ok=True)
+        # Else a power cut could bring back a key that somebody was told is destroyed.
+        sync_folder(self.path)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,12 +12,21 @@ from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Signer
 from strongroom.sealing.adapters.files import storage
 from strongroom.sealing.adapters.job import Look, Progress, absolute, seal_files
+from strongroom.sealing.canary import Canary
 from strongroom.sealing.index import SealedFile
 from strongroom.sealing.model import OpenedModel
 from strongroom.sealing.prelude import DEFAULT_SEGMENT_BITS, key_commitment
 from strongroom.sealing.recipients import Stanza
 from strongroom.sealing.seal import RandomBytes
 from strongroom.sealing.write import SealedDirectory, VersionFacts
+
+Change = Callable[[SealedFile, Iterator[memoryview]], Iterator[memoryview]]
+"""What is done to a file's plaintext on its way: as many bytes come out, and always the same ones."""
+
+
+def unchanged(_file: SealedFile, chunks: Iterator[memoryview]) -> Iterator[memoryview]:
+    """Leave a file as it is."""
+    return chunks
 
 
 def reseal_directory(
@@ -29,15 +38,18 @@ def reseal_directory(
     signer: Signer,
     random_bytes: RandomBytes,
     stanzas: Sequence[Stanza] = (),
+    change: Change = unchanged,
+    canaries: Sequence[Canary] | None = None,
     progress: Progress | None = None,
     segment_bits: int = DEFAULT_SEGMENT_BITS,
     threads: int | None = None,
     replace: bool = False,
 ) -> SealedDirectory:
-    """Seal every file of an open model as another version, with its canaries, and sign the manifest.
+    """Seal every file of an open model as another version, or as another model's, and sign the manifest.
 
     A few segments are in memory at once, whatever the model's size. Each file's ciphertext is checked against the
-    publisher's tree before its last segment is sealed. Recipients aren't taken along: ``stanzas`` says who they are.
+    publisher's tree before its last segment is sealed; ``change`` is applied to what was decrypted. Its canaries come
+    along unless others are given. Recipients aren't taken along: ``stanzas`` says who they are.
     Called again with the same facts and data key after an interruption, it goes on where it was; what comes before
     that place in a file is read and checked once more.
 
@@ -52,13 +64,13 @@ def reseal_directory(
         raise UsageError("the new version's data key is the one that it is to be rid of")
     with storage("sealing", destination.parent):
         return seal_files(
-            _SealedFiles(model),
+            _SealedFiles(model, change),
             destination,
             facts=facts,
             data_key=data_key,
             signer=signer,
             random_bytes=random_bytes,
-            canaries=model.canaries,
+            canaries=model.canaries if canaries is None else canaries,
             stanzas=stanzas,
             progress=progress,
             segment_bits=segment_bits,
@@ -106,8 +118,8 @@ class _SealedFile:
 class _SealedFiles:
     """What lies in a sealed directory, to be sealed anew. Its manifest fixes every byte of it."""
 
-    def __init__(self, model: OpenedModel) -> None:
-        self._model = model
+    def __init__(self, model: OpenedModel, change: Change) -> None:
+        self._model, self._change = model, change
 
     def looks(self) -> list[Look]:
         return [Look(name=file.name, size=file.size, changed=self._changed(file)) for file in self._model.files()]
@@ -116,12 +128,13 @@ class _SealedFiles:
     def open(self, name: str) -> Iterator[_SealedFile]:
         file = self._model.file(name)
         with closing(self._model.chunks(name)) as chunks:
-            yield _SealedFile(file, self._changed(file), chunks)
+            yield _SealedFile(file, self._changed(file), self._change(file, chunks))
 
     def check(self) -> None:
         """Do nothing: the files are those that the manifest names."""
 
     def _changed(self, file: SealedFile) -> int:
-        # Another version's file of the same name and size is another file.
+        # Another version's file of the same name and size is another file. What changes it on its way is the same in
+        # each call for one destination, model and data key.
         about = self._model.manifest.digest.value + file.object_id
         return int.from_bytes(hashlib.sha256(about).digest()[:6], "big")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import structlog
+
 from strongroom.core.errors import StrongroomError
 from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.gateway.errors import EngineGoneError
@@ -18,6 +20,7 @@ REASON_SECONDS: Final = 2.0
 END_SECONDS: Final = 10.0
 """How long a killed enclave's relay may take to end."""
 FOREVER: Final = 10 * 365 * 86400.0
+_log = structlog.get_logger("strongroom.governor")
 
 
 @contextmanager
@@ -47,6 +50,8 @@ class Relaying(threading.Thread):
             relay(self._running, self._order, self._broker, opened=self._opened, seconds=FOREVER)
         except StrongroomError as error:
             self.error = error
+            # Nobody raises what ends a second engine: answers go on without it, and this is all that says why.
+            _log.info("an engine's release ended", model=self._order.model, reason=error.reason)
         finally:
             # A refusal leaves an agent that waits, with the channel open.
             self.kill()

@@ -1,0 +1,163 @@
+"""The console's application alone, without a deployment: nobody's visits or slow forms take it from others."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import urlencode
+
+import pytest
+
+from strongroom.console import app as module
+from strongroom.console.app import Console, make_app
+from strongroom.console.door import IDLE_SECONDS, SESSION_COOKIE, Client, Door, SignedIn
+from strongroom.console.forms import FORM_TYPE
+from strongroom.core.buckets import Rate
+from strongroom.core.clock import FixedClock
+from strongroom.core.errors import UnavailableError
+from strongroom.core.ids import PersonId
+
+pytestmark = pytest.mark.integration
+ORIGIN = "https://console.example"
+HERE = Client(address="192.0.2.1", agent="a browser")
+INSIDE = "https://192.0.2.80:8444"
+MANY = 60
+"""More than there are threads."""
+
+
+class Broker:
+    """What sessions and sign-ins ask. It holds up whoever it is told to, until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.slow, self.go_on = True, threading.Event()
+
+    def ask(self, *_arguments: object) -> None:
+        """Answer nobody, now or later."""
+        assert self.go_on.wait(20)
+        self.refuse()
+
+    def refuse(self, *_arguments: object) -> None:
+        """Answer nobody at once."""
+        raise UnavailableError(f"no answer from `{INSIDE}`")
+
+
+class Scene:
+    """An application, and who is signed in."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.clock, self.broker = FixedClock(1_800_000_000), Broker()
+        numbers = iter(range(1000))
+        self.door = Door(self.clock, lambda size: next(numbers).to_bytes(size, "big"))
+        reception = SimpleNamespace(clock=self.clock, random_bytes=bytes, begin=self.broker.ask)
+        self.app = make_app(
+            Console(
+                origin=ORIGIN,
+                reception=cast("Any", reception),
+                door=self.door,
+                monotonic=lambda: 0.0,
+                note=lambda _event, _facts: None,
+                visits=Rate(burst=1000),
+            )
+        )
+
+    def sign_in(self, name: str, refresh: Callable[[], object]) -> str:
+        """Let somebody in; returns their cookie."""
+        signed_in = SignedIn(
+            person=PersonId(name),
+            keys=cast("Any", None),
+            session=cast("Any", SimpleNamespace(refresh=refresh)),
+            close=lambda: None,
+            client=HERE,
+            until=self.clock.at + 8 * 3600,
+            form_secret=b"s" * 32,
+            seen=self.clock.at,
+        )
+        return f"{SESSION_COOKIE}={self.door.enter(signed_in)}"
+
+    async def call(self, path: str, cookie: str = "", *, receive: Callable[[], Awaitable[Any]] | None = None) -> int:
+        """Make a visit, a form if ``receive`` brings one; returns the status."""
+        told = [("host", ORIGIN.removeprefix("https://")), ("user-agent", HERE.agent), ("cookie", cookie)]
+        told += [("origin", ORIGIN), ("content-type", FORM_TYPE)]
+        scope = {
+            "type": "http", "method": "GET" if receive is None else "POST", "path": path, "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in told], "scheme": "https",
+            "client": (HERE.address, 1), "server": ("console.example", 443), "http_version": "1.1",
+        }  # fmt: skip
+        statuses: list[int] = []
+
+        async def send(message: Any) -> None:
+            statuses.extend([message["status"]] if "status" in message else [])
+            self.text = message.get("body", b"").decode() or self.text
+
+        await self.app(scope, receive or brings(b""), send)
+        return statuses[0]
+
+
+def brings(body: bytes) -> Callable[[], Awaitable[Any]]:
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def while_others_wait(scene: Scene, others: Callable[[], Awaitable[int]], cookie: str) -> int:
+    waiting = [asyncio.ensure_future(others()) for _ in range(MANY)]
+    await asyncio.sleep(0)
+    try:
+        return await asyncio.wait_for(scene.call("/today", cookie), 10)
+    finally:
+        scene.broker.go_on.set()
+        await asyncio.gather(*waiting)
+
+
+def test_a_person_whose_visits_are_answered_slowly_holds_up_nobody_else() -> None:
+    scene = Scene()
+    dana, sam = scene.sign_in("dana", scene.broker.ask), scene.sign_in("sam", scene.broker.refuse)
+    assert asyncio.run(while_others_wait(scene, lambda: scene.call("/today", dana), sam)) == 503
+
+
+def test_strangers_whose_sign_ins_are_answered_slowly_hold_up_nobody_inside() -> None:
+    scene = Scene()
+    sam = scene.sign_in("sam", scene.broker.refuse)
+    form = brings(urlencode({"person": "dana", "next": ""}).encode())
+    assert asyncio.run(while_others_wait(scene, lambda: scene.call("/sign-in", receive=form), sam)) == 503
+
+
+def test_a_stranger_does_not_learn_addresses_inside() -> None:
+    scene = Scene()
+    scene.broker.go_on.set()
+    form = brings(urlencode({"person": "dana", "next": ""}).encode())
+    assert asyncio.run(scene.call("/sign-in", receive=form)) == 503
+    assert "doesn&#39;t answer" in scene.text
+    assert INSIDE not in scene.text
+    # Who is inside reads the cause.
+    asyncio.run(scene.call("/today", scene.sign_in("sam", scene.broker.refuse)))
+    assert INSIDE in scene.text
+
+
+def test_a_form_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BODY_SECONDS", 0.01)
+
+    async def drips() -> Any:
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    assert asyncio.run(asyncio.wait_for(Scene().call("/sign-in", receive=drips), 10)) == 400
+
+
+def test_a_page_that_is_left_open_keeps_nobody_signed_in() -> None:
+    scene = Scene()
+    dana = scene.sign_in("dana", scene.broker.refuse)
+    scene.clock.at += IDLE_SECONDS - 1
+    # The page's script asks for its twin, again and again.
+    assert asyncio.run(scene.call("/today.json", dana)) == 503
+    scene.clock.at += 1
+    assert asyncio.run(scene.call("/today.json", dana)) == 303
+    sam = scene.sign_in("sam", scene.broker.refuse)
+    for _ in range(2):
+        scene.clock.at += IDLE_SECONDS - 1
+        assert asyncio.run(scene.call("/today", sam)) == 503

@@ -1,0 +1,158 @@
+"""People decide in a real browser with security keys, and the page lets nothing else in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from strongroom.access.request import Action
+from strongroom.core.events import EventName
+from strongroom.keys.recipient import RecipientKey
+from support.browsers import missing
+from support.console_browser import console_browser, find, look, sign_in, wait_for_title
+from support.consoles import RunningConsole, console
+from support.deployment import MODEL
+
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")]
+PATHS = ("/today", "/requests", "/requests/new", "/models", f"/models/{MODEL}", "/people", "/attestation", "/audit",
+         "/audit/1")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:
+    with console(tmp_path_factory.mktemp("console")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def driver(live: RunningConsole, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with console_browser(live, tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+def _complaints(driver: Any) -> list[str]:
+    return [str(one["message"]) for one in driver.get_log("browser") if one["level"] in {"SEVERE", "WARNING"}]
+
+
+def test_two_people_approve_by_key_what_was_asked_for_by_key(live: RunningConsole, driver: Any) -> None:
+    request = live.occupied.ask_export(RecipientKey())
+    path = f"{live.origin}/requests/{request.digest.value.hex()}"
+    for name in ("sam", "rina"):
+        sign_in(driver, live, name)
+        driver.get(path)
+        find(driver, "form[action$='/approve'] button").click()
+        wait_until_said(driver, "You can't approve it: you approved it")
+    assert "would be allowed" in driver.page_source
+
+
+def wait_until_said(driver: Any, text: str) -> None:
+    """Wait until a page says something."""
+    from selenium.webdriver.support.wait import WebDriverWait  # noqa: PLC0415
+
+    WebDriverWait(driver, 30).until(lambda one: text in one.page_source, text)
+
+
+def test_a_model_is_frozen_and_an_entrys_proof_is_shown(live: RunningConsole, driver: Any) -> None:
+    sign_in(driver, live, "dana")
+    driver.get(f"{live.origin}/models/other")
+    find(driver, "a.danger").click()
+    wait_for_title(driver, "New request")
+    find(driver, "form[action='/requests/new'] button").click()
+    wait_for_title(driver, "Sign the request")
+    find(driver, "form[data-sign] button").click()
+    wait_until_said(driver, "Frozen:")
+    assert any(one.event is EventName.MODEL_FROZEN for one in live.occupied.entries())
+    driver.get(f"{live.origin}/audit")
+    find(driver, "tbody a").click()
+    wait_for_title(driver, "Log entry")
+    assert "give the root that the log's key signed" in driver.page_source
+
+
+def test_no_page_asks_anybody_else_or_breaks_its_own_policy(live: RunningConsole, driver: Any) -> None:
+    sign_in(driver, live, "dana")
+    driver.get_log("performance")
+    driver.get_log("browser")
+    for path in PATHS:
+        driver.get(live.origin + path)
+    asked = set()
+    for line in driver.get_log("performance"):
+        told = json.loads(line["message"])["message"]
+        if told["method"] == "Network.requestWillBeSent":
+            asked.add(urlsplit(told["params"]["request"]["url"]).netloc)
+    assert asked <= {urlsplit(live.origin).netloc, ""}
+    assert _complaints(driver) == []
+
+
+def test_planted_script_is_inert_and_none_can_be_added(live: RunningConsole, driver: Any) -> None:
+    hostile = "<img src=x onerror=document.title='owned'>"
+    request = live.occupied.ask(Action.ROTATE, ticket=hostile)
+    sign_in(driver, live, "dana")
+    driver.get(f"{live.origin}/requests/{request.digest.value.hex()}")
+    assert not driver.title.startswith("owned")
+    added = """
+        const tag = document.createElement('script');
+        try { tag.textContent = "document.title = 'owned'"; } catch (error) { return error.name; }
+        document.body.append(tag);
+        return document.title;
+    """
+    assert driver.execute_script(added) == "TypeError"
+    markup = "try { document.body.innerHTML = '<b>x</b>'; } catch (error) { return error.name; }"
+    assert driver.execute_script(markup) == "TypeError"
+    driver.get_log("browser")
+
+
+def test_without_script_everything_but_the_key_works(live: RunningConsole, driver: Any) -> None:
+    sign_in(driver, live, "dana")
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        for path in PATHS:
+            driver.get(live.origin + path)
+            assert "<h1" in driver.page_source
+        driver.get(f"{live.origin}/requests/new?action=rotate&model={MODEL}")
+        find(driver, "form[action='/requests/new'] button").click()
+        wait_for_title(driver, "Sign the request")
+        assert "Signing here takes this page's script" in driver.page_source
+        find(driver, ".who button").click()
+        wait_for_title(driver, "Sign in")
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def _axe() -> str:
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("dark", 400),
+        ("light", 1280),
+        pytest.param("light", 400, marks=pytest.mark.heavy),
+        pytest.param("dark", 1280, marks=pytest.mark.heavy),
+    ],
+)
+def test_no_page_shuts_anybody_out(live: RunningConsole, driver: Any, scheme: str, width: int) -> None:
+    request = live.occupied.ask(Action.ROTATE)
+    sign_in(driver, live, "sam")
+    look(driver, scheme=scheme, width=width)
+    found = {}
+    for path in (*PATHS, f"/requests/{request.digest.value.hex()}", "/sign-in", "/models/nothing"):
+        driver.get(live.origin + path)
+        driver.execute_script(_axe())
+        told = driver.execute_async_script(
+            "const done = arguments[0]; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', "
+            "'wcag22aa', 'best-practice']}).then(done)"
+        )
+        assert told["passes"], path
+        wide = driver.execute_script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        if told["violations"] or wide > 0:
+            found[path] = [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in told["violations"]]
+            found[path].append(("wider than the window by", [str(wide)]))
+    assert found == {}

@@ -1,0 +1,162 @@
+"""The response is killed anywhere, with its real files: it goes on, nothing is done twice, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from strongroom.core.errors import UnavailableError
+from strongroom.responder.adapters.case_files import CaseFiles, IncidentsUnwritableError
+from strongroom.responder.cases import Case
+from strongroom.response.entries import Happened
+from strongroom.response.incident import fold
+from support.respondings import TestClock, responding_room
+
+pytestmark = pytest.mark.integration
+BOOK = "key-compromise"
+
+
+class Fuse:
+    """A disk that takes so many writes, and then nothing, as from a process that is gone."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self.writes = 0
+
+    @property
+    def blown(self) -> bool:
+        return self.writes >= self._step
+
+    def lay(self, patched: pytest.MonkeyPatch) -> None:
+        """Put it before whatever the response writes."""
+        for name in ("append", "save_run"):
+            whole = getattr(CaseFiles, name)
+
+            def fused(store: CaseFiles, *given: object, whole: Callable[..., None] = whole) -> None:
+                self.writes += 1
+                if self.blown:
+                    raise IncidentsUnwritableError("killed")
+                whole(store, *given)
+
+            patched.setattr(CaseFiles, name, fused)
+
+
+async def cut_off(folder: Path, clock: TestClock, fuse: Fuse) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        fuse.lay(patched)
+        async with responding_room(folder, clock=clock) as room:
+            await room.drill(BOOK)
+            await room.until(lambda: fuse.blown)
+            await asyncio.sleep(0.05)
+
+
+async def gone_on(folder: Path, clock: TestClock) -> Case:
+    async with responding_room(folder, clock=clock) as room:
+        if not room.cases():
+            # It was killed before anything was said to be there.
+            await room.drill(BOOK)
+        await room.until(lambda: bool(room.cases()))
+        (case,) = room.responding.cases.values()
+        if case.runs:
+            await room.until(lambda: stopped(case))
+        return case
+
+
+@pytest.mark.parametrize("step", range(1, 30, 4))
+def test_a_kill_at_any_write_repeats_nothing(step: int, tmp_path: Path) -> None:
+    clock = TestClock()
+    asyncio.run(cut_off(tmp_path, clock, Fuse(step)))
+    case = asyncio.run(gone_on(tmp_path, clock))
+    assert fold(case.entries) == case.incident
+    for happened in (Happened.ACTION_PROPOSED, Happened.ACTION_DONE, Happened.ACTION_VERIFIED):
+        keys = [str(entry.facts["key"]) for entry in case.entries if entry.happened is happened]
+        assert len(keys) == len(set(keys))
+
+
+def stopped(case: Case) -> bool:
+    """Whether everything that begins by itself was done."""
+    return all(one.verified for one in case.incident.doings.values()) and len(case.incident.doings) >= 5
+
+
+def test_a_full_disk_holds_nothing_up_but_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told() -> None:
+        async with responding_room(tmp_path, acting=("guard",)) as room:
+            with monkeypatch.context() as patched:
+
+                def full(*_given: object) -> None:
+                    raise IncidentsUnwritableError("no space left on device")
+
+                patched.setattr(CaseFiles, "append", full)
+                room.take({"event": "host:file:opened", "decoy": True, "model": "atlas"}, "guard")
+                await room.until(lambda: bool(room.failed))
+                # The freeze waited for nothing of this.
+                assert room.stops.frozen == ["atlas"]
+                assert room.cases() == []
+            await room.until(lambda: bool(room.cases()))
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("taken", ["first", "middle", "last", "all"])
+def test_a_spoilt_record_is_shown_and_keeps_nobody_from_starting(taken: str, tmp_path: Path) -> None:
+    async def opened() -> str:
+        async with responding_room(tmp_path) as room:
+            case = await room.drilled(await room.drill(BOOK))
+            await room.until(lambda: stopped(case))
+            # A record whose end was cut off is still a chain. The log holds how far it had come.
+            await room.until(lambda: case.told.get("log", 0) > 1)
+            return case.id
+
+    name = asyncio.run(opened())
+    record = tmp_path / "incidents" / name / "record.jsonl"
+    lines = record.read_bytes().splitlines(keepends=True)
+    spoilt = b"".join({"first": lines[1:], "middle": lines[:2] + lines[3:], "last": lines[:1], "all": []}[taken])
+    record.write_bytes(spoilt)
+
+    async def again() -> None:
+        async with responding_room(tmp_path) as room:
+            assert room.cases() == []
+            assert set(room.responding.broken) == {name}
+
+    asyncio.run(again())
+    # It is left as it is: what is there may be all that is left of an incident.
+    assert record.read_bytes() == spoilt
+
+
+def test_half_a_line_left_by_a_crash_is_taken_off(tmp_path: Path) -> None:
+    async def opened() -> tuple[str, int]:
+        async with responding_room(tmp_path) as room:
+            case = await room.drilled(await room.drill(BOOK))
+            await room.until(lambda: stopped(case))
+            return case.id, case.incident.size
+
+    name, size = asyncio.run(opened())
+    record = tmp_path / "incidents" / name / "record.jsonl"
+    with record.open("ab") as file:
+        file.write(b'{"half')
+
+    async def again() -> int:
+        async with responding_room(tmp_path) as room:
+            return room.responding.cases[name].incident.size
+
+    assert asyncio.run(again()) == size
+
+
+def test_the_log_is_told_again_until_it_holds_the_record(tmp_path: Path) -> None:
+    async def told() -> None:
+        async with responding_room(tmp_path) as room:
+            room.notes.down = UnavailableError("the keeper doesn't answer")
+            case = await room.drilled(await room.drill(BOOK))
+            await room.until(lambda: any(what == "note" for what, _why in room.failed))
+            assert room.notes.noted == []
+            room.notes.down = None
+            room.responding.wake(case)
+            await room.until(lambda: bool(room.notes.noted))
+            name, entries, last = room.notes.noted[0]
+            assert name == case.id
+            assert case.entries[entries - 1].digest == last
+
+    asyncio.run(told())

@@ -1,0 +1,117 @@
+"""A real browser before the console: its security key is one that the roster lists."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from support.browsers import SECONDS
+from support.consoles import RP_ID, RunningConsole
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+
+def _pin(certificate: Path) -> str:
+    key = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(spki).digest()).decode()
+
+
+@contextmanager
+def console_browser(live: RunningConsole, profile: Path, *also: Path) -> Iterator[Chrome]:
+    """Start a browser that believes the console's certificate and ``also`` those, and no others of strangers."""
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService  # noqa: PLC0415 - only where there is one
+
+    pins = ",".join(map(_pin, (live.folder / "tls.crt", *also)))
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={profile}", f"--ignore-certificate-errors-spki-list={pins}",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = Chrome(options=options, service=ChromeService(executable_path=shutil.which("chromedriver")))
+    try:
+        driver.set_page_load_timeout(SECONDS)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def plug_in_key_of(driver: Chrome, live: RunningConsole, name: str) -> None:
+    """Plug in the security key of somebody, in place of the one before."""
+    from selenium.webdriver.common.virtual_authenticator import (  # noqa: PLC0415
+        Credential,
+        VirtualAuthenticatorOptions,
+    )
+
+    if driver.virtual_authenticator_id:
+        driver.remove_virtual_authenticator()
+    options = VirtualAuthenticatorOptions()
+    options.protocol = VirtualAuthenticatorOptions.Protocol.CTAP2
+    options.transport = VirtualAuthenticatorOptions.Transport.USB
+    options.has_resident_key = False
+    options.has_user_verification = True
+    options.is_user_verified = True
+    options.is_user_consenting = True
+    driver.add_virtual_authenticator(options)
+    holder = live.holders[name]
+    holder.counter += 1000
+    private = holder.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    made = Credential.create_non_resident_credential(holder.credential, RP_ID, private, holder.counter)
+    driver.add_credential(made)
+
+
+def look(driver: Chrome, *, scheme: str, width: int) -> None:
+    """Show pages in a colour scheme (``light`` or ``dark``), so many pixels wide."""
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def picture(driver: Chrome) -> bytes:
+    """Return a PNG of the whole page."""
+    size = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+    clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 3000), "scale": 1}
+    told = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    return base64.b64decode(told["data"])
+
+
+def find(driver: Chrome, selector: str) -> Any:
+    """Wait for an element that can be clicked, and return it."""
+    from selenium.webdriver.common.by import By  # noqa: PLC0415
+    from selenium.webdriver.support.expected_conditions import element_to_be_clickable  # noqa: PLC0415
+    from selenium.webdriver.support.wait import WebDriverWait  # noqa: PLC0415
+
+    return WebDriverWait(driver, SECONDS).until(element_to_be_clickable((By.CSS_SELECTOR, selector)))
+
+
+def wait_for_title(driver: Chrome, beginning: str) -> None:
+    """Wait until a page of that title is there."""
+    from selenium.webdriver.support.wait import WebDriverWait  # noqa: PLC0415
+
+    WebDriverWait(driver, SECONDS).until(lambda one: one.title.startswith(beginning), driver.title)
+
+
+def sign_in(driver: Chrome, live: RunningConsole, name: str) -> None:
+    """Come in with somebody's key."""
+    driver.delete_all_cookies()
+    plug_in_key_of(driver, live, name)
+    driver.get(f"{live.origin}/sign-in")
+    find(driver, "#person").send_keys(name)
+    find(driver, "main button").click()
+    wait_for_title(driver, "Sign in with")
+    find(driver, "form[data-sign] button").click()
+    wait_for_title(driver, "Today")
