@@ -14,44 +14,9 @@ from strongroom.intake.source import Source
 from strongroom.quarantine.adapters.copies import FILE_MODE
 from strongroom.quarantine.terms import Terms
 from strongroom.sealing.adapters.job import Look, PlainFile
+from strongroom.sealing.adapters.pieces import PiecedFile
 
 _PIECE = 1 << 20
-
-
-class _Made:
-    """A file that is made as it is read."""
-
-    mode = FILE_MODE
-
-    def __init__(self, name: str, size: int, changed: int, pieces: Iterator[bytes]) -> None:
-        self.name, self.size, self.changed = name, size, changed
-        self._pieces = pieces
-        self._left = memoryview(b"")
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        if not self._next():
-            return 0
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-    def skip(self, count: int) -> None:
-        while count and self._next():
-            past = min(count, len(self._left))
-            self._left = self._left[past:]
-            count -= past
-
-    def _next(self) -> bool:
-        while not self._left:
-            following = next(self._pieces, None)
-            if following is None:
-                return False
-            self._left = memoryview(following)
-        return True
-
-    def check(self) -> None:
-        """Do nothing: the copy's ciphertext is authenticated, and its manifest is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +79,8 @@ class ConvertedFiles:
     def open(self, name: str) -> Iterator[PlainFile]:
         """Open a file."""
         plan = self._plans[name]
-        yield _Made(name, plan.size, self._changed, plan.pieces())
+        pieces = (memoryview(piece) for piece in plan.pieces())
+        yield PiecedFile(name, size=plan.size, mode=FILE_MODE, changed=self._changed, pieces=pieces)
 
     def check(self) -> None:
         """Do nothing: the copy's manifest fixes every byte of it."""

@@ -12,6 +12,7 @@ from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Signer
 from strongroom.sealing.adapters.files import storage
 from strongroom.sealing.adapters.job import Look, Progress, absolute, seal_files
+from strongroom.sealing.adapters.pieces import PiecedFile
 from strongroom.sealing.canary import Canary
 from strongroom.sealing.index import SealedFile
 from strongroom.sealing.model import OpenedModel
@@ -79,42 +80,6 @@ def reseal_directory(
         )
 
 
-class _SealedFile:
-    """A file's plaintext, as it is decrypted."""
-
-    def __init__(self, file: SealedFile, changed: int, chunks: Iterator[memoryview]) -> None:
-        self.name, self.size, self.mode, self.changed = file.name, file.size, file.mode, changed
-        self._chunks = chunks
-        self._left = memoryview(b"")
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        if not self._next():
-            return 0
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-    def skip(self, count: int) -> None:
-        # Decrypted all the same: the tree over all of the ciphertext is compared before the last segment is given.
-        while count and self._next():
-            past = min(count, len(self._left))
-            self._left = self._left[past:]
-            count -= past
-
-    def _next(self) -> bool:
-        while not self._left:
-            # A chunk is wiped when the next one is asked for.
-            following = next(self._chunks, None)
-            if following is None:
-                return False
-            self._left = following
-        return True
-
-    def check(self) -> None:
-        """Do nothing: the bytes were compared with what the publisher signed."""
-
-
 class _SealedFiles:
     """What lies in a sealed directory, to be sealed anew. Its manifest fixes every byte of it."""
 
@@ -125,10 +90,12 @@ class _SealedFiles:
         return [Look(name=file.name, size=file.size, changed=self._changed(file)) for file in self._model.files()]
 
     @contextmanager
-    def open(self, name: str) -> Iterator[_SealedFile]:
+    def open(self, name: str) -> Iterator[PiecedFile]:
         file = self._model.file(name)
         with closing(self._model.chunks(name)) as chunks:
-            yield _SealedFile(file, self._changed(file), self._change(file, chunks))
+            # Decrypted to the end, and compared with what the publisher signed before the last segment is given.
+            pieces = self._change(file, chunks)
+            yield PiecedFile(file.name, size=file.size, mode=file.mode, changed=self._changed(file), pieces=pieces)
 
     def check(self) -> None:
         """Do nothing: the files are those that the manifest names."""
