@@ -153,7 +153,7 @@ def registered(folder: Path, place: Path, host: str) -> str:
     with RegisterFolder(folder, signer("olga").public_key, GENESIS).writing() as writing:
         said = writing.register.next(Digest.of(host.encode()).value.hex()[:32], Step.ADDED, NOW, terms=terms)
         writing.register.take(said)
-        writing.append(said.sign(signer("olga")))
+        writing.append(said.signed_by(signer("olga")))
     return said.copy
 
 

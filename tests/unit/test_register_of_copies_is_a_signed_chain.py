@@ -80,7 +80,7 @@ def grown(register: Register | None = None) -> tuple[Register, list[bytes]]:
     ):
         made = register.next(copy, step, at, **said)
         register.take(made)
-        lines.append(made.sign(SIGNER).to_bytes())
+        lines.append(made.signed_by(SIGNER).to_bytes())
     return register, lines
 
 
@@ -202,7 +202,7 @@ def add(place: RegisterFolder, copy: str = ONE) -> None:
     with place.writing() as writing:
         said = writing.register.next(copy, Step.ADDED, NOW, terms=terms())
         writing.register.take(said)
-        writing.append(said.sign(SIGNER))
+        writing.append(said.signed_by(SIGNER))
 
 
 @given(st.integers(0, 400))
@@ -329,7 +329,7 @@ def test_a_folder_without_a_register_doesnt_read_as_one_in_order(tmp_path: Path)
 def test_a_register_never_grows_beyond_what_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RegisterFolder(tmp_path, SIGNER.public_key, GENESIS)
     with folder.writing() as writing:
-        said = writing.register.next(ONE, Step.ADDED, NOW, terms=terms()).sign(SIGNER)
+        said = writing.register.next(ONE, Step.ADDED, NOW, terms=terms()).signed_by(SIGNER)
         writing.append(said)
         monkeypatch.setattr(register_folder, "MAX_REGISTER", (tmp_path / STATEMENTS).stat().st_size + 100)
         with pytest.raises(ConflictError):

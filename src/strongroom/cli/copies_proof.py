@@ -50,7 +50,7 @@ def challenge(
         made = Challenge(copy=known.one(copy).id, nonce=os.urandom(NONCE_BYTES), until=now + seconds(good_for))
         said = known.next(copy, Step.CHALLENGED, now, challenge=made)
         known.take(said)
-        writing.append(said.sign(opened.signer()))
+        writing.append(said.signed_by(opened.signer()))
     write_file(out, made.to_bytes())
     data: Json = {"copy": copy, "until": format_instant(made.until), "file": str(out), "head": str(known.head)}
     show(data, f"{out}: to be answered by {format_instant(made.until)}: strongroom copies answer", as_json=as_json)
@@ -105,7 +105,7 @@ def verify(
         check_answer(given, one.challenge, reference, now=now)
         said = known.next(copy, Step.PROVED, now)
         known.take(said)
-        writing.append(said.sign(opened.signer()))
+        writing.append(said.signed_by(opened.signer()))
     data: Json = {"copy": copy, "proved": format_instant(said.at), "head": str(known.head)}
     due = format_instant(known.one(copy).due)
     show(data, f"copy {copy}: proved; again by {due}", as_json=as_json)

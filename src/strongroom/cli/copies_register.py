@@ -87,7 +87,7 @@ def add(
             raise ConflictError(f"that place is copy `{twin.id}` already", remedy="retire it first")
         said = known.next(os.urandom(_ID_BYTES).hex(), Step.ADDED, now, terms=terms)
         known.take(said)
-        writing.append(said.sign(opened.signer()))
+        writing.append(said.signed_by(opened.signer()))
     data: Json = {"copy": said.copy, "files": str(terms.files), "head": str(known.head)}
     show(data, f"copy {said.copy}: to be proved again by {format_instant(now + terms.prove_seconds)}", as_json=as_json)
 
@@ -175,7 +175,7 @@ def retire(
             raise ConflictError(f"`{printable(terms.place)}` is still there", remedy="destroy it first")
         said = known.next(copy, Step.RETIRED, SystemClock().now(), ending=ending, evidence=shown)
         known.take(said)
-        writing.append(said.sign(opened.signer()))
+        writing.append(said.signed_by(opened.signer()))
     data: Json = {"copy": copy, "ending": ending.value, "head": str(known.head)}
     show(data, f"copy {copy}: {ending.value}", as_json=as_json)
 

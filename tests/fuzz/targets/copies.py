@@ -76,7 +76,7 @@ def _line() -> list[bytes]:
         prove_seconds=60,
         files=Digest.of(b"files"),
     )
-    return [Register(genesis=_GENESIS).next(_COPY, Step.ADDED, _AT, terms=terms).sign(_SIGNER).to_bytes()]
+    return [Register(genesis=_GENESIS).next(_COPY, Step.ADDED, _AT, terms=terms).signed_by(_SIGNER).to_bytes()]
 
 
 def _files() -> list[bytes]:

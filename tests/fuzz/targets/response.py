@@ -35,6 +35,7 @@ from strongroom.response.subjects import Subject, subject_of_alert
 from strongroom.response.wiring import playbook_called, shipped_playbooks
 
 NOW: Final = 1_795_000_000
+MASTER: Final = Ed25519Signer.from_seed(bytes(32))
 TERMS: Final = Terms(certainty=Certainty.SURE, eligible=frozenset({"dana", "eli"}), quorum=2)
 
 
@@ -119,7 +120,10 @@ def settings(data: bytes) -> None:
 
 def door(data: bytes) -> None:
     """Knock at the drill's door."""
-    DrillReader(Digest.of(b"genesis"), tuple, frozenset, lambda _digest, _token: None, FixedClock(NOW))(data)
+    reader = DrillReader(
+        Digest.of(b"genesis"), lambda: (MASTER.public_key,), frozenset, lambda _digest, _token: None, FixedClock(NOW)
+    )
+    reader(data)
 
 
 def _playbooks() -> Iterable[bytes]:
@@ -249,7 +253,7 @@ def _settings() -> Iterable[bytes]:
 
 def _doors() -> Iterable[bytes]:
     for payload in _drills():
-        yield sign(DRILL_TYPE, payload, Ed25519Signer.from_seed(bytes(32))).to_bytes()
+        yield sign(DRILL_TYPE, payload, MASTER).to_bytes()
 
 
 def _subjects() -> Iterable[bytes]:

@@ -189,7 +189,7 @@ class Statement:
             members["evidence"] = None if self.evidence is None else str(self.evidence)
         return encode(members)
 
-    def sign(self, signer: Signer) -> Envelope:
+    def signed_by(self, signer: Signer) -> Envelope:
         """Sign it."""
         return sign(COPY_TYPE, self.to_bytes(), signer)
 
