@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -142,55 +143,40 @@ def assess(
     names, catalogue = wanted(out), load()
     if newest is not None and (record or out or against is not None or fail_under or as_json):
         raise UsageError("`--watch` goes with none of --record, --out, --against, --fail-under and --json")
-    limits = Thresholds() if thresholds is None else Thresholds.parse(read_file(thresholds, most=8192))
-    run = None if attacks is None else AttackRun.parse(read_file(attacks, most=MAX_ASSESSMENT))
-    installation = Installation(provenance=provenance, key=key, bill=sbom)
-    guard = ResponderPlace(settings=responder, state=responder_state)
-    copies = RegisterPlace(folder=register, key=registrar)
+    looking = _Looking(
+        catalogue=catalogue,
+        goal=SecurityLevel(goal.upper()),
+        limits=Thresholds() if thresholds is None else Thresholds.parse(read_file(thresholds, most=8192)),
+        home=home,
+        sealed=sealed,
+        searched=search,
+        statements=statements,
+        plan=plan_file,
+        attacks=None if attacks is None else AttackRun.parse(read_file(attacks, most=MAX_ASSESSMENT)),
+        installation=Installation(provenance=provenance, key=key, bill=sbom),
+        responder=ResponderPlace(settings=responder, state=responder_state),
+        copies=RegisterPlace(folder=register, key=registrar),
+        broker=_broker(open_wallet(wallet)),
+    )
     with session(wallet, passphrase_fd) as person:
-
-        def look() -> _Made:
-            known = know(person)
-            words, refused = _statements(statements, person, known)
-            plan, genesis = _plan(plan_file, person, known), known.trust.genesis
-
-            def more(log: LogFold) -> Iterator[Look]:
-                yield self_look(installation)
-                yield responder_look(guard, genesis, known.trust.roster, log.silent)
-                yield register_look(copies, genesis.digest, sealed, person.clock.now())
-                if home is not None:
-                    yield from home_looks(home)
-
-            scope = Scope(
-                broker=_broker(open_wallet(wallet)),
-                home=home,
-                sealed=sealed,
-                searched=search,
-                more=more,
-                plan=plan,
-                attacks=run,
-            )
-            made = assess_deployment(
-                person,
-                known,
-                scope,
-                words,
-                catalogue,
-                goal=SecurityLevel(goal.upper()),
-                limits=limits,
-                version=strongroom.__version__,
-            )
-            return made, plan, refused
-
         genesis = person.wallet.genesis().digest
         if newest is not None:
             began = newest_before(newest, genesis)
             with Stopping() as stopping:
                 told, pause = tell_or_print(tell), seconds(every)
-                watch(lambda: look()[0], newest, began, catalogue, person.clock, told, every=pause, stopping=stopping)
+                watch(
+                    lambda: looking.look(person)[0],
+                    newest,
+                    began,
+                    catalogue,
+                    person.clock,
+                    told,
+                    every=pause,
+                    stopping=stopping,
+                )
             return
         before = None if against is None else newest_before(against, genesis)
-        made, plan, refused = look()
+        made, plan, refused = looking.look(person)
         written = write_reports(names, made, catalogue, folder)
         index = _record(made, person, folder) if record else None
     data: dict[str, Json] = {
@@ -203,6 +189,59 @@ def assess(
     text = [*lines(made, catalogue, everything=everything), *_notes(made, catalogue, plan, before, refused, index)]
     show(data, text, as_json=as_json)
     _floor(made, fail_under, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looking:
+    """What is looked at, and what it is judged by: the same at each look."""
+
+    catalogue: Catalogue
+    goal: SecurityLevel
+    limits: Thresholds
+    home: Path | None
+    sealed: tuple[Path, ...]
+    searched: tuple[Path, ...]
+    statements: Path | None
+    plan: Path | None
+    attacks: AttackRun | None
+    installation: Installation
+    responder: ResponderPlace
+    copies: RegisterPlace
+    broker: BrokerPlace | None
+
+    def look(self, person: Session) -> _Made:
+        """Look at everything now, and judge it."""
+        known = know(person)
+        words, refused = _statements(self.statements, person, known)
+        plan = _plan(self.plan, person, known)
+        scope = Scope(
+            broker=self.broker,
+            home=self.home,
+            sealed=self.sealed,
+            searched=self.searched,
+            more=lambda log: self._beside(person, known, log),
+            plan=plan,
+            attacks=self.attacks,
+        )
+        made = assess_deployment(
+            person,
+            known,
+            scope,
+            words,
+            self.catalogue,
+            goal=self.goal,
+            limits=self.limits,
+            version=strongroom.__version__,
+        )
+        return made, plan, refused
+
+    def _beside(self, person: Session, known: Known, log: LogFold) -> Iterator[Look]:
+        genesis = known.trust.genesis
+        yield self_look(self.installation)
+        yield responder_look(self.responder, genesis, known.trust.roster, log.silent)
+        yield register_look(self.copies, genesis.digest, self.sealed, person.clock.now())
+        if self.home is not None:
+            yield from home_looks(self.home)
 
 
 def _broker(wallet: WalletFolder) -> BrokerPlace | None:

@@ -15,11 +15,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -245,14 +245,8 @@ async def serve(
         stops = _make_stops(client, session, settings, decoys, teams)
         tail = LogTail(BrokerLog(reading_log, time.sleep), state / PLACE)
         pack = load_pack(settings)
-        decider = Decider(
-            Detector(Engine(pack, regex=linear_regex), lambda person: teams.get(person, "")),
-            decoys=decoys.stand_for,
-            models=settings.models,
-            acting=settings.acting,
-            limits=FreezeLimits(settings.freezes_an_hour),
-            told=told_before((json.loads(line)["facts"] for line in read_record(state)), tail.kept),
-        )
+        before = told_before((json.loads(line)["facts"] for line in read_record(state)), tail.kept)
+        decider = _make_decider(pack, settings, decoys, teams, before)
         gates = _open_gates(settings, stack)
         answering, teller = await make_answering(
             state,
@@ -290,27 +284,57 @@ async def serve(
             heart = Heart(client, sign, health=health, record=record, head=lambda: tail.head, now=uptime)
             tasks += [*hearing, *going_on, asyncio.create_task(follow(senses, tail, followed))]
             tasks.append(asyncio.create_task(beating(senses, heart)))
-            first = asyncio.create_task(followed.wait())
-            ended, _running = await asyncio.wait((first, stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
-            if first in ended:
-                # The rules and what they remember stay: a collection in the middle of an alarm would keep it waiting.
-                gc.collect()
-                gc.freeze()
-                say_ready(
+            ended = await _until_ended(
+                stopping,
+                followed,
+                tasks,
+                lambda: say_ready(
                     "responder",
                     decoys=len(decoys.decoys),
                     gates=len(settings.gates),
                     models=len(settings.models),
                     pack=str(pack.digest),
-                )
-                ended, _running = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
-            for task in (first, stopping, *tasks):
-                task.cancel()
-            await asyncio.gather(first, stopping, *tasks, return_exceptions=True)
+                ),
+            )
         await responder.rest()
         await client.close()
         for task in ended:
             task.result()
+
+
+def _make_decider(
+    pack: Pack,
+    settings: ResponderSettings,
+    decoys: Decoys,
+    teams: Mapping[str, str],
+    before: Collection[tuple[str, int]],
+) -> Decider:
+    return Decider(
+        Detector(Engine(pack, regex=linear_regex), lambda person: teams.get(person, "")),
+        decoys=decoys.stand_for,
+        models=settings.models,
+        acting=settings.acting,
+        limits=FreezeLimits(settings.freezes_an_hour),
+        told=before,
+    )
+
+
+async def _until_ended(
+    stopping: asyncio.Task[Any], followed: asyncio.Event, tasks: Sequence[asyncio.Task[Any]], ready: Callable[[], None]
+) -> set[asyncio.Task[Any]]:
+    """Say that it is ready once the log was followed to its end; wait until one part ends, and end the others."""
+    first = asyncio.create_task(followed.wait())
+    ended, _running = await asyncio.wait((first, stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    if first in ended:
+        # The rules and what they remember stay: a collection in the middle of an alarm would keep it waiting.
+        gc.collect()
+        gc.freeze()
+        ready()
+        ended, _running = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    for task in (first, stopping, *tasks):
+        task.cancel()
+    await asyncio.gather(first, stopping, *tasks, return_exceptions=True)
+    return ended
 
 
 def run_responder(
