@@ -11,6 +11,7 @@ from strongroom.assurance.assessment import Assessment, UnfoundedAssessmentError
 from strongroom.assurance.errors import StatementInvalidError
 from strongroom.assurance.findings import Basis, State
 from strongroom.assurance.judging import judge
+from strongroom.assurance.plan import PLAN_TYPE, verify_plan
 from strongroom.assurance.statements import LONGEST, STATEMENT_TYPE, Claim, Statement, verify_statement
 from strongroom.assurance.thresholds import Thresholds
 from strongroom.core.digest import Digest
@@ -21,7 +22,7 @@ from strongroom.core.signature import SignatureError
 from strongroom.framework.catalogue import load
 from strongroom.framework.ids import MeasureId
 from strongroom.framework.levels import SecurityLevel
-from support.assessing import DAY, GENESIS, NOW, World, statement, suite
+from support.assessing import DAY, GENESIS, NOW, World, plan, statement, suite
 from support.deployment import signer
 
 ATTESTORS = {signer(name).public_key.key_id: (PersonId(name), signer(name).public_key) for name in ("sam", "rina")}
@@ -76,6 +77,23 @@ def test_a_statement_is_of_one_deployment_and_one_kind() -> None:
     assert refused(replace(SAID, genesis=Digest.of(b"another")), "sam") == "statement-elsewhere"
     with pytest.raises(SignatureError):
         checked(SAID, "sam", kind=payload_type("security-plan.v1"))
+
+
+@pytest.mark.parametrize(
+    ("by", "genesis", "reason"),
+    [
+        (("sam",), GENESIS, "plan-signers-missing"),
+        (("sam", "sam"), GENESIS, "plan-signers-missing"),
+        (("sam", "dana"), GENESIS, "not-an-attestor"),
+        (("sam", "rina"), Digest.of(b"another"), "statement-elsewhere"),
+    ],
+)
+def test_a_plan_counts_by_two_attestors_of_its_deployment(by: tuple[str, ...], genesis: Digest, reason: str) -> None:
+    envelope = sign(PLAN_TYPE, plan().to_bytes(), *(signer(name) for name in ("sam", "rina")))
+    assert verify_plan(envelope, ATTESTORS, genesis=GENESIS) == plan()
+    with pytest.raises(StatementInvalidError) as caught:
+        verify_plan(sign(PLAN_TYPE, plan().to_bytes(), *map(signer, by)), ATTESTORS, genesis=genesis)
+    assert caught.value.reason == reason
 
 
 def test_a_changed_word_is_noticed() -> None:
@@ -164,3 +182,9 @@ def test_an_assessment_says_no_more_than_its_observations_carry(tmp_path: Path) 
     ):
         with pytest.raises(UnfoundedAssessmentError):
             false.check(load())
+
+
+def test_no_assessment_holds_what_nobody_awards_to_themselves(tmp_path: Path) -> None:
+    made = assessed(World(tmp_path), statement(MeasureId("SL1-STC-01")))
+    with pytest.raises(MalformedError, match="SL4"):
+        Assessment.parse(replace(made, held=SecurityLevel.SL5).to_bytes())

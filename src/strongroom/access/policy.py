@@ -27,12 +27,10 @@ MAX_WITNESSES: Final = 131072
 """Characters of a trust policy: room for three dozen witnesses with post-quantum keys."""
 WITNESS_SECONDS: Final = 900
 """How old the witnesses' word on the log may be, unless the policy says otherwise."""
-
-
 MAX_RESPONDERS: Final = 64
 HEARTBEAT_SECONDS: Final = 60
+"""How old a responder's heartbeat may be, in a policy that is drafted without another number."""
 MAX_HEARTBEAT_AGE: Final = 3600
-"""How old a responder's heartbeat may be, unless the policy says otherwise."""
 
 
 class NoRuleError(NotFoundError):

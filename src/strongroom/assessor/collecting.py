@@ -14,6 +14,7 @@ from typing import Final
 from strongroom.assurance.observations import MAX_NAMES, MAX_TEXT, Fact, Method, Observation
 from strongroom.assurance.thresholds import Thresholds
 from strongroom.core.clock import Instant
+from strongroom.core.printable import printable
 
 DEPLOYMENT: Final = "deployment"
 _HOUR: Final = 3600
@@ -102,22 +103,18 @@ def observe(look: Look, limits: Thresholds, now: Instant, *, log_index: int | No
         collector=collector.name,
         version=collector.version,
         configuration=limits.digest,
-        subject=_printable(look.subject)[:256],
+        subject=printable(look.subject)[:256],
         method=collector.method,
         at=now,
         expires=now + collector.seconds,
         facts=MappingProxyType(facts),
-        missing=_printable(look.missing)[:MAX_TEXT],
+        missing=printable(look.missing)[:MAX_TEXT],
         log_index=log_index if collector.method in {Method.REPLAYED, Method.TOLD} else None,
     )
 
 
 def _cut(fact: Fact) -> Fact:
-    if isinstance(fact, tuple):
-        return tuple(_printable(one)[:MAX_TEXT] for one in fact[:MAX_NAMES])
-    return _printable(fact)[:MAX_TEXT] if isinstance(fact, str) else fact
-
-
-def _printable(text: str) -> str:
     # File and program names are an attacker's to choose.
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    if isinstance(fact, tuple):
+        return tuple(printable(one)[:MAX_TEXT] for one in fact[:MAX_NAMES])
+    return printable(fact)[:MAX_TEXT] if isinstance(fact, str) else fact

@@ -39,8 +39,6 @@ class LogFold:
     newest: Instant = 0
     counts: dict[EventName, int] = field(default_factory=dict)
     last: dict[EventName, Instant] = field(default_factory=dict)
-    assessment: Digest | None = None
-    """The newest assessment that was recorded."""
     manifests: set[Digest] = field(default_factory=set)
     """Of all versions that were registered."""
     drilled: Instant | None = None
@@ -57,9 +55,7 @@ class LogFold:
         self.size, self.newest = index + 1, entry.at
         self.counts[entry.event] = self.counts.get(entry.event, 0) + 1
         self.last[entry.event] = entry.at
-        if entry.event is EventName.ASSESSMENT_RECORDED:
-            self.assessment = entry.digest("assessment")
-        elif entry.event is EventName.INCIDENT_RECORDED:
+        if entry.event is EventName.INCIDENT_RECORDED:
             self._incident(entry)
         elif entry.event is EventName.VERSION_REGISTERED:
             self.manifests.add(entry.digest("manifest"))

@@ -54,7 +54,7 @@ def attack_looks(run: AttackRun | None, now: Instant, *, version: str) -> Iterat
         yield Look(collector="attacks.suite", missing=why)
         yield Look(collector="attacks.layers", missing=why)
         return
-    done = [one for one in run.results if one.outcome in {Outcome.BLOCKED, Outcome.UNBLOCKED}]
+    done = [one for one in run.results if one.outcome.executed]
     passed = [one for one in done if one.outcome is Outcome.UNBLOCKED]
     probes = [one for one in done if _PROBED in one.measures]
     age = (now - run.at) // _DAY

@@ -33,7 +33,7 @@ from strongroom.audit.tiles import COSIGNED
 from strongroom.client.log_view import BrokerLog
 from strongroom.client.requests import known_platforms
 from strongroom.client.service import Session
-from strongroom.client.state import PersonStanding
+from strongroom.client.state import CapUse, PersonStanding
 from strongroom.client.trust import Trust
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest, DigestAlgorithm
@@ -83,6 +83,7 @@ class Known:
 
     trust: Trust
     standings: tuple[PersonStanding, ...] = ()
+    caps: tuple[CapUse, ...] = ()
     log: LogFold = field(default_factory=LogFold)
     log_root: Digest | None = None
     broken: TamperedError | None = None
@@ -116,7 +117,7 @@ def know(session: Session) -> Known:
         _read(BrokerLog(session, time.sleep), known)
     except TamperedError as error:
         known.broken = error
-    people, _caps = session.api.people()
+    people, known.caps = session.api.people()
     known.standings = checked_standings(people, known.trust.roster, known.log.chronicle.ledger)
     return known
 
@@ -208,7 +209,6 @@ def _host(home: Path) -> Callable[[], list[Look]]:
 
 def _deployment(session: Session, known: Known) -> DeploymentSeen:
     trust, now = known.trust, session.clock.now()
-    _people, caps = session.api.people()
     ledger = known.log.chronicle.ledger
     records = known_platforms(trust.genesis, session.api.platforms())
     kept_back = ledger.platforms.keys() - {record.platform for record in records}
@@ -221,7 +221,7 @@ def _deployment(session: Session, known: Known) -> DeploymentSeen:
         egress=trust.egress,
         reference=values,
         standings=known.standings,
-        caps=caps,
+        caps=known.caps,
         grants=session.api.grants(),
         keys=session.api.keys(),
         platforms=tuple(

@@ -14,7 +14,7 @@ from typing import Final
 from strongroom.assurance.attack_results import AttackRun
 from strongroom.assurance.findings import Finding
 from strongroom.assurance.judging import judge
-from strongroom.assurance.levels import gaps, held
+from strongroom.assurance.levels import HIGHEST, gaps, held
 from strongroom.assurance.observations import Observation
 from strongroom.assurance.statements import MAX_STATEMENTS, Attested
 from strongroom.assurance.thresholds import Thresholds
@@ -217,10 +217,10 @@ def assess(
 
 
 def _level(text: str) -> SecurityLevel:
-    try:
-        return SecurityLevel(text)
-    except ValueError:
-        raise MalformedError("an assessment holds `none`, or `SL1` to `SL4`") from None
+    for level in HIGHEST.up_to():
+        if level.value == text:
+            return level
+    raise MalformedError("an assessment holds `none`, or `SL1` to `SL4`")
 
 
 def _attacks(f: Fields) -> AttackRun | None:

@@ -28,6 +28,11 @@ class Outcome(StrEnum):
     NOT_RUN = "not-run"
     """Something that it needs isn't on this machine; ``detail`` says what."""
 
+    @property
+    def executed(self) -> bool:
+        """Whether the attack really took place. What broke, or wasn't run, counts for nothing."""
+        return self in {Outcome.BLOCKED, Outcome.UNBLOCKED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackResult:

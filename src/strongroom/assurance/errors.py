@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.core.errors import DeniedError, ExitCode
+from strongroom.core.errors import DeniedError
 
 
 class StatementInvalidError(DeniedError):
@@ -15,4 +15,3 @@ class BelowLevelError(DeniedError):
     """The deployment holds a lower level than was asked for."""
 
     code = "below-level"
-    exit_code = ExitCode.DENIED

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from strongroom.assurance.errors import StatementInvalidError
 from strongroom.assurance.findings import Finding
+from strongroom.assurance.statements import Attestors, signers_of
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import payload_type
+from strongroom.core.envelope import Envelope, payload_type
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, PersonId, model_id, person_id
@@ -23,6 +25,8 @@ from strongroom.framework.ids import MeasureId, measure_id
 from strongroom.framework.levels import OperationalCapacity, SecurityLevel
 
 PLAN_TYPE: Final = payload_type("security-plan.v1")
+PLAN_SIGNERS: Final = 2
+"""Who wrote it, and who reviewed it."""
 MAX_PLAN: Final = 256 * 1024
 MAX_TASKS: Final = 512
 MAX_ASSETS: Final = 512
@@ -158,6 +162,27 @@ class SecurityPlan:
                 "v": 1,
             }
         )
+
+
+def verify_plan(envelope: Envelope, attestors: Attestors, *, genesis: Digest) -> SecurityPlan:
+    """Check a signed plan.
+
+    :param attestors: the keys of those whose statements count today.
+    :raises SignatureError: a signature doesn't verify, or the envelope holds something else.
+    :raises MalformedError: another form.
+    :raises StatementInvalidError: too few attestors signed it, or it is another deployment's.
+    """
+    people = signers_of(envelope, PLAN_TYPE, attestors)
+    if len(people) < PLAN_SIGNERS:
+        raise StatementInvalidError(
+            f"{len(people)} attestors signed the plan; {PLAN_SIGNERS} have to, its author and a reviewer",
+            reason="plan-signers-missing",
+            remedy="have another attestor sign it: strongroom assess plan sign",
+        )
+    plan = SecurityPlan.parse(envelope.payload)
+    if plan.genesis != genesis:
+        raise StatementInvalidError("the plan is another deployment's", reason="statement-elsewhere")
+    return plan
 
 
 def differences(

@@ -26,6 +26,8 @@ from strongroom.framework.ids import MeasureId, measure_id
 STATEMENT_TYPE: Final = payload_type("assurance-statement.v1")
 ATTESTOR: Final = "attestor"
 """The role of those whose statements count."""
+Attestors = Mapping[KeyId, tuple[PersonId, PublicKey]]
+"""Their keys, and whose each is."""
 MAX_STATEMENT: Final = 64 * 1024
 MAX_DOCUMENTS: Final = 32
 MAX_TEXT: Final = 1024
@@ -178,15 +180,11 @@ class Attested:
         )
 
 
-def verify_statement(
-    envelope: Envelope, attestors: Mapping[KeyId, tuple[PersonId, PublicKey]], *, genesis: Digest, now: Instant
-) -> Attested:
-    """Check a signed statement.
+def signers_of(envelope: Envelope, kind: str, attestors: Attestors) -> tuple[PersonId, ...]:
+    """Return who signed: every signature has to be an attestor's, and to verify.
 
-    :param attestors: the keys of those whose statements count today.
-    :raises SignatureError: a signature doesn't verify, or the envelope holds something else.
-    :raises MalformedError: another form.
-    :raises StatementInvalidError: it is for another deployment, not in force, or too few attestors signed.
+    :raises SignatureError: a signature doesn't verify, or the envelope holds something else than ``kind``.
+    :raises StatementInvalidError: a key is no attestor's.
     """
     signers: list[PersonId] = []
     for signature in envelope.signatures:
@@ -197,8 +195,20 @@ def verify_statement(
                 remedy="give the person the role in the roster, or have another attestor sign",
             )
         person, key = attestors[signature.key_id]
-        verify(Envelope(envelope.kind, envelope.payload, (signature,)), STATEMENT_TYPE, [key], threshold=1)
+        verify(Envelope(envelope.kind, envelope.payload, (signature,)), kind, [key], threshold=1)
         signers.append(person)
+    return tuple(dict.fromkeys(signers))
+
+
+def verify_statement(envelope: Envelope, attestors: Attestors, *, genesis: Digest, now: Instant) -> Attested:
+    """Check a signed statement.
+
+    :param attestors: the keys of those whose statements count today.
+    :raises SignatureError: a signature doesn't verify, or the envelope holds something else.
+    :raises MalformedError: another form.
+    :raises StatementInvalidError: it is for another deployment, not in force, or too few attestors signed.
+    """
+    signers = signers_of(envelope, STATEMENT_TYPE, attestors)
     statement = Statement.parse(envelope.payload)
     if statement.genesis != genesis:
         raise StatementInvalidError("the statement is about another deployment", reason="statement-elsewhere")

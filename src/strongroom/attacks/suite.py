@@ -13,6 +13,7 @@ from strongroom.attacks.traces import Traces
 from strongroom.attacks.trial import Trial
 from strongroom.broker.errors import BrokerFaultError
 from strongroom.core.errors import UnavailableError, UsageError
+from strongroom.core.printable import printable
 
 MAX_DETAIL = 1024
 MAX_SIGNAL = 256
@@ -67,7 +68,7 @@ def attacked(one: Attack, lab: Lab, traces: Traces) -> AttackResult:
         measures=one.measures,
         layers=(one.layer.value,) if outcome is Outcome.BLOCKED else (),
         micros=sum(attempt.micros for attempt in trial.attempts),
-        detail=_printable(detail)[:MAX_DETAIL],
+        detail=printable(detail)[:MAX_DETAIL],
     )
 
 
@@ -128,7 +129,3 @@ def layer_trial(
         if result.outcome is not Outcome.NOT_RUN:
             (stopped if result.outcome is Outcome.BLOCKED else passed).append(result.attack)
     return LayerTrial(layer=layer.value, stopped=tuple(stopped), passed=tuple(passed))
-
-
-def _printable(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)

@@ -13,8 +13,6 @@ from strongroom.framework.catalogue import Catalogue
 from strongroom.framework.ids import VectorId
 from strongroom.framework.levels import OperationalCapacity
 
-EXECUTED: Final = frozenset({Outcome.BLOCKED, Outcome.UNBLOCKED})
-"""How an attack ends that really took place. What broke, or wasn't run, counts for nothing."""
 KINDS: Final = ("alert", "log", "program-log", "finding")
 """Kinds of signals, the strongest first."""
 PEOPLE_TEST: Final = MappingProxyType(
@@ -67,7 +65,7 @@ class Faced:
 
 def totals(results: Sequence[AttackResult]) -> Totals:
     """Count a run's results."""
-    executed = [one for one in results if one.outcome in EXECUTED]
+    executed = [one for one in results if one.outcome.executed]
     unblocked = [one for one in executed if one.outcome is Outcome.UNBLOCKED]
     return Totals(
         executed=len(executed),
@@ -82,19 +80,19 @@ def totals(results: Sequence[AttackResult]) -> Totals:
 
 def signals(results: Sequence[AttackResult]) -> dict[str, int]:
     """Count the executed attacks by the kind of what was found of each: every one of :data:`KINDS`."""
-    kinds = Counter(one.signal.partition(":")[0] for one in results if one.outcome in EXECUTED and one.detected)
+    kinds = Counter(one.signal.partition(":")[0] for one in results if one.outcome.executed and one.detected)
     return {kind: kinds[kind] for kind in KINDS}
 
 
 def acted_out(results: Sequence[AttackResult], catalogue: Catalogue) -> tuple[VectorId, ...]:
     """Return the vectors that at least one executed attack acts out, in the catalogue's order."""
-    acted = {vector for one in results if one.outcome in EXECUTED for vector in one.vectors}
+    acted = {vector for one in results if one.outcome.executed for vector in one.vectors}
     return tuple(vector for vector in catalogue.vectors if vector in acted)
 
 
 def by_capacity(results: Sequence[AttackResult]) -> tuple[Faced, ...]:
     """Return for each class of attacker, OC1 to OC5, what it could have tried of what was executed."""
-    executed = [one for one in results if one.outcome in EXECUTED]
+    executed = [one for one in results if one.outcome.executed]
     found = []
     for capacity in OperationalCapacity:
         within = [one for one in executed if one.capacity.rank <= capacity.rank]

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
-from strongroom.assurance.errors import StatementInvalidError
-from strongroom.assurance.plan import MAX_PLAN, PLAN_TYPE, SecurityPlan
-from strongroom.assurance.statements import ATTESTOR, MAX_STATEMENT, MAX_STATEMENTS, Attested, verify_statement
+from strongroom.assurance.plan import MAX_PLAN, SecurityPlan, verify_plan
+from strongroom.assurance.statements import (
+    MAX_STATEMENT,
+    MAX_STATEMENTS,
+    Attested,
+    Attestors,
+    verify_statement,
+)
 from strongroom.cli.files import read_file
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest, DigestAlgorithm
-from strongroom.core.envelope import Envelope, verify
+from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError, UsageError
-from strongroom.core.ids import KeyId, PersonId
 from strongroom.core.printable import printable
-from strongroom.core.signature import PublicKey
-
-Attestors = Mapping[KeyId, tuple[PersonId, PublicKey]]
-PLAN_SIGNERS: Final = 2
-"""Who wrote it, and who reviewed it."""
 
 
 def statement_files(folder: Path) -> list[Path]:
@@ -83,24 +80,4 @@ def read_plan(path: Path, attestors: Attestors, *, genesis: Digest) -> SecurityP
     :raises StatementInvalidError: too few attestors signed it, or it is another deployment's.
     :raises SignatureError: a signature doesn't verify. :raises MalformedError: another form.
     """
-    envelope = read_envelope(path)
-    people = set()
-    for signature in envelope.signatures:
-        if signature.key_id not in attestors:
-            raise StatementInvalidError(
-                f"key `{signature.key_id[:32]}` under the plan is no attestor's: the role `{ATTESTOR}`",
-                reason="not-an-attestor",
-            )
-        person, key = attestors[signature.key_id]
-        verify(Envelope(envelope.kind, envelope.payload, (signature,)), PLAN_TYPE, [key], threshold=1)
-        people.add(person)
-    if len(people) < PLAN_SIGNERS:
-        raise StatementInvalidError(
-            f"{len(people)} attestors signed the plan; {PLAN_SIGNERS} have to, its author and a reviewer",
-            reason="plan-signers-missing",
-            remedy="have another attestor sign it: strongroom assess plan sign",
-        )
-    plan = SecurityPlan.parse(envelope.payload)
-    if plan.genesis != genesis:
-        raise StatementInvalidError("the plan is another deployment's", reason="statement-elsewhere")
-    return plan
+    return verify_plan(read_envelope(path), attestors, genesis=genesis)

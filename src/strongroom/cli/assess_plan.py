@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from strongroom.assurance.assessment import MAX_ASSESSMENT, Assessment
-from strongroom.assurance.plan import MAX_PLAN, PLAN_TYPE, SecurityPlan, draft
+from strongroom.assurance.plan import MAX_PLAN, PLAN_SIGNERS, PLAN_TYPE, SecurityPlan, draft
 from strongroom.cli.assess_files import read_envelope
 from strongroom.cli.assess_show import against_plan
 from strongroom.cli.output import show, table
@@ -86,7 +86,7 @@ def sign_plan(file: Path, wallet: Path, passphrase_fd: int | None, *, yes: bool,
     signed = envelope.signed_by(holder.signer())
     write_file(target, signed.to_bytes())
     data: dict[str, Json] = {"file": str(target), "digest": str(signed.digest), "signatures": len(signed.signatures)}
-    show(data, f"{target}: {len(signed.signatures)} signatures of 2", as_json=as_json)
+    show(data, f"{target}: {len(signed.signatures)} signatures of {PLAN_SIGNERS}", as_json=as_json)
 
 
 @plan.command("show")

@@ -9,21 +9,15 @@ from typing import Final
 
 from strongroom.assurance.assessment import Assessment
 from strongroom.assurance.findings import Basis, Finding, State
-from strongroom.assurance.levels import HIGHEST, count
+from strongroom.assurance.levels import HIGHEST, count, gaps
 from strongroom.assurance.plan import SecurityPlan, differences
+from strongroom.assurance.reports.words import STATES
 from strongroom.cli.output import table
 from strongroom.core.clock import format_instant
 from strongroom.core.printable import printable
 from strongroom.framework.catalogue import Catalogue
 from strongroom.framework.levels import SecurityLevel
 
-_WORDS: Final = {
-    State.MET: "met",
-    State.PARTLY: "partly",
-    State.NOT_MET: "not met",
-    State.NOT_APPLICABLE: "doesn't apply",
-    State.NOT_ASSESSED: "not assessed",
-}
 _SHOWN: Final = 12
 
 
@@ -35,10 +29,10 @@ def lines(assessment: Assessment, catalogue: Catalogue, *, everything: bool) -> 
     yield _counts(assessment, catalogue)
     yield ""
     yield _bases(assessment, catalogue)
-    gaps = assessment.gaps(catalogue)
-    if gaps:
+    missing = assessment.gaps(catalogue)
+    if missing:
         yield ""
-        yield from _gaps(gaps, catalogue, goal, everything=everything)
+        yield from _gaps(missing, catalogue, goal, everything=everything)
     if goal.rank > HIGHEST.rank:
         yield ""
         yield f"{goal} can't be found by a self-assessment: RAND judged it out of reach, and others have to award it."
@@ -59,7 +53,7 @@ def _counts(assessment: Assessment, catalogue: Catalogue) -> str:
     counts = {
         level: count(assessment.findings[measure.id] for measure in catalogue.measures_of(level)) for level in levels
     }
-    rows = [(word, *(str(counts[level][state]) for level in levels)) for state, word in _WORDS.items()]
+    rows = [(word, *(str(counts[level][state]) for level in levels)) for state, word in STATES.items()]
     return table(rows, ("", *levels))
 
 
@@ -78,22 +72,24 @@ def _bases(assessment: Assessment, catalogue: Catalogue) -> str:
     )
 
 
-def _gaps(gaps: tuple[Finding, ...], catalogue: Catalogue, goal: SecurityLevel, *, everything: bool) -> Iterator[str]:
-    first = catalogue.measures[gaps[0].measure].level
-    here = gaps if everything else tuple(gap for gap in gaps if catalogue.measures[gap.measure].level is first)
+def _gaps(
+    missing: tuple[Finding, ...], catalogue: Catalogue, goal: SecurityLevel, *, everything: bool
+) -> Iterator[str]:
+    first = catalogue.measures[missing[0].measure].level
+    here = missing if everything else tuple(gap for gap in missing if catalogue.measures[gap.measure].level is first)
     shown = here if everything else here[:_SHOWN]
     what = f"{goal}" if everything else f"{first}"
     yield f"Between you and {what}, the cheapest step first ({len(shown)} of {len(here)}):"
     for gap in shown:
         measure = catalogue.measures[gap.measure]
         yield ""
-        yield f"{gap.measure}  {_WORDS[gap.state]:<12}  {measure.name}"
+        yield f"{gap.measure}  {STATES[gap.state]:<12}  {measure.name}"
         yield from _wrapped(gap.why, indent=4)
         if gap.step is not None:
             yield from _wrapped(f"-> {gap.step.text}", indent=4)
             if gap.step.command:
                 yield f"       {gap.step.command}"
-    more = len(gaps) - len(shown)
+    more = len(missing) - len(shown)
     if more:
         yield ""
         yield f"{more} more up to {goal}: add --all."
@@ -106,13 +102,12 @@ def drift(before: Assessment, after: Assessment) -> Iterator[str]:
     for name, finding in after.findings.items():
         was = before.findings.get(name)
         if was is not None and was.state is not finding.state:
-            yield f"{name}: {_WORDS[was.state]} before, {_WORDS[finding.state]} now: {finding.why}"
+            yield f"{name}: {STATES[was.state]} before, {STATES[finding.state]} now: {finding.why}"
 
 
 def against_plan(plan: SecurityPlan, assessment: Assessment, catalogue: Catalogue) -> tuple[str, ...]:
     """Return how a plan and an assessment differ, up to the plan's goal."""
-    wanted = {measure.id for measure in catalogue.measures_of(plan.goal, cumulative=True)}
-    open_ = tuple(one for name, one in assessment.findings.items() if name in wanted and not one.state.holds)
+    open_ = gaps(assessment.findings, catalogue, plan.goal)
     return differences(plan, open_, assessment.models, assessment.at)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from strongroom.cli.incident_desk import fetch, incidents
+from strongroom.cli.incident_desk import DESK_VARIABLE, fetch, incidents
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, open_wallet, passphrase_option
 from strongroom.core.canonical import Json
@@ -35,6 +35,7 @@ from strongroom.response.wiring import playbook_called
 LIFE: Final = 3600
 POLL_SECONDS: Final = 0.25
 DOOR: Final = "drill.sock"
+SEND_SECONDS: Final = 10.0
 _NAMES: Final = {SubjectKind.MODEL: "model", SubjectKind.PERSON: "person", SubjectKind.HOST: "host"}
 
 
@@ -43,7 +44,7 @@ _NAMES: Final = {SubjectKind.MODEL: "model", SubjectKind.PERSON: "person", Subje
 @click.option("--tabletop", "on_table", is_flag=True, help="Print its questions as cards, and touch nothing.")
 @click.option("--pace", type=click.IntRange(1, 240), default=10, show_default=True, help="Minutes between cards.")
 @click.option("--wait", type=click.FloatRange(1, 600), default=30.0, show_default=True, help="Seconds to look on.")
-@click.option("--desk", type=click.Path(path_type=Path), envvar="STRONGROOM_DESK", help="The responder's socket.")
+@click.option("--desk", type=click.Path(path_type=Path), envvar=DESK_VARIABLE, help="The responder's socket.")
 @as_wallet
 @passphrase_option
 @json_option
@@ -87,12 +88,13 @@ def drill(
 
 def _hand_in(door: Path, line: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as sender:
+        sender.settimeout(SEND_SECONDS)
         try:
             sender.connect(str(door))
             sender.sendall(line + b"\n")
         except OSError as error:
             raise UnavailableError(
-                f"the drill's door doesn't open: {error.strerror}",
+                f"the drill's door doesn't open: {error.strerror or type(error).__name__}",
                 remedy="run it as the responder's user",
             ) from None
 

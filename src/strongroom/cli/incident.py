@@ -10,13 +10,15 @@ from typing import ClassVar, Final
 
 import click
 
-from strongroom.cli.incident_desk import Shown, desk_option, fetch, incidents, kept
+from strongroom.cli.incident_desk import Shown, desk_option, fetch, find, incidents, kept
 from strongroom.cli.lazy import LazyGroup
 from strongroom.cli.output import show as print_out
 from strongroom.cli.output import table
 from strongroom.cli.session import json_option
 from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock, format_instant
+from strongroom.core.digest import Digest
+from strongroom.responder.desk import words_name
 from strongroom.response.action_list import ACTIONS
 from strongroom.response.clocks import running
 from strongroom.response.drills import measure, planned_at_once
@@ -140,8 +142,8 @@ def export(name: str, desk: Path, form: str) -> None:
 @desk_option
 def print_kept(name: str, what: str, desk: Path) -> None:
     """Print something that the responder keeps: `evidence-KEY.json`, `draft-KEY.json`, or a digest of words."""
-    wanted = f"words-{what.removeprefix('sha256:')}" if what.startswith("sha256:") else what
-    data = kept(desk, fetch(desk, name).incident.id, wanted)
+    wanted = words_name(Digest.parse(what)) if what.startswith("sha256:") else what
+    data = kept(desk, find(desk, name), wanted)
     # Escaped: what is kept may hold what an attacker wrote, and a terminal acts on some of that.
     text = data.decode("utf-8", "backslashreplace")
     click.echo("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text))

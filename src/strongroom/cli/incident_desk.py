@@ -20,16 +20,15 @@ from strongroom.core.envelope import sign
 from strongroom.core.errors import NotFoundError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.ipc.adapters.client import UnixClient
+from strongroom.responder.desk import MAX_LISTED, PAGE
 from strongroom.response.acts import ACT_TYPE, NONCE_BYTES, Act, ActKind
 from strongroom.response.drills import DrillToken
 from strongroom.response.entries import IncidentEntry
-from strongroom.response.incident import MAX_ENTRIES, Incident, fold
+from strongroom.response.incident import MAX_ENTRIES, BrokenRecordError, Incident, fold
 from strongroom.response.run import MAX_RUN, Pending, Run, RunStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 DESK_VARIABLE: Final = "STRONGROOM_DESK"
-MAX_LISTED: Final = 2000
-MAX_PAGE: Final = 500
 MAX_RUNS: Final = 64
 MIN_PREFIX: Final = 4
 MAX_KEPT: Final = 1 << 20
@@ -126,17 +125,21 @@ def fetch(desk: Path, text: str) -> Shown:
     entries: list[IncidentEntry] = []
     while len(entries) <= MAX_ENTRIES:
         with call(desk, "incident", incident=name, after=len(entries)) as fields:
-            page = fields.texts("entries", most=MAX_PAGE, max_length=16384)
+            page = fields.texts("entries", most=PAGE, max_length=16384)
             with fields.child("runs") as child:
                 names = child.names(most=MAX_RUNS)
                 runs = {one: Run.parse(child.binary(one, max_length=MAX_RUN)) for one in names}
             drill = fields.binary("drill", max_length=16384) if fields.optional("drill") else None
             held = fields.boolean("held")
         entries += [IncidentEntry.parse(from_base64(one)) for one in page]
-        if len(page) < MAX_PAGE:
+        if len(page) < PAGE:
             break
+    incident = fold(entries)
+    if incident.id != name:
+        # Else a responder that lies could have somebody sign for an incident that they didn't ask for.
+        raise BrokenRecordError(f"the responder shows another incident than `{name}`")
     return Shown(
-        incident=fold(entries),
+        incident=incident,
         entries=tuple(entries),
         runs=runs,
         token=None if drill is None else DrillToken.parse(drill),

@@ -107,16 +107,7 @@ def scan(
     troubling = [one for one in search.findings if one.troubling]
     events = [one.event(at=now, host=host) for one in troubling]
     shown = search.findings if with_others else [one for one in search.findings if one.model is not None]
-    data: Json = {
-        "findings": [one.to_json() for one in shown],
-        "alerts": [*events],
-        "files": search.totals["files"],
-        "bytes": search.totals["bytes"],
-        "weights_of_others": sum(one.model is None for one in search.findings),
-        "unread": [{"path": name, "why": why} for name, why in search.unread],
-        "unread_files": search.totals["unread"],
-    }
-    show(data, _text(search, shown), as_json=as_json)
+    show(_data(search, shown, events), _text(search, shown), as_json=as_json)
     if socket_path is not None:
         tell(events, socket_path)
     if troubling:
@@ -235,6 +226,18 @@ def _versions(found: Fingerprints, register: Register) -> dict[bytes, tuple[Mode
     ours = {(one.model, one.version) for one in found.catalogue.models}
     ours |= {(one.terms.model, one.terms.version) for one in register.copies.values()}
     return {model_version_id(found.genesis, model, version): (model, version) for model, version in ours}
+
+
+def _data(search: _Search, shown: list[Finding], events: list[dict[str, Json]]) -> Json:
+    return {
+        "findings": [one.to_json() for one in shown],
+        "alerts": [*events],
+        "files": search.totals["files"],
+        "bytes": search.totals["bytes"],
+        "weights_of_others": sum(one.model is None for one in search.findings),
+        "unread": [{"path": name, "why": why} for name, why in search.unread],
+        "unread_files": search.totals["unread"],
+    }
 
 
 def _text(search: _Search, shown: list[Finding]) -> list[str]:

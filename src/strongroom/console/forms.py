@@ -62,7 +62,7 @@ def check_token(secret: bytes, path: str, form: Mapping[str, str]) -> None:
 
 
 def check_origin(headers: Mapping[str, str], origin: str) -> None:
-    """Check that a browser sent a form from a page of ours. A missing header is no excuse: browsers send it.
+    """Check that a browser sent a form from a page of ours. A missing `Origin` is no excuse: browsers send it.
 
     :raises ForeignFormError: another origin's page sent it.
     """

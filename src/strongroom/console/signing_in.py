@@ -11,6 +11,7 @@ import hmac
 from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -35,8 +36,8 @@ from strongroom.personnel.login import LOGIN_TYPE, nonce_of
 class Broker(Protocol):
     """The deployment, as the console reaches it."""
 
-    def login(self) -> LoginApi:
-        """Return the routes of a login."""
+    def login(self) -> AbstractContextManager[LoginApi]:
+        """Open the routes of a login."""
         ...
 
     def new_session(self, person: PersonId) -> tuple[bytes, bytes]:
@@ -89,11 +90,11 @@ class Reception:
         :raises StateMismatchError: the broker is another deployment's.
         :raises LoginFailedError: the identity provider that it names isn't the one that this console knows.
         """
-        api = self.broker.login()
-        terms = api.terms()
-        if terms.genesis != self.genesis.digest:
-            raise StateMismatchError("the broker opens sessions of another deployment")
-        challenge = api.challenge()
+        with self.broker.login() as api:
+            terms = api.terms()
+            if terms.genesis != self.genesis.digest:
+                raise StateMismatchError("the broker opens sessions of another deployment")
+            challenge = api.challenge()
         key, request = self.broker.new_session(person)
         return Pending(
             genesis=self.genesis.digest,
@@ -150,7 +151,8 @@ class Reception:
         envelope = self._signed(pending, form)
         if pending.keys is None or not pending.ready:
             raise SignInFailedError("no sign-in is open here", remedy="begin again")
-        certificate = self.broker.login().certificate(envelope, pending.request, pending.id_token)
+        with self.broker.login() as api:
+            certificate = api.certificate(envelope, pending.request, pending.id_token)
         until = check_certificate(
             certificate, request=pending.request, authority=self.authority, person=pending.person, now=now
         )

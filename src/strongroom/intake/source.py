@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, Literal, Protocol
 
 from strongroom.core.errors import UsageError
@@ -22,6 +23,12 @@ class Source(Protocol):
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset``; the caller stays within ``size``."""
         ...
+
+
+def pieces(source: Source, length: int) -> Iterator[bytes]:
+    """Yield all bytes from front to back, ``length`` at a time; the last piece may be shorter."""
+    for offset in range(0, source.size, length):
+        yield source.read(offset, min(length, source.size - offset))
 
 
 class BytesSource:

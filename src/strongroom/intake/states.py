@@ -181,13 +181,6 @@ class Standing:
         """The newest record."""
         return self.records[-1]
 
-    @property
-    def next_state(self) -> State | None:
-        """What comes next if nothing is refused; None at the end."""
-        if self.last.state in FINAL:
-            return None
-        return ORDER[ORDER.index(self.last.state) + 1]
-
     def step(
         self,
         state: State,

@@ -190,6 +190,13 @@ def _signers(case: _Case, kind: StatementKind, may: Callable[[Person], str]) -> 
     return tuple(sorted(found))
 
 
+def _some_signers(case: _Case, kind: StatementKind, may: Callable[[Person], str]) -> tuple[PersonId, ...]:
+    people = _signers(case, kind, may)
+    if not people:
+        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    return people
+
+
 def _officers(case: _Case, kind: StatementKind, subject: PersonId) -> tuple[PersonId, ...]:
     def may(person: Person) -> str:
         if OFFICER not in person.roles:
@@ -286,9 +293,7 @@ def _objection(case: _Case) -> Judged:
     def may(person: Person) -> str:
         return "" if person.roles & approving else "only approvers may stop a change"
 
-    people = _signers(case, StatementKind.OBJECTION, may)
-    if not people:
-        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    people = _some_signers(case, StatementKind.OBJECTION, may)
     if objection.document not in case.ledger.proposals or objection.document in case.ledger.stopped:
         raise ConflictError("no such change is waiting", reason="change-not-waiting")
     facts: dict[str, Fact] = {
@@ -341,9 +346,7 @@ def _access_review(case: _Case) -> Judged:
             return f"the role `{REVIEWER}` is missing"
         return "nobody reviews a grant of their own" if person.id in holders else ""
 
-    reviewers = _signers(case, StatementKind.ACCESS_REVIEW, may)
-    if not reviewers:
-        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    reviewers = _some_signers(case, StatementKind.ACCESS_REVIEW, may)
     removed = tuple(sorted((one.grant for one in review.decisions if not one.keep), key=str))
     facts: dict[str, Fact] = {
         "statement": case.envelope.digest,
@@ -359,13 +362,11 @@ def _drop_key(case: _Case) -> Judged:
     case.same_deployment(key.genesis)
     # One that was replaced, for being lost or stolen, must not come back by being handed in again.
     case.new()
-    people = _signers(
+    _some_signers(
         case,
         StatementKind.DROP_KEY,
         lambda person: "" if person.id == key.person else "nobody names a key for somebody else",
     )
-    if not people:
-        raise StatementRefusedError("nobody signed it", reason="signer-missing")
     facts: dict[str, Fact] = {
         "person": key.person,
         "statement": case.envelope.digest,
@@ -386,9 +387,7 @@ def _drop_review(case: _Case) -> Judged:
             return f"the role `{DROP_REVIEWER}` is missing"
         return "nobody reviews a drop of their own" if person.id == drop.person else ""
 
-    reviewers = _signers(case, StatementKind.DROP_REVIEW, may)
-    if not reviewers:
-        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    reviewers = _some_signers(case, StatementKind.DROP_REVIEW, may)
     facts: dict[str, Fact] = {
         "request": review.request,
         "drop": review.drop,
@@ -412,9 +411,7 @@ def _intake_record(case: _Case) -> Judged:
             return f"the role `{OPERATOR}` is missing"
         return "another person took this delivery in" if before and before.operator != person.id else ""
 
-    people = _signers(case, StatementKind.INTAKE_RECORD, may)
-    if not people:
-        raise StatementRefusedError("nobody signed it", reason="signer-missing")
+    people = _some_signers(case, StatementKind.INTAKE_RECORD, may)
     if len(people) != 1:
         raise StatementRefusedError("a delivery has one operator", reason="signer-may-not")
     if before is None:
@@ -502,13 +499,11 @@ def _share_destroyed(case: _Case) -> Judged:
         raise ConflictError("this generation of the root key is in force", reason="generation-in-force")
     if share not in told.shares or share in told.answers:
         raise ConflictError(f"no share of `{said.custodian}` waits for this word", reason="no-such-share")
-    people = _signers(
+    _some_signers(
         case,
         StatementKind.SHARE_DESTROYED,
         lambda person: "" if person.id == said.custodian else "nobody speaks for another custodian",
     )
-    if not people:
-        raise StatementRefusedError("nobody signed it", reason="signer-missing")
     facts: dict[str, Fact] = {
         "custodian": said.custodian,
         "generation": said.generation,
@@ -556,13 +551,11 @@ def _assessment(case: _Case) -> Judged:
             reason="assessment-not-current",
             remedy="assess again: strongroom assess --record",
         )
-    people = _signers(
+    people = _some_signers(
         case,
         StatementKind.ASSESSMENT,
         lambda person: "" if ASSESSOR in person.roles else f"the role `{ASSESSOR}` is missing",
     )
-    if not people:
-        raise StatementRefusedError("nobody signed it", reason="signer-missing")
     facts: dict[str, Fact] = {
         "assessment": notice.assessment,
         "held": notice.held,

@@ -73,7 +73,10 @@ class Deployment(Protocol):
     genesis: Digest
 
     def level(self, subject: Subject) -> int:
-        """Return the security level of a model, 1 to 5; the highest of all guarded models for any other subject."""
+        """Return the security level of a model that the policy names, 1 to 5; else the highest of all guarded models.
+
+        0 where the policy in force names none of them.
+        """
         ...
 
     def terms(self, certainty: Certainty, subject: Subject) -> Terms:

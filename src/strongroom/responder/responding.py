@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from strongroom.core.clock import Clock, Instant
@@ -35,8 +36,8 @@ from strongroom.response.actions import ActionName, ActionRefusedError, Authorit
 from strongroom.response.cacao import Playbook
 from strongroom.response.drills import DrillToken, keep_apart
 from strongroom.response.entries import Happened, Phase
-from strongroom.response.executor import Answer, Library, answer, begin, due, hold, supersede, tick
-from strongroom.response.grading import grade
+from strongroom.response.executor import Answer, Library, answer, begin, command_of, due, hold, supersede, tick
+from strongroom.response.grading import Severity, grade
 from strongroom.response.incident import Alert, add_alert, file_under, incident_id
 from strongroom.response.limits import Budget, Signal, judge
 from strongroom.response.run import Outcome, Run, RunStatus
@@ -202,14 +203,7 @@ class Responding:
     async def _filed(self, signalled: Signalled) -> Case:
         alert = signalled.alert
         if alert.drill is None and self._crowded(alert):
-            alert = Alert(
-                rule=alert.rule,
-                certainty=alert.certainty,
-                subject=EVERYTHING,
-                at=alert.at,
-                event=alert.event,
-                micros=alert.micros,
-            )
+            alert = replace(alert, subject=EVERYTHING)
         found = file_under(alert, (case.incident for case in self.cases.values()))
         if found is not None:
             case = self.cases[found.id]
@@ -217,10 +211,9 @@ class Responding:
             return case
         if incident_id(alert) in self.cases or incident_id(alert) in self.broken:
             raise ConflictError("the alert belongs to an incident that is over", reason="response-record")
-        severity = grade(alert.certainty, exposed_bits=0, theft_bits=0, level=self.deployment.level(alert.subject))
         case = await Case.open(
             alert,
-            severity,
+            self._severity(alert),
             store=self._store,
             clock=self.clock,
             by=self._by,
@@ -240,11 +233,14 @@ class Responding:
         news = alert.rule not in incident.rules
         if news or incident.alerts < MAX_ALERTS:
             await case.add(lambda now: add_alert(now, alert, by=self._by, at=max(alert.at, now.last_alert)))
-        severity = grade(alert.certainty, exposed_bits=0, theft_bits=0, level=self.deployment.level(alert.subject))
+        severity = self._severity(alert)
         if severity.rank > case.incident.severity.rank:
             await case.note(Happened.SEVERITY_CHANGED, {"severity": severity.value, "cause": "alert"})
         if not case.running:
             case.began = signalled.began
+
+    def _severity(self, alert: Alert) -> Severity:
+        return grade(alert.certainty, exposed_bits=0, theft_bits=0, level=self.deployment.level(alert.subject))
 
     def _book(self, name: str) -> Playbook | None:
         return next((book for book in self.library.values() if book.name == name), None)
@@ -281,7 +277,7 @@ class Responding:
     async def _give_over(self, case: Case, name: str, run: Run) -> None:
         for one in run.pending:
             if one.action is not None and one.subject is not None:
-                await self._fail(case, Command(key=one.key, action=one.action, subject=one.subject), "superseded")
+                await self._fail(case, command_of(one), "superseded")
         await case.save(name, supersede(run))
 
     def _judged(self, case: Case, run: Run, source: str) -> tuple[Run, Budget]:
@@ -374,8 +370,7 @@ class Responding:
         left = {one.key for one in run.pending}
         for one in before.pending:
             if one.key not in left and one.action is not None and one.subject is not None:
-                command = Command(key=one.key, action=one.action, subject=one.subject)
-                await self._fail(case, command, Outcome.TIMED_OUT.value)
+                await self._fail(case, command_of(one), Outcome.TIMED_OUT.value)
         await self.save(case, name, run)
         return case.runs[name]
 

@@ -10,12 +10,11 @@ from strongroom.broker.webhooks import MAX_URL, Target, read_url, webhook_name
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import PlatformId, platform_id
+from strongroom.responder.settings import read_path, read_users
 
 MAX_RECEIVERS: Final = 16
 MAX_HOSTS: Final = 256
 MAX_PLATFORMS: Final = 16
-MAX_DESK_USERS: Final = 64
-MAX_PATH: Final = 4096
 
 
 class Form(StrEnum):
@@ -55,8 +54,8 @@ class Receiver:
             name=fields.parsed("name", webhook_name),
             form=fields.parsed("form", Form),
             url=fields.text("url", max_length=MAX_URL),
-            secret=_path(fields, "secret"),
-            authority=_path(fields, "authority") if fields.optional("authority") else None,
+            secret=read_path(fields, "secret"),
+            authority=read_path(fields, "authority") if fields.optional("authority") else None,
         )
         read_url(made.url)
         return made
@@ -87,20 +86,4 @@ class ResponseSettings:
                 host: tuple(platform_id(text) for text in hosts.texts(host, most=MAX_PLATFORMS))
                 for host in hosts.names(most=MAX_HOSTS)
             }
-        return cls(receivers=receivers, platforms=platforms, users=_users(fields))
-
-
-def _users(fields: Fields) -> tuple[int, ...]:
-    found = []
-    for _where, value in fields.items("users", most=MAX_DESK_USERS):
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32 - 1:
-            raise MalformedError(f"`{fields.where}.users` are user ids")
-        found.append(value)
-    return tuple(found)
-
-
-def _path(fields: Fields, name: str) -> str:
-    path = fields.text(name, max_length=MAX_PATH)
-    if not path.startswith("/"):
-        raise MalformedError("paths of the responder's settings are absolute")
-    return path
+        return cls(receivers=receivers, platforms=platforms, users=read_users(fields, "users"))

@@ -20,6 +20,7 @@ MAX_GATES: Final = 64
 MAX_SENSORS: Final = 16
 MAX_WATCHED: Final = 65536
 MAX_PATH: Final = 4096
+MAX_USERS: Final = 64
 MAX_SILENCE: Final = 366 * 86400
 GUARD: Final = "guard"
 DETECTOR: Final = "detector"
@@ -45,7 +46,7 @@ class GateFile:
 
         :raises MalformedError: another form.
         """
-        return cls(settings=_path(fields, "settings"), state=_path(fields, "state"), models=_models(fields))
+        return cls(settings=read_path(fields, "settings"), state=read_path(fields, "state"), models=_models(fields))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ class SensorSocket:
         made = cls(
             name=fields.text("name", max_length=64),
             kind=fields.text("kind", max_length=64),
-            socket=_path(fields, "socket"),
+            socket=read_path(fields, "socket"),
             user=fields.integer("user", most=2**32 - 2),
             silent_seconds=_silence(fields),
         )
@@ -101,7 +102,7 @@ class SensorWebhook:
             name=fields.text("name", max_length=64),
             kind=fields.text("kind", max_length=64),
             address=fields.text("address", max_length=MAX_PATH),
-            secret=_path(fields, "secret"),
+            secret=read_path(fields, "secret"),
             silent_seconds=_silence(fields),
         )
         if made.kind not in WEBHOOK_KINDS:
@@ -125,7 +126,7 @@ class PackFile:
         :raises MalformedError: another form.
         """
         with fields:
-            return cls(file=_path(fields, "file"), key=fields.parsed("key", PublicKey.parse, max_length=4096))
+            return cls(file=read_path(fields, "file"), key=fields.parsed("key", PublicKey.parse, max_length=4096))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,7 @@ class ResponderSettings:
             host=fields.text("host", max_length=64),
             models=_models(fields),
             watched=_absolute(fields.texts("watched", most=MAX_WATCHED, max_length=MAX_PATH)),
-            readers=_users(fields),
+            readers=read_users(fields, "readers"),
             gates=fields.objects("gates", GateFile.read, most=MAX_GATES),
             sensors=fields.objects("sensors", SensorSocket.read, most=MAX_SENSORS),
             acting=fields.texts("acting", most=32, max_length=64),
@@ -225,16 +226,24 @@ def _check_local(address: str) -> None:
         raise MalformedError("a webhook's address is a path, or a loopback address with its port")
 
 
-def _users(fields: Fields) -> tuple[int, ...]:
+def read_users(fields: Fields, name: str) -> tuple[int, ...]:
+    """Read a member that is user ids, at most :data:`MAX_USERS`.
+
+    :raises MalformedError: another form.
+    """
     found = []
-    for _where, value in fields.items("readers", most=64):
+    for _where, value in fields.items(name, most=MAX_USERS):
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**32 - 1:
-            raise MalformedError(f"`{fields.where}.readers` are user ids")
+            raise MalformedError(f"`{fields.where}.{name}` are user ids")
         found.append(value)
     return tuple(found)
 
 
-def _path(fields: Fields, name: str) -> str:
+def read_path(fields: Fields, name: str) -> str:
+    """Read a member that is an absolute path.
+
+    :raises MalformedError: another form.
+    """
     return _absolute((fields.text(name, max_length=MAX_PATH),))[0]
 
 

@@ -124,7 +124,7 @@ def due(run: Run) -> tuple[Command | Pending, ...]:
     acts = [one for one in run.pending if one.action is not None and _may(run, one)]
     acts.sort(key=lambda one: (ACTIONS[_named(one)].wave, one.key))
     manual = [one for one in run.pending if one.action is None]
-    return (*(_command(one) for one in acts), *manual)
+    return (*(command_of(one) for one in acts), *manual)
 
 
 def withheld(run: Run) -> tuple[Pending, ...]:
@@ -272,7 +272,11 @@ def _may(run: Run, pending: Pending) -> bool:
     return True
 
 
-def _command(pending: Pending) -> Command:
+def command_of(pending: Pending) -> Command:
+    """Return the command that waits.
+
+    :raises RunError: it is a question to people.
+    """
     action = ACTIONS[_named(pending)]
     if pending.subject is None:
         raise RunError(f"`{action.name}` has no subject")

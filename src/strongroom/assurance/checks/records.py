@@ -234,9 +234,11 @@ def _probes(seen: Seen) -> Iterator[Part]:
 def _layers(seen: Seen, least: int) -> Iterator[Part]:
     days = seen.limit("suite_days")
     yield seen.every(
-        "attacks.layers", lambda f: f.number("independent") >= least, f"{least} layers hold without others"
+        "attacks.layers",
+        lambda f: f.number("independent") >= least,
+        f"without any of {least} layers, others stop what it stops",
     )
-    yield seen.none("attacks.layers", "dependent", "no layer leaned on another", vital=False)
+    yield seen.none("attacks.layers", "dependent", "no layer stands alone against an attack", vital=False)
     yield seen.every("attacks.layers", lambda f: f.number("age_days") <= days, f"tried within {days} days")
 
 

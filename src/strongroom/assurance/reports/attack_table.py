@@ -26,7 +26,7 @@ def put_attacks(part: Node, run: AttackRun | None) -> None:
     if run is None:
         add(part, "p", "No run of the attack suite was given to this assessment.")
         return
-    tried = [one for one in run.results if one.outcome in {Outcome.BLOCKED, Outcome.UNBLOCKED}]
+    tried = [one for one in run.results if one.outcome.executed]
     blocked = sum(one.outcome is Outcome.BLOCKED for one in tried)
     what = "the deployment itself" if run.live else "a scratch copy"
     text = f"Against {what}, {format_instant(run.at)}: {len(tried)} executed, {blocked} blocked, "

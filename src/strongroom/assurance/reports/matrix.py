@@ -73,8 +73,6 @@ def _cell(vector: AttackVector, capacity: OperationalCapacity, assessment: Asses
         attacks=tuple(
             attack
             for attack in run
-            if vector.id in attack.vectors
-            and attack.capacity.rank <= capacity.rank
-            and attack.outcome in {Outcome.BLOCKED, Outcome.UNBLOCKED}
+            if vector.id in attack.vectors and attack.capacity.rank <= capacity.rank and attack.outcome.executed
         ),
     )

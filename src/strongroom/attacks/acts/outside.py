@@ -23,7 +23,6 @@ from strongroom.attacks.trial import Trial
 from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.core.clock import SystemClock
 
-HEALTH: Final = "/v1/health/live"
 GENESIS: Final = "/v1/genesis"
 LIFE: Final = timedelta(hours=1)
 

@@ -32,7 +32,6 @@ from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope, sign
-from strongroom.core.events import EventName
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
@@ -48,7 +47,6 @@ from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.sealing.adapters.directory import seal_directory
 from strongroom.sealing.write import SealedDirectory, VersionFacts
 
-HANDED_OUT: Final = frozenset({EventName.RELEASED, EventName.EXPORTED, EventName.REDELIVERED})
 CHEAP: Final = Argon2Cost(iterations=1, lanes=1, memory_kib=8192)
 PLAIN_BYTES: Final = 300_000
 SECONDS: Final = 30.0

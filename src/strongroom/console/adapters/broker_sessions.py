@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +23,11 @@ class BrokerSessions:
     identity_url: str
     authority: Path
 
-    def login(self) -> LoginApi:
-        """Return the routes of a login."""
-        return LoginApi(HttpTransport(self.identity_url, one_sided_tls(authority=self.authority)))
+    @contextmanager
+    def login(self) -> Iterator[LoginApi]:
+        """Open the routes of a login; the connection ends with it, also where a stranger begins one and goes away."""
+        with HttpTransport(self.identity_url, one_sided_tls(authority=self.authority)) as transport:
+            yield LoginApi(transport)
 
     def new_session(self, person: PersonId) -> tuple[bytes, bytes]:
         """Make a session key (PEM) and the certificate request by it (DER)."""

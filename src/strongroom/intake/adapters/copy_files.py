@@ -9,8 +9,8 @@ from typing import Final
 
 from strongroom.core.errors import NotFoundError, UnavailableError
 from strongroom.core.printable import printable
+from strongroom.intake.adapters.delivered_folder import OpenFile
 from strongroom.intake.adapters.scan_tree import Unread, walk
-from strongroom.intake.rules import IntakeRefusedError, Rule
 from strongroom.intake.source import Source
 
 ALONE: Final = "file"
@@ -32,14 +32,7 @@ class PathFile:
         """
         fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            data = b""
-            while len(data) < length:
-                more = os.pread(fd, length - len(data), offset + len(data))
-                if not more:
-                    name = printable(self._path.name)
-                    raise IntakeRefusedError(Rule.DIGEST_MISMATCH, f"`{name}` changed while it was read")
-                data += more
-            return data
+            return OpenFile(self._path.name, fd, os.fstat(fd)).read(offset, length)
         finally:
             os.close(fd)
 

@@ -13,6 +13,7 @@ from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.intake.adapters.delivered_folder import OpenFile
 from strongroom.intake.folder import MAX_FILES
 from strongroom.intake.marks.leak import LeakedTensor, leaked_tensors
+from strongroom.intake.rules import shown
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -66,9 +67,9 @@ def _open(opened: ExitStack, name: str, place: Path) -> OpenFile:
     try:
         fd = os.open(place, _FLAGS)
     except OSError as error:
-        raise UsageError(f"`{ascii(name)[1:-1]}` can't be opened", reason="unreadable") from error
+        raise UsageError(f"{shown(name)} can't be opened", reason="unreadable") from error
     opened.callback(os.close, fd)
     facts = os.fstat(fd)
     if not stat.S_ISREG(facts.st_mode):
-        raise UsageError(f"`{ascii(name)[1:-1]}` isn't a regular file", reason="special-file")
+        raise UsageError(f"{shown(name)} isn't a regular file", reason="special-file")
     return OpenFile(name, fd, facts)

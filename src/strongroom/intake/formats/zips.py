@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from strongroom.intake.rules import IntakeRefusedError, Rule, shown
-from strongroom.intake.source import WINDOW, Cursor, Part, Source
+from strongroom.intake.source import WINDOW, Cursor, Part, Source, pieces
 
 MAX_ENTRIES: Final = 100_000
 MAX_NAME: Final = 512
@@ -263,11 +263,11 @@ def entry_bytes(source: Source, where: str, placed: Placed) -> Iterator[bytes]:
 
 
 def _pieces(part: Part, where: str, inflate: zlib._Decompress | None) -> Iterator[bytes]:
-    for offset in range(0, part.size, WINDOW):
-        data = part.read(offset, min(WINDOW, part.size - offset))
+    for piece in pieces(part, WINDOW):
         if inflate is None:
-            yield data
+            yield piece
             continue
+        data = piece
         try:
             while data and not inflate.eof:
                 yield inflate.decompress(data, WINDOW)

@@ -35,6 +35,7 @@ from strongroom.core.safetensors_header import (
     header_length,
     parse_header,
 )
+from strongroom.intake.rules import shown
 
 BLOCK: Final = 1 << 20
 """Bytes that are worked on at once. A block holds whole groups, and begins at whole AES blocks of both streams."""
@@ -222,7 +223,7 @@ def _check_other(file: PlainFile) -> None:
     other = begin[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{" or file.size > MOST_OTHER
     if begin.startswith(_WEIGHTS) or (other and not is_text):
         raise UnmarkableError(
-            f"`{ascii(file.name)[1:-1]}` may hold weights, and isn't safetensors: they would go out unmarked",
+            f"{shown(file.name)} may hold weights, and isn't safetensors: they would go out unmarked",
             remedy="seal a model whose weights are in safetensors alone",
         )
 

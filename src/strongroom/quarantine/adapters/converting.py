@@ -10,7 +10,7 @@ from strongroom.core.errors import ConflictError
 from strongroom.intake.formats.conversion import convert, convert_index, converted_name, is_index
 from strongroom.intake.formats.identify import Format
 from strongroom.intake.rules import shown
-from strongroom.intake.source import Source
+from strongroom.intake.source import Source, pieces
 from strongroom.quarantine.adapters.copies import FILE_MODE
 from strongroom.quarantine.terms import Terms
 from strongroom.sealing.adapters.job import Look, PlainFile
@@ -34,12 +34,7 @@ def _plan(source: Source, old: str, kind: Format) -> _Plan:
     if is_index(old):
         index = convert_index(source, shown(old))
         return _Plan(len(index), lambda: iter((index,)))
-    return _Plan(source.size, lambda: _plain(source))
-
-
-def _plain(source: Source) -> Iterator[bytes]:
-    for at in range(0, source.size, _PIECE):
-        yield source.read(at, min(_PIECE, source.size - at))
+    return _Plan(source.size, lambda: pieces(source, _PIECE))
 
 
 def new_names(formats: Mapping[str, Format]) -> dict[str, str]:

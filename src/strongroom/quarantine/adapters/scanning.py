@@ -24,7 +24,7 @@ from strongroom.enclave.adapters.installation import python_roots
 from strongroom.enclave.adapters.supervisor import PYTHON_OPTIONS
 from strongroom.enclave.sandbox import ExecRule, SandboxError, WritableCode, process_profile
 from strongroom.intake.rules import IntakeRefusedError, Rule, shown
-from strongroom.intake.source import Source
+from strongroom.intake.source import Source, pieces
 from strongroom.quarantine.terms import Scanner
 
 INSIDE: Final = "strongroom.quarantine.adapters.scan_inside"
@@ -52,11 +52,9 @@ def scan(scanner: Scanner, name: str, source: Source) -> None:
 
 
 def _require_program(scanner: Scanner) -> None:
-    made = hashlib.sha256()
     with Path(scanner.program).open("rb") as file:
-        while piece := file.read(_PIECE):
-            made.update(piece)
-    if not Digest(DigestAlgorithm.SHA256, made.digest()).matches(scanner.digest):
+        found = Digest(DigestAlgorithm.SHA256, hashlib.file_digest(file, "sha256").digest())
+    if not found.matches(scanner.digest):
         raise TamperedError(
             f"the program of scanner `{scanner.name}` isn't the one that the delivery's terms name",
             remedy="put the program back; or take the delivery in again under other terms",
@@ -68,8 +66,8 @@ def _require_program(scanner: Scanner) -> None:
 def _in_memory(source: Source) -> Iterator[int]:
     fd = os.memfd_create("strongroom-delivered", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        for offset in range(0, source.size, _PIECE):
-            left = memoryview(source.read(offset, min(_PIECE, source.size - offset)))
+        for piece in pieces(source, _PIECE):
+            left = memoryview(piece)
             while left:
                 left = left[os.write(fd, left) :]
         os.lseek(fd, 0, os.SEEK_SET)

@@ -15,7 +15,7 @@ from strongroom.client.told import GrantShown
 from strongroom.core.canonical import Json, encode
 from strongroom.core.clock import Clock, format_instant
 from strongroom.core.errors import StrongroomError
-from strongroom.core.ids import ModelId, PlatformId, model_id, person_id
+from strongroom.core.ids import ModelId, PlatformId, person_id
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.responder.acting import Gate, Stops
@@ -26,7 +26,7 @@ from strongroom.responder.ports import DONE, Told, awaits, refused
 from strongroom.response.action_list import ACTIONS
 from strongroom.response.actions import ActionName, Command, Tells
 from strongroom.response.situation import GrantFacts, HostFacts, ModelFacts, Situation
-from strongroom.response.subjects import Subject, SubjectKind
+from strongroom.response.subjects import EVERYTHING, Subject, SubjectKind
 
 Does = Callable[[Case, Command], Awaitable[Told]]
 Looks = Callable[[Case, Command], Awaitable[str]]
@@ -75,10 +75,9 @@ class DeploymentPort:
     async def situation(self, case: Case) -> Situation:
         """Return what the keeper says, and how the gates here stand. Live leases aren't known here."""
         now = await self._known.standing()
-        everything = Subject(SubjectKind.DEPLOYMENT, "all")
-        models = {model: (model in now.frozen) for model in self._known.models_of(everything)}
+        models = {model: (model in now.frozen) for model in self._known.models_of(EVERYTHING)}
         models |= dict.fromkeys(now.frozen, True)
-        shut = {model: await self._are_shut(self._gates.get(model_id(model), ())) for model in models}
+        shut = {model: await self._are_shut(self._gates.get(model, ())) for model in models}
         here = await self._are_shut(self._of_host())
         hosts = {host: HostFacts(attested=True) for host in self._platforms}
         hosts[self._host] = HostFacts(quarantined=here, egress_closed=here, attested=self._host in self._platforms)

@@ -96,11 +96,11 @@ class KnownDeployment:
         return self._models if subject.kind is SubjectKind.DEPLOYMENT else ()
 
     def level(self, subject: Subject) -> int:
-        """Return a model's level, or the highest of all guarded ones."""
-        named = self.models_of(subject) or self._models
+        """Return a model's level, or the highest of all guarded ones: also where the policy doesn't name that model."""
         policy = None if self._trust is None else self._trust.policy
-        found = [] if policy is None else [terms.level.rank for terms in policy.models if terms.model in named]
-        return max(found, default=0)
+        levels = {} if policy is None else {terms.model: terms.level.rank for terms in policy.models}
+        named = [levels[model] for model in self.models_of(subject) if model in levels]
+        return max(named or [levels[model] for model in self._models if model in levels], default=0)
 
     def terms(self, certainty: Certainty, subject: Subject) -> Terms:
         """Return who may agree: responders and approvers of a resume, who are people and active."""

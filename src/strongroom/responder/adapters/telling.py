@@ -48,7 +48,7 @@ class Sends(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One receiver, and the way to it. ``secret`` is PagerDuty's routing key, and unused elsewhere."""
+    """One receiver, and the way to it. ``routing_key`` is PagerDuty's; None for other forms."""
 
     receiver: Receiver
     sender: Sends

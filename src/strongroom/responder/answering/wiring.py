@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from os import geteuid
 from pathlib import Path
@@ -173,8 +173,10 @@ async def open_doors(
 async def _refreshing(known: KnownDeployment) -> None:
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
-        with suppress(StrongroomError):
+        try:
             await known.refresh()
+        except StrongroomError as error:
+            _log.warning("the deployment isn't seen anew", reason=error.reason)
 
 
 async def _counting(door: LineSocket) -> None:

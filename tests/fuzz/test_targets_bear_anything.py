@@ -1,4 +1,4 @@
-"""Whatever bytes reach the attestation shelf: it returns, or raises one of our errors.
+"""Whatever bytes reach a parser of hostile ones: it returns, or raises one of our errors.
 
 The default run changes good bytes in ways that are the same each time. The heavy one lets coverage guide the changes,
 each target for a while in a process of its own, so that what takes a process down is a finding too.
