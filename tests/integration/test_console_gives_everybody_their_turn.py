@@ -16,9 +16,9 @@ from strongroom.console.app import Console, make_app
 from strongroom.console.door import IDLE_SECONDS, SESSION_COOKIE, Client, Door, SignedIn
 from strongroom.console.forms import FORM_TYPE
 from strongroom.core.buckets import Rate
-from strongroom.core.clock import FixedClock
 from strongroom.core.errors import UnavailableError
 from strongroom.core.ids import PersonId
+from support.clocks import FixedClock
 
 pytestmark = pytest.mark.integration
 ORIGIN = "https://console.example"
@@ -59,6 +59,7 @@ class Scene:
                 reception=cast("Any", reception),
                 door=self.door,
                 monotonic=lambda: 0.0,
+                reader=cast("Any", None),
                 note=lambda _event, _facts: None,
                 visits=Rate(burst=1000),
             )

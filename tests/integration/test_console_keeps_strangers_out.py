@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from strongroom.client.wallet import MAX_SECURITY_KEYS
+from strongroom.console.adapters.connections import MAX_OF_ADDRESS
 from strongroom.console.door import PENDING_COOKIE, SESSION_COOKIE
 from strongroom.console.headers import HEADERS
 from strongroom.keys.recipient import RecipientKey
@@ -213,3 +217,24 @@ def test_who_asks_too_often_is_told_to_wait(live: RunningConsole) -> None:
     dana.sign_in()
     [stranger.once("GET", "/sign-in") for _ in range(90)]
     assert dana.once("GET", "/today").status == 200
+
+
+def test_one_address_takes_no_more_than_its_share_of_the_places(live: RunningConsole) -> None:
+    def connect(source: str) -> ssl.SSLSocket:
+        plain = socket.create_connection(("127.0.0.1", live.port), timeout=10, source_address=(source, 0))
+        return live.context.wrap_socket(plain, server_hostname="localhost")
+
+    def answered(connection: ssl.SSLSocket) -> bool:
+        try:
+            connection.sendall(f"GET /sign-in HTTP/1.1\r\nHost: localhost:{live.port}\r\n\r\n".encode())
+            return connection.recv(9) == b"HTTP/1.1 "
+        except OSError:
+            return False
+
+    with ExitStack() as opened:
+        held = [opened.enter_context(connect("127.0.0.2")) for _ in range(MAX_OF_ADDRESS)]
+        assert answered(held[0])
+        assert not answered(opened.enter_context(connect("127.0.0.2")))
+        # Those that were there stay, and whoever comes from elsewhere is served.
+        assert answered(held[1])
+        assert answered(opened.enter_context(connect("127.0.0.3")))

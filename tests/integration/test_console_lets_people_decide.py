@@ -14,7 +14,8 @@ from support.deployment import MODEL
 
 pytestmark = pytest.mark.integration
 PAGES = ("/today", "/requests", "/requests?state=all", "/requests/new", "/models", f"/models/{MODEL}", "/people",
-         "/attestation", "/audit", "/audit/0")  # fmt: skip
+         "/attestation", "/audit", "/audit/0", f"/audit?model={MODEL}", "/audit/exposure",
+         f"/audit/exposure?model={MODEL}&since=1d")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

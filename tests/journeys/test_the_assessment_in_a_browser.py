@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_the_report_shuts_nobody_out(driver: Any, scheme: str, width: int) -> No
     driver.execute_script(files("axe_playwright_python").joinpath("axe.min.js").read_text())
     told = driver.execute_async_script(AXE)
     assert told["passes"]
-    found = [(one["id"], [node["assessment.html"][:120] for node in one["nodes"]][:3]) for one in told["violations"]]
+    found = [(one["id"], [node["html"][:120] for node in one["nodes"]][:3]) for one in told["violations"]]
     assert found == []
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert driver.execute_script(wide) == 0
@@ -68,3 +69,6 @@ def test_it_prints(driver: Any, tmp_path: Path) -> None:
     made = base64.b64decode(driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
     (tmp_path / "assessment.pdf").write_bytes(made)
     assert made.startswith(b"%PDF-")
+    boxes = re.findall(rb"/MediaBox \[0 0 ([0-9]+)[0-9.]* ([0-9]+)", made)
+    assert 20 < len(boxes) < 80, "tables are tables on paper: a telephone's layout would take twice as many pages"
+    assert any(int(across) > int(down) for across, down in boxes), "the map lies across"

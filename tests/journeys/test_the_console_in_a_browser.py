@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from strongroom.access.request import Action
+from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.events import EventName
+from strongroom.intake.formats.identify import Format
+from strongroom.intake.states import State
 from strongroom.keys.recipient import RecipientKey
 from support.browsers import missing
 from support.console_browser import console_browser, find, look, sign_in, wait_for_title
+from support.console_metered import meter
+from support.console_shelves import Delivered, assessment_of, give_roles, keep, record
 from support.consoles import RunningConsole, console
 from support.deployment import MODEL
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")]
 PATHS = ("/today", "/requests", "/requests/new", "/models", f"/models/{MODEL}", "/people", "/attestation", "/audit",
-         "/audit/1")  # fmt: skip
+         "/audit/1", "/assurance", "/assurance/gaps", "/assurance/measures/weight-security", "/assurance/attacks",
+         "/assurance/attested", "/intake", f"/audit?model={MODEL}&event=access",
+         f"/audit/exposure?model={MODEL}")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:
-    with console(tmp_path_factory.mktemp("console")) as running:
+    folder = tmp_path_factory.mktemp("console")
+    with console(folder) as running:
+        if SoftwareTPM.available():
+            meter(running.occupied, folder / "tpm", (300, 1000))
+        give_roles(running.occupied, sam="assessor intake-reviewer")
+        made = assessment_of(running.occupied)
+        keep(running, made)
+        record(running, made, "sam")
         yield running
+
+
+@pytest.fixture(scope="module")
+def things(live: RunningConsole) -> tuple[str, ...]:
+    """Return the addresses of a request and of a delivery, made once: the lab's connections don't wait for browsers."""
+    request = live.occupied.ask(Action.ROTATE)
+    return f"/requests/{request.digest.value.hex()}", f"/intake/{delivered(live).id}"
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +147,33 @@ def test_without_script_everything_but_the_key_works(live: RunningConsole, drive
         driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
+def test_a_delivery_is_let_in_by_key_and_the_report_is_kept(live: RunningConsole, driver: Any, tmp_path: Path) -> None:
+    given = delivered(live)
+    sign_in(driver, live, "sam")
+    driver.get(f"{live.origin}/intake/{given.id}")
+    find(driver, "form[action$='/accept'] button").click()
+    wait_until_said(driver, "save the signed review")
+    driver.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    find(driver, "a[href^='/intake-reviews/']").click()
+    driver.get(f"{live.origin}/assurance")
+    find(driver, "a[href='/assurance/reports/html']").click()
+    end = time.monotonic() + 30
+    while {path.name for path in tmp_path.iterdir()} != {"review-sam.json", "assessment.html"}:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert driver.current_url == f"{live.origin}/assurance"
+    assert "holds no RAND Security Level" in (tmp_path / "assessment.html").read_text()
+
+
+def delivered(live: RunningConsole) -> Delivered:
+    """Have a delivery taken in that waits for reviews."""
+    files: dict[str, tuple[Format, Any]] = {
+        "model.safetensors": (Format.SAFETENSORS, {"tensors": 3}),
+        "extra.pkl": (Format.PICKLE, {"globals": ["collections.OrderedDict"]}),
+    }
+    return Delivered(live, f"delivery-{os.urandom(4).hex()}", files, MODEL).up_to(State.SCANNED)
+
+
 def _axe() -> str:
     return files("axe_playwright_python").joinpath("axe.min.js").read_text()
 
@@ -136,12 +187,13 @@ def _axe() -> str:
         pytest.param("dark", 1280, marks=pytest.mark.heavy),
     ],
 )
-def test_no_page_shuts_anybody_out(live: RunningConsole, driver: Any, scheme: str, width: int) -> None:
-    request = live.occupied.ask(Action.ROTATE)
+def test_no_page_shuts_anybody_out(
+    live: RunningConsole, driver: Any, things: tuple[str, ...], scheme: str, width: int
+) -> None:
     sign_in(driver, live, "sam")
     look(driver, scheme=scheme, width=width)
     found = {}
-    for path in (*PATHS, f"/requests/{request.digest.value.hex()}", "/sign-in", "/models/nothing"):
+    for path in (*PATHS, *things, "/sign-in", "/models/nothing"):
         driver.get(live.origin + path)
         driver.execute_script(_axe())
         told = driver.execute_async_script(

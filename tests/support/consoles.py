@@ -91,14 +91,17 @@ def enrol(lab: Occupied) -> dict[str, Holder]:
     return holders
 
 
-def next_roster(lab: Occupied, change: Callable[[Person], Person]) -> None:
-    """Have the next roster adopted through the broker: everybody changed, and the security keys' maker allowed."""
+def next_roster(lab: Occupied, change: Callable[[Person], Person], *more: Person) -> None:
+    """Have the next roster adopted through the broker: everybody changed, and the security keys' maker allowed.
+
+    ``more`` are people whom it lists first.
+    """
     before = lab.deployment.roster
     roster = replace(
         before,
         epoch=before.epoch + 1,
         predecessor=Digest.of(before.to_bytes()),
-        people=tuple(change(one) for one in before.people),
+        people=(*(change(one) for one in before.people), *more),
         authenticators=allowed(Maker()),
     )
     lab.post("documents/roster", {"envelope": sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2]).to_json()}, by="root-0")
@@ -126,6 +129,7 @@ class Seen:
     headers: Mapping[str, str]
     cookies: list[str]
     text: str
+    data: bytes
 
     @property
     def json(self) -> Any:
@@ -174,7 +178,8 @@ class Visitor:
         try:
             connection.request(method, path, body=body, headers=told | dict(headers or {}))
             got = connection.getresponse()
-            text = got.read().decode()
+            data = got.read()
+            text = data.decode(errors="replace")
         finally:
             connection.close()
         sent = got.headers.get_all("set-cookie") or []
@@ -184,7 +189,7 @@ class Visitor:
                 self.cookies.pop(name, None)
             else:
                 self.cookies[name] = value
-        return Seen(got.status, {name.lower(): value for name, value in got.getheaders()}, sent, text)
+        return Seen(got.status, {name.lower(): value for name, value in got.getheaders()}, sent, text, data)
 
     def get(self, path: str) -> Seen:
         """Load a page."""
@@ -259,6 +264,7 @@ def console(
     *,
     models: Sequence[ModelTerms] = (),
     keeper_module: str = "strongroom.keeper.wiring",
+    desk: Path | None = None,
 ) -> Iterator[RunningConsole]:
     """Run a deployment of which three people have security keys, perhaps with an identity provider, and a console."""
     port = free_port()
@@ -280,6 +286,11 @@ def console(
         run("console", "admit", "--folder", str(place), *(str(folder / f"{name}-wallet") for name in NAMES))
         urls = {"--url": lab.running.port, "--identity-url": lab.running.identity_port}
         command = [sys.executable, "-m", "strongroom.cli.main", "console", "serve", "--folder", str(place)]
+        for option in ("assessments", "quarantine"):
+            (place / option).mkdir()
+            command += [f"--{option}", str(place / option)]
+        if desk is not None:
+            command += ["--responder", str(desk)]
         for option, number in urls.items():
             command += [option, f"https://127.0.0.1:{number}"]
         if provider is not None:

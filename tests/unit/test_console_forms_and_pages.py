@@ -30,10 +30,10 @@ from strongroom.console.forms import FORM_TYPE, MAX_FORM, check_origin, check_to
 from strongroom.console.visits import ROWS, page_of
 from strongroom.console.wiring import Places, make_console
 from strongroom.console.words import short, size
-from strongroom.core.clock import FixedClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.ids import PersonId
+from support.clocks import FixedClock
 
 if TYPE_CHECKING:
     from strongroom.client.service import Session

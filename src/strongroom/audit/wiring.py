@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +47,7 @@ from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import SEED_BYTES, Ed25519Signer, PublicKey
 from strongroom.ipc.adapters.process import harden, program_log, say_ready
+from strongroom.ipc.adapters.signals import when_told_to_end
 
 PUBLISH_SECONDS: Final = 0.2
 LEAST_ROUND_SECONDS: Final = 0.1
@@ -414,9 +414,7 @@ class LogProcess:
 
 async def _serve(places: Places, admission: Admission, process: LogProcess) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    when_told_to_end(stop.set)
     # An emptied log would begin a second history under one key: its first signature would be proof of a fork.
     await process.look_before_first()
     await process.open_shard()

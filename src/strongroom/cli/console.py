@@ -92,7 +92,30 @@ def admit(folder: Path, wallets: tuple[Path, ...], *, as_json: bool) -> None:
 @click.option(
     "--issuer-ca", type=click.Path(path_type=Path, dir_okay=False), help="Authorities (PEM) to believe it by."
 )
-def serve(folder: Path, url: str, identity_url: str, origin: str, issuer: str, issuer_ca: Path | None) -> None:
+@click.option("--responder", type=click.Path(path_type=Path), help="The responder's desk.sock, to show its incidents.")
+@click.option("--assessments", type=_FOLDER, help="The folder with assessment.json, as `strongroom assess` keeps it.")
+@click.option("--quarantine", type=_FOLDER, help="The folder in which deliveries' folders lie, without copies or with.")
+def serve(
+    *,
+    folder: Path,
+    url: str,
+    identity_url: str,
+    origin: str,
+    issuer: str,
+    issuer_ca: Path | None,
+    responder: Path | None,
+    assessments: Path | None,
+    quarantine: Path | None,
+) -> None:
     """Serve the console until it is interrupted."""
-    places = Places(broker=url, identity=identity_url, origin=origin, issuer=issuer, issuer_authority=issuer_ca)
+    places = Places(
+        broker=url,
+        identity=identity_url,
+        origin=origin,
+        issuer=issuer,
+        issuer_authority=issuer_ca,
+        responder=responder,
+        assessments=assessments,
+        quarantine=quarantine,
+    )
     run_console(folder, places)

@@ -12,7 +12,7 @@ from strongroom.audit.reading.view import Extent
 from strongroom.audit.succession import Head
 from strongroom.client.service import Session
 from strongroom.client.trust import check_continues
-from strongroom.client.wallet import Seen
+from strongroom.client.wallet import MOST_LOOKS, Seen, advance, outrun
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.errors import UnavailableError
 from strongroom.core.signature import PublicKey
@@ -49,18 +49,19 @@ class BrokerLog:
         """Return the newest checkpoint, and remember it in the wallet.
 
         :raises TamperedError: it isn't the log's, or doesn't continue what this wallet saw.
+        :raises UnavailableError: others saw more each time.
         """
         wallet = self._session.wallet
-        # All of it under the lock: another command of the owner's that sees more meanwhile would make this look old.
-        with wallet.exclusive():
+        for _ in range(MOST_LOOKS):
+            # Looked up before the log is asked: what others see meanwhile would make this look old.
+            seen = wallet.seen()
             newest = self._log.head(self._patient(self._session.api.checkpoint))
             head = LogHead(size=newest.size, root=Digest(DigestAlgorithm.SHA256, newest.root))
-            seen = wallet.seen()
             check_continues(seen.log, head, self._log.succession, self.consistency)
-            if head != seen.log:
-                wallet.remember(Seen(documents=seen.documents, log=head))
-        self._head = newest
-        return Checkpoint(self._log.genesis.log_origin, newest.size, newest.root)
+            if advance(wallet, seen, Seen(documents=seen.documents, log=head)):
+                self._head = newest
+                return Checkpoint(self._log.genesis.log_origin, newest.size, newest.root)
+        raise outrun()
 
     def extent(self, index: int) -> Extent:
         """Return the tree that holds an entry."""

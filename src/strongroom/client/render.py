@@ -22,6 +22,8 @@ Standings = Mapping[PersonId, PersonStanding]
 Line = tuple[str, str]
 """A label, and what is said under it. Equal labels follow each other."""
 
+_DAY = 86400
+_YEAR = 365 * _DAY
 _DOES = {
     Action.SEAL: "make a data key and hand it to the publisher",
     Action.OPEN_IN_ENCLAVE: "open the weights inside an enclave",
@@ -77,6 +79,16 @@ def duration(seconds: int) -> str:
         if count:
             parts.append(f"{count} {name}")
     return sign + (" ".join(parts[:2]) or "0 s")
+
+
+def lasting(seconds: int) -> str:
+    """Write a long time, rounded down to a tenth of a year (from two on), a day, or an hour (below two days)."""
+    if seconds >= 2 * _YEAR:
+        unit, name = _YEAR, "years"
+    else:
+        unit, name = (_DAY, "days") if seconds >= 2 * _DAY else (3600, "hours")
+    tenths = seconds * 10 // unit
+    return f"{tenths // 10:,}.{tenths % 10} {name}"
 
 
 def waits_from(action: Action) -> str:

@@ -17,7 +17,7 @@ from strongroom.client.followed import FollowedLog
 from strongroom.client.render import Line, Standings, render
 from strongroom.client.told import Adopted, Explanation, Recorded, RequestFile
 from strongroom.client.trust import StateMismatchError, Trust, verify_state
-from strongroom.client.wallet import Wallet
+from strongroom.client.wallet import MOST_LOOKS, Wallet, advance, outrun
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
@@ -77,12 +77,15 @@ class Session:
         """Fetch the state, check it against the wallet, and remember it.
 
         :raises TamperedError: what is shown is forged, rolled back or forked (:mod:`strongroom.client.trust`).
+        :raises UnavailableError: others saw more each time.
         """
-        with self.wallet.exclusive():
-            trust = verify_state(self.log, self.wallet.seen(), self.api.state(), self.api.consistency)
+        for _ in range(MOST_LOOKS):
+            before = self.wallet.seen()
+            trust = verify_state(self.log, before, self.api.state(), self.api.consistency)
             # Before anything is signed: a signature that names this log head must not outlive the memory of it.
-            self.wallet.remember(trust.seen)
-        return trust
+            if advance(self.wallet, before, trust.seen):
+                return trust
+        raise outrun()
 
     def find(self, text: str) -> Digest:
         """Return the request that ``text`` names: a whole digest, or enough of its hex to be the only one.
@@ -166,7 +169,7 @@ class Session:
         """Return how many people the rule wants besides the requester."""
         _roster, policy = trust.require_documents()
         rule = policy.rule(request.action, policy.terms(request.model).level)
-        return sum(factor.count for factor in rule.factors)
+        return rule.quorum
 
     def control(self, digest: Digest, *allowed: Action) -> Recorded:
         """Carry out a recorded freeze, resume or revocation.

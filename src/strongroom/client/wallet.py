@@ -16,7 +16,7 @@ from strongroom.audit.merkle import EMPTY_ROOT
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.encoding import to_base64
-from strongroom.core.errors import MalformedError, TamperedError, UsageError
+from strongroom.core.errors import MalformedError, TamperedError, UnavailableError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId, person_id
@@ -259,3 +259,25 @@ class Wallet(Protocol):
     def exclusive(self) -> AbstractContextManager[None]:
         """Hold the wallet against other processes: two of them must not move what was seen back."""
         ...
+
+
+MOST_LOOKS: Final = 10
+"""How often a view of the log is asked for anew because others moved what was seen meanwhile."""
+
+
+def advance(wallet: Wallet, before: Seen, after: Seen) -> bool:
+    """Remember ``after``, which was checked to continue ``before``; False if somebody moved the memory meanwhile.
+
+    Only this is done under the lock, never a call: a server that doesn't answer one of the wallet's users stops no
+    other. What others saw meanwhile isn't overwritten, so the memory never moves back; who lost looks again.
+    """
+    with wallet.exclusive():
+        known = wallet.seen()
+        if known == before != after:
+            wallet.remember(after)
+        return known in (before, after)
+
+
+def outrun() -> UnavailableError:
+    """Return the error of who looked :data:`MOST_LOOKS` times, and others had seen more each time."""
+    return UnavailableError("others saw more of the log each time that it was looked at", remedy="try again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,15 +20,17 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from strongroom.console.beside import Beside
 from strongroom.console.door import PENDING_COOKIE, PENDING_SECONDS, SESSION_COOKIE, Client, Door, SignedIn
 from strongroom.console.errors import FormError, NoPageError, TooManyVisitsError
 from strongroom.console.forms import MAX_FORM, check_origin, check_token, need_fields, read_form
 from strongroom.console.headers import HEADERS
+from strongroom.console.log_reader import LogReader
 from strongroom.console.rendering import Renderer
-from strongroom.console.routes import ACTS, PAGES
+from strongroom.console.routes import ACTS, FILES, PAGES
 from strongroom.console.signing_in import Reception
-from strongroom.console.visits import GoTo, Handler, Page, Visit
-from strongroom.core.buckets import Buckets, Rate
+from strongroom.console.visits import File, GoTo, Handler, Page, Visit
+from strongroom.core.buckets import Buckets, Rate, share_of
 from strongroom.core.canonical import Json, encode
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.ids import person_id
@@ -41,6 +44,7 @@ BODY_SECONDS: Final = 10.0
 SIGN_INS: Final = 8
 """Sign-ins that the deployment or a provider is asked about at once: strangers take no thread from who is inside."""
 _JSON: Final = ".json"
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class FaultError(UnavailableError):
@@ -58,6 +62,8 @@ class Console:
     reception: Reception
     door: Door
     monotonic: Callable[[], float]
+    reader: LogReader
+    beside: Beside = field(default_factory=Beside)
     note: Callable[[str, Mapping[str, Json]], None]
     """Writes what happens to the program's log: an event, and facts that are no secrets."""
     visits: Rate = field(default_factory=lambda: Rate(per_second=5.0, burst=60))
@@ -79,6 +85,7 @@ def make_app(console: Console) -> ASGIApp:
         *(Route(f"/static/{name}", desk.plain(_static(name, kind))) for name, kind in STATIC.items()),
         # The twins first: else a page's own address would take `.json` for a part of a name.
         *(Route(path + end, desk.inside(handler), methods=["GET"]) for end in (_JSON, "") for path, handler in PAGES),
+        *(Route(path, desk.inside(handler), methods=["GET"]) for path, handler in FILES),
         *(Route(path, desk.inside(handler), methods=["POST"]) for path, handler in ACTS),
     ]
     app = Starlette(routes=routes, exception_handlers={404: desk.nothing_there, 405: desk.nothing_there})
@@ -241,6 +248,8 @@ class _Desk:
                 form=form,
                 now=self._reception.clock.now(),
                 random_bytes=self._reception.random_bytes,
+                beside=self._console.beside,
+                reader=self._console.reader,
             )
             async with me.turn:
                 return await run_in_threadpool(self._served, handler, visit, request.url.path)
@@ -254,6 +263,8 @@ class _Desk:
             return self._refused(error, visit=visit, as_json=path.endswith(_JSON))
         if isinstance(found, GoTo):
             return _to(found.path)
+        if isinstance(found, File):
+            return _to_keep(found)
         if path.endswith(_JSON):
             return Response(encode({**visit.chrome(), **found.data}), media_type="application/json")
         return self._html(found, visit=visit)
@@ -265,7 +276,7 @@ class _Desk:
             as_json = request.url.path.endswith(_JSON)
             try:
                 if self._me(request) is None:
-                    self._limit(f"address {_client(request).address}")
+                    self._limit(f"address {share_of(_client(request).address)}")
                 return await endpoint(request)
             except StrongroomError as error:
                 return self._refused(error, as_json=as_json)
@@ -363,6 +374,13 @@ def _next(wanted: str) -> str:
 
 def _to(path: str) -> RedirectResponse:
     return RedirectResponse(path, 303)
+
+
+def _to_keep(file: File) -> Response:
+    if not _FILE_NAME.fullmatch(file.name):
+        raise FaultError("a file's name is made of letters, digits and separators")
+    headers = {"content-disposition": f'attachment; filename="{file.name}"'}
+    return Response(file.data, media_type=file.media_type, headers=headers)
 
 
 def _set_cookie(answer: Response, name: str, value: str, seconds: int | None) -> None:

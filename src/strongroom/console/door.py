@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from strongroom.access.request import Request
 from strongroom.client.login import ProviderTold
 from strongroom.client.service import Session
 from strongroom.client.wallet import SecurityKeys
-from strongroom.console.errors import SignInFailedError
+from strongroom.console.errors import NoPageError, SignInFailedError
+from strongroom.core.buckets import share_of
 from strongroom.core.clock import Clock, Instant
 from strongroom.core.digest import Digest
 from strongroom.core.ids import PersonId
@@ -92,6 +92,14 @@ class Pending:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What somebody is about to sign: its type, and its bytes, whatever they are."""
+
+    payload_type: str
+    payload: bytes
+
+
 @dataclass(slots=True, kw_only=True)
 class SignedIn:
     """A session: whose, what it calls the broker with, and what the person is about to sign."""
@@ -104,18 +112,28 @@ class SignedIn:
     until: Instant
     form_secret: bytes
     seen: Instant
-    drafts: OrderedDict[str, Request] = field(default_factory=OrderedDict)
+    drafts: OrderedDict[str, Draft] = field(default_factory=OrderedDict)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One visit at a time moves what the session knows of the log. Others wait outside of any thread: a person whose
     visits the broker answers slowly takes one thread and no more from everybody else."""
 
-    def put_draft(self, request: Request) -> str:
-        """Keep a request that is about to be signed, and return its name; the oldest gives way."""
-        name = request.digest.value.hex()
-        self.drafts[name] = request
+    def put_draft(self, draft: Draft) -> str:
+        """Keep what is about to be signed, and return its name, its digest in hex; the oldest gives way."""
+        name = Digest.of(draft.payload).value.hex()
+        self.drafts[name] = draft
         while len(self.drafts) > MAX_DRAFTS:
             self.drafts.popitem(last=False)
         return name
+
+    def draft(self, name: str, payload_type: str) -> bytes:
+        """Return the bytes of a draft of this type that waits here for its signature.
+
+        :raises NoPageError: none does.
+        """
+        found = self.drafts.get(name)
+        if found is None or found.payload_type != payload_type:
+            raise NoPageError("nothing waits here for your signature", remedy="make it anew")
+        return found.payload
 
 
 class Door:
@@ -129,10 +147,10 @@ class Door:
 
     def begin(self, pending: Pending) -> str:
         """Keep an open sign-in; returns its token."""
-        now, address = self._clock.now(), pending.client.address
+        now, share = self._clock.now(), share_of(pending.client.address)
         for name in [name for name, one in self._pending.items() if now >= one.until]:
             del self._pending[name]
-        same = [name for name, one in self._pending.items() if one.client.address == address]
+        same = [name for name, one in self._pending.items() if share_of(one.client.address) == share]
         for name in same[: max(0, len(same) + 1 - MAX_PENDING_OF_ADDRESS)]:
             del self._pending[name]
         token = self._token()

@@ -40,3 +40,9 @@ class TooManyVisitsError(UnavailableError):
 
     code = "too-many-visits"
     http_status = 429
+
+
+class NotShownError(DeniedError):
+    """What a page would show is for others: nothing of it is on the answer."""
+
+    code = "not-shown"

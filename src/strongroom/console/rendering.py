@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from strongroom.client.render import lasting
 from strongroom.console import words
 from strongroom.console.forms import CSRF, token_for
+from strongroom.console.plots import LinePlot, line_plot
 from strongroom.console.visits import Page
 from strongroom.core.canonical import Json
-from strongroom.core.clock import Instant, format_instant
+from strongroom.core.clock import Instant, format_instant, parse_instant
 from strongroom.core.extras import need
 
 
@@ -30,7 +32,13 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.filters.update(
-            moment=words.moment, short=words.short, shown=words.shown, size=words.size, words=words.words
+            moment=words.moment,
+            short=words.short,
+            shown=words.shown,
+            size=words.size,
+            words=words.words,
+            micros=words.micros,
+            lasting=lasting,
         )
 
     def page(self, page: Page, *, chrome: Mapping[str, Json] | None, secret: bytes | None, now: Instant) -> str:
@@ -51,5 +59,12 @@ class Renderer:
             "csrf_name": CSRF,
             "token": token,
             "relative": lambda text: words.relative(text, now),
+            "odometer_plot": lambda read, limit: _odometer_plot(read, limit, now),
         }
         return str(self._environment.get_template(page.template).render(facts))
+
+
+def _odometer_plot(read: Sequence[Mapping[str, Any]], limit: int, now: Instant) -> LinePlot | None:
+    # In bytes: the lines of the grid then stand at round numbers of what is told.
+    series = [(parse_instant(one["at"]), one["total"] // 8) for one in read]
+    return line_plot(series, until=now, label=lambda value: words.size(8 * value), ceiling=limit // 8)

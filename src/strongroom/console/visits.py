@@ -8,16 +8,21 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from strongroom.access.policy import NoRuleError, Policy
+from strongroom.audit.reading.proven import Found
+from strongroom.audit.reading.query import Query
 from strongroom.client.service import Session
 from strongroom.client.trust import Trust
+from strongroom.console.beside import Beside
 from strongroom.console.door import SignedIn
 from strongroom.console.errors import FormError, NotByConsoleError
+from strongroom.console.log_reader import LogReader, Opened
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.ids import ModelId
 from strongroom.framework.levels import SecurityLevel
+from strongroom.personnel.roster import PersonKind
 
 ROWS: Final = 200
 """Rows of a table on one page."""
@@ -41,6 +46,16 @@ class GoTo:
     path: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file to keep: browsers save it, and show nothing of it."""
+
+    name: str
+    """Made of ids of ours: it stands in a header."""
+    media_type: str
+    data: bytes
+
+
 @dataclass(kw_only=True)
 class Visit:
     """One request by one person; what the deployment is like is asked once, when it is needed."""
@@ -53,8 +68,14 @@ class Visit:
     form: Mapping[str, str] = field(default_factory=dict)
     now: Instant
     random_bytes: Callable[[int], bytes]
+    beside: Beside = field(default_factory=Beside)
+    """What the console was given beside the broker."""
+    reader: LogReader
+    """The log's index, and what of it was proven before."""
     verified: Trust | None = None
     """The deployment, once it was asked for."""
+    opened: Opened | None = None
+    """The log, once it was asked for."""
 
     @property
     def session(self) -> Session:
@@ -68,6 +89,37 @@ class Visit:
         if self.verified is None:
             self.verified = self.session.refresh()
         return self.verified
+
+    @property
+    def log(self) -> Opened:
+        """The log, with a head that continues what this console saw before."""
+        if self.opened is None:
+            self.opened = self.reader.open(self.session)
+        return self.opened
+
+    def look(self, query: Query, limit: int, before: int | None = None) -> Found:
+        """Return the newest ``limit`` entries of the log that answer a query, oldest first, each proven to be there.
+
+        However long the log is, that takes some calls and no more; ``reach`` says how much of it the index knows.
+
+        :param before: only entries before this one.
+        """
+        return self.reader.look(self.log, query, limit, self.log.size if before is None else before)
+
+    @property
+    def behind(self) -> int:
+        """How many entries at the log's end the index doesn't know: what :meth:`look` found may be older than them.
+
+        Asked for after the last look: one that finds the index wrong throws it away.
+        """
+        return self.log.size - min(self.log.size, self.log.index.grow(self.log.view, self.log.head))
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that the roster in force gives this person; none to who isn't a human in it, and active."""
+        roster = self.trust.roster
+        people = [] if roster is None else [one for one in roster.people if one.id == self.me.person]
+        return frozenset(role for one in people if one.active and one.kind is PersonKind.HUMAN for role in one.roles)
 
     def digest(self, name: str) -> Digest:
         """Return the digest that the address names, in hex.
@@ -100,17 +152,17 @@ class Visit:
 T = TypeVar("T")
 
 
-def page_of(items: Sequence[T], name: Callable[[T], str], after: str) -> tuple[Sequence[T], str]:
-    """Return the items behind the one called ``after``, at most :data:`ROWS`, and what the next page is behind, or "".
+def page_of(items: Sequence[T], name: Callable[[T], str], after: str, most: int = ROWS) -> tuple[Sequence[T], str]:
+    """Return the items behind the one called ``after``, at most so many, and what the next page is behind, or "".
 
     :param items: in the order of their names.
     """
     begin = bisect_right(items, after, key=name)
-    shown = items[begin : begin + ROWS]
-    return shown, name(shown[-1]) if begin + ROWS < len(items) else ""
+    shown = items[begin : begin + most]
+    return shown, name(shown[-1]) if begin + most < len(items) else ""
 
 
-Handler = Callable[[Visit], Page | GoTo]
+Handler = Callable[[Visit], Page | GoTo | File]
 
 
 def level_of(policy: Policy | None, model: ModelId) -> SecurityLevel | None:

@@ -6,65 +6,56 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
 import ssl
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
-import uvicorn
 import uvloop
 
-from strongroom.broker.adapters.tls import PeerCertProtocol, login_context
+from strongroom.audit.adapters.index import SqliteIndex
+from strongroom.broker.adapters.tls import login_context
+from strongroom.console.adapters.assessment_folder import AssessmentFolder
 from strongroom.console.adapters.broker_sessions import BrokerSessions
+from strongroom.console.adapters.connections import SharedProtocol
 from strongroom.console.adapters.console_folder import SEEN, SeenFile, load_keys, load_names
+from strongroom.console.adapters.delivery_folders import DeliveryFolders
 from strongroom.console.adapters.provider import PinnedProvider
 from strongroom.console.app import Console, make_app
+from strongroom.console.beside import Beside
 from strongroom.console.door import Door
+from strongroom.console.log_reader import LogReader
 from strongroom.console.signing_in import Reception
 from strongroom.core.clock import Clock, SystemClock
-from strongroom.core.errors import UnavailableError, UsageError
+from strongroom.core.errors import UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.printable import printable
 from strongroom.core.webauthn import check_rp_id
+from strongroom.framework.catalogue import load
+from strongroom.ipc.adapters.http_server import HttpServer, http_config
 from strongroom.ipc.adapters.process import harden, program_log, say_ready
+from strongroom.ipc.adapters.signals import when_told_to_end
+from strongroom.responder.adapters.desk_door import DeskDoor
+from strongroom.responder.reading import DeskReader
+from strongroom.response.wiring import shipped_playbooks
 
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 AUTHORITY: Final = "broker-ca.crt"
 GENESIS: Final = "genesis.json"
+INDEX: Final = "log.index"
 MAX_CONNECTIONS: Final = 256
 STOP_SECONDS: Final = 5
+DESK_SECONDS: Final = 3.0
+"""How long a page waits for an answer of the responder."""
+READ_SECONDS: Final = 20.0
+"""And for all answers that it takes: the longest record that there can be is read in half of it."""
 RELOAD_SECONDS: Final = 60.0
 """How soon a certificate counts that replaced the one in the folder."""
 _ORIGIN: Final = re.compile(r"https://[a-z0-9][a-z0-9.-]{0,252}(?::[1-9][0-9]{0,4})?")
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to this module, and says when it listens."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-    async def startup(self, sockets: object = None) -> None:
-        """Listen, then let it be known.
-
-        :raises UnavailableError: the address can't be listened on.
-        """
-        del sockets
-        try:
-            await super().startup()
-        except SystemExit:
-            raise UnavailableError(
-                f"can't listen on port {self.config.port}", remedy="choose another `--origin`"
-            ) from None
-        say_ready("console", port=self.config.port)
 
 
 def tls_context(folder: Path) -> ssl.SSLContext:
@@ -103,6 +94,12 @@ class Places:
     """The identity provider; empty where the deployment has none."""
     issuer_authority: Path | None = None
     """Authorities (PEM) to believe it by, in place of the system's."""
+    responder: Path | None = None
+    """The responder's desk: its socket."""
+    assessments: Path | None = None
+    """The folder in which the newest assessment is kept."""
+    quarantine: Path | None = None
+    """The folder in which deliveries' folders lie."""
 
 
 def make_console(folder: Path, places: Places, clock: Clock) -> Console:
@@ -124,6 +121,8 @@ def make_console(folder: Path, places: Places, clock: Clock) -> Console:
             f"people's keys are for {', '.join(sorted(relying))}, and the console is {host or 'nowhere'}",
             remedy="enrol keys for the console's own host name, or serve it there",
         )
+    # Only one process can open it, so none can have read the memory of what was seen while another still moves it.
+    index = SqliteIndex(folder / INDEX)
     reception = Reception(
         genesis=Genesis.parse((folder / GENESIS).read_bytes()),
         authority=(folder / AUTHORITY).read_bytes(),
@@ -142,8 +141,20 @@ def make_console(folder: Path, places: Places, clock: Clock) -> Console:
         origin=places.origin,
         reception=reception,
         door=Door(clock, os.urandom),
+        beside=_beside(places),
+        reader=LogReader(index),
         monotonic=time.monotonic,
         note=lambda event, facts: log.info(event, **facts),
+    )
+
+
+def _beside(places: Places) -> Beside:
+    door = None if places.responder is None else DeskDoor(places.responder, seconds=DESK_SECONDS)
+    return Beside(
+        incidents=None if door is None else DeskReader(door, seconds=READ_SECONDS, monotonic=time.monotonic),
+        assessments=None if places.assessments is None else AssessmentFolder(places.assessments, load()),
+        deliveries=None if places.quarantine is None else DeliveryFolders(places.quarantine),
+        playbooks=shipped_playbooks(),
     )
 
 
@@ -155,24 +166,17 @@ async def serve(folder: Path, console: Console) -> None:
     """Serve until SIGTERM."""
     place = urlsplit(console.origin)
     context = tls_context(folder)
-    config = uvicorn.Config(
+    config = http_config(
         make_app(console),
         host=place.hostname or "127.0.0.1",
         port=place.port or 443,
-        http=PeerCertProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        http=SharedProtocol,
+        most=MAX_CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
         ssl_context_factory=lambda _config, _default: context,
     )
-    server = _Server(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)  # noqa: FBT003 - an attribute's value
+    server = HttpServer(config, lambda port: say_ready("console", port=port), remedy="choose another `--origin`")
+    when_told_to_end(server.end)
     renewing = asyncio.create_task(take_up_renewals(folder, context))
     try:
         await server.serve()

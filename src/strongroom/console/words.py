@@ -43,6 +43,13 @@ def size(bits: int) -> str:
     return f"{value:.3g} {_UNITS[unit]}"
 
 
+def micros(count: int) -> str:
+    """Write a number of microseconds in the unit that fits: ``12.5 ms``, ``3.2 s``."""
+    if count < 1_000_000:
+        return f"{count / 1000:.3g} ms"
+    return f"{count / 1_000_000:.3g} s" if count < 60_000_000 else duration(count // 1_000_000)
+
+
 def words(name: str) -> str:
     """Write a name of ours (``open-in-enclave``) as words."""
     return name.replace("-", " ").replace("_", " ")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -49,44 +51,69 @@ _NOT_THE_FILES_FAULT: Final = frozenset(
 )
 _PATIENCE: Final = 2.0
 """Seconds to wait for another search."""
+_FEW: Final = 20_000
+"""Entries of one person, model or platform that are looked through one by one."""
 _AFTER_HEX: Final = "g"
 """Sorts behind every hex digit: the end of the range that a prefix spans."""
 
 
 class SqliteIndex:
-    """An index in one file. Close it."""
+    """An index in one file, for one process. Several threads may ask it, and one at a time lets it grow. Close it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._turn = threading.RLock()
+        """Held while the file is asked, never while the log is."""
+        self._growing = threading.Lock()
+        self._fits = False
+        """Whether the file was shown to be of this log, by this process: its own word on that counts nothing."""
         self._db = self._opened()
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        with self._turn:
+            self._db.close()
 
     def update(self, view: LogView, head: Checkpoint) -> None:
         """Take in what the log grew by, step by step, so that an interruption costs one step.
 
         :raises LogError: the log itself isn't what was signed.
         """
-        try:
-            self._take(view, head, self._place(head.origin))
-        except (IndexWrongError, ForkError, MissingRowsError):
-            # Of another log, or damaged, or the log went back. The last two are no news that an index could prove.
-            self.discard()
-            self._take(view, head, Place.start(head.origin))
+        self._take(view, head, None)
 
-    def find(self, query: Query, limit: int) -> tuple[int, ...]:
-        """Return where the newest ``limit`` entries stand that answer a query, oldest first.
+    def grow(self, view: LogView, head: Checkpoint) -> int:
+        """Take in one step of what the log grew by, unless somebody else is at it; returns how far the index goes.
+
+        An index that goes further than ``head`` stays, once it was shown to be the log's: somebody else was shown more.
+
+        :raises LogError: as :meth:`update`. :raises IndexWrongError: the file can't be read.
+        """
+        if not self._goes_to(head) and self._growing.acquire(blocking=False):
+            try:
+                # Somebody else may have been at it until a moment ago.
+                if not self._goes_to(head):
+                    self._take(view, head, 1)
+            finally:
+                self._growing.release()
+        return self._place(head.origin).size if self._fits else 0
+
+    def find(self, query: Query, limit: int, before: int) -> tuple[int, ...]:
+        """Return where the newest ``limit`` of the first ``before`` entries stand that answer a query, oldest first.
 
         :raises IndexWrongError: the file can't be read.
         """
-        tables, conditions, values = ["entry e"], ["1"], list[str | int]()
+        terms, conditions, values = list[str](), ["e.i < ?"], list[str | int]([before])
         for n, (trait, value) in enumerate(query.traits.items()):
-            tables.append(f"JOIN term t{n} ON t{n}.i = e.i")
-            conditions.append(f"t{n}.trait = ? AND t{n}.value >= ? AND t{n}.value < ?")
-            # A prefix spans a range; a whole value spans one that nothing else fits in.
-            values += [trait.value, value, value + (_AFTER_HEX if trait is Trait.REQUEST else "\0")]
+            terms.append(f"term t{n}")
+            if n:
+                conditions.append(f"t{n}.i = t0.i")
+            if trait is Trait.REQUEST:
+                # A digest may be cut short: its beginning spans a range.
+                conditions.append(f"t{n}.trait = ? AND t{n}.value >= ? AND t{n}.value < ?")
+                values += [trait.value, value, value + _AFTER_HEX]
+            else:
+                conditions.append(f"t{n}.trait = ? AND t{n}.value = ?")
+                values += [trait.value, value]
         if query.event is not None:
             conditions.append(f"e.event IN ({','.join('?' * len(query.events))})")
             values += sorted(query.events)
@@ -98,9 +125,17 @@ class SqliteIndex:
             if wanted is not None:
                 conditions.append(f"{column} {compared} ?")
                 values.append(wanted)
+        # Both lie in the order of the log, and are read from its end, as few as are shown: by the terms, unless these
+        # are very many and an event is asked for, of which there may be few.
+        by_event = query.event is not None and not self._few(query)
+        source = " CROSS JOIN ".join(["entry e", *terms] if by_event else [*terms, "entry e"])
+        conditions += ["e.i = t0.i"] if terms else []
+        order = "t0.i" if terms and not by_event else "e.i"
+        # A beginning of a digest may be that of several in one entry.
+        what = f"DISTINCT {order}" if query.request is not None else order
         # Only the placeholders' number and fixed names are put into the text.
-        text = f"SELECT DISTINCT e.i FROM {' '.join(tables)} WHERE {' AND '.join(conditions)} ORDER BY e.i DESC LIMIT ?"  # noqa: S608
-        with _trusting_nothing():
+        text = f"SELECT {what} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} DESC LIMIT ?"  # noqa: S608
+        with self._turn, _trusting_nothing():
             found = self._db.execute(text, [*values, limit]).fetchall()
             return tuple(_place_in(row) for row in reversed(found))
 
@@ -109,15 +144,17 @@ class SqliteIndex:
 
         :raises IndexWrongError: the file can't be read.
         """
-        with _trusting_nothing():
+        with self._turn, _trusting_nothing():
             row = self._db.execute("SELECT i FROM request WHERE digest = ?", [request]).fetchone()
             return None if row is None else _place_in(row)
 
     def discard(self) -> None:
         """Delete the file and begin an empty one."""
-        self._db.close()
-        _delete(self._path)
-        self._db = self._opened()
+        with self._turn:
+            self._fits = False
+            self._db.close()
+            _delete(self._path)
+            self._db = self._opened()
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -130,9 +167,13 @@ class SqliteIndex:
             return self._connected()
 
     def _connected(self) -> sqlite3.Connection:
-        # Made here and not by SQLite, so that nobody else may read who asked for what.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        db = sqlite3.connect(self._path, isolation_level=None, timeout=_PATIENCE)
+        # Made here and not by SQLite, so that nobody else may read who asked for what, whoever made the file before.
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(handle, 0o600)
+        finally:
+            os.close(handle)
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False)
         try:
             with _trusting_nothing():
                 for pragma in _PRAGMAS:
@@ -152,7 +193,7 @@ class SqliteIndex:
         return db
 
     def _place(self, origin: str) -> Place:
-        with _trusting_nothing():
+        with self._turn, _trusting_nothing():
             row = self._db.execute("SELECT origin, size, peaks FROM place").fetchone()
         if row is None:
             return Place.start(origin)
@@ -160,17 +201,33 @@ class SqliteIndex:
             raise IndexWrongError("the index file doesn't say how far it goes")
         return Place(*row)
 
-    def _take(self, view: LogView, head: Checkpoint, place: Place) -> None:
-        for after, entries in grow(view, place, head):
+    def _goes_to(self, head: Checkpoint) -> bool:
+        return self._fits and self._place(head.origin).size >= head.size
+
+    def _take(self, view: LogView, head: Checkpoint, steps: int | None) -> None:
+        try:
+            self._take_from(view, head, self._place(head.origin), steps)
+        except (IndexWrongError, ForkError, MissingRowsError):
+            # Of another log, or damaged, or the log went back. The last two are no news that an index could prove.
+            self.discard()
+            self._take_from(view, head, Place.start(head.origin), steps)
+        self._fits = True
+
+    def _take_from(self, view: LogView, head: Checkpoint, place: Place, steps: int | None) -> None:
+        for after, entries in islice(grow(view, place, head), steps):
             step = _Step(self._model_of)
             for i, data in enumerate(entries, after.size - len(entries)):
                 step.add(i, judged(view, i, data))
-            with _trusting_nothing():
-                self._write(step, after)
+            with self._turn, _trusting_nothing():
+                self._write(step, place, after)
+            place = after
 
-    def _write(self, step: _Step, after: Place) -> None:
+    def _write(self, step: _Step, before: Place, after: Place) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         try:
+            if self._place(before.origin) != before:
+                # Somebody threw it away meanwhile: what comes after a gap would hide what is in it.
+                raise IndexWrongError("the index file was begun anew")
             self._db.executemany("INSERT INTO request VALUES (?, ?, ?)", step.request_rows)
             self._db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?)", step.entry_rows)
             self._db.executemany("INSERT INTO term VALUES (?, ?, ?)", step.term_rows)
@@ -179,11 +236,22 @@ class SqliteIndex:
             )
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # A full disk ended it already. A second error would hide the first, and cost the whole file.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
 
+    def _few(self, query: Query) -> bool:
+        """Tell whether one of the traits that are asked for is that of few entries."""
+        text = "SELECT count(*) FROM (SELECT 1 FROM term WHERE trait = ? AND value = ? LIMIT ?)"
+        with self._turn, _trusting_nothing():
+            return any(
+                self._db.execute(text, [trait.value, value, _FEW]).fetchone()[0] < _FEW
+                for trait, value in query.traits.items()
+            )
+
     def _model_of(self, request: str) -> str | None:
-        with _trusting_nothing():
+        with self._turn, _trusting_nothing():
             row = self._db.execute("SELECT model FROM request WHERE digest = ?", [request]).fetchone()
         return None if row is None or not isinstance(row[0], str) else row[0]
 
@@ -221,7 +289,7 @@ def _trusting_nothing() -> Iterator[None]:
         if code in _NOT_THE_FILES_FAULT:
             raise UnavailableError(
                 f"the index can't be used now ({getattr(error, 'sqlite_errorname', 'SQLITE')})",
-                remedy="another search may be running; else name another file with --index",
+                remedy="another search or console may use it, or the disk is full; else name another file with --index",
             ) from None
         raise IndexWrongError("the index file can't be read") from None
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,9 @@ from strongroom.audit.errors import OldSizeError
 from strongroom.audit.witness import MAX_SUBMISSION, SIZE_TYPE, Submission, judge, kept_signatures
 from strongroom.core.clock import Clock
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError, UsageError
+from strongroom.ipc.adapters.http_server import HttpServer, http_config
 from strongroom.ipc.adapters.process import harden, program_log, say_ready
+from strongroom.ipc.adapters.signals import when_told_to_end
 
 HEAD_SECONDS: Final = 5
 """How long a connection may stand without a request in work: there are only so many, and silence must not fill them."""
@@ -150,29 +149,6 @@ class _Protocol(HttpToolsProtocol):
             self.loop.call_later(HEAD_SECONDS, self._look)
 
 
-class _Server(uvicorn.Server):
-    """A server that ends cleanly on SIGTERM, and says when it listens."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take both signals for this server's own end, with exit code 0."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, setattr, self, "should_exit", True)  # noqa: FBT003 - setattr's own form
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then let it be known.
-
-        :raises UnavailableError: the address can't be listened on.
-        """
-        try:
-            await super().startup(sockets)
-        except SystemExit:
-            raise UnavailableError(f"can't listen on port {self.config.port}", remedy="choose another") from None
-        say_ready("witness", port=int(self.servers[0].sockets[0].getsockname()[1]))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
     """Where a witness listens; with a certificate (PEM files) over TLS 1.3, without one in the clear."""
@@ -192,25 +168,25 @@ def serve_witness(folder: Path, listening: Listening, clock: Clock) -> None:
     harden()
     program_log()
     app = WitnessApp(WitnessDesk(WitnessFolder.open(folder), clock))
-    config = uvicorn.Config(
+    config = http_config(
         app,
         host=listening.host,
         port=listening.port,
         http=_Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        most=MAX_CONNECTIONS,
         timeout_keep_alive=HEAD_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     if listening.certificate is not None and listening.key is not None:
         context = _tls(listening.certificate, listening.key)
         config.ssl_context_factory = lambda _config, _default: context
-    asyncio.run(_Server(config).serve())
+    asyncio.run(_serve(config))
+
+
+async def _serve(config: uvicorn.Config) -> None:
+    server = HttpServer(config, lambda port: say_ready("witness", port=port))
+    when_told_to_end(server.end)
+    await server.serve()
 
 
 def _tls(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -275,6 +275,7 @@ MAPPED: Final[Mapping[EventName, Mapped]] = MappingProxyType(
         _E.DROP_REVIEWED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("drop", "drop", "reviewer")),
         _E.INTAKE_RECORDED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("delivery", "delivery", "person")),
         _E.INTAKE_REVIEWED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("delivery", "delivery", "reviewer")),
+        _E.COPY_RECORDED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("copy", "copy", "person")),
         _E.ASSESSMENT_RECORDED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("assessment", "assessment", "person")),
     }
 )

@@ -175,6 +175,26 @@ class Exposure:
         }
 
 
+EVENTS: Final = frozenset(
+    {
+        EventName.REQUEST_CREATED,
+        EventName.GRANT_ISSUED,
+        EventName.DATA_KEY_CREATED,
+        EventName.VERSION_REGISTERED,
+        EventName.EXPORTED,
+        EventName.RELEASED,
+        EventName.REDELIVERED,
+        EventName.LEASE_ATTESTED,
+        EventName.LEASE_ENDED,
+        EventName.ODOMETER_ADVANCED,
+        EventName.DROP_CHARGED,
+        EventName.MODEL_FROZEN,
+        EventName.EGRESS_BREACHED,
+        EventName.MODEL_RESUMED,
+    }
+)
+"""All that the fold takes anything from: whoever has an index reads these of a model, and no others."""
+
 _Name = tuple[str, int]
 
 

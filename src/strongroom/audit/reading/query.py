@@ -69,7 +69,7 @@ _ENDED: Final = frozenset(
 _TRAITS: Final[Mapping[Kind, Trait]] = MappingProxyType(
     {Kind.PERSON: Trait.PERSON, Kind.PERSONS: Trait.PERSON, Kind.MODEL: Trait.MODEL, Kind.PLATFORM: Trait.PLATFORM}
 )
-_REQUESTS: Final = frozenset({"request", "grant", "authority"})
+REQUESTS: Final = frozenset({"request", "grant", "authority"})
 """Facts that name a request; a grant has its request's name, and an act on keys may rest on a request."""
 
 ModelOf = Callable[[str], str | None]
@@ -91,7 +91,7 @@ def traits_of(entry: Entry, model_of: ModelOf) -> Traits:
     """
     found: set[tuple[Trait, str]] = set()
     for name, kind in SCHEMA[entry.event].items():
-        trait = Trait.REQUEST if kind is Kind.DIGEST and name in _REQUESTS else _TRAITS.get(kind)
+        trait = Trait.REQUEST if kind is Kind.DIGEST and name in REQUESTS else _TRAITS.get(kind)
         value = entry.facts[name]
         if trait is not None:
             found.update((trait, item) for item in (value if isinstance(value, tuple) else (str(value),)))

@@ -8,7 +8,7 @@ through the whole log (:func:`walk`) wouldn't show.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from strongroom.audit.checkpoint import Checkpoint
@@ -38,8 +38,15 @@ class Index(Protocol):
         """
         ...
 
-    def find(self, query: Query, limit: int) -> tuple[int, ...]:
-        """Return where the newest ``limit`` entries stand that answer a query, oldest first.
+    def grow(self, view: LogView, head: Checkpoint) -> int:
+        """Take in some of what the log grew by; returns how far the index goes.
+
+        :raises LogError: as :meth:`update`. :raises IndexWrongError: the index can't be read.
+        """
+        ...
+
+    def find(self, query: Query, limit: int, before: int) -> tuple[int, ...]:
+        """Return where the newest ``limit`` of the first ``before`` entries stand that answer a query, oldest first.
 
         :raises IndexWrongError: the index can't be read.
         """
@@ -57,40 +64,57 @@ class Index(Protocol):
         ...
 
 
+Read = Callable[[int], Entry]
+"""Place -> the entry that the log proves to stand there."""
+
+
 def search(view: LogView, index: Index, query: Query, limit: int) -> tuple[Hit, ...]:
     """Return the newest ``limit`` entries that answer a query, oldest first, each read again from the log.
 
     :raises LogError: the log isn't what was signed.
     """
     head = view.head()
+
+    def read(place: int) -> Entry:
+        return read_named(view, head, place)
+
     index.update(view, head)
     try:
-        return _confirmed(view, head, index, query, limit)
+        return confirmed(read, index, query, index.find(query, limit, head.size), head.size)
     except IndexWrongError:
         index.discard()
         index.update(view, head)
-        return _confirmed(view, head, index, query, limit)
+        return confirmed(read, index, query, index.find(query, limit, head.size), head.size)
 
 
-def _confirmed(view: LogView, head: Checkpoint, index: Index, query: Query, limit: int) -> tuple[Hit, ...]:
+def confirmed(read: Read, index: Index, query: Query, places: Sequence[int], size: int) -> tuple[Hit, ...]:
+    """Return the entries at the places that an index named, each read again and judged again.
+
+    :param size: of the log that ``read`` reads. An index may know more: what it knows of a request isn't there yet.
+    :raises IndexWrongError: one of them isn't what was looked for. :raises LogError: as ``read`` does.
+    """
     models: dict[str, str | None] = {}
 
     def model_of(request: str) -> str | None:
         if request not in models:
             place = index.recorded(request)
-            told = None if place is None else recorded_request(_entry(view, head, place))
+            told = None if place is None or place >= size else recorded_request(read(place))
             if told is not None and told[0] != request:
                 raise IndexWrongError("the index names another entry as the one that recorded a request")
             models[request] = told[1] if told else None
         return models[request]
 
-    hits = tuple((place, _entry(view, head, place)) for place in index.find(query, limit))
+    hits = tuple((place, read(place)) for place in places)
     if not all(query.matches(entry, model_of) for _place, entry in hits):
         raise IndexWrongError("the index names an entry that isn't what was looked for")
     return hits
 
 
-def _entry(view: LogView, head: Checkpoint, place: int) -> Entry:
+def read_named(view: LogView, head: Checkpoint, place: int) -> Entry:
+    """Return the entry at a place that an index named.
+
+    :raises IndexWrongError: the log has no such entry. :raises LogError: as ``entry_at``.
+    """
     try:
         return entry_at(view, head, place)[1]
     except NotFoundError:

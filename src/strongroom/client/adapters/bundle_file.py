@@ -5,6 +5,7 @@ The file vouches for nothing: whoever reads it verifies the log by a genesis tha
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import struct
@@ -49,12 +50,17 @@ def pack(gathered: Path, more: Mapping[str, bytes], target: Path) -> int:
     if "genesis.json" not in found or "log/checkpoint" not in found:
         raise UsageError(f"`{gathered}` isn't what was gathered", remedy="run strongroom audit gather FOLDER first")
     temporary = target.with_name(f".{target.name}.new")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for name, path in found.items():
-            bundle.write(path, name)
-        for name, data in more.items():
-            bundle.writestr(name, data)
-    temporary.replace(target)
+    try:
+        # A file may be dated before 1980, which a zip can't say.
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as bundle:
+            for name, path in found.items():
+                bundle.write(path, name)
+            for name, data in more.items():
+                bundle.writestr(name, data)
+        temporary.replace(target)
+    finally:
+        # On a full disk, say: half a bundle is no use to anybody, and takes what is left.
+        temporary.unlink(missing_ok=True)
     return len(found) + len(more)
 
 
@@ -67,6 +73,11 @@ def unpack(file: Path, folder: Path) -> None:
         with zipfile.ZipFile(file) as bundle:
             _unpack(bundle, folder)
     except _BROKEN:
+        raise MalformedError("the bundle isn't a whole zip file") from None
+    except OSError as error:
+        # A place before the file's beginning: the zip lies about where its parts are. Other errors are the disk's.
+        if error.errno != errno.EINVAL:
+            raise
         raise MalformedError("the bundle isn't a whole zip file") from None
 
 

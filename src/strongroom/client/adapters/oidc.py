@@ -59,6 +59,7 @@ class OidcClient:
 
     def __init__(self, provider: ProviderTold, *, secret: str | None, authority: Path | None) -> None:
         self._provider = provider
+        self._endpoints: Endpoints | None = None
         context = _tls(authority)
         client = need("authlib.integrations.httpx_client", extra="oidc")
         self._refused = client.OAuthError
@@ -119,7 +120,7 @@ class OidcClient:
         :raises UnavailableError: no answer. :raises LoginFailedError: its configuration is another issuer's.
         """
         address, _state = self._client.create_authorization_url(
-            self.discover().authorization, state=state, code_verifier=verifier, nonce=nonce, redirect_uri=redirect
+            self._found().authorization, state=state, code_verifier=verifier, nonce=nonce, redirect_uri=redirect
         )
         return str(address)
 
@@ -130,7 +131,7 @@ class OidcClient:
         """
         # What was made up asks nobody anything.
         values = _answer(query, state)
-        found = self.discover()
+        found = self._found()
         _check_issuer(values, found)
         back = f"{redirect}?{query}"
         return self._token(
@@ -145,7 +146,7 @@ class OidcClient:
 
         :raises LoginFailedError: the person or the provider refused, or the code expired.
         """
-        found = self.discover()
+        found = self._found()
         if not found.device:
             raise LoginFailedError(
                 "the provider has no device authorization grant", remedy="log in with --no-browser instead"
@@ -162,6 +163,12 @@ class OidcClient:
             except _StillWaitingError as waiting:
                 interval += waiting.slower
         raise LoginFailedError("nobody logged in in time", remedy="try again")
+
+    def _found(self) -> Endpoints:
+        # Asked once: the answer is redeemed where the person was sent from, whatever the issuer says by then.
+        if self._endpoints is None:
+            self._endpoints = self.discover()
+        return self._endpoints
 
     def _token(self, found: Endpoints, **asked: str) -> str:
         if found.secret_in_body and self._client.client_secret:

@@ -25,7 +25,7 @@ class SeenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._seen = Seen.parse(path.read_bytes()) if path.exists() else Seen()
 
     def seen(self) -> Seen:
@@ -34,9 +34,8 @@ class SeenFile:
 
     def remember(self, seen: Seen) -> None:
         """Make what was seen durable."""
-        if seen != self._seen:
-            write_durably(self._path, seen.to_bytes())
-            self._seen = seen
+        write_durably(self._path, seen.to_bytes())
+        self._seen = seen
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

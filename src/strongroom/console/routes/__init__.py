@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from strongroom.console.routes import attestation, audit, models, people, requests, today
+from strongroom.console.routes import (
+    assurance,
+    attestation,
+    audit,
+    drills,
+    incident_acts,
+    incidents,
+    intake,
+    models,
+    people,
+    requests,
+    today,
+)
 from strongroom.console.visits import Handler
 
 PAGES: Final[tuple[tuple[str, Handler], ...]] = (
@@ -15,12 +27,34 @@ PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/requests/new", requests.new),
     ("/requests/{digest}", requests.request),
     ("/drafts/{digest}", requests.draft),
+    ("/incidents", incidents.incidents),
+    ("/incidents/{incident}", incidents.incident),
+    ("/incidents/{incident}/words/{digest}", incidents.words),
+    ("/incidents/{incident}/do/{kind}", incident_acts.ask),
+    ("/incidents/{incident}/acts/{digest}", incident_acts.act),
+    ("/drills", drills.drills),
     ("/people", people.people),
     ("/attestation", attestation.platforms),
+    ("/assurance", assurance.assurance),
+    ("/assurance/gaps", assurance.gaps),
+    ("/assurance/measures/{category}", assurance.measures),
+    ("/assurance/attacks", assurance.attacks),
+    ("/assurance/attested", assurance.attested),
+    ("/intake", intake.intake),
+    ("/intake/{delivery}", intake.delivery),
     ("/audit", audit.log),
+    ("/audit/exposure", audit.exposure),
     ("/audit/{index}", audit.entry),
 )
 """Address and what shows it. Each has a JSON twin, whose address ends with ``.json``."""
+
+FILES: Final[tuple[tuple[str, Handler], ...]] = (
+    ("/incidents/{incident}/export/{form}", incidents.export),
+    ("/incidents/{incident}/kept/{name}", incidents.kept),
+    ("/assurance/reports/{form}", assurance.report),
+    ("/intake-reviews/{digest}", intake.signed_review),
+)
+"""Files to keep: address, and what makes it."""
 
 ACTS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/requests/new", requests.ask),
@@ -28,5 +62,9 @@ ACTS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/requests/{digest}/approve", requests.approve),
     ("/requests/{digest}/deny", requests.deny),
     ("/requests/{digest}/carry-out", requests.carry_out),
+    ("/incidents/{incident}/do/{kind}", incident_acts.draft),
+    ("/incidents/{incident}/acts/{digest}", incident_acts.submit),
+    ("/intake/{delivery}/accept", intake.accept),
+    ("/intake/{delivery}/deny", intake.deny),
 )
 """Forms: address, and what it does."""

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from strongroom.access.invariants import describe
+from strongroom.access.policy import NoRuleError
+from strongroom.access.request import Action
+from strongroom.audit.reading.query import Query
 from strongroom.client.odometer import proven_reading
+from strongroom.client.told import OdometerTold
+from strongroom.client.trust import Trust
 from strongroom.console.errors import NoPageError
+from strongroom.console.gauges import gauge, in_all, readings
 from strongroom.console.visits import Page, Visit, level_of, page_of
 from strongroom.core.canonical import Json
-from strongroom.core.clock import format_instant
+from strongroom.core.clock import format_instant, parse_instant
 from strongroom.core.errors import MalformedError, NotFoundError
+from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, model_id
+from strongroom.egress.odometer import OdometerEntry
+from strongroom.intake.copies.register import Step
+
+VERSIONS: Final = 12
+GRANTS: Final = 60
+"""Grants of one model on its page: the live ones first."""
+PEOPLE: Final = 12
+COPIES: Final = 40
+"""Entries about copies that one page reads: each takes calls of the log the first time."""
+HELD: Final = frozenset({Step.ADDED.value, Step.CHALLENGED.value, Step.PROVED.value})
+"""States of a copy that is there; every other one says what became of it."""
+OPENING: Final = (Action.SEAL, Action.OPEN_IN_ENCLAVE, Action.EXPORT_PLAINTEXT)
+"""The ways to the bytes."""
 
 
 def models(visit: Visit) -> Page:
@@ -20,24 +43,115 @@ def models(visit: Visit) -> Page:
 
 
 def model(visit: Visit) -> Page:
-    """Show one model: state, level, live grants, and its odometer."""
+    """Show one model: state, versions, who may and who does hold access, copies, budget, and its odometer."""
     name = _named(visit)
-    grants: list[Json] = [
-        {
-            "grant": str(one.grant),
-            "requester": one.requester,
-            "access": one.access,
-            "issued": format_instant(one.issued),
-            "expires": format_instant(one.expires),
-            "uses": one.uses,
-            "last_used": None if one.last_used is None else format_instant(one.last_used),
-            "live": one.live,
-        }
-        for one in visit.session.api.grants()
-        if one.model == name
-    ]
-    data: dict[str, Json] = {**_summary(visit, name), "grants": grants, "odometer": _odometer(visit, name)}
+    grants = sorted((one for one in visit.session.api.grants() if one.model == name), key=lambda one: not one.live)
+    rules = (visit.trust.egress.by_model if visit.trust.egress is not None else {}).get(name)
+    told, reading = _odometer(visit, name)
+    left = in_all(visit, name, reading, None if told is None else told.index)
+    data: dict[str, Json] = {
+        **_summary(visit, name),
+        "versions": _versions(visit, name),
+        "access": _access(visit.trust, name),
+        "grants": [
+            {
+                "grant": str(one.grant),
+                "requester": one.requester,
+                "access": one.access,
+                "issued": format_instant(one.issued),
+                "expires": format_instant(one.expires),
+                "uses": one.uses,
+                "last_used": None if one.last_used is None else format_instant(one.last_used),
+                "live": one.live,
+            }
+            for one in grants[:GRANTS]
+        ],
+        "all_grants": len(grants),
+        "copies": _copies(visit, name),
+        "odometer": None
+        if told is None
+        else {
+            "total_bits": told.total,
+            "recent_bits": told.recent,
+            "run": told.run,
+            "index": told.index,
+            "proven": reading is not None,
+            "frozen": told.frozen,
+        },
+        "gauge": None if rules is None else gauge(rules, reading, *left),
+        "readings": readings(visit, name),
+        "behind": visit.behind,
+    }
     return Page("model.html", name, data)
+
+
+def _versions(visit: Visit, name: ModelId) -> list[Json]:
+    found = visit.look(Query(model=name, event=EventName.VERSION_REGISTERED.value), VERSIONS)
+    return [
+        {
+            "version": entry.integer("version"),
+            "manifest": entry.text("manifest"),
+            "publisher": entry.text("publisher"),
+            "request": entry.text("request"),
+            "at": format_instant(entry.at),
+            "index": index,
+        }
+        for index, entry in reversed(found.hits)
+    ]
+
+
+def _access(trust: Trust, name: ModelId) -> list[Json]:
+    """Return who may come to the bytes, by the rules in force: who asks, who agrees, and whom the roster names."""
+    level = level_of(trust.policy, name)
+    if trust.policy is None or level is None:
+        return []
+    people = trust.roster.people if trust.roster is not None else ()
+    found: list[Json] = []
+    for action in OPENING:
+        try:
+            rule = trust.policy.rule(action, level)
+        except NoRuleError:
+            continue
+        may = sorted(one.id for one in people if one.active and rule.requester_role in one.roles)
+        found.append(
+            {
+                "action": action.value,
+                "role": rule.requester_role,
+                "tier": rule.requester_tier,
+                "people": [*may[:PEOPLE]],
+                "count": len(may),
+                "agree": [f"{factor.count} x {describe(factor)}" for factor in rule.factors],
+                "uses": rule.max_uses,
+                "seconds": rule.max_window,
+            }
+        )
+    return found
+
+
+def _copies(visit: Visit, name: ModelId) -> Json:
+    """Return the copies that registrars put into the log: the newest entry of each says where it stands."""
+    found = visit.look(Query(model=name, event=EventName.COPY_RECORDED.value), COPIES)
+    newest = {entry.text("copy"): (index, entry) for index, entry in found.hits}
+    return {
+        "copies": [
+            {
+                "copy": copy,
+                "version": entry.integer("version"),
+                "kind": entry.text("kind"),
+                "place": entry.text("place"),
+                "state": entry.text("state"),
+                "registrar": entry.text("person"),
+                "made": entry.text("made"),
+                "due": entry.text("due"),
+                "expires": entry.text("expires"),
+                "held": entry.text("state") in HELD,
+                "overdue": entry.text("state") in HELD and parse_instant(entry.text("due")) <= visit.now,
+                "index": index,
+            }
+            for copy, (index, entry) in sorted(newest.items())
+        ],
+        "all": len(found.hits) < COPIES,
+    }
 
 
 def _named(visit: Visit) -> ModelId:
@@ -65,17 +179,10 @@ def _summary(visit: Visit, name: ModelId) -> dict[str, Json]:
     }
 
 
-def _odometer(visit: Visit, name: ModelId) -> Json:
+def _odometer(visit: Visit, name: ModelId) -> tuple[OdometerTold | None, OdometerEntry | None]:
+    """Return what the broker says of the odometer, and the log's entry that it rests on."""
     try:
         told = visit.session.api.odometer(name)
     except NotFoundError:
-        return None
-    proven = proven_reading(visit.session, visit.trust, name, told)
-    return {
-        "total_bits": told.total,
-        "recent_bits": told.recent,
-        "run": told.run,
-        "index": told.index,
-        "proven": proven is not None,
-        "frozen": told.frozen,
-    }
+        return None, None
+    return told, proven_reading(visit.session, visit.trust, name, told)

@@ -1,17 +1,34 @@
-"""People: who is who today, whose vetting ends, and how many hold access."""
+"""People: who is who today, whose vetting ends, how many hold access, and what access is due to be reviewed."""
 
 from __future__ import annotations
 
+from typing import Final
+
+from strongroom.audit.reading.query import Query
 from strongroom.console.visits import Page, Visit, page_of
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
+from strongroom.core.events import EventName
+
+SOON: Final = 30 * 86400
+"""Seconds: vetting that ends sooner is shown."""
+UNUSED: Final = 30 * 86400
+"""Seconds without a use after which a live grant is looked at again, as `strongroom people review` does."""
+MOST: Final = 20
+REVIEWS: Final = 5
 
 
 def people(visit: Visit) -> Page:
-    """Show everybody of the roster as the keeper says they stand, and the caps."""
+    """Show everybody of the roster as the keeper says they stand, the caps, and what is due to be reviewed."""
     standing, caps = visit.session.api.people()
     ordered = sorted(standing, key=lambda one: one.person)
     shown, following = page_of(ordered, lambda one: one.person, visit.query.get("after", ""))
+    ending = sorted(
+        (one.vetted_until, one.person)
+        for one in standing
+        if one.active and one.vetted_until is not None and visit.now < one.vetted_until <= visit.now + SOON
+    )
+    over = sorted(one.person for one in standing if one.active and not one.cleared(visit.now))
     data: dict[str, Json] = {
         "people": [
             {
@@ -30,5 +47,56 @@ def people(visit: Visit) -> Page:
         ],
         "next": following,
         "caps": [{"access": one.access, "people": one.people, "cap": one.cap} for one in caps],
+        "ending": [{"person": person, "until": format_instant(until)} for until, person in ending[:MOST]],
+        "ending_count": len(ending),
+        "uncleared": [*over[:MOST]],
+        "uncleared_count": len(over),
+        **_reviews(visit),
+        "behind": visit.behind,
     }
     return Page("people.html", "People", data)
+
+
+def _reviews(visit: Visit) -> dict[str, Json]:
+    """Return the live grants that nobody used for a while, which a review decides on, and the reviews before."""
+    unused = sorted(
+        (one for one in visit.session.api.grants() if one.live and visit.now - (one.last_used or one.issued) >= UNUSED),
+        key=lambda one: one.last_used or one.issued,
+    )
+    done = visit.look(Query(event=EventName.ACCESS_REVIEWED.value), REVIEWS).hits
+    opened = visit.look(Query(event=EventName.BREAK_GLASS_REVIEWED.value), REVIEWS).hits
+    return {
+        "unused": [
+            {
+                "grant": str(one.grant),
+                "requester": one.requester,
+                "model": one.model,
+                "access": one.access,
+                "since": format_instant(one.last_used or one.issued),
+                "used": one.last_used is not None,
+                "expires": format_instant(one.expires),
+            }
+            for one in unused[:MOST]
+        ],
+        "unused_count": len(unused),
+        "reviewed": [
+            {
+                "reviewer": entry.text("reviewer"),
+                "kept": entry.integer("kept"),
+                "removed": len(entry.texts("removed")),
+                "at": format_instant(entry.at),
+                "index": index,
+            }
+            for index, entry in reversed(done)
+        ],
+        "break_glass": [
+            {
+                "request": entry.text("request"),
+                "reviewers": [*entry.texts("reviewers")],
+                "outcome": entry.text("outcome"),
+                "at": format_instant(entry.at),
+                "index": index,
+            }
+            for index, entry in reversed(opened)
+        ],
+    }

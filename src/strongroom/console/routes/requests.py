@@ -15,7 +15,8 @@ from strongroom.client import requests as client
 from strongroom.client.render import render
 from strongroom.client.service import Review
 from strongroom.console.browser_wallet import ASSERTION_FIELDS, read_assertion
-from strongroom.console.errors import FormError, NoPageError
+from strongroom.console.door import Draft
+from strongroom.console.errors import FormError
 from strongroom.console.forms import need_fields
 from strongroom.console.signing_in import to_sign
 from strongroom.console.visits import GoTo, Page, Visit, require_signable, signable
@@ -162,6 +163,9 @@ def new(visit: Visit) -> Page:
         "models": [name for name in sorted(trust.models) if signable(trust, name)],
         "model": visit.query.get("model", ""),
         "purposes": [purpose.value for purpose in Purpose],
+        # Who comes here from an incident acts on it.
+        "purpose": Purpose.INCIDENT_RESPONSE.value if visit.query.get("ticket") else "",
+        "ticket": visit.query.get("ticket", "")[:MAX_TICKET],
         "images": [one.image for one in (values.images if values is not None else ()) if not one.revoked],
         "platforms": [one.platform for one in records],
     }
@@ -187,7 +191,7 @@ def ask(visit: Visit) -> GoTo:
         random_bytes=visit.random_bytes,
     )
     made = _made(visit, action, model, asking, form)
-    return GoTo(f"/drafts/{visit.me.put_draft(made)}")
+    return GoTo(f"/drafts/{visit.me.put_draft(Draft(REQUEST_TYPE, made.to_bytes()))}")
 
 
 def _made(visit: Visit, action: Action, model: ModelId, asking: client.Asking, form: Mapping[str, str]) -> Request:
@@ -240,10 +244,7 @@ def submit(visit: Visit) -> GoTo:
 
 
 def _draft(visit: Visit) -> Request:
-    found = visit.me.drafts.get(visit.path["digest"])
-    if found is None:
-        raise NoPageError("no request waits here for your signature", remedy="make it anew")
-    return found
+    return Request.parse(visit.me.draft(visit.path["digest"], REQUEST_TYPE))
 
 
 def _needed(visit: Visit, action: str, model: str) -> int | None:
@@ -254,4 +255,4 @@ def _needed(visit: Visit, action: str, model: str) -> int | None:
         rule = policy.rule(Action(action), policy.terms(model_id(model)).level)
     except (NoRuleError, ValueError, MalformedError):
         return None
-    return sum(factor.count for factor in rule.factors)
+    return rule.quorum

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from strongroom.audit.reading.query import Query
+from strongroom.console.gauges import gauges
+from strongroom.console.routes.assurance import notice_of
 from strongroom.console.visits import Page, Visit
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
+from strongroom.core.errors import StrongroomError
+from strongroom.core.events import EventName
+from strongroom.responder.people import may_see
 
 SOON: Final = 30 * 86400
 """Seconds: vetting that ends sooner is shown."""
 MOST: Final = 8
+WATCHED: Final = 16
+"""Words of the log on responders that are looked at: the newest ones."""
 
 
 def today(visit: Visit) -> Page:
@@ -23,6 +31,7 @@ def today(visit: Visit) -> Page:
         for one in people
         if one.active and one.vetted_until is not None and visit.now < one.vetted_until <= visit.now + SOON
     )
+    notice, _behind = notice_of(visit)
     data: dict[str, Json] = {
         "requests": [
             {
@@ -43,6 +52,56 @@ def today(visit: Visit) -> Page:
         ],
         "vetting_ending": [{"person": person, "until": format_instant(until)} for until, person in ending[:MOST]],
         "suspended": [*trust.suspended],
-        "log": {"size": trust.head.size, "root": str(trust.head.root)},
+        "incidents": _incidents(visit),
+        "assessment": None if notice is None else notice.facts(visit.now),
+        "gauges": gauges(visit),
+        "silent": _silent(visit),
+        "log": _log(visit),
+        "behind": visit.behind,
     }
     return Page("today.html", "Today", data)
+
+
+def _silent(visit: Visit) -> list[Json]:
+    """Return which responders the keeper doesn't hear, by the newest word of the log on each."""
+    found = visit.look(Query(event="detection:responder"), WATCHED)
+    newest = {entry.text("responder"): (index, entry) for index, entry in found.hits}
+    return [
+        {"responder": name, "since": format_instant(entry.at), "index": index}
+        for name, (index, entry) in sorted(newest.items())
+        if entry.event is EventName.RESPONDER_SILENT
+    ]
+
+
+def _log(visit: Visit) -> dict[str, Json]:
+    """Return how far the log goes, how old its newest entry is, and whose word on it the policy asks for."""
+    last = visit.look(Query(), 1).hits
+    policy = visit.trust.policy
+    wanted = None if policy is None else policy.witnesses
+    return {
+        "size": visit.trust.head.size,
+        "root": str(visit.trust.head.root),
+        "newest": format_instant(last[0][1].at) if last else None,
+        "witnessed_seconds": None if wanted is None else wanted.max_age_seconds,
+    }
+
+
+def _incidents(visit: Visit) -> Json:
+    """Return how many incidents are open, and the worst; None for who may not see that, and without a responder."""
+    reader = visit.beside.incidents
+    if reader is None or not may_see(visit.trust, visit.me.person):
+        return None
+    try:
+        listed, broken = reader.incidents()
+    except StrongroomError as error:
+        # Also what a responder in other hands answers: it takes nobody's first page away.
+        return {"why": error.message}
+    still = [one for one in listed if one.is_open and one.drill is None]
+    worst = max(still, key=lambda one: (one.severity.rank, one.opened), default=None)
+    return {
+        "why": "",
+        "open": len(still),
+        "drills": sum(1 for one in listed if one.is_open and one.drill is not None),
+        "broken": len(broken),
+        "worst": None if worst is None else worst.to_json(),
+    }

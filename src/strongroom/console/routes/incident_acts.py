@@ -1,0 +1,163 @@
+"""What people do in incidents, signed in the browser: a form for each kind of act, the bytes, and handing them in.
+
+An act from here is the same object that ``strongroom incident`` makes. The responder judges who signed it, and takes it
+once; this console only shows and passes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from strongroom.console.act_forms import TITLES, ActForm, Field, form_of, read_act
+from strongroom.console.browser_wallet import ASSERTION_FIELDS, read_assertion
+from strongroom.console.door import Draft
+from strongroom.console.errors import NoPageError, NotShownError
+from strongroom.console.forms import need_fields
+from strongroom.console.incident_access import reader_of, require_signable, shown_of
+from strongroom.console.routes.incidents import MAX_SHOWN, logged
+from strongroom.console.signing_in import to_sign
+from strongroom.console.visits import GoTo, Page, Visit
+from strongroom.core.canonical import Json
+from strongroom.core.clock import format_instant
+from strongroom.core.envelope import sign
+from strongroom.core.printable import printable
+from strongroom.responder.people import may_act
+from strongroom.responder.reading import Shown
+from strongroom.response.acts import ACT_TYPE, FRESH_SECONDS, NONCE_BYTES, Act, ActKind, said_of
+from strongroom.response.exports import title
+from strongroom.response.incident import BrokenRecordError
+from strongroom.response.subjects import Subject
+
+
+def ask(visit: Visit) -> Page:
+    """Show the form of an act."""
+    shown, form = _form(visit)
+    data: dict[str, Json] = {
+        "incident": shown.incident.id,
+        "title": title(shown.incident),
+        "kind": form.kind.value,
+        "what": TITLES[form.kind],
+        "about": form.about,
+        "fields": [field.to_json() for field in _filled(visit, shown, form)],
+        "query": {name: value for name, value in visit.query.items() if name in {"key", "clock"}},
+    }
+    return Page("act-form.html", TITLES[form.kind], data)
+
+
+def _filled(visit: Visit, shown: Shown, form: ActForm) -> Iterator[Field]:
+    """Return the fields; what was sent begins as the draft of that clock, whose blanks people fill."""
+    clock = next((field.given for field in form.fields if field.name == "clock"), "")
+    drafted = shown.incident.drafts.get(clock)
+    for field in form.fields:
+        if form.kind is ActKind.SENT and field.name == "words" and drafted is not None:
+            text = reader_of(visit).words(shown.incident.id, drafted).decode("utf-8", "replace")
+            yield replace(field, value=text[:MAX_SHOWN])
+        else:
+            yield field
+
+
+def draft(visit: Visit) -> GoTo:
+    """Make the act that a form describes, and show it to be signed."""
+    shown, form = _form(visit)
+    facts, found = read_act(form, visit.form, shown, now=visit.now)
+    _require_here(visit, facts)
+    made = Act(
+        genesis=visit.trust.genesis.digest,
+        incident=shown.incident.id,
+        person=visit.me.person,
+        at=visit.now,
+        kind=form.kind,
+        nonce=visit.random_bytes(NONCE_BYTES),
+        facts=facts,
+        found=found,
+    )
+    # What is signed is what every reader parses: an act that nobody could read is refused here.
+    payload = made.to_bytes()
+    Act.parse(payload)
+    return GoTo(f"/incidents/{shown.incident.id}/acts/{visit.me.put_draft(Draft(ACT_TYPE, payload))}")
+
+
+def _form(visit: Visit) -> tuple[Shown, ActForm]:
+    shown = shown_of(visit)
+    try:
+        kind = ActKind(visit.path["kind"])
+    except ValueError:
+        raise NoPageError("there is no such act") from None
+    if not may_act(visit.trust, visit.me.person):
+        # The responder would refuse it; whoever only looks isn't led to touch a key for nothing.
+        raise NotShownError("acts in incidents are for people with the role `responder`, and approvers of a resume")
+    require_signable(visit, shown.incident.subject)
+    said = logged(visit, shown)
+    if said is not None and not said["same"]:
+        raise BrokenRecordError("the log names another record than the responder shows")
+    # What the way here fixed stands in the address, for the page; in the form, for what is sent.
+    fixed = {name: visit.form[name] for name in ("key", "clock") if name in visit.form} or visit.query
+    return shown, form_of(kind, shown, visit.beside.playbooks, fixed)
+
+
+def _require_here(visit: Visit, facts: Mapping[str, str | int]) -> None:
+    """Check that a command that is agreed to is signed for here: it may be about something else than its incident."""
+    if "subject" in facts:
+        require_signable(visit, Subject.parse(str(facts["subject"])))
+
+
+def act(visit: Visit) -> Page:
+    """Show an act that waits for its signature."""
+    shown, made = _draft(visit)
+    payload = made.to_bytes()
+    keys = visit.me.keys.keys
+    words = str(made.facts.get("words", ""))
+    data: dict[str, Json] = {
+        "incident": shown.incident.id,
+        "title": title(shown.incident),
+        "what": TITLES[made.kind],
+        "hex": visit.path["digest"],
+        "lines": [[name, value] for name, value in _lines(made)],
+        "about": _about(shown, made),
+        "words": [printable(line) for line in words.split("\n")] if words else [],
+        "until": format_instant(made.at + FRESH_SECONDS),
+        "sign": to_sign(ACT_TYPE, payload, keys[0].key.credential.rp_id, [one.credential_id for one in keys]),
+    }
+    return Page("act.html", "Sign what you do", data)
+
+
+def _lines(made: Act) -> Iterator[tuple[str, str]]:
+    for name, value in made.facts.items():
+        if name != "words":
+            yield name, str(value)
+    for name, value in made.found.items():
+        yield f"sets {name}", value
+
+
+def _about(shown: Shown, made: Act) -> str:
+    """Return what an act agrees to or answers, by the act itself: it's that which is signed.
+
+    :raises NoPageError: it answers a question that isn't asked any more.
+    """
+    if "asked" not in made.facts:
+        return f"{made.facts['action']} of {made.facts['subject']}" if "action" in made.facts else ""
+    for one in shown.waits:
+        if said_of(one.pending).items() <= made.facts.items():
+            return one.pending.text
+    raise NoPageError("what you were asked doesn't wait any more", remedy="load the incident again")
+
+
+def submit(visit: Visit) -> GoTo:
+    """Hand in an act that the person's key signed."""
+    need_fields(visit.form, ASSERTION_FIELDS)
+    shown, made = _draft(visit)
+    require_signable(visit, shown.incident.subject)
+    _require_here(visit, made.facts)
+    signature = read_assertion(visit.form, visit.me.keys, visit.origin)
+    reader_of(visit).hand_in(sign(ACT_TYPE, made.to_bytes(), signature))
+    visit.me.drafts.pop(visit.path["digest"], None)
+    return GoTo(f"/incidents/{shown.incident.id}")
+
+
+def _draft(visit: Visit) -> tuple[Shown, Act]:
+    shown = shown_of(visit)
+    made = Act.parse(visit.me.draft(visit.path["digest"], ACT_TYPE))
+    if made.incident != shown.incident.id:
+        raise NoPageError("nothing waits here for your signature", remedy="make it anew")
+    return shown, made

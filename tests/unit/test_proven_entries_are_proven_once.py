@@ -1,0 +1,206 @@
+"""What several readers share of a log: proven before it is kept, asked for once, and never more than is allowed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from strongroom.audit.adapters.index import SqliteIndex
+from strongroom.audit.checkpoint import Checkpoint
+from strongroom.audit.errors import LogError, ProofError
+from strongroom.audit.merkle import EMPTY_ROOT
+from strongroom.audit.reading import proven as module
+from strongroom.audit.reading.exposure import EVENTS, ExposureFold
+from strongroom.audit.reading.proven import ProvenEntries
+from strongroom.audit.reading.query import Query
+from strongroom.core.errors import UnavailableError
+from strongroom.core.events import EventName
+from support.log_views import MODELS, REQUESTS, MemoryView, entry, log_of
+
+LOG = log_of([(EventName.MODEL_FROZEN, 1, {"model": MODELS[number % 2]}) for number in range(300)])
+FIRST = Query(model=MODELS[0])
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[SqliteIndex]:
+    with closing(SqliteIndex(tmp_path / "index")) as made:
+        yield made
+
+
+def test_what_was_proven_is_not_asked_for_again() -> None:
+    view, reader = MemoryView(LOG), ProvenEntries()
+    assert [*reader.read(view, view.head(), [5, 200, 5], 9)] == [5, 200]
+    before = view.reads
+    assert [*reader.read(view, view.head(), [5, 200], 0)] == [5, 200]
+    assert view.reads == before
+
+
+def test_no_more_calls_are_made_than_are_allowed() -> None:
+    view, reader = MemoryView(LOG), ProvenEntries()
+    places = [*range(0, 300, 70)]
+    assert [*reader.read(view, view.head(), places, 4)] == places[:2]
+    assert [*reader.read(view, view.head(), places, 4)] == places[:4]
+
+
+def test_entries_that_stand_together_are_read_together() -> None:
+    view, reader = MemoryView(LOG), ProvenEntries()
+    assert [*reader.read(view, view.head(), range(100, 160), 5)] == [*range(100, 160)]
+
+
+@pytest.mark.parametrize("places", [[7], [*range(5, 15)]], ids=["one", "several"])
+def test_an_entry_that_is_not_the_logged_one_is_neither_shown_nor_kept(places: list[int]) -> None:
+    view, reader = MemoryView(LOG, shown={7: entry(EventName.MODEL_RESUMED, 6, {})}), ProvenEntries()
+    with pytest.raises((LogError, ProofError)):
+        reader.read(view, view.head(), places, 99)
+    view.shown = {}
+    assert reader.read(view, view.head(), [7], 2)[7].event is EventName.MODEL_FROZEN
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT", 3)
+    view, reader = MemoryView(LOG), ProvenEntries()
+    reader.read(view, view.head(), range(10, 20), 5)
+    before = view.reads
+    reader.read(view, view.head(), [17, 18, 19], 9)
+    assert view.reads == before
+    assert [*reader.read(view, view.head(), [10], 0)] == []
+
+
+def test_a_sample_has_the_first_and_the_newest(index: SqliteIndex) -> None:
+    view = MemoryView(LOG)
+    hits = ProvenEntries().sample(view, view.head(), index, FIRST, 5).hits
+    assert [place for place, _entry in hits] == [1, 75, 149, 223, 299]
+
+
+def test_a_reader_with_an_older_head_finds_nothing_behind_it_and_throws_nothing_away(index: SqliteIndex) -> None:
+    newer, older, reader = MemoryView(LOG), MemoryView(LOG[:100]), ProvenEntries()
+    assert reader.look(newer, newer.head(), index, FIRST, 1, 999).hits[0][0] == 299
+    found = reader.look(older, older.head(), index, FIRST, 1, 999)
+    assert (found.hits[0][0], found.reach) == (99, 100)
+    assert reader.look(newer, newer.head(), index, FIRST, 1, 999).reach == 301
+
+
+def test_an_index_that_names_a_wrong_place_is_built_anew(tmp_path: Path, index: SqliteIndex) -> None:
+    view, reader = MemoryView(LOG), ProvenEntries()
+    reader.look(view, view.head(), index, FIRST, 1, 999)
+    index.close()
+    with closing(sqlite3.connect(tmp_path / "index")) as db:
+        db.execute("INSERT INTO term VALUES ('model', ?, 300)", [MODELS[0]])
+        db.commit()
+    with closing(SqliteIndex(tmp_path / "index")) as again:
+        assert reader.look(view, view.head(), again, FIRST, 1, 999).reach == 0
+        assert reader.look(view, view.head(), again, FIRST, 1, 999).hits[0][0] == 299
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "UPDATE place SET size = 1000000",
+        "UPDATE place SET origin = 'another.example/log'",
+        "UPDATE place SET peaks = zeroblob(length(peaks))",
+    ],
+)
+def test_an_index_that_says_how_far_it_goes_is_not_believed(tmp_path: Path, index: SqliteIndex, lie: str) -> None:
+    """It names nothing, so that no place of it could be found wrong."""
+    view, reader = MemoryView(LOG), ProvenEntries()
+    reader.look(view, view.head(), index, FIRST, 1, 999)
+    index.close()
+    with closing(sqlite3.connect(tmp_path / "index")) as db:
+        db.execute("DELETE FROM term")
+        db.execute(lie)
+        db.commit()
+    with closing(SqliteIndex(tmp_path / "index")) as again:
+        assert reader.look(view, view.head(), again, FIRST, 1, 999).hits[0][0] == 299
+
+
+def test_whoever_comes_late_with_an_older_head_throws_nothing_away(index: SqliteIndex) -> None:
+    """Another visit lets the index grow past it, after it was seen to be behind and before this one's turn."""
+    newer, older, turn = MemoryView(LOG), MemoryView(LOG[:100]), index._growing
+
+    class Overtaken:
+        def acquire(self, *, blocking: bool) -> bool:
+            index._growing = turn
+            index.grow(newer, newer.head())
+            return turn.acquire(blocking=blocking)
+
+    index._growing = Overtaken()  # type: ignore[assignment]
+    assert index.grow(older, older.head()) == 301
+    assert index.find(FIRST, 1, 999) == (299,)
+
+
+def test_a_full_disk_costs_the_step_and_not_the_index(index: SqliteIndex) -> None:
+    log = log_of([(EventName.MODEL_FROZEN, 1, {"model": MODELS[number % 2]}) for number in range(4000)])
+    view = MemoryView(log)
+    assert index.grow(view, view.head()) == 2048
+    ((pages,),) = index._db.execute("PRAGMA page_count").fetchall()
+    index._db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    with pytest.raises(UnavailableError, match="SQLITE_FULL"):
+        index.grow(view, view.head())
+    assert index.find(FIRST, 1, 9999) == (2047,)
+    index._db.execute("PRAGMA max_page_count = 1000000").fetchall()
+    assert index.grow(view, view.head()) == 4001
+
+
+def test_a_request_that_was_recorded_behind_an_older_head_throws_nothing_away(index: SqliteIndex) -> None:
+    """The index went on meanwhile: what it knows of a request isn't in the log that this visit was shown."""
+    log = log_of(
+        [
+            (EventName.REFUSED, 1, {"request": REQUESTS[0]}),
+            (EventName.REQUEST_CREATED, 1, {"request": REQUESTS[0], "model": MODELS[0]}),
+        ]
+    )
+    newer, older, reader = MemoryView(log), MemoryView(log[:2]), ProvenEntries()
+    assert index.grow(newer, newer.head()) == 3
+    found = reader.look(older, older.head(), index, Query(request=str(REQUESTS[0])), 5, 999)
+    assert ([place for place, _entry in found.hits], found.reach) == ([1], 2)
+
+
+def test_an_index_that_is_thrown_away_while_it_grows_gets_no_gap(index: SqliteIndex) -> None:
+    """Whoever finds it wrong meanwhile must not make the grower write what comes after the gap."""
+    log = log_of([(EventName.MODEL_FROZEN, 1, {"model": MODELS[0]})] * 4000)
+
+    class Meddling(MemoryView):
+        def entries(self, start: int, count: int) -> tuple[bytes, ...]:
+            if start == 2048 + 512 and not self.shown:
+                self.shown[-1] = b""
+                index.discard()
+            return super().entries(start, count)
+
+    view = Meddling(log)
+    for _ in range(4):
+        reach = index.grow(view, view.head())
+        assert index.find(FIRST, 9999, 9999) == tuple(range(1, reach))
+    assert reach == 4001
+
+
+def test_many_readers_find_the_same(index: SqliteIndex) -> None:
+    view, reader = MemoryView(LOG), ProvenEntries()
+    head, found = view.head(), list[int]()
+
+    def look() -> None:
+        for _ in range(3):
+            # Whoever comes while another lets the index grow may find less, and never anything wrong.
+            hits = reader.look(view, head, index, FIRST, 2, 301).hits
+            found.append(hits[-1][0] if hits else 299)
+
+    threads = [Thread(target=look) for _ in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert set(found) == {299}
+
+
+def test_a_head_is_asked_for_what_is_in_it_alone(index: SqliteIndex) -> None:
+    view = MemoryView(LOG)
+    small = Checkpoint(view.head().origin, 0, EMPTY_ROOT)
+    assert ProvenEntries().look(view, small, index, FIRST, 5, 999).hits == ()
+
+
+def test_the_fold_of_exposure_takes_from_the_events_that_are_read_for_it() -> None:
+    assert frozenset(ExposureFold(MODELS[0])._handlers()) == EVENTS
