@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from strongroom.cli.incident_desk import DESK_VARIABLE, fetch, incidents
+from strongroom.cli.incident_desk import DESK_VARIABLE, reader
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, open_wallet, passphrase_option
 from strongroom.core.canonical import Json
@@ -100,10 +100,10 @@ def _hand_in(door: Path, line: bytes) -> None:
 
 
 def _opened(desk: Path, token: Digest, wait: float) -> str:
-    ends = time.monotonic() + wait
+    ends, asked = time.monotonic() + wait, reader(desk)
     while time.monotonic() < ends:
-        listed, _broken = incidents(desk)
-        found = [str(row["incident"]) for row in listed if row["drill"] == str(token)]
+        listed, _broken = asked.incidents()
+        found = [row.incident for row in listed if row.drill == token]
         if found:
             return found[0]
         time.sleep(POLL_SECONDS)
@@ -115,8 +115,9 @@ def _opened(desk: Path, token: Digest, wait: float) -> str:
 
 def _tell(name: str, desk: Path, playbook: str, wait: float, *, as_json: bool) -> None:
     ends, planned = time.monotonic() + wait, planned_at_once(playbook_called(playbook))
+    asked = reader(desk)
     while True:
-        shown = fetch(desk, name)
+        shown = asked.read(name)
         measured = measure(shown.entries, planned)
         people = any(withheld(run) for run in shown.runs.values())
         if not measured.missed or people or time.monotonic() >= ends:

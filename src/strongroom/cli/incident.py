@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import click
 
-from strongroom.cli.incident_desk import Shown, desk_option, fetch, find, incidents, kept
+from strongroom.cli.incident_desk import desk_option, fetch, reader
 from strongroom.cli.lazy import LazyGroup
 from strongroom.cli.output import show as print_out
 from strongroom.cli.output import table
@@ -19,30 +19,20 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock, format_instant
 from strongroom.core.digest import Digest
 from strongroom.responder.desk import words_name
+from strongroom.responder.reading import Shown, Waits
 from strongroom.response.action_list import ACTIONS
 from strongroom.response.clocks import running
 from strongroom.response.drills import measure, planned_at_once
 from strongroom.response.entries import IncidentEntry
-from strongroom.response.executor import withheld
-from strongroom.response.exports import (
-    alertmanager_body,
-    ocsf_finding,
-    pagerduty_event,
-    stix_bundle,
-    title,
-    webhook_body,
-)
-from strongroom.response.incident import Doing
+from strongroom.response.exports import Form, exported, title, webhook_body
 from strongroom.response.wiring import playbook_called
-
-FORMS: Final = ("stix", "ocsf", "pagerduty", "alertmanager", "webhook", "record")
 
 
 class Verbs(LazyGroup):
     """The verbs of incidents."""
 
     commands_of: ClassVar = {
-        "ls": ("incident", "ls", "List incidents, newest first."),
+        "ls": ("incident", "ls", "List incidents: open ones first, the newest first."),
         "show": ("incident", "show", "Show an incident: what waits for whom, what was done, which clocks run."),
         "timeline": ("incident", "timeline", "Print the record, entry by entry."),
         "export": ("incident", "export", "Print an incident in another system's form."),
@@ -69,22 +59,24 @@ def incident() -> None:
 @desk_option
 @json_option
 def ls(desk: Path, *, as_json: bool) -> None:
-    """List incidents, newest first."""
-    listed, broken = incidents(desk)
+    """List incidents: open ones first, the newest first."""
+    listed, broken = reader(desk).incidents()
     rows = [
         (
-            str(row["incident"]),
-            "DRILL" if row["drill"] else str(row["severity"]),
-            str(row["phase"]),
-            str(row["subject"]),
-            str(row["rule"]),
-            str(row["alerts"]),
+            row.incident,
+            "DRILL" if row.drill else row.severity.value,
+            row.phase.value,
+            row.subject,
+            row.rule,
+            str(row.alerts),
         )
         for row in listed
     ]
     text = [table(rows, ("INCIDENT", "SEVERITY", "PHASE", "ABOUT", "FIRST RULE", "ALERTS")) if rows else "none"]
     text += [f"{name}: its record can't be read ({reason})" for name, reason in broken.items()]
-    print_out({"incidents": list[Json](listed), "broken": dict[str, Json](broken)}, text, as_json=as_json)
+    print_out(
+        {"incidents": [row.to_json() for row in listed], "broken": dict[str, Json](broken)}, text, as_json=as_json
+    )
 
 
 @click.command("show")
@@ -115,24 +107,11 @@ def timeline(name: str, desk: Path, *, as_json: bool) -> None:
 @click.command("export")
 @click.argument("name")
 @desk_option
-@click.option("--format", "form", type=click.Choice(FORMS), required=True, help="Whose form.")
+@click.option("--format", "form", type=click.Choice([one.value for one in Form]), required=True, help="Whose form.")
 def export(name: str, desk: Path, form: str) -> None:
     """Print an incident in another system's form, JSON. `stix` names nobody."""
-    shown, now = fetch(desk, name), SystemClock().now()
-    made: Json = None
-    match form:
-        case "stix":
-            made = stix_bundle(shown.incident, shown.entries, now=now)
-        case "ocsf":
-            made = ocsf_finding(shown.incident, now=now)
-        case "pagerduty":
-            made = pagerduty_event(shown.incident, source="strongroom")
-        case "alertmanager":
-            made = alertmanager_body([shown.incident], receiver="strongroom", url=f"strongroom:{shown.incident.id}")
-        case "webhook":
-            made = webhook_body(shown.incident, now=now)
-        case _:
-            made = [json.loads(entry.to_bytes()) for entry in shown.entries]
+    shown = fetch(desk, name)
+    made = exported(Form(form), shown.incident, shown.entries, now=SystemClock().now())
     click.echo(json.dumps(made, indent=2, ensure_ascii=False))
 
 
@@ -143,7 +122,8 @@ def export(name: str, desk: Path, form: str) -> None:
 def print_kept(name: str, what: str, desk: Path) -> None:
     """Print something that the responder keeps: `evidence-KEY.json`, `draft-KEY.json`, or a digest of words."""
     wanted = words_name(Digest.parse(what)) if what.startswith("sha256:") else what
-    data = kept(desk, find(desk, name), wanted)
+    asked = reader(desk)
+    data = asked.kept(asked.find(name), wanted)
     # Escaped: what is kept may hold what an attacker wrote, and a terminal acts on some of that.
     text = data.decode("utf-8", "backslashreplace")
     click.echo("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text))
@@ -168,7 +148,7 @@ def _lines(shown: Shown) -> Iterator[str]:
         left = one.left(SystemClock().now())
         yield f"clock      {one.duty.id}: due {one.told(_here())}, {left // 3600} hours left; to {one.duty.to}"
     for doing in incident.doings.values():
-        yield f"{_state(doing)}  {doing.action.value} of {doing.subject}"
+        yield f"{doing.state:<9}  {doing.action.value} of {doing.subject}"
     for row in _waiting(shown):
         yield f"{row['waits']:<9}  {str(row['key'])[:12]}  {row['what']}"
     for name, run in shown.runs.items():
@@ -198,22 +178,15 @@ def _measured(told: dict[str, Json]) -> Iterator[str]:
 
 def _waiting(shown: Shown) -> list[dict[str, Json]]:
     rows: list[dict[str, Json]] = []
-    for run in shown.runs.values():
-        held = {one.key for one in withheld(run)}
-        for one in run.pending:
-            if one.action is None:
-                rows.append({"waits": "answer", "key": one.key, "what": one.text})
-                continue
-            agreed = f"; agreed: {', '.join(sorted(one.agreed)) or 'nobody'}"
-            authority = ACTIONS[one.action].authority.value
-            what = f"{one.action.value} of {one.subject}" + (f" ({authority}{agreed})" if one.key in held else "")
-            rows.append({"waits": "people" if one.key in held else "under way", "key": one.key, "what": what})
+    for one in shown.waits:
+        asked = one.pending
+        if asked.action is None:
+            rows.append({"waits": one.how.value, "key": asked.key, "what": asked.text})
+            continue
+        agreed = f" ({ACTIONS[asked.action].authority.value}; agreed: {', '.join(sorted(asked.agreed)) or 'nobody'})"
+        what = f"{asked.action.value} of {asked.subject}" + (agreed if one.how is Waits.PEOPLE else "")
+        rows.append({"waits": one.how.value, "key": asked.key, "what": what})
     return rows
-
-
-def _state(doing: Doing) -> str:
-    said = {"failed": doing.failed, "undone": doing.undone, "verified": doing.verified, "done": doing.done}
-    return f"{next((name for name, value in said.items() if value), 'proposed'):<9}"
 
 
 def _entry(entry: IncidentEntry) -> str:

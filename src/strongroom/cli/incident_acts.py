@@ -14,7 +14,7 @@ from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ConflictError, MalformedError, NotFoundError, UsageError
-from strongroom.response.acts import MAX_WORDS, ActKind
+from strongroom.response.acts import MAX_WORDS, ActKind, said_of
 from strongroom.response.clocks import DUTIES, running
 from strongroom.response.drafts import blanks, draft_report
 from strongroom.response.entries import Phase, Role
@@ -47,7 +47,7 @@ def agree(name: str, key: str, desk: Path, wallet: Path, passphrase_fd: int | No
     if found.action is None:
         raise UsageError("that is a question to people", remedy="answer it: strongroom incident resolve-step")
     click.echo(f"{found.action.value} of {found.subject}")
-    entries = act(desk, wallet, passphrase_fd, shown.incident.id, ActKind.AGREE, {"key": found.key})
+    entries = act(desk, wallet, passphrase_fd, shown.incident.id, ActKind.AGREE, said_of(found))
     _done(entries, "agreed")
 
 
@@ -68,7 +68,7 @@ def resolve_step(
     pairs = [one.partition("=") for one in sets]
     if any(not sign for _name, sign, _value in pairs):
         raise UsageError("--set takes NAME=VALUE")
-    facts = {"key": found.key, "outcome": "failed" if failed else "done"}
+    facts = said_of(found) | {"outcome": "failed" if failed else "done"}
     values = {variable: value for variable, _sign, value in pairs}
     entries = act(desk, wallet, passphrase_fd, shown.incident.id, ActKind.RESOLVE, facts, found=values)
     _done(entries, "answered")

@@ -1,4 +1,4 @@
-"""The detector: events in, alerts out. The engine, what is usual, and risk points, joined.
+"""The detector: events in, alerts out. The engine and what is usual, joined.
 
 It keeps days by its own time. At the end of each it asks the baselines, whose findings become events like all others,
 so that rules join them with what else happened. The same alert about the same subject is told once an hour, unless it
@@ -17,7 +17,6 @@ from strongroom.detection.baselines import FLEET, Baselines, Unusual
 from strongroom.detection.engine import Engine, Hit
 from strongroom.detection.matching import Value, View, numbers_of
 from strongroom.detection.pack import ANCHOR
-from strongroom.detection.risk import Risk
 from strongroom.detection.rules import About, Certainty
 
 DAY: Final = 86400
@@ -74,7 +73,6 @@ class Detector:
     def __init__(self, engine: Engine, team_of: Callable[[str], str]) -> None:
         self.engine = engine
         self.baselines = Baselines()
-        self.risk = Risk()
         self._team_of = team_of
         self._day = -1
         self._volumes: dict[str, dict[str, int]] = {}
@@ -92,7 +90,7 @@ class Detector:
             alerts += self._observed(_unusual_event(unusual), now)
         self._count(event)
         alerts += self._observed(event, now)
-        forgotten = self.engine.forgotten + self.baselines.forgotten + self.risk.forgotten
+        forgotten = self.engine.forgotten + self.baselines.forgotten
         if forgotten > self._forgotten:
             count, self._forgotten = forgotten - self._forgotten, forgotten
             alerts += self._observed({ANCHOR: "detector:state:evicted", "count": count}, now)
@@ -101,7 +99,6 @@ class Detector:
     def _observed(self, event: View, now: Instant) -> Iterator[Alert]:
         for hit in self.engine.observe(event, now):
             subject = _subject(hit, event)
-            self.risk.add(subject, hit.about.severity, hit.about.certainty, now)
             if hit.about.certainty is Certainty.SURE or self._is_news(hit.rule, subject, event, now):
                 yield Alert(rule=hit.rule, about=hit.about, subject=subject, at=now, event=event, group=hit.group)
 

@@ -38,9 +38,9 @@ class Certainty(StrEnum):
     SURE = "sure"
     """No benign cause exists: may start containment without asking anybody."""
     LIKELY = "likely"
-    """May ask for one more approver, and tells somebody."""
+    """Tells somebody, who decides."""
     HINT = "hint"
-    """Adds to a risk score, and nothing else."""
+    """Stands in the record, where it is seen beside others; rules that count hints may be more than one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

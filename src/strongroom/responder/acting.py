@@ -20,7 +20,7 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId
 from strongroom.detection.engine import read_event
 from strongroom.responder.deciding import Decider, Decision, Why
-from strongroom.responder.record import event_json, plain_text
+from strongroom.responder.record import Line, event_json, plain_text
 
 T = TypeVar("T")
 
@@ -73,8 +73,12 @@ class Gate(Protocol):
 class Record(Protocol):
     """The responder's own record."""
 
-    async def append(self, facts: dict[str, Json]) -> None:
-        """Add a line; it is on the disk when this returns."""
+    async def append(self, facts: dict[str, Json]) -> Line | None:
+        """Add a line; it is on the disk when this returns. None: it is one of a flood, and only counted."""
+        ...
+
+    def settle(self, line: Line) -> int:
+        """Take that a line is dealt with; returns how many are, from the first on."""
         ...
 
 
@@ -103,6 +107,8 @@ class Outcome:
     stopped: dict[ModelId, Stopped] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """What couldn't be done, and the code of why."""
+    line: Line | None = None
+    """The alert in the responder's record; whoever is told settles it, once it is in an incident or belongs in none."""
 
 
 class Responder:
@@ -175,7 +181,7 @@ class Responder:
             for name, drop in drops.items():
                 await _tried(drop, f"drop:{name}", outcome)
             times.dropped = self._ticks() if drops and not outcome.failed else 0
-            await _tried(recording, "record", outcome)
+            outcome.line = await _tried(recording, "record", outcome)
             times.recorded = 0 if "record" in outcome.failed else self._ticks()
             for model, stop in zip(models, stops, strict=True):
                 stopped = await _tried(stop, f"stop:{model}", outcome)
@@ -192,7 +198,9 @@ class Responder:
             if stopped.index is not None:
                 await _tried(asyncio.ensure_future(self._stops.stored(stopped)), "store", outcome)
         if models:
-            await _tried(asyncio.ensure_future(self._record.append(_done(outcome))), "record", outcome)
+            line = await _tried(asyncio.ensure_future(self._record.append(_done(outcome))), "record", outcome)
+            if line is not None:
+                self._record.settle(line)
         self._told(outcome)
 
 

@@ -16,7 +16,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.response.drills import DrillToken
 from strongroom.response.entries import Fact, Happened, IncidentEntry
-from strongroom.response.grading import Severity
+from strongroom.response.grading import Severity, grade
 from strongroom.response.incident import Alert as Signal
 from strongroom.response.incident import Incident, fold, open_incident
 from strongroom.response.run import Run, RunStatus
@@ -25,13 +25,21 @@ MAX_ACTS: Final = 4096
 """Acts of people that one incident takes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """What a run began with: whose signal, and which event; its automatic actions are charged to that source."""
+
+    source: str
+    event: Digest
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """An incident as it is read back from the disk."""
 
     entries: tuple[IncidentEntry, ...]
-    runs: Mapping[str, tuple[str, Run]]
-    """By name: whose signal each began with, and how far it has come."""
+    runs: Mapping[str, tuple[Cause, Run]]
+    """By name: what each began with, and how far it has come."""
     acts: frozenset[Digest]
     token: DrillToken | None
     told: Mapping[str, int]
@@ -52,8 +60,8 @@ class CaseStore(Protocol):
         """Add an entry to a record; with the first one, make the incident's folder."""
         ...
 
-    def save_run(self, incident: str, name: str, source: str, run: Run) -> None:
-        """Replace a run, and whose signal it began with."""
+    def save_run(self, incident: str, name: str, cause: Cause, run: Run) -> None:
+        """Replace a run, and what it began with."""
         ...
 
     def keep_act(self, incident: str, act: Envelope) -> None:
@@ -100,6 +108,14 @@ class CaseStore(Protocol):
         """Replace it."""
         ...
 
+    def heard(self) -> int:
+        """Return how many lines of the responder's record are dealt with; alerts of later ones may not be."""
+        ...
+
+    def save_heard(self, lines: int) -> None:
+        """Remember how many lines are dealt with."""
+        ...
+
 
 @dataclass(kw_only=True)
 class Case:
@@ -112,8 +128,8 @@ class Case:
     by: str
     """How the machine is called in the record: ``machine:`` and the responder's id."""
     runs: dict[str, Run] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
-    """Run -> whose signal it began with: its automatic actions are charged to that."""
+    causes: dict[str, Cause] = field(default_factory=dict)
+    """Run -> what it began with."""
     acts: set[Digest] = field(default_factory=set)
     token: DrillToken | None = None
     told: dict[str, int] = field(default_factory=dict)
@@ -162,8 +178,8 @@ class Case:
             store=store,
             clock=clock,
             by=by,
-            runs={name: run for name, (_source, run) in stored.runs.items()},
-            sources={name: source for name, (source, _run) in stored.runs.items()},
+            runs={name: run for name, (_cause, run) in stored.runs.items()},
+            causes={name: cause for name, (cause, _run) in stored.runs.items()},
             acts=set(stored.acts),
             token=stored.token,
             told=dict(stored.told),
@@ -174,6 +190,11 @@ class Case:
     def id(self) -> str:
         """The incident's id."""
         return self.incident.id
+
+    def has(self, event: Digest) -> bool:
+        """Tell whether an alert is in the record, by the digest of what caused it."""
+        named = str(event)
+        return any(entry.facts.get("event") == named for entry in self.entries)
 
     @property
     def running(self) -> bool:
@@ -200,7 +221,7 @@ class Case:
         """Replace a run, on the disk and then here."""
         if self.runs.get(name) == run:
             return
-        await asyncio.to_thread(self.store.save_run, self.id, name, self.sources[name], run)
+        await asyncio.to_thread(self.store.save_run, self.id, name, self.causes[name], run)
         self.runs[name] = run
 
     async def keep(self, name: str, data: bytes) -> Digest:
@@ -231,3 +252,16 @@ class Case:
         """Keep what a person signed; from here on it can't be taken again."""
         await asyncio.to_thread(self.store.keep_act, self.id, act)
         self.acts.add(act.digest)
+
+
+async def regrade(case: Case, level: int) -> None:
+    """Raise an incident's severity to what its exposure says, where that is more; raises as :meth:`Case.add` does.
+
+    :param level: the security level of what it is about.
+    """
+    incident, read = case.incident, case.incident.exposure
+    if read is None:
+        return
+    severity = grade(incident.certainty, exposed_bits=read.bits, theft_bits=read.bound, level=level)
+    if severity.rank > incident.severity.rank:
+        await case.note(Happened.SEVERITY_CHANGED, {"severity": severity.value, "cause": "exposure"})

@@ -6,6 +6,7 @@ alone. It is signed because whoever could change it would take a decoy off it, a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
@@ -39,6 +40,12 @@ class ForeignDecoysError(TamperedError):
     """The list of decoys is another deployment's."""
 
     code = "decoys-foreign"
+
+
+class DecoysRolledBackError(TamperedError):
+    """The list of decoys is gone, or an older one lies in its place."""
+
+    code = "decoys-rolled-back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +121,8 @@ class Decoys:
     """All decoys of one host, and decoy models of the deployment."""
 
     genesis: Digest
+    serial: int = 0
+    """Rises with each list, and is no less than the second in which the list was made; 0 where there is none yet."""
     decoys: tuple[Decoy, ...] = ()
     models: tuple[DecoyModel, ...] = ()
 
@@ -127,6 +136,7 @@ class Decoys:
             fields.constant("v", 1)
             made = cls(
                 genesis=fields.digest("genesis"),
+                serial=fields.integer("serial"),
                 decoys=fields.objects("decoys", Decoy.read, most=MAX_DECOYS),
                 models=fields.objects("models", DecoyModel.read, most=MAX_MODELS),
             )
@@ -140,7 +150,7 @@ class Decoys:
         """Return the canonical bytes."""
         decoys: list[Json] = [decoy.to_json() for decoy in self.decoys]
         models: list[Json] = [one.to_json() for one in self.models]
-        return encode({"v": 1, "genesis": str(self.genesis), "decoys": decoys, "models": models})
+        return encode({"v": 1, "genesis": str(self.genesis), "serial": self.serial, "decoys": decoys, "models": models})
 
     @property
     def stand_for(self) -> dict[str, ModelId]:
@@ -165,3 +175,28 @@ def read_decoys(envelope: Envelope, key: PublicKey, genesis: Digest) -> Decoys:
     if made.genesis != genesis:
         raise ForeignDecoysError("the list of decoys belongs to another deployment")
     return made
+
+
+def newest_guarded(recorded: Iterable[Mapping[str, Json]]) -> int:
+    """Return the serial of the newest list that was ever guarded; 0 where none was.
+
+    :param recorded: the facts of the responder's record, from the first line on.
+    """
+    serials = (facts["guarded"] for facts in recorded if "guarded" in facts)
+    return max((serial for serial in serials if isinstance(serial, int)), default=0)
+
+
+def require_newest(decoys: Decoys, newest: int) -> bool:
+    """Check that a list isn't older than one that was guarded before; returns whether it is a new one, to be recorded.
+
+    Whoever takes the list away, or lays an older one there, would open decoys that nobody guards any more.
+
+    :param newest: from :func:`newest_guarded`.
+    :raises DecoysRolledBackError: it is.
+    """
+    if decoys.serial < newest:
+        raise DecoysRolledBackError(
+            "the list of decoys is gone, or an older one lies in its place",
+            remedy="put the newest list back; or take away what lies there, and plant decoys anew",
+        )
+    return decoys.serial > newest

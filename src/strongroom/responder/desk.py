@@ -21,13 +21,12 @@ from strongroom.core.envelope import Envelope
 from strongroom.core.errors import ConflictError, NotFoundError
 from strongroom.core.fields import Fields
 from strongroom.ipc.frames import Call
-from strongroom.responder.cases import MAX_ACTS, Case
+from strongroom.responder.cases import MAX_ACTS, Case, regrade
 from strongroom.responder.responding import Responding
-from strongroom.response.acts import Act, ActKind, ActRefusedError, open_act
+from strongroom.response.acts import Act, ActKind, ActRefusedError, open_act, said_of
 from strongroom.response.entries import Happened
 from strongroom.response.executor import Answer, RunError, agree, answer
-from strongroom.response.grading import grade
-from strongroom.response.run import Outcome, Run
+from strongroom.response.run import Outcome, Pending, Run
 
 PAGE: Final = 500
 MAX_LISTED: Final = 2000
@@ -78,7 +77,11 @@ class Desk:
 
     async def _incidents(self, fields: Fields) -> dict[str, Json]:
         fields.end()
-        cases = sorted(self._responding.cases.values(), key=lambda case: (-case.incident.opened, case.id))
+        # Open ones first: however many closed ones there are, the list never leaves out what goes on for them.
+        cases = sorted(
+            self._responding.cases.values(),
+            key=lambda case: (not case.incident.is_open, -case.incident.opened, case.id),
+        )
         listed: list[Json] = [_summary(case) for case in cases[:MAX_LISTED]]
         return {"incidents": listed, "broken": dict[str, Json](self._responding.broken)}
 
@@ -130,17 +133,20 @@ class Desk:
         await does(case, act, envelope)
 
     async def _agree(self, case: Case, act: Act, envelope: Envelope) -> None:
-        name, run = _run_of(case, act.text("key"))
-        after = agree(run, act.text("key"), act.person, self._clock.now())
+        name, run, waits = _waiting(case, act.text("key"))
+        if waits.action is None:
+            raise RunError("a question is answered; only a command is agreed to")
+        _require_same(act, waits)
+        after = agree(run, waits.key, act.person, self._clock.now())
         await case.keep_act(envelope)
         await case.save(name, after)
 
     async def _resolve(self, case: Case, act: Act, envelope: Envelope) -> None:
-        key = act.text("key")
-        name, run = _run_of(case, key)
-        if next(one for one in run.pending if one.key == key).action is not None:
+        name, run, waits = _waiting(case, act.text("key"))
+        if waits.action is not None:
             raise RunError("a command is agreed to; only what a person is asked is answered by a person")
-        given = Answer(key=key, outcome=Outcome(act.text("outcome")), found=act.found, by=act.person)
+        _require_same(act, waits)
+        given = Answer(key=waits.key, outcome=Outcome(act.text("outcome")), found=act.found, by=act.person)
         after = answer(run, self._responding.library, given, self._clock.now())
         await case.keep_act(envelope)
         await self._responding.save(case, name, after)
@@ -155,16 +161,7 @@ class Desk:
         await case.keep_act(envelope)
         await case.note(happened, facts, by=by)
         if act.kind is ActKind.EXPOSE:
-            await self._grade(case)
-
-    async def _grade(self, case: Case) -> None:
-        incident, read = case.incident, case.incident.exposure
-        if read is None:
-            return
-        level = self._responding.deployment.level(incident.subject)
-        severity = grade(incident.certainty, exposed_bits=read.bits, theft_bits=read.bound, level=level)
-        if severity.rank > incident.severity.rank:
-            await case.note(Happened.SEVERITY_CHANGED, {"severity": severity.value, "cause": "exposure"})
+            await regrade(case, self._responding.deployment.level(case.incident.subject))
 
     def _case(self, name: str) -> Case:
         case = self._responding.cases.get(name)
@@ -190,9 +187,18 @@ def _entry_of(act: Act) -> tuple[Happened, dict[str, str | int], bytes | None]:
     return happened, facts, words
 
 
-def _run_of(case: Case, key: str) -> tuple[str, Run]:
+def _require_same(act: Act, waits: Pending) -> None:
+    if any(act.facts.get(name) != value for name, value in said_of(waits).items()):
+        raise ActRefusedError(
+            "the person signed for something else than what waits under that key",
+            reason="act-differs",
+            remedy="see what waits, and sign again",
+        )
+
+
+def _waiting(case: Case, key: str) -> tuple[str, Run, Pending]:
     found = next(
-        ((name, run) for name, run in case.runs.items() if any(one.key == key for one in run.pending)),
+        ((name, run, one) for name, run in case.runs.items() for one in run.pending if one.key == key),
         None,
     )
     if found is None:

@@ -6,6 +6,7 @@ The freeze itself stands in the deployment's log. This says why, and it is there
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from strongroom.core.canonical import Json, decode, encode
@@ -26,6 +27,14 @@ class RecordBrokenError(TamperedError):
     """A line of the responder's record was taken out, put in or changed."""
 
     code = "responder-record-broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line that is on the disk: its number, from 0, and its digest."""
+
+    serial: int
+    digest: Digest
 
 
 def record_line(before: Digest, serial: int, facts: dict[str, Json]) -> bytes:

@@ -12,12 +12,11 @@ What had no time to wait (the freeze, the shut gates) was done before any of thi
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from strongroom.core.clock import Clock, Instant
+from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import (
     ConflictError,
@@ -28,10 +27,12 @@ from strongroom.core.errors import (
     UsageError,
 )
 from strongroom.responder.acting import Outcome as Acted
-from strongroom.responder.cases import Case, CaseStore
+from strongroom.responder.cases import Case, CaseStore, Cause
+from strongroom.responder.noting import Noting
 from strongroom.responder.ports import Deployment, Notes, Port, Telling, Told, refused
 from strongroom.responder.signalling import Signalled, model_of, signalled, surer
-from strongroom.response.action_list import ACTIONS, CONTAINMENT, dry_run, verify
+from strongroom.responder.waiting import Lines, Waiting
+from strongroom.response.action_list import ACTIONS, CONTAINMENT, brought_about, dry_run
 from strongroom.response.actions import ActionName, ActionRefusedError, Authority, Command
 from strongroom.response.cacao import Playbook
 from strongroom.response.drills import DrillToken, keep_apart
@@ -44,22 +45,18 @@ from strongroom.response.run import Outcome, Run, RunStatus
 from strongroom.response.subjects import EVERYTHING
 
 POLL_SECONDS: Final = 2.0
-NOTE_SECONDS: Final = 600
-"""How long the log may be behind a record whose phase is the same."""
-MAX_WAITING: Final = 1024
-"""Alerts that wait for the disk; beyond that the oldest are let go of: the responder's own record has them."""
 MAX_OPEN: Final = 256
 """Open incidents; beyond that, alerts go to the incident about the whole deployment, where a person looks."""
 MAX_ALERTS: Final = 1000
 """Alerts of one incident that have entries of their own: a flood must not fill the record that people need."""
 MAX_RUNS: Final = 16
-LOG: Final = "log"
 
 
 class Responding:
     """Everything that goes on after an alert was told.
 
     :param library: playbooks by their ids.
+    :param record: the responder's own record, whose alerts are put into incidents.
     :param real: does commands on the deployment. :param shadow: does those of drills, on their stand-ins.
     :param ticks: nanoseconds of the monotonic clock.
     :param failed: hears of what the loop couldn't do, and will try again.
@@ -75,6 +72,7 @@ class Responding:
         shadow: Port,
         telling: Telling,
         notes: Notes,
+        record: Lines,
         clock: Clock,
         ticks: Callable[[], int],
         by: str,
@@ -85,8 +83,7 @@ class Responding:
         self.library = library
         self.deployment = deployment
         self._ports = {False: real, True: shadow}
-        self._telling = telling
-        self._notes = notes
+        self._noting = Noting(notes, telling, clock, failed)
         self.clock = clock
         self._ticks = ticks
         self._by = by
@@ -98,8 +95,7 @@ class Responding:
         self._drills: dict[Digest, DrillToken] = {}
         self._budget = Budget()
         self._spending = asyncio.Lock()
-        self._noted: dict[str, tuple[Instant, Phase]] = {}
-        self._waiting: deque[Signalled] = deque(maxlen=MAX_WAITING)
+        self._waiting = Waiting(store, record, failed)
         self._came = asyncio.Event()
         self._working: dict[str, asyncio.Task[None]] = {}
 
@@ -124,6 +120,7 @@ class Responding:
             self._budget = Budget() if saved is None else Budget.parse(saved)
         except MalformedError as error:
             self._failed("budget", error)
+        self._waiting.load(self._host)
 
     def hold_to(self, incident: str, entries: int, last: str) -> None:
         """Compare a record with what the deployment's log says of it: a chain doesn't show that its end was cut off."""
@@ -150,23 +147,25 @@ class Responding:
         :param drill: the verified token whose event it was; None for everything real, whatever the event says.
         """
         token = None if drill is None else self._drills.get(drill)
-        if (drill is None) is not (token is None):
-            return
+        known = (drill is None) is (token is None)
         book = None if token is None else self._book(token.playbook)
-        heard = signalled(acted, drill, token, book, now=self.clock.now(), host=self._host)
+        heard = signalled(acted, drill, token, book, now=self.clock.now(), host=self._host) if known else None
         if heard is None:
+            self._waiting.pass_over(acted.line)
             return
-        self._waiting.append(heard)
+        self._waiting.add(heard)
         self._came.set()
 
     async def serve(self) -> None:
         """Go on with every incident, until it is cancelled."""
-        for case in self.cases.values():
-            self._begin_work(case)
         try:
+            # Before anything goes on: what a run came to since would look like what an alert heard again began.
+            await self.file()
+            for case in self.cases.values():
+                self._begin_work(case)
             while True:
                 await self.file()
-                await self._keep_noted()
+                await self._noting.keep(self.cases)
                 self._revive()
                 self._came.clear()
                 try:
@@ -182,23 +181,41 @@ class Responding:
 
     async def file(self) -> None:
         """Put every waiting alert into an incident; what the disk refuses stays and is tried again."""
-        while self._waiting:
-            signalled = self._waiting[0]
+        while (signalled := self._waiting.first) is not None:
             try:
-                case = await self._filed(signalled)
-                await self._begin_playbook(case, signalled)
+                case = await self._put(signalled)
+                await self._waiting.done(signalled)
             except UnavailableError as error:
                 self._failed("file", error)
+                self._waiting.doubt(signalled)
                 return
-            except StrongroomError as error:
-                # It can't become an incident, ever; the responder's own record has it.
-                self._failed("file", error)
-            else:
+            if case is not None:
                 self._begin_work(case)
-            if self._waiting and self._waiting[0] is signalled:
-                self._waiting.popleft()
 
     # --- incidents ----------------------------------------------------------------------------------------------------
+
+    async def _put(self, signalled: Signalled) -> Case | None:
+        """Put an alert into its incident, and begin the playbook; None where it can't become one, ever.
+
+        :raises UnavailableError: the disk refused.
+        """
+        case = None
+        try:
+            case = self._known(signalled) or await self._filed(signalled)
+            if case.incident.is_open:
+                await self._begin_playbook(case, signalled)
+        except UnavailableError:
+            raise
+        except StrongroomError as error:
+            # The responder's own record has it. An incident that is open is gone on with, also without the playbook.
+            self._failed("file", error)
+        return case
+
+    def _known(self, signalled: Signalled) -> Case | None:
+        """Return the incident that an alert is in already, as far as is known: before a kill, or the disk refused."""
+        if not signalled.again or signalled.line is None:
+            return None
+        return next((case for case in self.cases.values() if case.has(signalled.alert.event)), None)
 
     async def _filed(self, signalled: Signalled) -> Case:
         alert = signalled.alert
@@ -249,6 +266,8 @@ class Responding:
         book = self._book(signalled.playbook)
         if book is None or (case.token is not None and book.name != case.token.playbook):
             return
+        if signalled.again and signalled.line and signalled.alert.event in {one.event for one in case.causes.values()}:
+            return
         mine = {
             name: run for name, run in case.runs.items() if book.id in run.books and run.status is RunStatus.RUNNING
         }
@@ -271,7 +290,7 @@ class Responding:
                 # What a weaker signal asked people about, this one answers: it isn't asked twice.
                 await self._give_over(case, name, before)
             name = f"run-{len(case.runs):03}"
-            case.sources[name] = signalled.source
+            case.causes[name] = Cause(source=signalled.source, event=signalled.alert.event)
             await self.save(case, name, run)
 
     async def _give_over(self, case: Case, name: str, run: Run) -> None:
@@ -377,7 +396,7 @@ class Responding:
     async def save(self, case: Case, name: str, run: Run) -> None:
         """Put a run's next state on the disk, what doesn't begin by itself held back; the case's lock is held."""
         async with self._spending:
-            run, budget = self._judged(case, run, case.sources[name])
+            run, budget = self._judged(case, run, case.causes[name].source)
             if budget != self._budget:
                 await asyncio.to_thread(self._store.save_budget, budget.to_bytes())
                 self._budget = budget
@@ -429,7 +448,7 @@ class Responding:
     async def _verified(self, case: Case, run: Run, command: Command, seen: str) -> Told:
         doing = case.incident.doings[command.key]
         if doing.verified is None and not doing.failed:
-            if not verify(command.action, seen):
+            if not brought_about(command.action, seen):
                 await self._fail(case, command, "not-verified")
                 return Told(Outcome.FAILED, "not-verified")
             facts = {**_told(command), "answer": seen, "micros": self._micros(case)}
@@ -468,28 +487,6 @@ class Responding:
         open_ = any(one.verified is None and not one.failed for one in stops)
         if held and not open_ and case.incident.phase in {Phase.DETECTED, Phase.DECLARED}:
             await case.note(Happened.PHASE_CHANGED, {"phase": Phase.CONTAINED.value})
-
-    # --- the log, and people elsewhere --------------------------------------------------------------------------------
-
-    async def _keep_noted(self) -> None:
-        """Have the log hold every record: at its opening, at each new phase, and every ten minutes in between.
-
-        Whoever was told of an incident is told of each new phase, too.
-        """
-        for case in tuple(self.cases.values()):
-            phase, size = case.incident.phase, case.incident.size
-            at, before = self._noted.get(case.id, (0, None))
-            if case.told.get(LOG) == size or not (before is not phase or self.clock.now() - at >= NOTE_SECONDS):
-                continue
-            if any(name != LOG for name in case.told):
-                self._telling.tell(case)
-            try:
-                await self._notes.note(case)
-                await case.was_told(LOG, size)
-            except StrongroomError as error:
-                self._failed("note", error)
-                return
-            self._noted[case.id] = self.clock.now(), phase
 
 
 def _told(command: Command) -> dict[str, str | int]:

@@ -12,12 +12,11 @@ import contextlib
 import gc
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +42,8 @@ from strongroom.detection.pack import Pack, open_pack
 from strongroom.detection.wiring import linear_regex, shipped_pack
 from strongroom.enclave.gate.wiring import Gate, read_settings
 from strongroom.ipc.adapters.client import UnixClient
-from strongroom.ipc.adapters.process import harden, program_log, read_passphrase, say_ready
+from strongroom.ipc.adapters.process import go_first, harden, program_log, read_passphrase, say_ready
+from strongroom.ipc.adapters.signals import when_told_to_end
 from strongroom.responder.acting import Gate as GatePort
 from strongroom.responder.acting import Outcome, Responder
 from strongroom.responder.adapters.gates import HeldGate
@@ -54,7 +54,7 @@ from strongroom.responder.adapters.log_tail import LogTail
 from strongroom.responder.adapters.record_file import RecordFile, read_record
 from strongroom.responder.answering.wiring import load_response, make_answering, open_doors
 from strongroom.responder.deciding import Decider
-from strongroom.responder.decoys import MAX_LIST, Decoys, read_decoys
+from strongroom.responder.decoys import MAX_LIST, Decoys, newest_guarded, read_decoys, require_newest
 from strongroom.responder.guard.messages import Beat, Opened
 from strongroom.responder.health import Health
 from strongroom.responder.limits import FreezeLimits
@@ -67,6 +67,7 @@ DECOYS: Final = "decoys.json"
 PLACE: Final = "log.place"
 """How far the log was read."""
 RESTART_SECONDS: Final = 1.0
+SWITCH_SECONDS: Final = 0.0002
 TICKET: Final = "responder"
 
 _log = structlog.get_logger("strongroom.responder")
@@ -93,10 +94,27 @@ def load_decoys(state: Path, wallet: Wallet) -> Decoys:
     return read_decoys(envelope, wallet.identity.key, genesis)
 
 
+def change_decoys(state: Path, wallet: Wallet) -> Decoys:
+    """Return the list that is to be changed; an empty one where there is none, or no more.
+
+    :raises DecoysRolledBackError: an older one lies in its place: signed anew, it would be the newest.
+    """
+    decoys, newest = load_decoys(state, wallet), _newest_guarded(state)
+    if decoys.serial:
+        require_newest(decoys, newest)
+    # The machine's clock may have been ahead when the newest was signed.
+    return replace(decoys, serial=max(decoys.serial, newest))
+
+
 def save_decoys(state: Path, wallet: Wallet, decoys: Decoys) -> None:
-    """Sign the list and replace what is in the responder's folder."""
+    """Sign the list, as the newest, and replace what is in the responder's folder."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    decoys = replace(decoys, serial=max(decoys.serial + 1, SystemClock().now()))
     write_durably(state / DECOYS, decoys.sign(wallet.signer()).to_bytes())
+
+
+def _newest_guarded(state: Path) -> int:
+    return newest_guarded(json.loads(line)["facts"] for line in read_record(state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +243,7 @@ async def serve(
     response: ResponseSettings,
     session: Session,
     reading_log: Session,
+    asking_log: Session,
 ) -> None:
     """Serve until SIGTERM.
 
@@ -232,10 +251,10 @@ async def serve(
         all of it: a responder that went on half deaf would look like one that guards.
 
     :param reading_log: another session of the same wallet's, so that following the log holds up no freeze.
+    :param asking_log: one more, so that reading all of it holds up neither.
     """
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    when_told_to_end(stop.set)
     decoys = load_decoys(state, session.wallet)
     client = UnixClient(home / "run" / "keeper.sock")
     with ExitStack() as stack:
@@ -245,7 +264,11 @@ async def serve(
         stops = _make_stops(client, session, settings, decoys, teams)
         tail = LogTail(BrokerLog(reading_log, time.sleep), state / PLACE)
         pack = load_pack(settings)
-        before = told_before((json.loads(line)["facts"] for line in read_record(state)), tail.kept)
+        before = told_before(record.facts(), tail.kept)
+        if require_newest(decoys, newest_guarded(record.facts())):
+            line = await record.append({"guarded": decoys.serial})
+            if line is not None:
+                record.settle(line)
         decider = _make_decider(pack, settings, decoys, teams, before)
         gates = _open_gates(settings, stack)
         answering, teller = await make_answering(
@@ -258,7 +281,8 @@ async def serve(
             host=settings.host,
             models=settings.models,
             clock=SystemClock(),
-            own_record=lambda: record.head,
+            record=record,
+            view=BrokerLog(asking_log, time.sleep),
         )
 
         def told(outcome: Outcome) -> None:
@@ -345,10 +369,10 @@ def run_responder(
     :raises StrongroomError: whatever keeps it from starting.
     """
     harden()
+    go_first()
+    # The thread that shuts a gate waits for the interpreter no longer than this; Python would let it wait 5 ms.
+    sys.setswitchinterval(SWITCH_SECONDS)
     program_log()
-    with contextlib.suppress(OSError):
-        # Before ordinary programs: a thief may burn all processors to win time.
-        os.nice(-15)
     made, answers = load_settings(settings), load_response(response)
     with nullcontext() if passphrase_fd is None else read_passphrase(passphrase_fd) as passphrase:
 
@@ -357,8 +381,9 @@ def run_responder(
                 raise UsageError("the responder's wallet has a passphrase", remedy="give it with --passphrase-fd")
             return passphrase
 
-        with open_session(wallet, passphrase=asked) as session, open_session(wallet, passphrase=asked) as reading_log:
-            asyncio.run(serve(home.resolve(), state.resolve(), made, answers, session, reading_log))
+        with ExitStack() as stack:
+            sessions = [stack.enter_context(open_session(wallet, passphrase=asked)) for _ in range(3)]
+            asyncio.run(serve(home.resolve(), state.resolve(), made, answers, *sessions))
 
 
 def _read(path: Path, most: int) -> bytes:

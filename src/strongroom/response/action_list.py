@@ -1,8 +1,8 @@
 """What can be done about an incident: a closed list of actions, each with what it needs, does, and is checked by.
 
 ``prepare`` checks an action's precondition over a situation and returns the command for an adapter, with a key under
-which doing it twice is doing it once. ``dry_run`` says what would fall. ``verify`` holds an answer of a probe against
-what the action must have brought about: an effect that nobody looked at isn't one.
+which doing it twice is doing it once. ``dry_run`` says what would fall. ``brought_about`` holds an answer of a probe
+against what the action must bring about: an effect that nobody looked at isn't one.
 
 Rotation and shredding are only prepared here: a draft of the request that the quorum would have to sign. No signal,
 however sure, destroys a key.
@@ -352,7 +352,7 @@ def dry_run(name: ActionName, subject: Subject, situation: Situation) -> Falls:
     return action.falls(situation, subject)
 
 
-def verify(name: ActionName, answer: str) -> bool:
+def brought_about(name: ActionName, answer: str) -> bool:
     """Return whether a probe's answer is the one that the action must have brought about."""
     return answer == ACTIONS[name].wanted
 

@@ -22,10 +22,12 @@ from strongroom.core.errors import DeniedError, MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import PersonId, person_id
 from strongroom.core.signature import PublicKey
+from strongroom.response.actions import ActionName
 from strongroom.response.clocks import DUTIES
 from strongroom.response.entries import Phase, Role
 from strongroom.response.grading import Severity
-from strongroom.response.run import MAX_VALUE, MAX_VARIABLES, Outcome
+from strongroom.response.run import MAX_VALUE, MAX_VARIABLES, Outcome, Pending
+from strongroom.response.subjects import Subject
 
 ACT_TYPE: Final = payload_type("incident-act.v1")
 MAX_ACT: Final = 512 * 1024
@@ -72,13 +74,15 @@ class _Form(StrEnum):
     PHASE = "phase"
     SEVERITY = "severity"
     OUTCOME = "outcome"
+    ACTION = "action"
+    SUBJECT = "subject"
 
 
 _F: Final = _Form
 FACTS: Final[Mapping[ActKind, Mapping[str, _Form]]] = MappingProxyType(
     {
-        ActKind.AGREE: {"key": _F.KEY},
-        ActKind.RESOLVE: {"key": _F.KEY, "outcome": _F.OUTCOME},
+        ActKind.AGREE: {"key": _F.KEY, "action": _F.ACTION, "subject": _F.SUBJECT},
+        ActKind.RESOLVE: {"key": _F.KEY, "asked": _F.DIGEST, "outcome": _F.OUTCOME},
         ActKind.TAKE: {"role": _F.ROLE},
         ActKind.MOVE: {"phase": _F.PHASE},
         ActKind.GRADE: {"severity": _F.SEVERITY, "cause": _F.CODE},
@@ -123,6 +127,8 @@ _READ: Final[Mapping[_Form, tuple[int, Callable[[str], object]]]] = MappingProxy
         _F.PHASE: (32, Phase),
         _F.SEVERITY: (32, Severity),
         _F.OUTCOME: (32, _outcome),
+        _F.ACTION: (64, ActionName),
+        _F.SUBJECT: (160, Subject.parse),
     }
 )
 
@@ -194,6 +200,16 @@ class Act:
     def text(self, name: str) -> str:
         """Return a fact that is text."""
         return str(self.facts[name])
+
+
+def said_of(pending: Pending) -> dict[str, str | int]:
+    """Return what an act says of what it agrees to or answers: the person's signature is over what they saw.
+
+    With its key alone, whoever shows a person something harmless could hand in their word for something else.
+    """
+    if pending.action is None:
+        return {"key": pending.key, "asked": str(Digest.of(pending.text.encode()))}
+    return {"key": pending.key, "action": pending.action.value, "subject": str(pending.subject)}
 
 
 def open_act(

@@ -19,7 +19,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-from strongroom.core.clock import Instant, format_instant
+from strongroom.core.clock import LATEST, Instant, format_instant
 from strongroom.core.errors import NotFoundError
 from strongroom.response.incident import Incident
 
@@ -162,7 +162,7 @@ def deadline(name: str, began: Instant) -> Deadline:
     duty = DUTIES.get(name)
     if duty is None:
         raise NotFoundError("no reporting clock is called so", remedy=f"name one of: {', '.join(DUTIES)}")
-    return Deadline(duty=duty, began=began, due=began + duty.within)
+    return Deadline(duty=duty, began=began, due=min(began + duty.within, LATEST))
 
 
 def running(incident: Incident) -> tuple[Deadline, ...]:

@@ -270,7 +270,7 @@ class IncidentEntry:
             with fields.child("facts") as facts:
                 read = {name: _fact(facts, name, kind) for name, kind in FACTS[happened].items()}
             return cls(
-                incident=fields.parsed("incident", _form(_INCIDENT)),
+                incident=fields.parsed("incident", incident_name),
                 seq=fields.integer("seq"),
                 previous=_previous(fields),
                 at=fields.instant("at"),
@@ -292,6 +292,14 @@ class IncidentEntry:
         if not isinstance(value, int):
             raise MalformedError(f"`{name}` isn't a number")
         return value
+
+
+def incident_name(text: str) -> str:
+    """Return an incident's id.
+
+    :raises MalformedError: it isn't one.
+    """
+    return _form(_INCIDENT)(text)
 
 
 def _previous(fields: Fields) -> Digest | None:

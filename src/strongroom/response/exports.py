@@ -11,11 +11,11 @@ from enum import StrEnum
 from typing import Final
 
 from strongroom import __version__
-from strongroom.core.canonical import Json
+from strongroom.core.canonical import Json, decode
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.stable_uuid import stable_uuid
 from strongroom.response.clocks import running
-from strongroom.response.entries import IncidentEntry, Phase
+from strongroom.response.entries import MAX_ENTRY, IncidentEntry, Phase
 from strongroom.response.grading import Certainty, Severity
 from strongroom.response.incident import Incident
 
@@ -52,6 +52,35 @@ def title(incident: Incident) -> str:
     """Return one line that says what it is; a drill says so first."""
     drill = "DRILL: " if incident.shadow else ""
     return f"{drill}{incident.severity.value} incident about {incident.subject}: {incident.rules[0]}"
+
+
+class Form(StrEnum):
+    """Whose form an incident is exported in."""
+
+    STIX = "stix"
+    OCSF = "ocsf"
+    PAGERDUTY = "pagerduty"
+    ALERTMANAGER = "alertmanager"
+    WEBHOOK = "webhook"
+    RECORD = "record"
+    """The record itself, entry by entry."""
+
+
+def exported(form: Form, incident: Incident, entries: Sequence[IncidentEntry], *, now: Instant) -> Json:
+    """Return an incident in a form, JSON. STIX names nobody."""
+    match form:
+        case Form.STIX:
+            return stix_bundle(incident, entries, now=now)
+        case Form.OCSF:
+            return ocsf_finding(incident, now=now)
+        case Form.PAGERDUTY:
+            return pagerduty_event(incident, source="strongroom")
+        case Form.ALERTMANAGER:
+            return alertmanager_body([incident], receiver="strongroom", url=f"strongroom:{incident.id}")
+        case Form.WEBHOOK:
+            return webhook_body(incident, now=now)
+        case Form.RECORD:
+            return [decode(entry.to_bytes(), max_bytes=MAX_ENTRY) for entry in entries]
 
 
 # --- STIX 2.1 ---------------------------------------------------------------------------------------------------------
@@ -242,7 +271,7 @@ def _facts(incident: Incident) -> dict[str, Json]:
         "alerts": incident.alerts,
         "rules": list[Json](incident.rules),
         "evidence": [str(digest) for digest in incident.evidence],
-        "exposure": _exposure(incident),
+        "exposure": None if incident.exposure is None else incident.exposure.to_json(),
         "actions": {
             key: {
                 "action": one.action.value,
@@ -257,18 +286,4 @@ def _facts(incident: Incident) -> dict[str, Json]:
         "clocks": {one.duty.id: format_instant(one.due) for one in running(incident)},
         "record": str(incident.last),
         "entries": incident.size,
-    }
-
-
-def _exposure(incident: Incident) -> Json:
-    read = incident.exposure
-    if read is None:
-        return None
-    return {
-        "bits": read.bits,
-        "bound": read.bound,
-        "people": read.people,
-        "hosts": read.hosts,
-        "holders": read.holders,
-        "answer": str(read.answer),
     }

@@ -16,6 +16,8 @@ from strongroom.core.digest import Digest
 from strongroom.core.fields import Fields
 
 MAX_HOLDERS: Final = 4096
+MAX_PROOF: Final = 1 << 20
+"""Entries that one holding rests on: one for each time that its evidence was judged anew, however long it is held."""
 MAX_EXPOSURE: Final = 8 << 20
 ALL_PARTS: Final = 1000
 """Shares are told in thousandths."""
@@ -56,7 +58,7 @@ class Holder:
 def _others(fields: Fields) -> None:
     """Read what a report doesn't show, so that another form of the answer is noticed."""
     fields.texts("approvers", most=256, max_length=64)
-    fields.texts("isolation", most=64, max_length=64)
+    fields.texts("isolation", most=MAX_PROOF, max_length=64)
     for name in ("image", "weights", "reason"):
         if fields.optional(name):
             fields.text(name)
@@ -66,7 +68,7 @@ def _others(fields: Fields) -> None:
     fields.text("recipient", max_length=96)
     for name in ("use", "deliveries"):
         fields.integer(name)
-    list(fields.items("entries", most=MAX_HOLDERS))
+    list(fields.items("entries", most=MAX_PROOF))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ConflictError, TamperedError
@@ -77,6 +78,12 @@ class Doing:
     verified: Instant | None = None
     undone: Instant | None = None
 
+    @property
+    def state(self) -> str:
+        """How far it came, in a word."""
+        said = {"failed": self.failed, "undone": self.undone, "verified": self.verified, "done": self.done}
+        return next((name for name, value in said.items() if value), "proposed")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
@@ -88,6 +95,17 @@ class Read:
     people: int
     hosts: int
     holders: int
+
+    def to_json(self) -> Json:
+        """Return the JSON form."""
+        return {
+            "bits": self.bits,
+            "bound": self.bound,
+            "people": self.people,
+            "hosts": self.hosts,
+            "holders": self.holders,
+            "answer": str(self.answer),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +149,11 @@ class Incident:
     def is_open(self) -> bool:
         """Whether it isn't closed."""
         return self.phase is not Phase.CLOSED
+
+    @property
+    def onward(self) -> frozenset[Phase]:
+        """The phases that may follow, but for its end."""
+        return _ONWARD[self.phase]
 
     @property
     def outstanding(self) -> tuple[str, ...]:

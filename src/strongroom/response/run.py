@@ -6,6 +6,7 @@ another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,6 +22,7 @@ from strongroom.response.grading import Certainty
 from strongroom.response.subjects import Subject
 
 T = TypeVar("T")
+_KEY: Final = re.compile(r"[0-9a-f]{32}")
 MAX_RUN: Final = 1 << 20
 MAX_THREADS: Final = 512
 MAX_KEPT: Final = 4096
@@ -130,7 +132,7 @@ class Pending:
     def read(cls, fields: Fields) -> Pending:
         """Read the JSON form."""
         return cls(
-            key=fields.text("key", max_length=64),
+            key=fields.parsed("key", _key),
             thread=fields.text("thread"),
             action=fields.parsed("action", ActionName) if fields.optional("action") else None,
             subject=fields.parsed("subject", Subject.parse) if fields.optional("subject") else None,
@@ -156,6 +158,13 @@ class Pending:
         }
 
 
+def _key(text: str) -> str:
+    # Shown inside commands that people copy into a shell.
+    if not _KEY.fullmatch(text):
+        raise MalformedError("a key is 32 digits in hex")
+    return text
+
+
 def _distinct(fields: Fields, name: str) -> frozenset[str]:
     people = fields.texts(name, most=MAX_PEOPLE, max_length=64)
     if list(people) != sorted(set(people)):
@@ -178,7 +187,7 @@ class Answered:
     def read(cls, fields: Fields) -> Answered:
         """Read the JSON form."""
         return cls(
-            key=fields.text("key", max_length=64),
+            key=fields.parsed("key", _key),
             step=fields.text("step", max_length=96),
             outcome=fields.parsed("outcome", Outcome),
             by=fields.text("by", max_length=64),
@@ -300,6 +309,8 @@ class Run:
             raise MalformedError("the run has a thread or a command twice")
         if sorted(one.thread for one in self.pending) != waiting:
             raise MalformedError("the run's waiting threads and open commands don't fit each other")
+        if any((one.action is None) is not (one.subject is None) for one in self.pending):
+            raise MalformedError("the run has a command about nothing, or a question about something")
         if any(thread.parent and thread.parent not in ids for thread in self.threads):
             raise MalformedError("the run has a thread below none")
         if any(thread.playbook not in self.books for thread in self.threads):

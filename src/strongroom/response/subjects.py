@@ -11,6 +11,7 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.ids import SHADOW
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?")
+_LONGEST_ID: Final = 64
 
 
 class SubjectKind(StrEnum):
@@ -51,7 +52,7 @@ class Subject:
         :raises MalformedError: another form, kind or spelling.
         """
         kind, _, name = text.partition(":")
-        if kind not in set(SubjectKind) or not _NAME.fullmatch(name):
+        if kind not in set(SubjectKind) or not _is_name(SubjectKind(kind), name):
             raise MalformedError("a subject is a kind, say `model` or `host`, a colon, and a name in lower case")
         if kind == SubjectKind.DEPLOYMENT and name.removeprefix(SHADOW) != "all":
             raise MalformedError("the whole deployment is called `deployment:all`")
@@ -66,6 +67,12 @@ class Subject:
         return f"{self.kind.value}:{self.name}"
 
 
+def _is_name(kind: SubjectKind, name: str) -> bool:
+    # A model or person that can't be called so anywhere else must not become what an incident is about.
+    is_id = kind in {SubjectKind.MODEL, SubjectKind.PERSON}
+    return bool(_NAME.fullmatch(name)) and not (is_id and (".." in name or len(name) > _LONGEST_ID))
+
+
 EVERYTHING: Final = Subject(SubjectKind.DEPLOYMENT, "all")
 
 
@@ -78,6 +85,6 @@ def subject_of_alert(text: str) -> Subject:
     kind, _, name = text.partition(",")[0].partition(":")
     name = name.lower()
     known = _KINDS.get(kind)
-    if known is None or not _NAME.fullmatch(name) or name.startswith(SHADOW):
+    if known is None or not _is_name(known, name) or name.startswith(SHADOW):
         return EVERYTHING
     return Subject(known, name)

@@ -62,7 +62,11 @@ def read_osquery(line: bytes) -> Read:
     :raises MalformedError: not a line of osquery's.
     """
     told = read_object(line)
-    query, columns, host = text(told, "name"), child(told, "columns"), text(told, "hostIdentifier")
+    query, columns, host = (
+        text(told, "name"),
+        child(told, "columns"),
+        text(told, "hostIdentifier") or text(told, "hostname"),
+    )
     table = query.rpartition("_query_")[2] or query
     if text(told, "action") != "added" or not columns:
         return unknown(f"{query}: {text(told, 'action') or 'no rows'}")

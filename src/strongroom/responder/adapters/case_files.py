@@ -7,11 +7,11 @@ incidents/inc-…/kept/           evidence, drafts and words, each written once
 incidents/inc-…/drill.json      a drill's token
 incidents/inc-…/told.json       who was told of how many entries
 incidents/budget.json           what began by itself today
+incidents/heard.json            how many lines of the responder's record are in incidents, or belong in none
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -19,14 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from strongroom.core.adapters.durable import sync_folder, write_durably
+from strongroom.core.adapters.durable import append_durably, sync_folder, write_durably
 from strongroom.core.canonical import decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields
-from strongroom.responder.cases import MAX_ACTS, Stored
+from strongroom.responder.cases import MAX_ACTS, Cause, Stored
 from strongroom.response.drills import DrillToken
 from strongroom.response.entries import IncidentEntry
 from strongroom.response.limits import MAX_BUDGET
@@ -39,6 +39,7 @@ _INCIDENT: Final = re.compile(r"inc-[0-9a-f]{32}")
 _RUN: Final = re.compile(r"run-[0-9]{3}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,160}")
 BUDGET: Final = "budget.json"
+HEARD: Final = "heard.json"
 RECORD: Final = "record.jsonl"
 HOLD: Final = "hold.json"
 
@@ -78,29 +79,19 @@ class CaseFiles:
         """Add an entry to a record."""
         folder, line = self._of(incident), entry.to_bytes() + b"\n"
         with _refusals():
-            new = not (folder / RECORD).exists()
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             handle = os.open(folder / RECORD, flags, 0o600)
             try:
-                size = os.fstat(handle).st_size
-                try:
-                    rest = memoryview(line)
-                    while rest:
-                        rest = rest[os.write(handle, rest) :]
-                    os.fsync(handle)
-                except OSError:
-                    # What isn't said to be written must not stand before the next entry.
-                    with contextlib.suppress(OSError):
-                        os.ftruncate(handle, size)
-                    raise
+                if not os.fstat(handle).st_size:
+                    # Its name before its first line: a line that stands is never refused, and so never added twice.
+                    sync_folder(folder)
+                append_durably(handle, line)
             finally:
                 os.close(handle)
-            if new:
-                sync_folder(folder)
 
-    def save_run(self, incident: str, name: str, source: str, run: Run) -> None:
+    def save_run(self, incident: str, name: str, cause: Cause, run: Run) -> None:
         """Replace a run."""
-        data = encode({"source": source, "run": to_base64(run.to_bytes())})
+        data = encode({"source": cause.source, "event": str(cause.event), "run": to_base64(run.to_bytes())})
         self._write(self._of(incident) / f"{name}.json", data)
 
     def keep_act(self, incident: str, act: Envelope) -> None:
@@ -165,6 +156,20 @@ class CaseFiles:
         """Replace the budget."""
         self._write(self._folder / BUDGET, data)
 
+    def heard(self) -> int:
+        """Return how many lines of the responder's record are dealt with."""
+        path = self._folder / HEARD
+        with _refusals():
+            if not path.exists():
+                return 0
+            data = _read(path, MAX_TOLD)
+        with Fields(decode(data, max_bytes=MAX_TOLD), "heard") as fields:
+            return fields.integer("lines")
+
+    def save_heard(self, lines: int) -> None:
+        """Remember how many lines are dealt with."""
+        self._write(self._folder / HEARD, encode({"lines": lines}))
+
     def _of(self, incident: str) -> Path:
         if not _INCIDENT.fullmatch(incident):
             raise MalformedError("that is no incident's id")
@@ -214,9 +219,10 @@ def _stored(folder: Path, name: str) -> Stored | None:
     return stored
 
 
-def _run(path: Path) -> tuple[str, Run]:
+def _run(path: Path) -> tuple[Cause, Run]:
     with Fields(decode(_read(path, MAX_RUN_FILE), max_bytes=MAX_RUN_FILE), "run") as fields:
-        return fields.text("source", max_length=128), Run.parse(fields.binary("run", max_length=MAX_RUN))
+        cause = Cause(source=fields.text("source", max_length=128), event=fields.digest("event"))
+        return cause, Run.parse(fields.binary("run", max_length=MAX_RUN))
 
 
 def _told(path: Path) -> dict[str, int]:

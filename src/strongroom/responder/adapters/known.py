@@ -19,11 +19,10 @@ from strongroom.core.errors import NotFoundError
 from strongroom.core.ids import ModelId, PersonId, model_id
 from strongroom.core.signature import PublicKey
 from strongroom.ipc.adapters.client import UnixClient
-from strongroom.personnel.roster import PersonKind
-from strongroom.release.heartbeat import RESPONDER
 from strongroom.release.incident_statements import INCIDENT_TYPE, IncidentStanding
 from strongroom.release.statements import StatementKind
 from strongroom.responder.cases import Case
+from strongroom.responder.people import who_may_act
 from strongroom.response.actions import LEAST_QUORUM
 from strongroom.response.grading import Certainty
 from strongroom.response.run import MAX_PEOPLE, Terms
@@ -102,6 +101,14 @@ class KnownDeployment:
         named = [levels[model] for model in self.models_of(subject) if model in levels]
         return max(named or [levels[model] for model in self._models if model in levels], default=0)
 
+    def theft_bound(self, model: ModelId) -> int | None:
+        """Return a model's theft bound in bits, 0 where none is in force; None: nobody knows such a model."""
+        policy, egress = self.trust.policy, self.trust.egress
+        if model not in self._models and (policy is None or all(terms.model != model for terms in policy.models)):
+            return None
+        bound = None if egress is None else egress.by_model.get(model)
+        return 0 if bound is None else bound.effective_size
+
     def terms(self, certainty: Certainty, subject: Subject) -> Terms:
         """Return who may agree: responders and approvers of a resume, who are people and active."""
         named = self.models_of(subject) or self._models
@@ -110,31 +117,17 @@ class KnownDeployment:
         if policy is not None:
             levels = {terms.level for terms in policy.models if terms.model in named}
             rules = [rule for rule in policy.rules if rule.action is Action.RESUME and rule.level in levels]
-            counts += [sum(factor.count for factor in rule.factors) for rule in rules]
-        people = sorted(person for person in self._responding() if self.keys(person))[:MAX_PEOPLE]
+            counts += [rule.quorum for rule in rules]
+        people = sorted(person for person in who_may_act(self._trust) if self.keys(person))[:MAX_PEOPLE]
         return Terms(certainty=certainty, eligible=frozenset(people), quorum=min(MAX_PEOPLE, max(counts)))
 
     def keys(self, person: PersonId) -> tuple[PublicKey, ...]:
         """Return the keys of a person who may act in incidents."""
-        return () if person in self._out else self._responding().get(person, ())
+        return () if person in self._out else who_may_act(self._trust).get(person, ())
 
     def masters(self) -> tuple[PublicKey, ...]:
         """Return the keys of everybody who may hold a drill: whoever may act in incidents."""
-        return tuple(key for person in self._responding() for key in self.keys(person))
-
-    def _responding(self) -> dict[PersonId, tuple[PublicKey, ...]]:
-        if self._trust is None or self._trust.roster is None or self._trust.policy is None:
-            return {}
-        roles = {RESPONDER}
-        for rule in self._trust.policy.rules:
-            if rule.action is Action.RESUME:
-                roles |= {factor.role for factor in rule.factors}
-        return {
-            one.id: one.keys
-            for one in self._trust.roster.people
-            # A detector's own key signs without anybody present: it never counts as a person.
-            if one.kind is PersonKind.HUMAN and one.active and roles & one.roles
-        }
+        return tuple(key for person in who_may_act(self._trust) for key in self.keys(person))
 
 
 class LogNotes:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
+import fcntl
+import json
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from strongroom.core.adapters.durable import sync_folder
+from strongroom.core.adapters.durable import append_durably, sync_folder
 from strongroom.core.buckets import Buckets, Rate
 from strongroom.core.canonical import Json
 from strongroom.core.clock import uptime
 from strongroom.core.digest import Digest
-from strongroom.core.errors import UnavailableError
-from strongroom.responder.record import check_record, record_line
+from strongroom.core.errors import StrongroomError, UnavailableError
+from strongroom.responder.record import Line, check_record, record_line
 
 MAX_FILE: Final = 16 << 20
 ROOM: Final = 1 << 20
@@ -31,10 +33,17 @@ class RecordUnwritableError(UnavailableError):
     code = "responder-record-unwritable"
 
 
+class RecordTakenError(UnavailableError):
+    """Another process has the responder's record."""
+
+    code = "responder-record-taken"
+
+
 class RecordFile:
-    """Appends to the newest file of a folder. One process at a time has it.
+    """Appends to the newest file of a folder. One process at a time has it, and all that lies beside it.
 
     :raises RecordBrokenError: what is there isn't what was written.
+    :raises RecordTakenError: another process has it: two chains in one file would be none.
     :raises RecordUnwritableError: the folder can't be used.
     """
 
@@ -42,35 +51,63 @@ class RecordFile:
         self._folder = folder
         self._buckets = Buckets(RATE)
         self._writing = threading.Lock()
+        self._open_lines: set[int] = set()
         self.untold = 0
         """Alerts of a flood that have no line of their own since the last line."""
         self._failed = False
+        self._held = _hold(folder)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             files = _files(folder)
             if files:
                 _take_off_half_a_line(files[-1])
-            lines = _lines(files)
+            self._serial, self._before = check_record(_lines(files))
+            self._number = len(files) or 1
+            self._file = self._open(self._number)
         except OSError as error:
+            os.close(self._held)
             raise _unwritable(error) from None
-        self._serial, self._before = check_record(lines)
-        self._number = len(files) or 1
-        self._file = self._open(self._number)
+        except StrongroomError:
+            os.close(self._held)
+            raise
 
-    async def append(self, facts: dict[str, Json]) -> None:
-        """Add a line; it is on the disk when this returns. Of a flood, only so many are added: the others are counted.
+    async def append(self, facts: dict[str, Json]) -> Line | None:
+        """Add a line, to be settled; it is on the disk when this returns.
+
+        Of a flood, only so many are added; None: it is one of the others, which are counted.
 
         :raises RecordUnwritableError: it couldn't be written.
         """
         if self._buckets.wait("lines", uptime()):
             self.untold += 1
-            return
+            return None
         untold, self.untold = self.untold, 0
         try:
-            await asyncio.to_thread(self._append, {**facts, "untold": untold} if untold else facts)
+            return await asyncio.to_thread(self._append, {**facts, "untold": untold} if untold else facts)
         except RecordUnwritableError:
             self.untold += untold
             raise
+
+    def settle(self, line: Line) -> int:
+        """Take that a line is dealt with; returns how many are, counted from the first, with none left out."""
+        with self._writing:
+            self._open_lines.discard(line.serial)
+            return min(self._open_lines, default=self._serial)
+
+    def since(self, count: int) -> list[tuple[Line, bytes]]:
+        """Return the lines after the first ``count``, as the last run left them; each is to be settled.
+
+        A count that is more than there are is another record's, and none of this one's are dealt with.
+        """
+        with self._writing:
+            count = count if count <= self._serial else 0
+            lines = islice(enumerate(_lines(_files(self._folder))), count, None)
+            found = [(Line(serial=serial, digest=Digest.of(line)), line) for serial, line in lines]
+            self._open_lines.update(line.serial for line, _text in found)
+        return found
+
+    def facts(self) -> Iterator[Mapping[str, Json]]:
+        """Yield what each line says, from the first on, as the last run left them."""
+        return (json.loads(line)["facts"] for line in _lines(_files(self._folder)))
 
     async def check(self) -> None:
         """Check that the record can be written, now; one that couldn't be is tried with a line that says nothing.
@@ -87,10 +124,11 @@ class RecordFile:
     def close(self) -> None:
         """Let go."""
         os.close(self._file)
+        os.close(self._held)
 
     def _check(self) -> None:
         if self._failed:
-            self._append({"again": True})
+            self.settle(self._append({"again": True}))
             return
         with self._writing:
             try:
@@ -101,7 +139,7 @@ class RecordFile:
         if not status.st_nlink or disk.f_bavail * disk.f_frsize < ROOM:
             raise _unwritable(OSError(errno.ENOSPC, "it was removed" if not status.st_nlink else "its disk is full"))
 
-    def _append(self, facts: dict[str, Json]) -> None:
+    def _append(self, facts: dict[str, Json]) -> Line:
         self._failed = True
         with self._writing:
             line = record_line(self._before, self._serial, facts)
@@ -111,17 +149,14 @@ class RecordFile:
                 os.close(self._file)
                 self._file, self._number = opened, self._number + 1
             try:
-                rest = memoryview(line + b"\n")
-                while rest:
-                    rest = rest[os.write(self._file, rest) :]
-                os.fdatasync(self._file)
+                append_durably(self._file, line + b"\n")
             except OSError as error:
-                # What isn't said to be written must not stand before the next line: the chain would be broken there.
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._file, size)
                 raise _unwritable(error) from None
-            self._serial, self._before = self._serial + 1, Digest.of(line)
+            written = Line(serial=self._serial, digest=Digest.of(line))
+            self._open_lines.add(written.serial)
+            self._serial, self._before = self._serial + 1, written.digest
             self._failed = False
+            return written
 
     def _open(self, number: int) -> int:
         path = self._folder / f"record-{number:06}.jsonl"
@@ -139,17 +174,32 @@ def read_record(folder: Path) -> list[bytes]:
 
     :raises RecordBrokenError: a line was taken out, put in or changed.
     """
-    lines = _lines(_files(folder))
+    lines = [*_lines(_files(folder))]
     check_record(lines)
     return lines
+
+
+def _hold(folder: Path) -> int:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unwritable(error) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise RecordTakenError("another responder has this folder", remedy="stop it first") from None
+    return handle
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("record-*.jsonl"))
 
 
-def _lines(files: Iterable[Path]) -> list[bytes]:
-    return [line for file in files for line in file.read_bytes().split(b"\n") if line]
+def _lines(files: Iterable[Path]) -> Iterator[bytes]:
+    # A file at a time: whoever fills the record for weeks mustn't make it larger than what a start can hold.
+    return (line for file in files for line in file.read_bytes().split(b"\n") if line)
 
 
 def _take_off_half_a_line(file: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from os import geteuid
@@ -13,9 +13,9 @@ from typing import Final
 
 import structlog
 
+from strongroom.audit.reading.view import LogView
 from strongroom.client.service import Session
 from strongroom.core import canonical
-from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError, UsageError
@@ -31,10 +31,13 @@ from strongroom.responder.adapters.deployment import DeploymentPort
 from strongroom.responder.adapters.keeper_stops import KeeperStops
 from strongroom.responder.adapters.known import KnownDeployment, LogNotes
 from strongroom.responder.adapters.line_socket import LineSocket
+from strongroom.responder.adapters.log_exposure import LogExposures
+from strongroom.responder.adapters.record_file import RecordFile
 from strongroom.responder.adapters.telling import Teller, open_line
 from strongroom.responder.desk import Desk
 from strongroom.responder.drilling import DRILL, DrillReader
 from strongroom.responder.evidence import Receipts
+from strongroom.responder.exposing import Exposing
 from strongroom.responder.responding import Responding
 from strongroom.responder.response_settings import ResponseSettings
 from strongroom.responder.shadow import ShadowPort
@@ -53,6 +56,7 @@ class Answering:
 
     responding: Responding
     known: KnownDeployment
+    exposing: Exposing
 
     def told(self, outcome: Outcome) -> None:
         """Hear of a decision once what can be done at once was done; a drill's by the token that its door verified."""
@@ -97,10 +101,12 @@ async def make_answering(
     host: str,
     models: Sequence[ModelId],
     clock: Clock,
-    own_record: Callable[[], Json],
+    record: RecordFile,
+    view: LogView,
 ) -> tuple[Answering, Teller]:
     """Put the response together, and read what its last run left.
 
+    :param view: the log, for who asks about exposure alone.
     :raises StrongroomError: the deployment doesn't answer, a receiver's secret can't be read, or the disk refuses.
     """
     known = KnownDeployment(session, client, models)
@@ -117,7 +123,7 @@ async def make_answering(
         host=host,
         platforms=settings.platforms,
         clock=clock,
-        own_record=own_record,
+        own_record=lambda: record.head,
     )
     responding = Responding(
         CaseFiles(state),
@@ -127,6 +133,7 @@ async def make_answering(
         shadow=ShadowPort(receipts, clock),
         telling=teller,
         notes=LogNotes(client, session, clock),
+        record=record,
         clock=clock,
         ticks=time.monotonic_ns,
         by=f"machine:{session.wallet.identity.person}",
@@ -136,7 +143,14 @@ async def make_answering(
     responding.load()
     for name, reason in responding.broken.items():
         _log.error("incident can't be read", incident=name, reason=reason)
-    return Answering(responding=responding, known=known), teller
+    exposing = Exposing(
+        responding.cases,
+        LogExposures(view, known),
+        level=lambda incident: known.level(incident.subject),
+        ticks=time.monotonic,
+        failed=_failed,
+    )
+    return Answering(responding=responding, known=known, exposing=exposing), teller
 
 
 @asynccontextmanager
@@ -156,6 +170,7 @@ async def open_doors(
     await door.start(state / DRILLS)
     tasks = [
         asyncio.create_task(responding.serve()),
+        asyncio.create_task(answering.exposing.serve()),
         asyncio.create_task(_refreshing(known)),
         asyncio.create_task(_counting(door)),
     ]

@@ -25,7 +25,7 @@ from strongroom.core.ids import ModelId
 from strongroom.core.signature import HybridSigner
 from strongroom.keys.wrapping import new_key
 from strongroom.responder.decoys import Decoy, DecoyKind, DecoyModel, Decoys
-from strongroom.responder.wiring import load_decoys, save_decoys
+from strongroom.responder.wiring import change_decoys, save_decoys
 from strongroom.sealing.adapters.directory import read_envelope, seal_directory
 from strongroom.sealing.header import Geometry
 from strongroom.sealing.manifest import Manifest, read_manifest
@@ -47,7 +47,7 @@ def plant_shards(folder: Path, like: Path, state: Path, wallet: Wallet, *, now: 
     :raises IncompleteSealError: ``like`` isn't a sealed directory. :raises UsageError: it holds no objects.
     :raises StrongroomError: what keeps the list from being read or signed.
     """
-    before = load_decoys(state, wallet)
+    before = change_decoys(state, wallet)
     if folder.exists():
         raise ConflictError(f"`{folder}` is there already", remedy="name a folder that isn't")
     manifest = read_manifest(read_envelope(like))
@@ -67,7 +67,7 @@ def plant_credential(path: Path, model: ModelId, state: Path, wallet: Wallet, *,
 
     :raises ConflictError: something is there already.
     """
-    before = load_decoys(state, wallet)
+    before = change_decoys(state, wallet)
     if path.exists():
         raise ConflictError(f"`{path}` is there already", remedy="name a file that isn't")
     path = _resolved(path)
@@ -89,7 +89,7 @@ def rotate(old: Path, new: Path, state: Path, wallet: Wallet, *, like: Path | No
     :raises NotFoundError: nothing at ``old`` is on the list. :raises ConflictError: something is at ``new`` already.
     :raises UsageError: ``like`` is missing, or it is given for a credential.
     """
-    taken = _listed(load_decoys(state, wallet), _resolved(old))
+    taken = _listed(change_decoys(state, wallet), _resolved(old))
     shards = any(one.kind is DecoyKind.SHARD for one in taken)
     if shards is not (like is not None):
         raise UsageError("name a sealed directory that the new decoy looks like; for a credential, none")
@@ -107,7 +107,7 @@ def list_model(name: ModelId, model: ModelId, state: Path, wallet: Wallet, *, no
 
     :raises ConflictError: it is there already. :raises MalformedError: it would stand for itself.
     """
-    before = load_decoys(state, wallet)
+    before = change_decoys(state, wallet)
     if any(one.name == name for one in before.models):
         raise ConflictError(f"`{name}` is on the list already")
     made = DecoyModel(name=name, model=model, planted=now)
@@ -120,7 +120,7 @@ def unlist_model(name: ModelId, state: Path, wallet: Wallet) -> DecoyModel:
 
     :raises NotFoundError: it isn't on the list.
     """
-    before = load_decoys(state, wallet)
+    before = change_decoys(state, wallet)
     taken = next((one for one in before.models if one.name == name), None)
     if taken is None:
         raise NotFoundError(f"no decoy model of the list is called `{name}`", remedy="strongroom decoy ls")
@@ -133,7 +133,7 @@ def remove(path: Path, state: Path, wallet: Wallet) -> tuple[Decoy, ...]:
 
     :raises NotFoundError: nothing there is on the list. :raises UsageError: the folder holds more than decoys.
     """
-    before = load_decoys(state, wallet)
+    before = change_decoys(state, wallet)
     path = _resolved(path)
     taken = _listed(before, path)
     if path.is_dir() and not {file for file in _files(path) if file.name != "manifest.json"} <= {
