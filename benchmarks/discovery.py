@@ -27,12 +27,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import numpy as np
+import pytest
 
 from strongroom.core.ids import ModelId
 from strongroom.core.secret import SecretBytes
 from strongroom.intake.copies.catalogue import Index, KnownModel, KnownTensor
 from strongroom.intake.copies.fingerprints import BLOCK, KEY_BYTES, SKETCH_BYTES, Sketcher, distances
-from support.copies import HOST, CopiesLab
+from support.copies import HOST, opened_lab
 from support.planted import HIDDEN, PLANTED, small_model
 
 STRONGROOM = Path(sys.executable).parent / "strongroom"
@@ -117,8 +118,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tensors", type=int, default=100_000)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        lab = CopiesLab(Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pytest.MonkeyPatch.context() as patch,
+        opened_lab(Path(folder), patch) as lab,
+    ):
         sketched = lab.fingerprint(small_model(1, layers=LAYERS))
         planted, hidden = fill(lab.tree, given.files, given.others)
         whose = ["--registrar", lab.registrar, "--identity", str(lab.identity), "--register", str(lab.register)]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 from strongroom.cli.public_keys import public_key
-from strongroom.cli.session import open_wallet
+from strongroom.cli.session import open_wallet, session
 from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.client.copies import record_missing
+from strongroom.client.service import Session
 from strongroom.core.canonical import Json
-from strongroom.core.errors import UnavailableError
+from strongroom.core.errors import ConflictError, DeniedError, NotFoundError, StrongroomError, UnavailableError
 from strongroom.core.signature import PublicKey, SignatureAlgorithm
-from strongroom.intake.adapters.register_folder import RegisterFolder
+from strongroom.intake.adapters.register_folder import OpenRegister, RegisterFolder
+from strongroom.intake.copies.register import RegisterError, Statement
 
 F = TypeVar("F", bound=Callable[..., Any])
 SEND_SECONDS: Final = 10.0
@@ -62,6 +66,39 @@ def own_register(folder: Path, wallet: Path, passphrase_fd: int | None = None) -
     """Return a register whose registrar is the wallet's owner."""
     opened = open_wallet(wallet, passphrase_fd)
     return RegisterFolder(folder, opened.identity.key, opened.genesis().digest), opened
+
+
+@contextmanager
+def writing_register(folder: Path, wallet: Path, passphrase_fd: int | None) -> Iterator[tuple[OpenRegister, Session]]:
+    """Hold a register for its registrar, with a session in which what is said in it is recorded."""
+    with session(wallet, passphrase_fd) as person:
+        place = RegisterFolder(folder, person.wallet.identity.key, person.wallet.genesis().digest)
+        with place.writing() as writing:
+            yield writing, person
+
+
+def state(writing: OpenRegister, person: Session, said: Statement) -> None:
+    """Say it in the register, then in the log, after whatever the log lacks of what was said before.
+
+    What the log refuses doesn't stay in the register. What it couldn't be asked for does: a crash between the two
+    leaves the same, and whoever speaks next hands it in.
+
+    :raises MalformedError: what no statement may say: once in the file, nothing after it could be read any more.
+    :raises StrongroomError: the log refused it, or couldn't be asked.
+    """
+    writing.register.take(Statement.parse(said.to_bytes()))
+    writing.append(said.signed_by(person.wallet.signer()))
+    try:
+        record_missing(person.api, writing.lines)
+    except (ConflictError, DeniedError, NotFoundError, RegisterError):
+        writing.withdraw()
+        raise
+    except StrongroomError as error:
+        raise UnavailableError(
+            f"the register has it, the log doesn't: {error.message}",
+            remedy="hand it in later: strongroom copies record",
+            reason=error.reason,
+        ) from None
 
 
 def event_lines(events: Sequence[dict[str, Json]]) -> bytes:

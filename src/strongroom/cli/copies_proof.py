@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from strongroom.cli.asking import seconds
-from strongroom.cli.copies_parts import own_register, register_option
+from strongroom.cli.copies_parts import register_option, state, writing_register
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file, write_file
 from strongroom.core.canonical import Json
@@ -41,16 +41,13 @@ _out = click.option("--out", type=_file, required=True, help="The file to write.
 def challenge(
     *, copy: str, out: Path, good_for: str, register: Path, wallet: Path, passphrase_fd: int | None, as_json: bool
 ) -> None:
-    """Write a challenge to whoever holds COPY. The register says that it was made; a new one replaces it."""
-    folder, opened = own_register(register, wallet, passphrase_fd)
-    with folder.writing() as writing:
+    """Write a challenge to whoever holds COPY. Register and log say that it was made; a new one replaces it."""
+    with writing_register(register, wallet, passphrase_fd) as (writing, person):
         known = writing.register
         # As the register's statements go, should a clock have been ahead: a proof is dated like that, too.
         now = max(SystemClock().now(), known.at)
         made = Challenge(copy=known.one(copy).id, nonce=os.urandom(NONCE_BYTES), until=now + seconds(good_for))
-        said = known.next(copy, Step.CHALLENGED, now, challenge=made)
-        known.take(said)
-        writing.append(said.signed_by(opened.signer()))
+        state(writing, person, known.next(copy, Step.CHALLENGED, now, challenge=made))
     write_file(out, made.to_bytes())
     data: Json = {"copy": copy, "until": format_instant(made.until), "file": str(out), "head": str(known.head)}
     show(data, f"{out}: to be answered by {format_instant(made.until)}: strongroom copies answer", as_json=as_json)
@@ -91,11 +88,10 @@ def verify(
     passphrase_fd: int | None,
     as_json: bool,
 ) -> None:
-    """Check ANSWER_FILE, and say in the register that COPY was proved."""
+    """Check ANSWER_FILE, and say in the register and the log that COPY was proved."""
     given = Answer.parse(read_file(answer_file, most=MAX_FILE))
     reference = copy_sources(against)
-    folder, opened = own_register(register, wallet, passphrase_fd)
-    with folder.writing() as writing:
+    with writing_register(register, wallet, passphrase_fd) as (writing, person):
         now, known = SystemClock().now(), writing.register
         one = known.one(copy)
         if one.challenge is None:
@@ -104,8 +100,7 @@ def verify(
             raise UsageError(f"`{against}` has other files than that copy", remedy="name the same files")
         check_answer(given, one.challenge, reference, now=now)
         said = known.next(copy, Step.PROVED, now)
-        known.take(said)
-        writing.append(said.signed_by(opened.signer()))
+        state(writing, person, said)
     data: Json = {"copy": copy, "proved": format_instant(said.at), "head": str(known.head)}
     due = format_instant(known.one(copy).due)
     show(data, f"copy {copy}: proved; again by {due}", as_json=as_json)

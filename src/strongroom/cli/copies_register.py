@@ -1,4 +1,4 @@
-"""``strongroom copies add|ls|check|retire``: what the register says, and what the registrar adds to it."""
+"""``strongroom copies add|retire``: what the registrar says of copies, in the register and in the log."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from typing import Final
 import click
 
 from strongroom.cli.asking import seconds
-from strongroom.cli.copies_parts import event_lines, host_option, own_register, register_option, tell, tell_option
-from strongroom.cli.output import end, show, table
-from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file, write_file
+from strongroom.cli.copies_parts import host_option, register_option, state, writing_register
+from strongroom.cli.output import show
+from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file
 from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock, format_instant, parse_instant
 from strongroom.core.digest import Digest
-from strongroom.core.errors import ConflictError, ExitCode, UsageError
+from strongroom.core.errors import ConflictError, UsageError
 from strongroom.core.ids import model_id
 from strongroom.core.printable import printable
 from strongroom.intake.adapters.copy_files import copy_sources
 from strongroom.intake.copies.possession import files_digest
-from strongroom.intake.copies.register import Copy, CopyKind, Ending, Step, Terms
+from strongroom.intake.copies.register import CopyKind, Ending, Step, Terms
 
 _MOST_EVIDENCE: Final = 16 << 20
-_MOST_DIGEST: Final = 256
 _ID_BYTES: Final = 16
 
 
@@ -78,63 +77,16 @@ def add(
         prove_seconds=seconds(prove_every),
         files=files_digest(copy_sources(like or Path(named))),
     )
-    folder, opened = own_register(register, wallet, passphrase_fd)
-    with folder.writing() as writing:
+    with writing_register(register, wallet, passphrase_fd) as (writing, person):
         now, known = SystemClock().now(), writing.register
         if terms.expires <= now:
             raise UsageError(f"`--until {until}` is past", remedy="name a time to come")
         if (twin := known.covering(host, named, terms.model, terms.kind)) is not None:
             raise ConflictError(f"that place is copy `{twin.id}` already", remedy="retire it first")
         said = known.next(os.urandom(_ID_BYTES).hex(), Step.ADDED, now, terms=terms)
-        known.take(said)
-        writing.append(said.signed_by(opened.signer()))
+        state(writing, person, said)
     data: Json = {"copy": said.copy, "files": str(terms.files), "head": str(known.head)}
     show(data, f"copy {said.copy}: to be proved again by {format_instant(now + terms.prove_seconds)}", as_json=as_json)
-
-
-@click.command("ls")
-@click.option("--all", "with_retired", is_flag=True, help="Also the retired ones.")
-@register_option
-@as_wallet
-@json_option
-def ls(*, with_retired: bool, register: Path, wallet: Path, as_json: bool) -> None:
-    """List the copies that the register has."""
-    folder, _opened = own_register(register, wallet)
-    found, now = folder.read(), SystemClock().now()
-    shown = [copy for copy in found.copies.values() if with_retired or copy.ending is None]
-    rows = [_row(copy, now) for copy in shown]
-    data: Json = {
-        "copies": [_data(copy, now) for copy in shown],
-        "statements": found.statements,
-        "head": None if found.head is None else str(found.head),
-    }
-    header = ("COPY", "MODEL", "KIND", "WHERE", "HOLDER", "UNTIL", "PROVED", "STANDS")
-    show(data, (table(rows, header), f"{found.statements} statements, the last {found.head}"), as_json=as_json)
-
-
-@click.command("check")
-@click.option(
-    "--remember",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A file, elsewhere than the register, that keeps its last statement's digest: a register cut off is refused.",
-)
-@register_option
-@tell_option
-@as_wallet
-def check(*, remember: Path | None, register: Path, socket_path: Path | None, wallet: Path) -> None:
-    """Print an alert, a JSON object a line, for each copy that is overdue, expired or lost; then the exit code is 1."""
-    folder, _opened = own_register(register, wallet)
-    found, now = folder.read(), SystemClock().now()
-    if remember is not None and remember.exists():
-        found.require_after(Digest.parse(read_file(remember, most=_MOST_DIGEST).decode("ascii", "replace").strip()))
-    if remember is not None and found.head is not None:
-        write_file(remember, f"{found.head}\n".encode())
-    events = [copy.event(trouble, at=now) for copy, trouble in found.troubles(now)]
-    click.echo(event_lines(events).decode("ascii"), nl=False)
-    if socket_path is not None:
-        tell(events, socket_path)
-    if events:
-        end(ExitCode.FAILED)
 
 
 @click.command("retire")
@@ -166,42 +118,12 @@ def retire(
     shown = None if evidence is None else Digest.of(read_file(evidence, most=_MOST_EVIDENCE))
     if shown is None and ending in {Ending.DESTROYED, Ending.KEY_DESTROYED, Ending.RETURNED}:
         raise UsageError(f"`{how}` is a claim that something must show", remedy="give --evidence FILE")
-    folder, opened = own_register(register, wallet, passphrase_fd)
-    with folder.writing() as writing:
+    with writing_register(register, wallet, passphrase_fd) as (writing, person):
         known = writing.register
         terms = known.one(copy).terms
         here = terms.host == os.uname().nodename and "://" not in terms.place
         if ending in {Ending.DESTROYED, Ending.RETURNED} and here and os.path.lexists(terms.place):
             raise ConflictError(f"`{printable(terms.place)}` is still there", remedy="destroy it first")
-        said = known.next(copy, Step.RETIRED, SystemClock().now(), ending=ending, evidence=shown)
-        known.take(said)
-        writing.append(said.signed_by(opened.signer()))
+        state(writing, person, known.next(copy, Step.RETIRED, SystemClock().now(), ending=ending, evidence=shown))
     data: Json = {"copy": copy, "ending": ending.value, "head": str(known.head)}
     show(data, f"copy {copy}: {ending.value}", as_json=as_json)
-
-
-def _stands(copy: Copy, now: int) -> str:
-    if copy.ending is not None:
-        return copy.ending.value
-    trouble = copy.trouble(now)
-    return "good" if trouble is None else trouble.value
-
-
-def _row(copy: Copy, now: int) -> tuple[str, ...]:
-    terms = copy.terms
-    proved = "never" if copy.proved is None else format_instant(copy.proved)
-    where, holder = printable(f"{terms.host}:{terms.place}"), printable(terms.holder)
-    until, stands = format_instant(terms.expires), _stands(copy, now)
-    return copy.id, f"{terms.model} {terms.version}", terms.kind.value, where, holder, until, proved, stands
-
-
-def _data(copy: Copy, now: int) -> Json:
-    return {
-        "copy": copy.id,
-        "terms": copy.terms.to_json(),
-        "added": format_instant(copy.added),
-        "proved": None if copy.proved is None else format_instant(copy.proved),
-        "due": format_instant(copy.due),
-        "stands": _stands(copy, now),
-        "evidence": None if copy.evidence is None else str(copy.evidence),
-    }

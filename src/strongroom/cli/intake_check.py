@@ -14,9 +14,10 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock
 from strongroom.intake.adapters.delivered_folder import open_delivery
 from strongroom.intake.adapters.trust import verify_signature
-from strongroom.intake.formats.identify import FileVerdict, check_delivery
+from strongroom.intake.formats.identify import FileVerdict
 from strongroom.intake.signatures import SignedBy
 from strongroom.intake.verdict import FileList
+from strongroom.quarantine.adapters.reading import judge_walled
 
 
 @click.command("check")
@@ -33,7 +34,7 @@ def check(*, folder: Path, leave_out: tuple[str, ...], as_json: bool, **asked: A
         signed = None
         if bundle is not None:
             signed = verify_signature(bundle, listed, signature.trust(), now=SystemClock().now())
-        found = check_delivery(delivered.sources)
+        found = judge_walled(delivered.sources)
         for one in delivered.files:
             one.check_unchanged()
     show(_data(listed, found, signed), _text(listed, found, signed), as_json=as_json)

@@ -31,7 +31,7 @@ from strongroom.core.fields import Fields
 from strongroom.core.ids import PersonId
 from strongroom.core.signature import PublicKey, SignatureError
 from strongroom.intake.folder import MAX_FILES, MAX_NAME
-from strongroom.intake.formats.identify import FileVerdict, Format, check_delivery
+from strongroom.intake.formats.identify import FileVerdict, Format
 from strongroom.intake.reviews import REVIEWER, Decision, Review, check_reviews
 from strongroom.intake.rules import IntakeRefusedError, Rule
 from strongroom.intake.signatures import SignedBy
@@ -105,6 +105,8 @@ class Hands:
     opened: Callable[[Digest], AbstractContextManager[Mapping[str, Source]]]
     """Opens the copy with that manifest digest."""
     verify: Callable[[SignatureTerms, FileList], SignedBy]
+    judge: Callable[[Mapping[str, Source]], dict[str, FileVerdict]]
+    """Says what every file is, and refuses by the rules of its format; behind walls."""
     scan: Callable[[Scanner, str, Source], None]
     """Shows a scanner one file; refuses by the rule `scanner` unless it says "clean"."""
 
@@ -225,7 +227,7 @@ class Gate:
 
     def _formats_checked(self, standing: Standing, _terms: Terms) -> Standing:
         with self.hands.opened(copy_manifest(standing)) as sources:
-            report = self.folder.keep(encode(_report(check_delivery(sources))))
+            report = self.folder.keep(encode(_report(self.hands.judge(sources))))
         return standing.step(State.FORMATS_CHECKED, self._now(standing), documents=(report,), tools=(GATE,))
 
     def _scanned(self, standing: Standing, terms: Terms) -> Standing:

@@ -27,6 +27,7 @@ from strongroom.keys.wrapping import new_key
 from strongroom.quarantine.adapters.converting import ConvertedFiles, new_names
 from strongroom.quarantine.adapters.copies import DeliveredFiles, copy_sources, make_copy, open_copy
 from strongroom.quarantine.adapters.delivery_folder import DeliveryFolder
+from strongroom.quarantine.adapters.reading import judge_walled, walled_reader
 from strongroom.quarantine.adapters.scanning import scan
 from strongroom.quarantine.copies import copy_expectation, copy_facts, kept_about
 from strongroom.quarantine.gate import Gate, Hands, checks, copy_manifest, terms_of
@@ -74,7 +75,8 @@ def gate(session: Session, folder: DeliveryFolder, take_in: TakeIn | None = None
         with opened_copy(session, folder, manifest) as model, copy_sources(model) as sources:
             yield sources
 
-    return Gate(session, folder, Hands(take_in=take_in or _nothing_to_take_in, opened=opened, verify=verify, scan=scan))
+    hands = Hands(take_in=take_in or _nothing_to_take_in, opened=opened, verify=verify, judge=judge_walled, scan=scan)
+    return Gate(session, folder, hands)
 
 
 def from_folder(session: Session, folder: DeliveryFolder, source: Path, progress: Progress | None) -> TakeIn:
@@ -128,8 +130,9 @@ def from_copy(
         with (
             opened_copy(session, before, copy_manifest(standing)) as model,
             copy_sources(model) as sources,
+            walled_reader(sources) as reader,
         ):
-            return copied(session, after, terms, ConvertedFiles(sources, formats, terms), progress)
+            return copied(session, after, terms, ConvertedFiles(sources, formats, terms, reader), progress)
 
     return take_in
 

@@ -58,11 +58,13 @@ class RegisterFolder:
             fcntl.flock(file, fcntl.LOCK_EX)
             data = _whole(file, MAX_REGISTER)
             whole = data.rfind(b"\n") + 1
-            register = self._parsed(data[:whole])
+            lines = data[:whole].split(b"\n")[:-1]
+            register = read_register(lines, self._key, self._genesis)
             if whole < len(data):
                 file.truncate(whole)
-            yield OpenRegister(file.fileno(), whole, register)
-        sync_folder(self._folder)
+            # Before anything is said: what the log has mustn't be gone from here with the file's name.
+            sync_folder(self._folder)
+            yield OpenRegister(file.fileno(), lines, register)
 
     def keep_fingerprints(self, data: bytes) -> None:
         """Replace the file of fingerprints, which the caller holds the register for."""
@@ -88,10 +90,11 @@ def stored_fingerprints(folder: Path) -> bytes:
 
 
 class OpenRegister:
-    """A register that is held for writing."""
+    """A register that is held for writing. ``lines`` are its signed statements as they stand in the file."""
 
-    def __init__(self, handle: int, size: int, register: Register) -> None:
-        self._handle, self._size, self.register = handle, size, register
+    def __init__(self, handle: int, lines: list[bytes], register: Register) -> None:
+        self._handle, self.lines, self.register = handle, lines, register
+        self._size = sum(len(line) + 1 for line in lines)
 
     def append(self, envelope: Envelope) -> None:
         """Write a statement that the register has taken; it is on the disk when this returns.
@@ -111,6 +114,16 @@ class OpenRegister:
             os.ftruncate(self._handle, self._size)
             raise
         self._size += len(line)
+        self.lines.append(line[:-1])
+
+    def withdraw(self) -> None:
+        """Take the last line back, which the log refused; ``register`` has taken it and is of no more use.
+
+        :raises OSError: the disk refused.
+        """
+        self._size -= len(self.lines.pop()) + 1
+        os.ftruncate(self._handle, self._size)
+        os.fsync(self._handle)
 
 
 def _whole(file: BinaryIO, most: int) -> bytes:

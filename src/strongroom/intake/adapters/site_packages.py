@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.digest import Digest
 from strongroom.core.errors import UnavailableError
 from strongroom.intake.installation.compiled import MAX_COMPILED
 
@@ -64,4 +63,4 @@ def _digest(path: Path) -> Digest | None:
     with os.fdopen(opened, "rb") as file:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             return None
-        return Digest(DigestAlgorithm.SHA256, hashlib.file_digest(file, "sha256").digest())
+        return Digest.of_file(file)

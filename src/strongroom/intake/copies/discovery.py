@@ -328,12 +328,13 @@ class Finding:
 
 
 def layout_of(path: str) -> str:
-    """Say whose layout a path is: the Hugging Face cache's, or an MLflow run's. Empty where it is neither's."""
+    """Say whose layout a path is: the Hugging Face cache's, or of MLflow's runs and models. Empty where it is none."""
     parts = path.split("/")
     for place, part in enumerate(parts):
         if part.startswith("models--") and parts[place + 1 : place + 2] in (["blobs"], ["snapshots"]):
             return "Hugging Face cache of " + part.removeprefix("models--").replace("--", "/")[:128]
-        run = parts[place - 1] if place else ""
-        if part == "artifacts" and len(run) == 32 and not set(run) - set("0123456789abcdef"):
-            return f"MLflow run {run}"
+        above = parts[place - 1] if place else ""
+        name = above.removeprefix("m-")
+        if part == "artifacts" and len(name) == 32 and not set(name) - set("0123456789abcdef"):
+            return f"MLflow {'run' if name == above else 'model'} {above}"
     return ""

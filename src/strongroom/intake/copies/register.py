@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.clock import Instant, format_instant
@@ -29,6 +29,9 @@ MAX_PLACE: Final = 4096
 MAX_WORDS: Final = 256
 MOST_SECONDS: Final = 10 * 366 * 86_400
 LEAST_SECONDS: Final = 60
+_CHALLENGE: Final = "make one: strongroom copies challenge"
+REGISTRAR: Final = "registrar"
+"""The role whose holders' statements the log takes."""
 
 
 class RegisterError(TamperedError):
@@ -132,6 +135,13 @@ class Terms:
             "files": str(self.files),
         }
 
+    def place_of(self, copy: str) -> Digest:
+        """Return a digest of host and place for the log, which holds no free text.
+
+        The copy's id is in it: one table of digests doesn't look up everybody's places. Who guesses one can try it.
+        """
+        return Digest.of(encode({"copy": copy, "host": self.host, "place": self.place}))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
@@ -158,7 +168,7 @@ class Statement:
         with Fields(decode(data, max_bytes=MAX_STATEMENT), "statement") as fields:
             fields.constant("v", 1)
             step = fields.parsed("step", Step)
-            return cls(
+            made = cls(
                 genesis=fields.digest("genesis"),
                 previous=fields.digest("previous") if fields.optional("previous") else None,
                 at=fields.instant("at"),
@@ -169,6 +179,9 @@ class Statement:
                 ending=fields.parsed("ending", Ending) if step is Step.RETIRED else None,
                 evidence=fields.digest("evidence") if step is Step.RETIRED and fields.optional("evidence") else None,
             )
+        if made.ending not in {None, Ending.LOST} and made.evidence is None:
+            raise MalformedError("what is said to be gone, or given back, is shown by something")
+        return made
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
@@ -199,30 +212,70 @@ def _child(fields: Fields, name: str, read: Callable[[Fields], T]) -> T:
         return read(inner)
 
 
+class Standing(Protocol):
+    """What of a copy says which statement about it may follow: the register's own, or the log's."""
+
+    @property
+    def kind(self) -> CopyKind:
+        """What it is."""
+        ...
+
+    @property
+    def challenged(self) -> bool:
+        """Whether a challenge waits for its answer."""
+        ...
+
+    @property
+    def ending(self) -> Ending | None:
+        """What became of it."""
+        ...
+
+
+def check_step(name: str, before: Standing | None, step: Step, ending: Ending | None) -> None:
+    """Check that a statement may follow what stands of a copy.
+
+    :raises ConflictError: a copy that is there already or retired, or a proof that nobody asked for.
+    :raises NotFoundError: no such copy.
+    """
+    if step is Step.ADDED:
+        if before is not None:
+            raise ConflictError(f"the register has a copy `{name}` already")
+        return
+    if before is None:
+        raise NotFoundError(f"the register has no copy `{name}`", remedy="see `strongroom copies ls`")
+    if before.ending is not None:
+        raise ConflictError(f"the copy `{name}` is retired: {before.ending.value}")
+    if step is Step.PROVED and not before.challenged:
+        raise ConflictError(f"no challenge to the copy `{name}` is open", remedy=_CHALLENGE)
+    if ending is Ending.KEY_DESTROYED and before.kind is CopyKind.EXPORTED:
+        raise ConflictError(
+            f"the copy `{name}` lies in the clear: no key's end takes it away", remedy="destroy it, or say `lost`"
+        )
+
+
+def trouble_of(ending: Ending | None, *, expires: Instant, due: Instant, now: Instant) -> Trouble | None:
+    """Return why somebody should be told of a copy, or None."""
+    if ending is not None:
+        return Trouble.LOST if ending is Ending.LOST else None
+    if now > expires:
+        return Trouble.EXPIRED
+    return Trouble.UNPROVED if now > due else None
+
+
 def _next(copy: Copy | None, said: Statement) -> Copy:
     """Return a copy after a statement about it."""
-    if said.terms is not None:
-        if copy is not None:
-            raise ConflictError(f"the register has a copy `{said.copy}` already")
-        return Copy(id=said.copy, terms=said.terms, added=said.at)
+    check_step(said.copy, copy, said.step, said.ending)
     if copy is None:
-        raise NotFoundError(f"the register has no copy `{said.copy}`", remedy="see `strongroom copies ls`")
-    if copy.ending is not None:
-        raise ConflictError(f"the copy `{said.copy}` is retired: {copy.ending.value}")
+        assert said.terms is not None  # noqa: S101 - only what adds a copy passes the check without one
+        return Copy(id=said.copy, terms=said.terms, added=said.at)
     if said.challenge is not None:
         if said.challenge.copy != said.copy:
             raise MalformedError("a challenge to one copy is of another")
         return replace(copy, challenge=said.challenge)
     if said.step is Step.PROVED:
         if copy.challenge is None or said.at > copy.challenge.until:
-            raise ConflictError(
-                f"no challenge to the copy `{said.copy}` is open", remedy="make one: strongroom copies challenge"
-            )
+            raise ConflictError(f"the challenge to the copy `{said.copy}` is over", remedy=_CHALLENGE)
         return replace(copy, proved=said.at, challenge=None)
-    if said.ending is Ending.KEY_DESTROYED and copy.terms.kind is CopyKind.EXPORTED:
-        raise ConflictError(
-            f"the copy `{said.copy}` lies in the clear: no key's end takes it away", remedy="destroy it, or say `lost`"
-        )
     return replace(copy, ending=said.ending, ended=said.at, evidence=said.evidence, challenge=None)
 
 
@@ -241,17 +294,23 @@ class Copy:
     evidence: Digest | None = None
 
     @property
+    def kind(self) -> CopyKind:
+        """What it is."""
+        return self.terms.kind
+
+    @property
+    def challenged(self) -> bool:
+        """Whether a challenge waits for its answer."""
+        return self.challenge is not None
+
+    @property
     def due(self) -> Instant:
         """When it must be proved again at the latest."""
         return (self.proved or self.added) + self.terms.prove_seconds
 
     def trouble(self, now: Instant) -> Trouble | None:
         """Return why somebody should be told of it, or None."""
-        if self.ending is not None:
-            return Trouble.LOST if self.ending is Ending.LOST else None
-        if now > self.terms.expires:
-            return Trouble.EXPIRED
-        return Trouble.UNPROVED if now > self.due else None
+        return trouble_of(self.ending, expires=self.terms.expires, due=self.due, now=now)
 
     def event(self, trouble: Trouble, *, at: Instant) -> dict[str, Json]:
         """Return an event of the detection vocabulary."""
@@ -284,25 +343,14 @@ class Register:
     copies: dict[str, Copy] = field(default_factory=dict)
     head: Digest | None = None
     """Of the last statement."""
-    passed: set[Digest] = field(default_factory=set)
-    """Of all statements."""
+    passed: list[Digest] = field(default_factory=list)
+    """Of all statements, in their order."""
     at: Instant = 0
 
     @property
     def statements(self) -> int:
         """How many there are."""
         return len(self.passed)
-
-    def require_after(self, earlier: Digest) -> None:
-        """Refuse a register that doesn't go on from one whose last statement was ``earlier``.
-
-        :raises RegisterError: its end was cut off since, or another was put in its place.
-        """
-        if earlier not in self.passed:
-            raise RegisterError(
-                "the register has lost what was its last statement at an earlier check",
-                remedy="find the folder as it was; then see who could write to it",
-            )
 
     def take(self, statement: Statement) -> None:
         """Take the next statement.
@@ -317,7 +365,7 @@ class Register:
             raise RegisterError("a statement doesn't follow the one before it: one is missing, or from elsewhere")
         self.copies[statement.copy] = _next(self.copies.get(statement.copy), statement)
         self.head, self.at = Digest.of(statement.to_bytes()), statement.at
-        self.passed.add(self.head)
+        self.passed.append(self.head)
 
     def next(
         self, copy: str, step: Step, now: Instant, **said: Terms | Challenge | Ending | Digest | None

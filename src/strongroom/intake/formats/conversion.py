@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from strongroom.core.safetensors_header import make_header
-from strongroom.intake.formats.pickles import View
+from strongroom.intake.formats.pickle_machine import View
 from strongroom.intake.formats.texts import check_json
 from strongroom.intake.formats.torch_checkpoints import open_torch_zip
 from strongroom.intake.rules import IntakeRefusedError, Rule, shown
@@ -37,7 +37,7 @@ _DTYPES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _PIECE: Final = 1 << 20
-_MOST_TIMES: Final = 4
+MOST_TIMES: Final = 4
 """How many times as large as its storages a checkpoint may become: a view of one element may have any shape."""
 _MAX_INDEX: Final = 64 << 20
 _INDEX: Final = ".bin.index.json"
@@ -75,7 +75,7 @@ def convert(source: Source, where: str) -> Converted:
             raise IntakeRefusedError(Rule.TORCH_STORAGE, f"{where}: a tensor's name can't be printed")
         described.append((name, dtype, view.shape, math.prod(view.shape) * view.storage.item_bytes))
     total = sum(one[3] for one in described)
-    if total > _MOST_TIMES * source.size:
+    if total > MOST_TIMES * source.size:
         raise IntakeRefusedError(Rule.TORCH_STORAGE, f"{where}: its tensors overlap so that they take {total} bytes")
     header, order = make_header(described, {"format": "pt"})
     tensors = tuple((views[name], stored.get(views[name].storage.key)) for name in order)

@@ -9,7 +9,8 @@ import re
 from typing import Final
 
 from strongroom.intake.formats.pickle_globals import TORCH_GLOBALS, Globals
-from strongroom.intake.formats.pickles import PickleFacts, View, check_checkpoint_pickle, checkpoint_tensors
+from strongroom.intake.formats.pickle_machine import View
+from strongroom.intake.formats.pickles import PickleFacts, check_checkpoint_pickle, checkpoint_tensors
 from strongroom.intake.formats.safetensors import TensorFacts
 from strongroom.intake.formats.zips import STORED, Placed, check_zip, entry_bytes
 from strongroom.intake.rules import IntakeRefusedError, Rule, shown

@@ -46,6 +46,8 @@ _SAMPLED_FROM: Final = 1 << 18
 _ALIKE: Final = 0.5
 """Least correlation of two tensors that are taken for one, where names don't say it."""
 _ROWS: Final = 256
+_FOUND: Final = 4.0
+"""The z from which a mark is found in one tensor; an innocent's reaches it once in some three thousand at most."""
 
 
 class NothingComparedError(ConflictError):
@@ -69,6 +71,9 @@ class Score:
     z: float
     chance: float
     """Log10 of the chance, at most, that any innocent recipient of those who were compared fits as well as this."""
+    tensors: int
+    """In how many tensors it is found by themselves. A mark in few of them may be the work of whoever had these
+    unmarked, a public model's for instance: nobody can put one into the others."""
 
     @property
     def accused(self) -> bool:
@@ -119,7 +124,7 @@ def compare(originals: Sequence[Original], leaked: Sequence[LeakedTensor], copie
             "no tensor of the file is one of the model's",
             remedy="quantised weights have to be turned back into floating point, fused or split tensors as they were",
         )
-    tally = _Tally(copies, [0.0] * len(copies))
+    tally = _Tally(copies, [0.0] * len(copies), [0] * len(copies))
     for original in originals:
         if any(file == original.file.name for file, _name in pairs):
             _compare_file(original, pairs, tally)
@@ -205,6 +210,7 @@ class _Tally:
 
     copies: Sequence[CopyName]
     sums: list[float]
+    tensors: list[int]
     squares: float = 0.0
     places: int = 0
     changed: int = 0
@@ -215,11 +221,18 @@ class _Tally:
         root = math.sqrt(self.squares)
         many = math.log10(max(1, len(self.copies)))
         found = []
-        for copy, total in zip(self.copies, self.sums, strict=True):
+        for copy, total, tensors in zip(self.copies, self.sums, self.tensors, strict=True):
             z = total / root if root else 0.0
             chance = min(0.0, many - max(z, 0.0) ** 2 / 2 / math.log(10))
-            found.append(Score(copy=copy.copy, z=z, chance=chance))
+            found.append(Score(copy=copy.copy, z=z, chance=chance, tensors=tensors))
         return tuple(sorted(found, key=lambda one: -one.z))
+
+    def tensor(self, sums: Sequence[float], squares: float) -> None:
+        """Add what one tensor gave."""
+        self.squares += squares
+        for number, total in enumerate(sums):
+            self.sums[number] += total
+            self.tensors[number] += total > _FOUND * math.sqrt(squares)
 
 
 def _compare_file(original: Original, pairs: _Pairs, tally: _Tally) -> None:
@@ -244,6 +257,7 @@ def _compare_tensor(
     grid = GRIDS[tensor.dtype]
     mark: TensorMark | None = None
     keys: list[bytes] = []
+    sums, squares = [0.0] * len(tally.copies), 0.0
     begin = 0
     for offset in range(0, tensor.size, BLOCK):
         block = buffer[: min(BLOCK, tensor.size - offset)]
@@ -258,8 +272,12 @@ def _compare_tensor(
             keys = [mark.moves_of(copy) for copy in tally.copies]
         if mark:
             weights = _weights(block, tensor, mark.places(begin, len(block) // grid.width // GROUP), offset, pair)
-            _add(weights, keys, begin, tally)
+            tally.places += weights.places
+            tally.changed += weights.changed
+            squares += _product(weights.of_places, weights.of_places)
+            _add(weights.of_places, keys, begin, sums)
             begin += len(weights.of_places)
+    tally.tensor(sums, squares)
 
 
 class _Weights(NamedTuple):
@@ -294,15 +312,11 @@ def _weights(
     return _Weights(found, len(places), changed)
 
 
-def _add(found: _Weights, keys: Sequence[bytes], begin: int, tally: _Tally) -> None:
-    weights = found.of_places
-    tally.places += found.places
-    tally.changed += found.changed
-    tally.squares += _product(weights, weights)
+def _add(weights: Any, keys: Sequence[bytes], begin: int, sums: list[float]) -> None:
     whole = float(weights.sum())
     for number, key in enumerate(keys):
         up = moves(key, begin, len(weights)).astype(weights.dtype)
-        tally.sums[number] += 2 * _product(weights, up) - whole
+        sums[number] += 2 * _product(weights, up) - whole
 
 
 def _product(one: Any, other: Any) -> float:

@@ -1,4 +1,7 @@
-"""A delivery's copy as the source of another one, with its torch checkpoints as safetensors. All of it in memory."""
+"""A delivery's copy as the source of another one, with its torch checkpoints as safetensors. All of it in memory.
+
+What is converted is read behind walls (:mod:`.reading`); all else is taken along as it is, and nothing here reads it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from strongroom.core.errors import ConflictError
-from strongroom.intake.formats.conversion import convert, convert_index, converted_name, is_index
+from strongroom.intake.formats.conversion import converted_name, is_index
 from strongroom.intake.formats.identify import Format
 from strongroom.intake.rules import shown
 from strongroom.intake.source import Source, pieces
 from strongroom.quarantine.adapters.copies import FILE_MODE
+from strongroom.quarantine.adapters.reading import Reader
 from strongroom.quarantine.terms import Terms
 from strongroom.sealing.adapters.job import Look, PlainFile
 from strongroom.sealing.adapters.pieces import PiecedFile
@@ -27,14 +31,14 @@ class _Plan:
     pieces: Callable[[], Iterator[bytes]]
 
 
-def _plan(source: Source, old: str, kind: Format) -> _Plan:
+def _plan(source: Source, old: str, kind: Format, reader: Reader) -> _Plan:
     if kind is Format.TORCH_ZIP:
-        found = convert(source, shown(old))
-        return _Plan(found.size, found.pieces)
-    if is_index(old):
-        index = convert_index(source, shown(old))
-        return _Plan(len(index), lambda: iter((index,)))
-    return _Plan(source.size, lambda: pieces(source, _PIECE))
+        size = reader.convert(old)
+    elif is_index(old):
+        size = reader.convert_index(old)
+    else:
+        return _Plan(source.size, lambda: pieces(source, _PIECE))
+    return _Plan(size, lambda: reader.pieces(old, size))
 
 
 def new_names(formats: Mapping[str, Format]) -> dict[str, str]:
@@ -58,11 +62,13 @@ def new_names(formats: Mapping[str, Format]) -> dict[str, str]:
 
 
 class ConvertedFiles:
-    """The files of a copy, converted. ``terms`` are those of the delivery that they become."""
+    """The files of a copy, converted by ``reader``. ``terms`` are those of the delivery that they become."""
 
-    def __init__(self, sources: Mapping[str, Source], formats: Mapping[str, Format], terms: Terms) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], formats: Mapping[str, Format], terms: Terms, reader: Reader
+    ) -> None:
         names = new_names(formats)
-        self._plans = {new: _plan(sources[old], old, formats[old]) for new, old in names.items()}
+        self._plans = {new: _plan(sources[old], old, formats[old], reader) for new, old in names.items()}
         # Under the same terms a file is the same one: they name the record that it is made of.
         self._changed = int.from_bytes(terms.digest.value[:6], "big")
 

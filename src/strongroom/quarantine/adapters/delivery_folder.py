@@ -21,6 +21,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import ConflictError, MalformedError, NotFoundError, TamperedError
 from strongroom.intake.states import MAX_RECORD
+from strongroom.intake.verdict import MAX_VERDICT
 from strongroom.quarantine.terms import MAX_TERMS, Terms
 from strongroom.sealing.adapters.publish import partial_of
 
@@ -41,8 +42,9 @@ _BEFORE: Final = frozenset({_DOCUMENTS, f".{TERMS}.new"})
 class DeliveryFolder:
     """One delivery's folder. Whoever writes to it holds it by :func:`delivery_folder`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_document: int = MAX_DOCUMENT) -> None:
         self.path = path
+        self._most_document = most_document
 
     @property
     def copy(self) -> Path:
@@ -121,13 +123,23 @@ class DeliveryFolder:
     def document(self, digest: Digest) -> bytes:
         """Return a document.
 
-        :raises NotFoundError: it isn't there.
+        :raises NotFoundError: it isn't there. :raises MalformedError: it is longer than this reader takes.
         :raises TamperedError: it is another one.
         """
-        found = self._read(f"{_DOCUMENTS}/{digest.value.hex()}", most=MAX_DOCUMENT)
+        found = self._read(f"{_DOCUMENTS}/{digest.value.hex()}", most=self._most_document)
         if not Digest.of(found).matches(digest):
             raise TamperedError(f"the document {digest} was changed", reason="intake-document")
         return found
+
+    def verdict(self) -> Envelope | None:
+        """Return the signed verdict, as it lies there; None before there is one.
+
+        :raises MalformedError: it isn't an envelope.
+        """
+        try:
+            return Envelope.parse(self._read(VERDICT, most=2 * MAX_VERDICT))
+        except NotFoundError:
+            return None
 
     def judge(self, verdict: Envelope) -> None:
         """Make the signed verdict durable."""

@@ -2,6 +2,7 @@
 
 A fresh process with one thread makes a pid namespace; its child puts up the walls of a process enclave around itself
 and becomes the scanner. This process waits, for so long as the order says, and ends with the scanner's exit code.
+The gate's own reader (:mod:`.read_inside`) stands behind the same walls, and becomes nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Final, Never
 
 from strongroom.core.canonical import decode
@@ -27,8 +29,11 @@ _LATE: Final = 124
 _SIGNALLED: Final = 128
 
 
-def main() -> int:
-    """Do what the order says; returns the scanner's exit code, 124 if it was too slow, 128 and more for a signal."""
+def main(act: Callable[[], None] | None = None) -> int:
+    """Do what the order says; returns the child's exit code, 124 if it was too slow, 128 and more for a signal.
+
+    :param act: what the child does behind the walls; without it, it becomes the order's command.
+    """
     with Fields(decode(sys.stdin.buffer.read(_MAX_ORDER)), "order") as fields:
         profile = SandboxProfile.from_bytes(fields.text("profile", max_length=_MAX_ORDER).encode())
         command = fields.texts("command", most=128, max_length=4096)
@@ -53,7 +58,7 @@ def main() -> int:
     child = os.fork()
     if child == 0:
         asked.close()
-        _become(profile, command, file, report, memory, mapper.detach() if privileged else None)
+        _wall_in(profile, file, report, memory, mapper.detach() if privileged else None, act, command)
     mapper.close()
     os.close(report)
     with asked:
@@ -64,8 +69,14 @@ def main() -> int:
     return _waited(child, seconds)
 
 
-def _become(
-    profile: SandboxProfile, command: tuple[str, ...], file: int, report: int, memory: int, mapper: int | None
+def _wall_in(
+    profile: SandboxProfile,
+    file: int,
+    report: int,
+    memory: int,
+    mapper: int | None,
+    act: Callable[[], None] | None,
+    command: tuple[str, ...],
 ) -> Never:
     try:
         confine.enter_agent(profile, mapper=mapper)
@@ -79,7 +90,13 @@ def _become(
         os.closerange(report + 1, 65536)
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         confine.enter_command(profile)
+        if act:
+            # It starts no program any more; a scanner is one.
+            confine.install(profile.settled_syscalls)
         os.write(report, b"+")
+        if act:
+            act()
+            os._exit(0)
         os.execve(command[0], list(command), dict(profile.environment))  # noqa: S606 - no shell
     except StrongroomError as error:
         os.write(report, error.message.encode())

@@ -8,30 +8,23 @@ other file but the scanner's own folders, output to nowhere, limits on memory an
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from strongroom.core.canonical import encode
-from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.digest import Digest
 from strongroom.core.errors import TamperedError
-from strongroom.enclave.adapters.installation import python_roots
-from strongroom.enclave.adapters.supervisor import PYTHON_OPTIONS
-from strongroom.enclave.sandbox import ExecRule, SandboxError, WritableCode, process_profile
+from strongroom.enclave.sandbox import SandboxError
 from strongroom.intake.rules import IntakeRefusedError, Rule, shown
 from strongroom.intake.source import Source, pieces
+from strongroom.quarantine.adapters.walled import ENTERED, start_walled
 from strongroom.quarantine.terms import Scanner
 
 INSIDE: Final = "strongroom.quarantine.adapters.scan_inside"
-ENTERED: Final = b"+"
-"""What comes out before the scanner starts; whatever else comes is why it couldn't."""
 _PIECE: Final = 4 << 20
-_SCRATCH: Final = 64 << 20
 _STARTING: Final = 60
 """Seconds that starting may take, besides the scanner's own."""
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -53,7 +46,7 @@ def scan(scanner: Scanner, name: str, source: Source) -> None:
 
 def _require_program(scanner: Scanner) -> None:
     with Path(scanner.program).open("rb") as file:
-        found = Digest(DigestAlgorithm.SHA256, hashlib.file_digest(file, "sha256").digest())
+        found = Digest.of_file(file)
     if not found.matches(scanner.digest):
         raise TamperedError(
             f"the program of scanner `{scanner.name}` isn't the one that the delivery's terms name",
@@ -98,44 +91,23 @@ def _refuse_unless_clean(scanner: Scanner, name: str, file: int) -> None:
 
 
 def _ended(scanner: Scanner, name: str, file: int, report: int) -> int:
-    code_roots, links = python_roots()
-    profile = process_profile(
-        code_roots=(*code_roots, *scanner.roots),
-        sealed_roots=(),
-        links=links,
-        model_bytes=4096,
-        scratch_bytes=_SCRATCH,
-        writable_code=WritableCode.COMPILED,
-        exec_rule=ExecRule.MEASURED,
-    )
-    order = encode(
-        {
-            "profile": profile.to_bytes().decode(),
-            "command": [scanner.program, *scanner.arguments],
-            "file": file,
-            "report": report,
-            "memory": scanner.memory,
-            "seconds": scanner.seconds,
-            "gate": os.getpid(),
-        }
-    )
-    process = subprocess.Popen(  # noqa: S603 - this interpreter, and a module of this package
-        [sys.executable, *PYTHON_OPTIONS, "-m", INSIDE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(file, report),
-        env={},
+    process = start_walled(
+        ("-m", INSIDE),
+        (scanner.program, *scanner.arguments),
+        roots=scanner.roots,
+        file=file,
+        report=report,
+        memory=scanner.memory,
+        seconds=scanner.seconds,
     )
     try:
-        process.communicate(order, timeout=scanner.seconds + _STARTING)
+        return process.wait(scanner.seconds + _STARTING)
     except subprocess.TimeoutExpired:
         raise _refused(scanner, name, f"no answer within {scanner.seconds} seconds") from None
     finally:
         # With it die the scanner's first process, and with that one all that the scanner started.
         process.kill()
         process.wait()
-    return process.returncode
 
 
 def _refused(scanner: Scanner, name: str, why: str) -> IntakeRefusedError:
