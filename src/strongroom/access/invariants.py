@@ -145,14 +145,13 @@ def _quorum(facts: Facts) -> Iterator[tuple[Reason, str]]:
     if quorum(facts) is None:
         yield from _not_counted(facts)
         yield Reason.QUORUM_NOT_MET, f"still needed, each by a different person with current vetting: {_empty(facts)}"
-    wanted = sum(factor.count for factor in rule.factors)
     above_floor = facts.terms.level.rank >= QUORUM_FLOOR_LEVEL.rank
-    if above_floor and action is not Action.FREEZE and wanted < QUORUM_FLOOR:
+    if above_floor and action is not Action.FREEZE and rule.quorum < QUORUM_FLOOR:
         yield (
             Reason.QUORUM_BELOW_FLOOR,
             f"at {QUORUM_FLOOR_LEVEL.value} and above a rule needs {QUORUM_FLOOR} approvers",
         )
-    elif action in ALWAYS_TWO and wanted < QUORUM_FLOOR:
+    elif action in ALWAYS_TWO and rule.quorum < QUORUM_FLOOR:
         yield Reason.QUORUM_BELOW_FLOOR, f"`{action.value}` takes {QUORUM_FLOOR} approvers at every level"
 
 

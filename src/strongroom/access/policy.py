@@ -103,6 +103,11 @@ class Rule:
     courses: tuple[str, ...] = ()
     """Training that requester and approvers must have current."""
 
+    @property
+    def quorum(self) -> int:
+        """How many people must agree, besides the requester."""
+        return sum(factor.count for factor in self.factors)
+
     @classmethod
     def read(cls, fields: Fields) -> Rule:
         """Read one rule."""

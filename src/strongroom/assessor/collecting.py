@@ -35,7 +35,7 @@ COLLECTORS: Final[Mapping[str, Collector]] = MappingProxyType(
     {
         one.name: one
         for one in (
-            Collector(name="access.policy", method=Method.REPLAYED, seconds=_DAY),
+            Collector(name="access.policy", method=Method.REPLAYED, seconds=_DAY, version=2),
             Collector(name="access.grants", method=Method.TOLD, seconds=_DAY),
             Collector(name="access.login", method=Method.READ, seconds=_DAY),
             Collector(name="personnel.roster", method=Method.REPLAYED, seconds=_DAY),
@@ -47,7 +47,7 @@ COLLECTORS: Final[Mapping[str, Collector]] = MappingProxyType(
             Collector(name="egress.model", method=Method.REPLAYED, seconds=_DAY),
             Collector(name="log.verified", method=Method.REPLAYED, seconds=_HOUR),
             Collector(name="log.witnesses", method=Method.REPLAYED, seconds=_HOUR),
-            Collector(name="log.events", method=Method.REPLAYED, seconds=_DAY),
+            Collector(name="log.events", method=Method.REPLAYED, seconds=_DAY, version=2),
             Collector(name="response.incidents", method=Method.REPLAYED, seconds=_DAY),
             Collector(name="copies.register", method=Method.READ, seconds=_DAY),
             Collector(name="sealing.copy", method=Method.READ, seconds=_DAY),
@@ -73,7 +73,7 @@ COLLECTORS: Final[Mapping[str, Collector]] = MappingProxyType(
             Collector(name="host.updates", method=Method.READ, seconds=_DAY),
             Collector(name="assurance.plan", method=Method.READ, seconds=_DAY),
             Collector(name="attacks.suite", method=Method.READ, seconds=_DAY),
-            Collector(name="attacks.layers", method=Method.READ, seconds=_DAY),
+            Collector(name="attacks.layers", method=Method.READ, seconds=_DAY, version=2),
             Collector(name="code.self", method=Method.READ, seconds=_DAY),
         )
     }

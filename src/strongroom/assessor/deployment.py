@@ -122,8 +122,8 @@ def _policy(seen: DeploymentSeen) -> Look:
     # Of no rules everything is true: then nothing is said of them.
     told: dict[str, Fact] = (
         {
-            "lone_rules": _named(rule for rule in rules if _others(rule) < 1),
-            "few_rules": _named(rule for rule in rules if _others(rule) < 2),
+            "lone_rules": _named(rule for rule in rules if rule.quorum < 1),
+            "few_rules": _named(rule for rule in rules if rule.quorum < 2),
             "one_role_rules": _named(rule for rule in rules if not _two_roles(rule)),
             "soft_rules": _named(rule for rule in rules if not rule.hardware),
             "untrained_rules": _named(rule for rule in rules if not rule.courses),
@@ -140,6 +140,7 @@ def _policy(seen: DeploymentSeen) -> Look:
             "in_force": True,
             **common,
             "models": tuple(terms.model for terms in policy.models),
+            "break_glass": _named(rule for rule in rules if rule.action is Action.BREAK_GLASS),
             "exportable": tuple(terms.model for terms in policy.models if terms.export),
             "recoverable": tuple(terms.model for terms in policy.models if terms.recoverable),
             "isolation_rank": weakest.rank,
@@ -151,10 +152,6 @@ def _policy(seen: DeploymentSeen) -> Look:
             "change_hold_hours": CHANGE_DELAY // 3600 if policy.level.rank >= CHANGE_DELAY_LEVEL.rank else 0,
         },
     )
-
-
-def _others(rule: Rule) -> int:
-    return sum(factor.count for factor in rule.factors)
 
 
 def _two_roles(rule: Rule) -> bool:

@@ -79,7 +79,6 @@ class LogFold:
             collector="log.verified",
             facts={
                 "verified": True,
-                "continues": True,
                 "entries": self.size,
                 "unfounded": len(self.chronicle.findings),
                 "newest_age_seconds": max(0, now - self.newest),
@@ -97,6 +96,8 @@ class LogFold:
                 "exports": self.counts.get(EventName.EXPORTED, 0),
                 "breaches": self.counts.get(EventName.EGRESS_BREACHED, 0),
                 "review_days": self._days(self.last.get(EventName.ACCESS_REVIEWED), now),
+                "read_in_days": self._days(self.last.get(EventName.INTAKE_REVIEWED), now),
+                "read_out_days": self._days(self.last.get(EventName.DROP_REVIEWED), now),
                 "backup_days": self._days(self.last.get(EventName.BACKUP_MADE), now),
                 "assessment_days": self._days(self.last.get(EventName.ASSESSMENT_RECORDED), now),
             },
@@ -119,5 +120,5 @@ def broken_log(error: TamperedError) -> Look:
     """Return what is to be said of a log that doesn't verify, or doesn't continue what was seen before."""
     return Look(
         collector="log.verified",
-        facts={"verified": False, "continues": False, "unfounded": 0, "why": error.reason},
+        facts={"verified": False, "unfounded": 0, "why": error.reason},
     )

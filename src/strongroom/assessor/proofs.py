@@ -82,7 +82,8 @@ def attack_looks(run: AttackRun | None, now: Instant, *, version: str) -> Iterat
             "report": str(run.digest),
             "age_days": age,
             "independent": sum(trial.independent for trial in run.trials),
-            "dependent": tuple(trial.layer for trial in run.trials if not trial.independent),
+            "alone": tuple(sorted({attack for trial in run.trials for attack in trial.passed})),
+            "untried": tuple(trial.layer for trial in run.trials if not trial.stopped and not trial.passed),
         },
     )
 

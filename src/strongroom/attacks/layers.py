@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Layer(StrEnum):
@@ -10,6 +11,8 @@ class Layer(StrEnum):
 
     TRANSPORT = "transport"
     """TLS 1.3 with certificates of the deployment's own authority, and the gate behind it."""
+    DOOR = "door"
+    """The broker's own look at who signed, before it calls the keeper."""
     REQUEST_SIGNATURES = "request-signatures"
     APPROVAL_SIGNATURES = "approval-signatures"
     BINDING = "binding"
@@ -18,6 +21,10 @@ class Layer(StrEnum):
     """An approval counts when the log holds it, whatever the database says."""
     INVARIANTS = "invariants"
     """The plain-Python judge: people, quorum, window, uses, freezes, enclave. Behind it stand the Cedar policies."""
+    RECOUNT = "recount"
+    """What the judges allowed, counted again from signatures, the log and the signed records."""
+    JOURNAL = "journal"
+    """The keeper records nothing that doesn't follow from the log, as any auditor would judge it."""
     VOICES = "voices"
     """Who may ask, and who may approve for whom, judged when they speak."""
     STANDING = "standing"
@@ -43,6 +50,8 @@ class Layer(StrEnum):
     """The publisher's hybrid signature over the manifest."""
     LOG = "log"
     """The transparency log: its signatures, its tree, the keeper's own signature of entries. What it lacks isn't so."""
+    WITNESSES = "witnesses"
+    """Others saw this very log lately; without their word nothing is given."""
     PINS = "pins"
     """What the keeper remembers outside the database."""
     WALLS = "walls"
@@ -55,3 +64,7 @@ class Layer(StrEnum):
     CLIENT = "client"
     """What the people's own side checks, whatever a server says."""
     WEBHOOKS = "webhooks"
+
+
+BEHIND: Final = frozenset({Layer.RECOUNT, Layer.JOURNAL})
+"""Layers that no attack meets first: they are seen when one before them is turned off."""

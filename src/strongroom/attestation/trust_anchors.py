@@ -84,9 +84,6 @@ class TrustAnchors:
         return TrustAnchors((*self.anchors, *more))
 
 
-NO_ANCHORS: Final = TrustAnchors(())
-
-
 @dataclass(frozen=True, slots=True)
 class _Pinned:
     file: str

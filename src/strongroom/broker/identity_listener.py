@@ -13,7 +13,6 @@ main API is here: whatever isn't listed is not found. Everything a caller may us
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import time
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from strongroom.broker.errors import TooManyCallsError, TooSlowError
 from strongroom.broker.gate import PEER, App, Catch, Receive, Scope, Send, read_body, replayed
 from strongroom.broker.login import Attempt, LoginDesk, Members, NotConfiguredError
 from strongroom.broker.problems import problem
-from strongroom.core.buckets import Buckets, Rate
+from strongroom.core.buckets import Buckets, Rate, share_of
 from strongroom.core.canonical import parse
 from strongroom.core.errors import NotFoundError, StrongroomError, UsageError
 from strongroom.core.fields import reading
@@ -155,12 +154,6 @@ def make_identity_app(login: App, mounts: Mapping[str, App], *, limits: Identity
 
 
 def address_of(scope: Scope) -> str:
-    """Return the address that calls are counted by: of IPv6 the /64, because whoever has one address has them all."""
+    """Return what calls are counted by."""
     client = scope.get("client") or ("",)
-    try:
-        address = ipaddress.ip_address(str(client[0]))
-    except ValueError:
-        return "unknown"
-    if address.version == 4:
-        return str(address)
-    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return share_of(str(client[0]))

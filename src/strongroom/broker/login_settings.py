@@ -27,6 +27,8 @@ from strongroom.core.fields import Fields, reading
 from strongroom.core.ids import PersonId, person_id
 from strongroom.personnel.roster import MAX_PEOPLE
 
+OIDC: Final = "oidc.toml"
+"""The file of the broker's folder with these settings."""
 SESSION: Final = 8 * 3600
 LONGEST_SESSION: Final = 12 * 3600
 """Seconds; as long as a working day, so that a stolen session ends with it."""

@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from strongroom.access.request import Action, Request
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, Request
 from strongroom.audit.entries import read_entry
+from strongroom.broker.door import Door
 from strongroom.broker.noticeboard import Announcing, NoticeBoard
 from strongroom.broker.ports import (
     KeeperPort,
@@ -59,14 +60,18 @@ _VOICES: Final = {
     VoiceKind.APPROVE: (EventName.REQUEST_APPROVED, "approval"),
     VoiceKind.DENY: (EventName.REQUEST_DENIED, "denial"),
 }
+_SIGNED_AS: Final = {VoiceKind.APPROVE: APPROVAL_TYPE, VoiceKind.DENY: DENIAL_TYPE}
 _log = structlog.get_logger("strongroom.broker")
 
 
 class Broker:
     """Everything that the routes can ask for. Bound to one event loop."""
 
-    def __init__(self, *, genesis: Genesis, keeper: KeeperPort, log: LogPort, store: StorePort, clock: Clock) -> None:
+    def __init__(
+        self, *, genesis: Genesis, keeper: KeeperPort, log: LogPort, store: StorePort, door: Door, clock: Clock
+    ) -> None:
         self.genesis = genesis
+        self._door = door
         self.notices = NoticeBoard(log=log, store=store, keeper_key=genesis.keeper_key, find=self._recorded_at)
         self.keeper: KeeperPort = Announcing(keeper, self.notices.wake)
         self.log = log
@@ -86,8 +91,12 @@ class Broker:
     # --- requests and what is said about them -------------------------------------------------------------------------
 
     async def submit(self, envelope: Envelope) -> Members:
-        """Have the keeper record a request, and store it."""
+        """Have the keeper record a request, and store it.
+
+        :raises NotTheirsError: the requester didn't sign it.
+        """
         request = Request.parse(envelope.payload)
+        await self._door.require_author(envelope, REQUEST_TYPE, request.requester)
         return await self.whole(self._submit(envelope, request))
 
     async def _submit(self, envelope: Envelope, request: Request) -> Members:
@@ -125,9 +134,11 @@ class Broker:
         """Have the keeper record an approval or denial, and store it. The same one again answers the same.
 
         :raises UsageError: it is about another request than the one it was posted to.
+        :raises NotTheirsError: the person whose key it names didn't sign it.
         """
         if envelope.digest != request:
             raise UsageError("the envelope is about another request than the one it was posted to")
+        await self._door.require_author(envelope, _SIGNED_AS[kind])
         await self._request(request)
         return await self.whole(self._voice(request, envelope, kind))
 

@@ -20,6 +20,7 @@ from strongroom.core.errors import StrongroomError, TamperedError, UnavailableEr
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId, person_id
+from strongroom.core.signature import PublicKey
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
 from strongroom.release.documents import DocumentKind
 
@@ -48,6 +49,11 @@ class Standing:
         Who isn't in the roster isn't barred: root holders have sessions, and aren't people of it.
         """
         return identity.party is Party.PERSON and identity.name in self._out
+
+    def keys_of(self, person: PersonId | None) -> tuple[PublicKey, ...]:
+        """Return a person's keys, or everybody's, by the roster that was last heard of."""
+        people = self._people.values() if person is None else filter(None, [self._people.get(person)])
+        return tuple(key for one in people for key in one.keys)
 
     async def refresh(self) -> None:
         """Ask the keeper.

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import ipaddress
 import json
 import logging
 import secrets
-import signal
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +30,7 @@ from strongroom.broker.adapters.tls import PeerCertProtocol, login_context, use_
 from strongroom.broker.adapters.webhooks import WebhookFiles, check_webhooks
 from strongroom.broker.app import make_app
 from strongroom.broker.couriers import Couriers, Surroundings
+from strongroom.broker.door import Door
 from strongroom.broker.errors import RemoteAddressError
 from strongroom.broker.gate import App, Limits
 from strongroom.broker.mover import KeyMover
@@ -39,15 +39,18 @@ from strongroom.broker.service import Broker
 from strongroom.broker.sessions.wiring import Sessions
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, SystemClock
-from strongroom.core.errors import StrongroomError, UnavailableError, UsageError
+from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.ipc.adapters.client import UnixClient
+from strongroom.ipc.adapters.http_server import HttpServer, http_config
 from strongroom.ipc.adapters.process import harden, program_log, say_ready
+from strongroom.ipc.adapters.signals import when_told_to_end
 
 DEFAULT_PORT: Final = 8443
 KEEPER_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 10
 MAX_CONNECTIONS: Final = 512
+OTHER_PORT: Final = "choose another with `--port` or `--identity-port`"
 RENEW: Final = timedelta(hours=12)
 _log = structlog.get_logger("strongroom.broker")
 
@@ -68,64 +71,21 @@ def require_loopback(host: str, *, remote: bool) -> None:
         )
 
 
-class Server(uvicorn.Server):
-    """A server that leaves signals to this module: SIGTERM ends it cleanly, with exit code 0.
-
-    ``listening`` is called with its port, once it listens.
-    """
-
-    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None] = lambda _port: None) -> None:
-        super().__init__(config)
-        self._listening = listening
-        self.up = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on, once started."""
-        return int(self.servers[0].sockets[0].getsockname()[1])
-
-    async def startup(self, sockets: object = None) -> None:
-        """Listen, then let it be known.
-
-        :raises UnavailableError: the address can't be listened on.
-        """
-        assert sockets is None  # noqa: S101 - this program never passes any
-        try:
-            await super().startup()
-        except SystemExit:
-            raise UnavailableError(
-                f"can't listen on port {self.config.port}", remedy="choose another with `--port` or `--identity-port`"
-            ) from None
-        self._listening(self.port)
-        self.up.set()
-
-
 def server_config(app: App, context: ssl.SSLContext, *, host: str, port: int) -> uvicorn.Config:
     """Return how a listener serves an application over TLS."""
-    return uvicorn.Config(
+    return http_config(
         app,
         host=host,
         port=port,
         http=PeerCertProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        most=MAX_CONNECTIONS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=STOP_SECONDS,
         ssl_context_factory=lambda _config, _default: context,
     )
 
 
-async def serve_together(server: Server, beside: Server | None) -> None:
+async def serve_together(server: HttpServer, beside: HttpServer | None) -> None:
     """Serve until ``server`` is told to end. ``beside`` listens before it does, and ends with it; either ends both.
 
     :raises UnavailableError: one of them can't listen.
@@ -138,11 +98,11 @@ async def serve_together(server: Server, beside: Server | None) -> None:
     await asyncio.wait({other, up}, return_when=asyncio.FIRST_COMPLETED)
     up.cancel()
     if not other.done():
-        other.add_done_callback(lambda _task: setattr(server, "should_exit", True))
+        other.add_done_callback(lambda _task: server.end())
         try:
             await server.serve()
         finally:
-            beside.should_exit = True
+            beside.end()
     await other
 
 
@@ -165,8 +125,9 @@ async def serve(
     store = open_store(home / "broker" / "broker.db")
     keeper = UnixClient(home / "run" / "keeper.sock", seconds=KEEPER_SECONDS)
     log = SocketLog(home / "run" / "log.sock", genesis)
-    broker = Broker(genesis=genesis, keeper=keeper, log=log, store=store, clock=clock)
     sessions = Sessions.open(home, genesis, authority, keeper=keeper, store=store, clock=clock)
+    door = Door(sessions.standing)
+    broker = Broker(genesis=genesis, keeper=keeper, log=log, store=store, door=door, clock=clock)
     app = make_app(broker, trust=sessions.trust.current, barred=sessions.standing.barred, limits=limits)
     contexts = [sessions.context(), login_context()]
 
@@ -178,15 +139,15 @@ async def serve(
     if identity_port is not None:
         people = people_apps(home, broker, sessions.standing, clock=clock)
         identity_app = await sessions.identity_app(people.mounts)
-        beside = Server(server_config(identity_app, contexts[1], host=host, port=identity_port))
+        config = server_config(identity_app, contexts[1], host=host, port=identity_port)
+        beside = HttpServer(config, remedy=OTHER_PORT)
 
     def ready(taken: int) -> None:
         facts: dict[str, Json] = {} if beside is None else {"identity_port": beside.port}
         say_ready("broker", host=host, port=taken, **facts)
 
-    server = Server(server_config(app, contexts[0], host=host, port=port), ready)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, server, broker.notices.close)
+    server = HttpServer(server_config(app, contexts[0], host=host, port=port), ready, remedy=OTHER_PORT)
+    when_told_to_end(partial(_stop, server, broker.notices.close))
     renewing = asyncio.create_task(_renew_always(renew), name="renew")
     telling = asyncio.create_task(_tell(broker, webhooks), name="tell")
     # Before anybody is heard: who was suspended while the broker was down mustn't come in first.
@@ -208,8 +169,8 @@ async def serve(
         _log.info("stopped")
 
 
-def _stop(server: Server, let_go: Callable[[], None]) -> None:
-    server.should_exit = True
+def _stop(server: HttpServer, let_go: Callable[[], None]) -> None:
+    server.end()
     let_go()
 
 

@@ -18,6 +18,7 @@ from strongroom.assurance.attack_results import AttackRun
 from strongroom.assurance.errors import BelowLevelError
 from strongroom.assurance.notice import NOTICE_TYPE, AssessmentNotice
 from strongroom.assurance.plan import SecurityPlan
+from strongroom.assurance.reports.forms import FORMS
 from strongroom.assurance.statements import Attested
 from strongroom.assurance.thresholds import Thresholds
 from strongroom.cli.asking import seconds
@@ -31,7 +32,7 @@ from strongroom.cli.assess_home import (
     responder_look,
     self_look,
 )
-from strongroom.cli.assess_reports import REPORTS, wanted, write_reports
+from strongroom.cli.assess_reports import wanted, write_reports
 from strongroom.cli.assess_show import against_plan, drift, lines
 from strongroom.cli.assess_watch import newest_before, tell_or_print, watch
 from strongroom.cli.files import json_option
@@ -88,7 +89,7 @@ class _Commands(LazyGroup):
 @click.option("--provenance", type=_FILE, help="The installation's signed provenance.")
 @click.option("--key", help="The key that signed it, or a file with it.")
 @click.option("--sbom", type=_FILE, help="The bill of materials that it names.")
-@click.option("--out", default="", help=f"Also write reports: any of {', '.join(REPORTS)}, with commas.")
+@click.option("--out", default="", help=f"Also write reports: any of {', '.join(FORMS)}, with commas.")
 @click.option("--to", "folder", type=_FOLDER, default=Path(), help="Where they are written.")
 @click.option("--against", type=_FILE, help="An earlier assessment: say what changed since.")
 @click.option("--record", is_flag=True, help="Sign the assessment, write it out, and have the log name it.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from strongroom.assurance.plan import MAX_PLAN, SecurityPlan, verify_plan
@@ -15,7 +14,7 @@ from strongroom.assurance.statements import (
 )
 from strongroom.cli.files import read_file
 from strongroom.core.clock import Instant
-from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.printable import printable
@@ -69,7 +68,7 @@ def file_digest(path: Path) -> Digest:
     """
     try:
         with path.open("rb") as file:
-            return Digest(DigestAlgorithm.SHA256, hashlib.file_digest(file, "sha256").digest())
+            return Digest.of_file(file)
     except OSError as error:
         raise UsageError(f"`{printable(str(path))}` can't be read: {error.strerror}") from None
 

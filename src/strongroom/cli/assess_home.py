@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import os
-import sys
 import tomllib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import strongroom
 from strongroom.assessor.collecting import Look
-from strongroom.broker.login_settings import read_settings
+from strongroom.broker.login_settings import OIDC, read_settings
 from strongroom.broker.people.adapters.files import EVENT_SETTINGS, TOKENS
-from strongroom.broker.sessions.wiring import OIDC
 from strongroom.cli.copies_parts import registrar_key
+from strongroom.cli.doctor_self import judge_installation
 from strongroom.cli.files import read_file
 from strongroom.cli.keeper_facts import keeper_facts
-from strongroom.cli.public_keys import public_key
 from strongroom.cli.root_parts import part_states
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError, TamperedError, UsageError
 from strongroom.core.genesis import Genesis
-from strongroom.core.signature import SignatureAlgorithm
 from strongroom.enclave.facts import FactState
 from strongroom.intake.adapters.register_folder import STATEMENTS, RegisterFolder
-from strongroom.intake.adapters.site_packages import SitePackages
-from strongroom.intake.installation.bill import MAX_BILL, Bill
-from strongroom.intake.installation.installed import judge_site
-from strongroom.intake.installation.provenance import MAX_PROVENANCE, Provenance
 from strongroom.personnel.roster import Roster
 from strongroom.responder.adapters.record_file import read_record
 from strongroom.responder.decoys import MAX_LIST, read_decoys
@@ -219,11 +211,7 @@ def self_look(files: Installation) -> Look:
     if files.provenance is None or files.key is None:
         return Look(collector="code.self", missing="no provenance and key to compare the installation with were given")
     try:
-        trusted = public_key(files.key, SignatureAlgorithm.ED25519_ML_DSA_65)
-        signed = Provenance.verified(read_file(files.provenance, most=MAX_PROVENANCE), trusted)
-        bill = None if files.bill is None else _bill(files.bill, signed)
-        site = SitePackages(Path(strongroom.__file__).resolve().parents[1])
-        judged = judge_site(site, sys.implementation.cache_tag, signed, bill)
+        judged, signed, bill = judge_installation(None, files.provenance, files.key, files.bill)
     except StrongroomError as error:
         if isinstance(error, UsageError):
             raise
@@ -236,13 +224,6 @@ def self_look(files: Installation) -> Look:
             "verified": not judged.findings,
             "provenance": not judged.findings,
             "dependencies": bill is not None and not judged.unlisted and not judged.findings,
-            "revision": signed.revision,
+            "revision": signed.revision if signed else "",
         },
     )
-
-
-def _bill(path: Path, signed: Provenance) -> Bill:
-    data = read_file(path, most=MAX_BILL)
-    if not Digest.of(data).matches(signed.bill):
-        raise TamperedError(f"`{path.name}` isn't the bill of materials that the provenance names", reason="other-bill")
-    return Bill.parse(data)

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from strongroom.assurance.assessment import MAX_ASSESSMENT, Assessment
+from strongroom.assurance.reports.forms import FORMS
 from strongroom.assurance.reports.provenance import sign_document
-from strongroom.cli.assess_reports import REPORTS, wanted, write_reports
+from strongroom.cli.assess_reports import wanted, write_reports
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, open_wallet, passphrase_option, read_file, write_file
 from strongroom.framework.catalogue import load
@@ -16,7 +17,7 @@ from strongroom.framework.catalogue import load
 
 @click.command("report")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", required=True, help=f"Any of {', '.join(REPORTS)}, with commas.")
+@click.option("--out", required=True, help=f"Any of {', '.join(FORMS)}, with commas.")
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path())
 @click.option("--sign", "signed", is_flag=True, help="Sign each OSCAL document with the wallet's Ed25519 key.")
 @as_wallet

@@ -150,6 +150,8 @@ def _trials(attacks: list[Attack], *, as_json: bool) -> tuple[LayerTrial, ...]:
                 )
             except SetupError as error:
                 click.echo(f"  nothing is said of {layer.value}: {error}", err=True)
+                # Left out, it would look as if nothing depended on it.
+                trials.append(LayerTrial(layer=layer.value, stopped=(), passed=()))
     return tuple(trials)
 
 

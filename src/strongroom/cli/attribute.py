@@ -97,7 +97,13 @@ def _skipped(leak: Leak) -> str:
 
 def _data(model: ModelId, finding: Finding, leak: Leak) -> Json:
     scores: list[Json] = [
-        {"copy": one.copy, "z": f"{one.z:.2f}", "log10_chance": math.ceil(one.chance), "named": one.accused}
+        {
+            "copy": one.copy,
+            "z": f"{one.z:.2f}",
+            "log10_chance": math.ceil(one.chance),
+            "tensors": one.tensors,
+            "named": one.accused,
+        }
         for one in finding.scores
     ]
     skipped: dict[str, Json] = dict(leak.skipped)
@@ -114,7 +120,10 @@ def _data(model: ModelId, finding: Finding, leak: Leak) -> Json:
 
 
 def _text(model: ModelId, finding: Finding, leak: Leak) -> list[str]:
-    rows = [(one.copy, f"{one.z:.1f}", _odds(one.chance), "NAMED" if one.accused else "") for one in finding.scores]
+    rows = [
+        (one.copy, f"{one.z:.1f}", str(one.tensors), _odds(one.chance), "NAMED" if one.accused else "")
+        for one in finding.scores
+    ]
     named = [one.copy for one in finding.scores if one.accused]
     said = f"it is made from {', '.join(named)}" if named else "it names nobody"
     if not finding.changed:
@@ -124,7 +133,7 @@ def _text(model: ModelId, finding: Finding, leak: Leak) -> list[str]:
         f"{finding.tensors} of {finding.tensors_in_all} marked tensors were found",
         f"{finding.changed} of {finding.places} values differ from the original",
         "",
-        table(rows, ("COPY", "Z", "IF INNOCENT", "")),
+        table(rows, ("COPY", "Z", "TENSORS", "IF INNOCENT", "")),
     ]
     if leak.skipped:
         lines += ["", f"not read: {_skipped(leak)}"]

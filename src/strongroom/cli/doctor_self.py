@@ -33,10 +33,7 @@ def examine_installation(
     :raises TamperedError: the bill isn't the one that was signed. :raises SignatureError: the provenance isn't signed.
     :raises UnavailableError: Strongroom isn't installed there from a wheel.
     """
-    signed = _signed(provenance, key)
-    listed = _listed(bill, signed)
-    tag = sys.implementation.cache_tag
-    judged = judge_site(SitePackages(site or Path(strongroom.__file__).resolve().parents[1]), tag, signed, listed)
+    judged, signed, listed = judge_installation(site, provenance, key, bill)
     show(_data(judged, signed, listed), _text(judged, signed, listed), as_json=as_json)
     try:
         judged.check()
@@ -44,6 +41,19 @@ def examine_installation(
         if not as_json:
             raise
         sys.exit(int(error.exit_code))
+
+
+def judge_installation(
+    site: Path | None, provenance: Path | None, key: str | None, bill: Path | None
+) -> tuple[Judgement, Provenance | None, Bill | None]:
+    """Compare a folder of packages with what was signed; returns that too, and the list of libraries.
+
+    :raises StrongroomError: as :func:`examine_installation`.
+    """
+    signed = _signed(provenance, key)
+    listed = _listed(bill, signed)
+    packages = SitePackages(site or Path(strongroom.__file__).resolve().parents[1])
+    return judge_site(packages, sys.implementation.cache_tag, signed, listed), signed, listed
 
 
 def _signed(provenance: Path | None, key: str | None) -> Provenance | None:

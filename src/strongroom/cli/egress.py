@@ -13,6 +13,7 @@ from strongroom.cli.egress_model import Count, ModelFacts, model_facts
 from strongroom.cli.files import json_option, read_file
 from strongroom.cli.lazy import LazyGroup
 from strongroom.cli.output import end, show, table
+from strongroom.client.render import lasting
 from strongroom.core.canonical import Json, parse
 from strongroom.core.errors import ExitCode, UsageError
 from strongroom.core.fields import Fields
@@ -25,7 +26,6 @@ from strongroom.egress.policy import DEFAULT_MILLIBITS, MAX_POLICY, STRICT_MILLI
 
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 _UNNAMED: Final = ModelId("unnamed")
-_YEAR: Final = 365 * DAY
 
 
 class EgressCommands(LazyGroup):
@@ -210,10 +210,3 @@ def volume(amount: int) -> str:
     tenths = size * 10 // 1000**power
     unit = ("B", "kB", "MB", "GB", "TB", "PB")[power]
     return f"{tenths // 10}.{tenths % 10} {unit}" if power else f"{size} {unit}"
-
-
-def lasting(seconds: int) -> str:
-    """Write a time, rounded down to a tenth of a year (from two on), a day or an hour (below two days)."""
-    unit, name = (_YEAR, "years") if seconds >= 2 * _YEAR else (DAY, "days") if seconds >= 2 * DAY else (3600, "hours")
-    tenths = seconds * 10 // unit
-    return f"{tenths // 10:,}.{tenths % 10} {name}"

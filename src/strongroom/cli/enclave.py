@@ -19,6 +19,7 @@ from strongroom.cli.attestation_collect import CHIPS, Interface, chip_source
 from strongroom.cli.enclave_gate import gate as gate_group
 from strongroom.cli.enclave_image import image as image_group
 from strongroom.cli.enclave_machine import run_in_machine, serve_in_machine
+from strongroom.cli.enclave_order import process_order
 from strongroom.cli.enclave_serve import serving
 from strongroom.cli.enclave_workspace import workspace
 from strongroom.cli.grant import revoke_platforms
@@ -28,15 +29,12 @@ from strongroom.client.api import BrokerApi
 from strongroom.client.wiring import connect
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, verify
-from strongroom.core.errors import ExitCode, MalformedError, PendingError, StrongroomError, UsageError
-from strongroom.core.ids import PlatformId, image_id, model_id
-from strongroom.enclave.agent.messages import Order
+from strongroom.core.errors import ExitCode, PendingError, StrongroomError, UsageError
+from strongroom.core.ids import PlatformId, image_id
 from strongroom.enclave.image import reference_entry
 from strongroom.enclave.launch.relay import Challenged, Opened, Released
 from strongroom.enclave.launch.wiring import Launch, measure_image, python_image, run, tpm_transport
 from strongroom.release.lease import LeaseAsk, LeaseProof
-from strongroom.sealing.adapters.directory import read_envelope
-from strongroom.sealing.manifest import read_manifest
 
 _TPM_HELP = "The TPM: device:/dev/tpmrm0, or a simulator as unix:PATH or tcp:HOST:PORT."
 _tpm = click.option("--tpm", required=True, help=_TPM_HELP)
@@ -156,22 +154,8 @@ def run_command(
     and the exit code is 3.
     """
     folder = WalletFolder(wallet, no_passphrase)
-    genesis = folder.genesis()
-    manifest = read_envelope(sealed)
-    version = read_manifest(manifest)
-    if version.model != model_id(model):
-        raise UsageError(f"the sealed directory holds `{version.model}`, not `{model}`")
     made = python_image(image_id(image), command, sealed)
-    order = Order(
-        genesis=genesis,
-        request=_digest(request_text),
-        model=version.model,
-        version=version.version,
-        manifest=manifest,
-        sealed=str(sealed.resolve()),
-        command=made.command,
-        measurements=measure_image(made, genesis),
-    )
+    order = process_order(folder.genesis(), made, model, sealed, request_text)
     with connect(folder) as transport:
         status = run(
             Launch(image=made, order=order, tpm=tpm),
@@ -232,13 +216,6 @@ def _tell(facts: Opened, *, as_json: bool) -> None:
         f"log entry {facts.log_index}, use {facts.use}",
         err=True,
     )
-
-
-def _digest(text: str) -> Digest:
-    try:
-        return Digest.parse(text)
-    except MalformedError as error:
-        raise UsageError(f"--request: {error.message}") from None
 
 
 def _certificate(path: Path) -> bytes:

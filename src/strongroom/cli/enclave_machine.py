@@ -9,25 +9,17 @@ from typing import Final
 
 import click
 
+from strongroom.cli.enclave_order import machine_order
 from strongroom.cli.gateway import GatewayOptions, gateway_options, serve_from
 from strongroom.cli.session import as_wallet, json_option, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
 from strongroom.client.wiring import connect
-from strongroom.core.digest import Digest
-from strongroom.core.errors import ExitCode, MalformedError, UsageError
-from strongroom.core.genesis import Genesis
-from strongroom.core.ids import model_id, platform_id
-from strongroom.enclave.agent.messages import Order
+from strongroom.core.errors import ExitCode
 from strongroom.enclave.gateway.adapters.engines import VmHost
 from strongroom.enclave.launch.relay import ReleasePort
-from strongroom.enclave.vm.definition import VmImage
-from strongroom.enclave.vm.layout import SEALED
 from strongroom.enclave.vm.machine import Accelerator
-from strongroom.enclave.vm.prediction import launched
 from strongroom.enclave.vm.wiring import VmLaunch, read_image, run
-from strongroom.sealing.adapters.directory import read_envelope
-from strongroom.sealing.manifest import read_manifest
 
 _FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
 _NOBODY: Final = 65534
@@ -56,6 +48,12 @@ _uid = click.option(
 )
 
 
+def _machine_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (_uid, _accelerator, _firmware, _platform, _tpm, _request, _sealed, _model, _folder):
+        command = option(command)
+    return command
+
+
 def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[..., None]) -> click.Command:
     """Return the command.
 
@@ -63,15 +61,7 @@ def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[...,
     """
 
     @click.command("run")
-    @_folder
-    @_model
-    @_sealed
-    @_request
-    @_tpm
-    @_platform
-    @_firmware
-    @_accelerator
-    @_uid
+    @_machine_options
     @click.option("--timeout", default=3600.0, show_default=True, help="Seconds that the command may run.")
     @as_wallet
     @json_option
@@ -97,7 +87,7 @@ def run_in_machine(port: Callable[[BrokerApi], ReleasePort], tell: Callable[...,
         """
         own = WalletFolder(wallet, no_passphrase)
         launch = _launch(folder, sealed, tpm, firmware, accelerator, uid)
-        order = _order(own.genesis(), launch.image, model, sealed, request_text, platform)
+        order = machine_order(own.genesis(), launch.image, model, sealed, request_text, platform=platform)
         with connect(own) as transport:
             status = run(
                 launch,
@@ -118,15 +108,7 @@ def serve_in_machine(port: Callable[[BrokerApi], ReleasePort]) -> click.Command:
     """Return the command. ``port`` makes the launcher's port out of the broker's API."""
 
     @click.command("serve")
-    @_folder
-    @_model
-    @_sealed
-    @_request
-    @_tpm
-    @_platform
-    @_firmware
-    @_accelerator
-    @_uid
+    @_machine_options
     @gateway_options
     @as_wallet
     def serve_command(
@@ -150,7 +132,7 @@ def serve_in_machine(port: Callable[[BrokerApi], ReleasePort]) -> click.Command:
         """
         own = WalletFolder(wallet, no_passphrase)
         launch = _launch(folder, sealed, tpm, firmware, accelerator, uid)
-        order = _order(own.genesis(), launch.image, model, sealed, request_text, platform)
+        order = machine_order(own.genesis(), launch.image, model, sealed, request_text, platform=platform)
         serve_from(VmHost(launch, order), gateway, own, port)
 
     return serve_command
@@ -167,29 +149,4 @@ def _launch(
         firmware=firmware.resolve() if firmware else None,
         accelerator=Accelerator(accelerator),
         uid=uid,
-    )
-
-
-def _order(
-    genesis: Genesis, image: VmImage, model: str, sealed: Path, request_text: str, platform: str | None
-) -> Order:
-    manifest = read_envelope(sealed)
-    version = read_manifest(manifest)
-    if version.model != model_id(model):
-        raise UsageError(f"the sealed directory holds `{version.model}`, not `{model}`")
-    try:
-        request = Digest.parse(request_text)
-    except MalformedError as error:
-        raise UsageError(f"--request: {error.message}") from None
-    # What isn't believed inside is what will be found there anyway: the image's own command, and its own measurements.
-    return Order(
-        genesis=genesis,
-        request=request,
-        model=version.model,
-        version=version.version,
-        manifest=manifest,
-        sealed=SEALED,
-        command=image.command,
-        measurements=launched(image, genesis.digest),
-        platform=platform_id(platform) if platform else None,
     )

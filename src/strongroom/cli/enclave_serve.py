@@ -11,15 +11,14 @@ from typing import Final
 import click
 
 from strongroom.cli.enclave_canaries import canaries
+from strongroom.cli.enclave_order import process_order
 from strongroom.cli.enclave_suspensions import lift, suspensions
 from strongroom.cli.gateway import GatewayOptions, engine_option, gateway_options, serve_from
 from strongroom.cli.session import as_wallet, no_passphrase
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
-from strongroom.core.digest import Digest
-from strongroom.core.errors import MalformedError, UsageError
-from strongroom.core.ids import image_id, model_id
-from strongroom.enclave.agent.messages import Order
+from strongroom.core.errors import UsageError
+from strongroom.core.ids import image_id
 from strongroom.enclave.engine.builtin import BuiltIn
 from strongroom.enclave.gateway.adapters.engines import ProcessHost
 from strongroom.enclave.gateway.keys import PREFIX, entry
@@ -27,8 +26,6 @@ from strongroom.enclave.gateway.wiring import engine_image
 from strongroom.enclave.image import reference_entry
 from strongroom.enclave.launch.relay import ReleasePort
 from strongroom.enclave.launch.wiring import Launch, measure_image
-from strongroom.sealing.adapters.directory import read_envelope
-from strongroom.sealing.manifest import read_manifest
 
 _FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
 _sealed = click.option("--sealed", type=_FOLDER, required=True, help="Sealed directory.")
@@ -104,25 +101,8 @@ def serving(port: Callable[[BrokerApi], ReleasePort]) -> click.Group:
 def _launch(
     folder: WalletFolder, model: str, sealed: Path, image: str, request_text: str, tpm: str, engine: BuiltIn
 ) -> Launch:
-    genesis, manifest = folder.genesis(), read_envelope(sealed)
-    version = read_manifest(manifest)
-    if version.model != model_id(model):
-        raise UsageError(f"the sealed directory holds `{version.model}`, not `{model}`")
-    try:
-        request = Digest.parse(request_text)
-    except MalformedError as error:
-        raise UsageError(f"--request: {error.message}") from None
     made = engine_image(image_id(image), sealed, engine)
-    order = Order(
-        genesis=genesis,
-        request=request,
-        model=version.model,
-        version=version.version,
-        manifest=manifest,
-        sealed=str(sealed.resolve()),
-        command=made.command,
-        measurements=measure_image(made, genesis),
-    )
+    order = process_order(folder.genesis(), made, model, sealed, request_text)
     return Launch(image=made, order=order, tpm=tpm)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from strongroom.cli.enclave_order import process_order
 from strongroom.cli.files import read_file
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, ask_passphrase, json_option, no_passphrase, passphrase_option, yes_option
@@ -28,14 +29,13 @@ from strongroom.client.wiring import connect, open_drops
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.errors import ConflictError, DeniedError, MalformedError, PendingError, UsageError
+from strongroom.core.errors import ConflictError, DeniedError, PendingError, UsageError
 from strongroom.core.ids import image_id, model_id
 from strongroom.core.secret import SecretBytes
 from strongroom.egress.archive import Archive
 from strongroom.egress.bits import BYTE_BITS
 from strongroom.egress.workspace import quota_left
-from strongroom.enclave.agent.messages import Order
-from strongroom.enclave.image import Image, reference_entry
+from strongroom.enclave.image import reference_entry
 from strongroom.enclave.launch.relay import Opened, ReleasePort
 from strongroom.enclave.launch.wiring import Launch, measure_image
 from strongroom.enclave.workspace.wiring import Work, pack_input, run_workspace, workspace_image
@@ -45,8 +45,6 @@ from strongroom.release.drop import Ticket
 from strongroom.release.drop_file import KEY_BYTES, MAX_FILE, DropFile, encrypt_drop
 from strongroom.release.drop_statements import DropOutcome
 from strongroom.release.statements import StatementKind
-from strongroom.sealing.adapters.directory import read_envelope
-from strongroom.sealing.manifest import read_manifest
 
 _FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -108,7 +106,7 @@ def workspace(port: Callable[[BrokerApi], ReleasePort], tell: Callable[..., None
         own = WalletFolder(wallet, no_passphrase)
         handed = pack_input(code, folder)
         made = workspace_image(image_id(image), sealed, input_bytes=len(handed))
-        launch = Launch(image=made, order=_order(own, made, model, sealed, request_text), tpm=tpm)
+        launch = Launch(image=made, order=process_order(own.genesis(), made, model, sealed, request_text), tpm=tpm)
         with connect(own) as transport:
             run_workspace(
                 launch,
@@ -295,27 +293,6 @@ def _quota(*, model: str, wallet: Path, as_json: bool) -> None:
         *(f"  {one.bits:>14,} bits  {one.person}  {one.outcome or 'waits'}  {one.digest}" for one in shown),
     )
     show(data, text, as_json=as_json)
-
-
-def _order(own: WalletFolder, made: Image, model: str, sealed: Path, request_text: str) -> Order:
-    manifest = read_envelope(sealed)
-    version = read_manifest(manifest)
-    if version.model != model_id(model):
-        raise UsageError(f"the sealed directory holds `{version.model}`, not `{model}`")
-    try:
-        request = Digest.parse(request_text)
-    except MalformedError as error:
-        raise UsageError(f"--request: {error.message}") from None
-    return Order(
-        genesis=own.genesis(),
-        request=request,
-        model=version.model,
-        version=version.version,
-        manifest=manifest,
-        sealed=str(sealed.resolve()),
-        command=made.command,
-        measurements=measure_image(made, own.genesis()),
-    )
 
 
 def _opened(tell: Callable[..., None], facts: Opened, *, as_json: bool) -> None:

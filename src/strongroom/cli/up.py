@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -22,13 +21,13 @@ from strongroom.audit.witnessing import ROUND_SECONDS
 from strongroom.cli.passphrase import new_passphrase_pipe, passphrase_pipe
 from strongroom.cli.root_parts import needs_passphrase
 from strongroom.core.errors import ExitCode, StrongroomError, UnavailableError, UsageError
+from strongroom.ipc.adapters.children import end_with_parent, let_end
 from strongroom.ipc.frames import told_error
 from strongroom.keys.uri import KeyUri, Service
 from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class ProcessEndedError(UnavailableError):
@@ -59,7 +58,7 @@ class Deployment:
                 stderr=errors,
                 pass_fds=descriptors,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - this process has one thread
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - this process has one thread
             )
         self._running[name] = process
         self._await_ready(name, process, log)
@@ -96,18 +95,7 @@ class Deployment:
         for process in reversed(self._running.values()):
             if process.poll() is None:
                 process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-
-
-def _end_with_parent() -> None:
-    # Else a killed `up` would leave processes behind that nobody watches.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            let_end(process, STOP_SECONDS)
 
 
 def _last_words(name: str, log: Path, code: int) -> StrongroomError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -43,3 +44,17 @@ class Buckets:
         while len(self._levels) > MAX_BUCKETS:
             self._levels.popitem(last=False)
         return wait
+
+
+def share_of(address: str) -> str:
+    """Return what an IP address is counted by: of IPv6 the /64, because whoever has one address has them all."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    # A socket for both families tells a caller of IPv4 like this: all of them would lie in one /64.
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))

@@ -11,6 +11,8 @@ from strongroom.core.errors import MalformedError
 
 Instant = int
 """Whole seconds since 1970-01-01T00:00:00Z."""
+LATEST: Final[Instant] = 253_402_300_799
+"""9999-12-31T23:59:59Z: later ones can't be written."""
 
 _FORM: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
@@ -34,17 +36,6 @@ class SystemClock:
 def uptime() -> float:
     """Return the seconds since the machine booted, those that it was suspended included. Nobody can set this clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-class FixedClock:
-    """A clock that stands where it was put, for tests and for replaying a decision at its own time."""
-
-    def __init__(self, at: Instant) -> None:
-        self.at = at
-
-    def now(self) -> Instant:
-        """Return the instant that was set."""
-        return self.at
 
 
 def format_instant(at: Instant) -> str:

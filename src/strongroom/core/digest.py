@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from enum import StrEnum
+from io import BufferedReader
 
 from strongroom.core.errors import MalformedError
 
@@ -31,6 +32,14 @@ class Digest:
     def of(cls, data: bytes | bytearray | memoryview) -> Digest:
         """Return the SHA-256 digest of ``data``."""
         return cls(DigestAlgorithm.SHA256, hashlib.sha256(data).digest())
+
+    @classmethod
+    def of_file(cls, file: BufferedReader) -> Digest:
+        """Return the SHA-256 digest of what is left to read of an open file, in bounded memory.
+
+        :raises OSError: it can't be read.
+        """
+        return cls(DigestAlgorithm.SHA256, hashlib.file_digest(file, "sha256").digest())
 
     @classmethod
     def parse(cls, text: str) -> Digest:

@@ -73,6 +73,7 @@ class EventName(StrEnum):
     DROP_REVIEWED = "egress:drop:reviewed"
     INTAKE_RECORDED = "intake:delivery:recorded"
     INTAKE_REVIEWED = "intake:delivery:reviewed"
+    COPY_RECORDED = "intake:copy:recorded"
     ASSESSMENT_RECORDED = "assurance:assessment:recorded"
 
     @property

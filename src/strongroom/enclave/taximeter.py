@@ -103,11 +103,6 @@ class Taximeter:
     _orders: Orders = field(default_factory=Orders)
     _frames: Frames = field(default_factory=Frames)
 
-    @property
-    def under_way(self) -> int:
-        """How many answers are under way."""
-        return len(self._under)
-
     def released(self, use: int) -> None:
         """Take from the agent which use of the request it holds the key for."""
         if self.use is None:

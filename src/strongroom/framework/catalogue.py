@@ -115,13 +115,6 @@ class Catalogue:
         """Return the measures of one of the report's categories, at all levels."""
         return tuple(measure for measure in self.measures.values() if measure.category is category)
 
-    def measures_against(self, vector: VectorId) -> tuple[Measure, ...]:
-        """Return the measures that work against one attack vector.
-
-        :raises NotFoundError: no such vector.
-        """
-        return tuple(self.measures[name] for name in self.vector(vector).mitigations)
-
     def vectors_in(self, category: CategoryId) -> tuple[AttackVector, ...]:
         """Return the attack vectors of one category.
 

@@ -44,18 +44,13 @@ class MappingBasis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A figure of the report. Where ``is_example`` is true the report offers it as an example, not as a threshold.
+    """A figure of the report. One whose name ends with ``_example`` is offered as an example, not as a threshold.
 
     The unit is the end of the name: ``_days``, ``_seconds``, ``_bits``, ``_fraction_per_year`` and so on.
     """
 
     name: str
     value: str | int | float | bool
-
-    @property
-    def is_example(self) -> bool:
-        """Whether the report offers the figure as an example only."""
-        return self.name.endswith("_example")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId
 from strongroom.egress.bits import MILLI
 from strongroom.egress.errors import Limit, LimitReachedError
-from strongroom.egress.mirror import Mirror
 from strongroom.egress.policy import EgressPolicy
 from strongroom.egress.workspace import Drop, check_drop, drop_bits
 from strongroom.keeper.egress import policy_of
@@ -163,7 +162,7 @@ class Drops:
         """Check a drop against every quota; returns what the model's odometer would say with it."""
         ledger, model = self._keeper.journal.ledger, released.model
         check_drop(policy, ledger.drops.of(model), Drop(person=released.requester, bits=bits, at=now))
-        total = ledger.mirrors.get(model, Mirror(model)).total
+        total = ledger.odometers.of(model).total
         left = policy.lifetime_bits - total
         if bits > left:
             raise LimitReachedError(Limit.LIFETIME, seen=max(0, left), wanted=bits, passes_at=None)

@@ -24,7 +24,6 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId
 from strongroom.egress.bits import MILLI
 from strongroom.egress.errors import Limit, MeterSupersededError
-from strongroom.egress.mirror import Mirror
 from strongroom.egress.odometer import Block, OdometerEntry
 from strongroom.egress.policy import EgressPolicy
 from strongroom.keeper.journal import Recorded
@@ -94,7 +93,7 @@ class Meters:
         """
         metered, policy = self._standing(delivery)
         ledger, now = self._keeper.journal.ledger, self._now()
-        mirror = ledger.mirrors.get(metered.model, Mirror(metered.model))
+        mirror = ledger.odometers.of(metered.model)
         limit, day = policy.lifetime_bits, policy.model_day_bits
         known = None if seen is None else read_seen(seen, self._keeper.genesis.keeper_key, metered.model)
         entry = mirror.open(epoch=ledger.key_epoch, limit=limit, day=day, seen=known, now=now)
@@ -111,8 +110,8 @@ class Meters:
         metered, policy = self._standing(delivery)
         ledger, now = self._keeper.journal.ledger, self._now()
         model = metered.model
-        mirror = ledger.mirrors.get(model, Mirror(model))
-        if block.run == mirror.run and ledger.meters.get(model) != metered:
+        mirror = ledger.odometers.of(model)
+        if block.run == mirror.run and ledger.odometers.meters.get(model) != metered:
             raise MeterSupersededError(f"run {block.run} of `{model}` is another release's")
         limit, day = policy.lifetime_bits, policy.model_day_bits
         entry = mirror.advance(block, epoch=ledger.key_epoch, limit=limit, day=day, now=now)
@@ -141,12 +140,12 @@ class Meters:
     def spent(self, model: ModelId) -> Spent:
         """Return how far a model's odometer stands."""
         ledger = self._keeper.journal.ledger
-        mirror = ledger.mirrors.get(model, Mirror(model))
+        mirror = ledger.odometers.of(model)
         return Spent(
             total=mirror.total,
             recent=mirror.recent(self._now()),
             run=mirror.run,
-            index=ledger.readings.get(model),
+            index=ledger.odometers.newest.get(model),
             resumed=ledger.resumed.get(model),
             frozen=model in ledger.frozen,
         )

@@ -28,6 +28,7 @@ from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Signer
 from strongroom.keeper.pins import Pins, RolledBackError
+from strongroom.release.chronicle import Chronicle
 from strongroom.release.errors import LedgerError
 from strongroom.release.ledger import Ledger
 
@@ -102,6 +103,7 @@ class Journal:
 
     def __init__(self, genesis: Genesis, log: LogPort, clock: Clock) -> None:
         self.ledger = Ledger()
+        self._reader = Chronicle(ledger=self.ledger)
         self._genesis = genesis
         self._log = log
         self._clock = clock
@@ -189,6 +191,7 @@ class Journal:
         :raises UnavailableError: an earlier append failed.
         :raises LogFullError: space is short, and this doesn't take access away; nothing was queued.
         :raises LedgerError: the entry can't follow what the log holds; nothing was queued.
+        :raises UnfoundedError: the act doesn't follow from what was logged before it; nothing was queued.
         """
         if self.failure is not None:
             raise self.failure
@@ -199,8 +202,11 @@ class Journal:
             raise LedgerError("a shard that was closed is followed by the opening of the next, and by nothing else")
         at: Instant = max(self._clock.now(), self.ledger.latest)
         data = make_entry(event, at=at, by=Producer.KEEPER, seq=self.ledger.keeper_seq, facts=facts, signer=signer)
-        index = self.ledger.size
-        self._apply(data, read_entry(data))
+        index, entry = self.ledger.size, read_entry(data)
+        # As any auditor will judge it. Whatever let an act come so far, one that doesn't follow isn't recorded, and
+        # what isn't recorded isn't carried out.
+        self._reader.require(index, entry)
+        self._apply(data, entry)
         done: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         # Who queues a record needn't wait for it: its failure is the journal's, and `failure` tells everybody.
         done.add_done_callback(_heard)

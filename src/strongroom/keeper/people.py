@@ -26,14 +26,19 @@ from strongroom.keeper.records import PersonRecords
 from strongroom.keeper.service import Keeper
 from strongroom.personnel.lifecycle import Employment, SuspensionCause
 from strongroom.personnel.roster import Roster, UnknownPersonError
+from strongroom.release.examining import examine_statement
 from strongroom.release.judge import live_grants
 from strongroom.release.people import person_facts, record_in_force
-from strongroom.release.statements import Judged, StatementKind, examine_statement
+from strongroom.release.statements import Judged, StatementKind
 
 FALLEN_TYPE: Final = payload_type("fallen.v1")
 FALLEN: Final = "fallen"
 MAX_GRANTS: Final = 1000
-_ALONE: Final = {StatementKind.INCIDENT: Quota.INCIDENT, StatementKind.INTAKE_RECORD: Quota.DELIVERY}
+_ALONE: Final = {
+    StatementKind.INCIDENT: Quota.INCIDENT,
+    StatementKind.INTAKE_RECORD: Quota.DELIVERY,
+    StatementKind.COPY: Quota.COPY,
+}
 """What one person alone has recorded, as often as they like but for this."""
 _GONE: Final = {Employment.LEFT: SuspensionCause.LEFT, Employment.LEAVE: SuspensionCause.LEAVE}
 
@@ -81,7 +86,7 @@ class People:
     async def state(self, kind: StatementKind, envelope: Envelope) -> Recorded:
         """Judge and record a statement, and bring about what it says.
 
-        :raises StrongroomError: as :func:`strongroom.release.statements.examine_statement`.
+        :raises StrongroomError: as :func:`strongroom.release.examining.examine_statement`.
         """
         keeper = self._keeper
         keeper.require_unlocked()

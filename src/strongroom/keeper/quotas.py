@@ -30,6 +30,7 @@ class Quota(StrEnum):
     BACKUP = "backups"
     INCIDENT = "what one responder says of incidents"
     DELIVERY = "what one person says of deliveries"
+    COPY = "what one registrar says of copies"
 
 
 RATES: Final[Mapping[Quota, Rate]] = {
@@ -39,6 +40,7 @@ RATES: Final[Mapping[Quota, Rate]] = {
     Quota.BACKUP: Rate(per_second=1 / 60, burst=32),
     Quota.INCIDENT: Rate(per_second=1 / 30, burst=64),
     Quota.DELIVERY: Rate(per_second=0.2, burst=256),
+    Quota.COPY: Rate(per_second=0.2, burst=256),
 }
 """In the long run at most 50 MB of the log a day for a person who never rests, 10 MB for a request."""
 

@@ -11,8 +11,6 @@ the last use of a grant, and no release slips past a freeze that was decided bef
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -32,11 +30,8 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import (
     DeniedError,
-    LockedError,
     MalformedError,
-    StrongroomError,
     TamperedError,
-    UnavailableError,
     UsageError,
 )
 from strongroom.core.events import EventName
@@ -45,34 +40,25 @@ from strongroom.core.ids import ModelId, PlatformId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper.dead_man import DeadManGate
 from strongroom.keeper.journal import Journal, Recorded
-from strongroom.keeper.keyring import Keyring
 from strongroom.keeper.pins import AttestedStore, DecisionStore, DocumentStore, KeyringStore, PinStore
 from strongroom.keeper.quotas import Quotas, SummedRefusals
-from strongroom.keeper.reconciling import reconcile
+from strongroom.keeper.state import KeeperState, Stores
 from strongroom.keeper.trees import TreeClosedError, makes_kek_apart, require_open, tree_of, wants_tree
 from strongroom.keeper.vault import Vault
-from strongroom.keeper.walls import Standing
 from strongroom.keeper.witnesses import WitnessGate
 from strongroom.keys.hierarchy import Tree
 from strongroom.keys.states import KeyUnusableError, require_processes, require_protects
 from strongroom.keys.wrapping import RandomBytes
-from strongroom.personnel.roster import Roster
 from strongroom.release.attested import Attested
 from strongroom.release.challenge import CHALLENGE_SECONDS, Challenge, OpenChallenges
+from strongroom.release.chronicle import UnfoundedError
 from strongroom.release.decided import Decided
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery
-from strongroom.release.documents import (
-    DocumentKind,
-    Documents,
-    StaleDocumentError,
-    adopted,
-    examine_document,
-)
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.release.judge import Verdict, examine
 from strongroom.release.lease import LEASE_SECONDS
 from strongroom.release.ledger_parts import Version
-from strongroom.release.standing import TAKES_NOTHING
+from strongroom.release.recount import require_recounted
 from strongroom.release.steps import ReleaseRefusedError, Step
 
 CHALLENGE_BYTES: Final = 16
@@ -100,11 +86,7 @@ async def _no_tree(_tree: Tree) -> None:
     """Stand in until rotation takes its place."""
 
 
-async def _nobody_left(_before: Roster | None, _after: Roster) -> None:
-    """Stand in until the people's registry takes its place."""
-
-
-class Keeper:
+class Keeper(KeeperState):
     """The decisions and their effects. Its state is the ledger, the documents in force, and the open challenges."""
 
     def __init__(
@@ -121,34 +103,15 @@ class Keeper:
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
-        self.genesis = genesis
-        self.vault = vault
-        self.journal = journal
-        self.documents = Documents()
-        self._pins = pins
-        self._keyrings = keyrings
-        self._kept = documents
+        super().__init__(genesis, vault, journal, Stores(pins=pins, keyrings=keyrings, documents=documents), clock)
         self._decisions = decisions
         self._attested = attested
         self.bundle: Bundle = EMPTY
         """What chip makers published, as far as it was carried here."""
-        self._clock = clock
         self._random = random_bytes
         self.quotas = Quotas(clock)
         self.refusals = SummedRefusals(self.quotas)
         self._challenges = OpenChallenges()
-        self._pinning = threading.Lock()
-        self.locked_because = ""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.acted: Callable[[], None] = lambda: None
-        """Called before a control act is pinned."""
-        self.standing: Standing | None = None
-        """The walls around this process, once they stand."""
-        self.on_roster: Callable[[Roster | None, Roster], Awaitable[None]] = _nobody_left
-        self.on_replayed: Callable[[], None] = lambda: None
-        """Called at the start, before the keyring is compared with the log that was replayed."""
-        self.changed: Callable[[], None] = lambda: None
-        """Called when somebody or something may have lost access: leases are looked at again."""
         self.carries_out: dict[Action, Callable[[Request, Digest], asyncio.Future[Recorded]]] = {}
         """Further actions on a model: each queues its record before it awaits anything."""
         self.found_tree: Callable[[Tree], Awaitable[None]] = _no_tree
@@ -165,7 +128,6 @@ class Keeper:
             clock=clock,
         )
         self.dead_man = DeadManGate(genesis=genesis, documents=self.documents, ledger=journal.ledger, clock=clock)
-        journal.on_failure = lambda: self.lock("log-failed")
 
     @property
     def collateral(self) -> Collateral:
@@ -177,124 +139,6 @@ class Keeper:
         """Seconds that a lease lasts now: never longer than what it rests on may be old."""
         values = self.documents.reference_values
         return self.lease_seconds if values is None else min(self.lease_seconds, values.appraisal.reattest_seconds)
-
-    # --- life -------------------------------------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Replay the log against the pins, take the kept documents into force, and record the unlocking.
-
-        :raises TamperedError: the log, the pins, the keyring or a kept document contradict each other.
-        """
-        self._loop = asyncio.get_running_loop()
-        pins = self._pins.load()
-        await self.journal.replay(pins)
-        for kind in DocumentKind:
-            in_force = adopted(self.journal.ledger, kind)
-            data = self._kept.load(kind.value, in_force.document) if in_force else None
-            if data is not None:
-                candidate, known = examine_document(kind, Envelope.parse(data), self.genesis, self.journal.ledger)
-                if not known:
-                    raise StaleDocumentError(f"the keeper's copy of the {kind.value} isn't the one in force")
-                candidate.put_into(self.documents)
-        if self.journal.between_shards:
-            await self.journal.resume_turn(self.vault.signer)
-        self.on_replayed()
-        self._reconcile()
-        await self.pinned(self.record(EventName.KEEPER_UNLOCKED, {}))
-
-    def _reconcile(self) -> None:
-        fits = reconcile(self.vault.keyring, self.journal.ledger.keys)
-        if fits.keyring != self.vault.keyring:
-            self.hold(fits.keyring)
-        for event, facts in fits.records:
-            self.record(event, facts)
-
-    def hold(
-        self, keyring: Keyring, roots: Mapping[Tree, SecretBytes] | None = None, *, data: bytes | None = None
-    ) -> None:
-        """Make a keyring durable, and use it from now on. The one that it was planned on must still be in use.
-
-        :param roots: its root keys, where they are others than before.
-        :param data: its bytes, where whoever calls has them.
-        :raises UnavailableError: it couldn't be written; the one before stands.
-        """
-        self._keyrings.save(keyring.to_bytes() if data is None else data)
-        self.vault.take(keyring, roots)
-
-    def begin(
-        self,
-        keyring: Keyring,
-        event: EventName,
-        facts: Mapping[str, Fact],
-        *,
-        data: bytes | None = None,
-        held: Callable[[], None] = lambda: None,
-    ) -> asyncio.Future[Recorded]:
-        """Hold a keyring with a new key, and queue the record that names it: a crash in between leaves an unused key.
-
-        :param held: called in between.
-        :raises UnavailableError: the keyring couldn't be written, or the log takes nothing; the one before stands.
-        :raises StrongroomError: as :meth:`Journal.record`; the one before stands.
-        """
-        before = self.vault.keyring
-        self.hold(keyring, data=data)
-        held()
-        try:
-            return self.record(event, facts)
-        except StrongroomError:
-            # Refused before anything was queued, say because the log's disk is nearly full: as if it hadn't begun.
-            self.hold(before)
-            raise
-
-    def keep(self, kind: str, envelope: Envelope) -> None:
-        """Keep a signed object in the keeper's own folder, named by its digest."""
-        self._kept.save(kind, envelope.digest, envelope.to_bytes())
-
-    def kept(self, kind: str, digest: Digest) -> Envelope | None:
-        """Return a signed object that was kept."""
-        data = self._kept.load(kind, digest)
-        return None if data is None else Envelope.parse(data)
-
-    def lock(self, cause: str) -> None:
-        """Wipe the keys; nothing is decided or released until the process is started again. From any thread.
-
-        The log says so and why, where it still takes entries: the entry is signed before the key goes, and queued.
-        """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            # Another thread: only the loop's may touch ledger and queue. It locks before it hears of anything else.
-            if self._loop is not None and self._loop.is_running():
-                self._loop.call_soon_threadsafe(self.lock, cause)
-            else:
-                self.locked_because = self.locked_because or cause
-                self.vault.lock()
-            return
-        if not self.locked_because:
-            self.locked_because = cause
-            with contextlib.suppress(StrongroomError):
-                self.journal.record(EventName.KEEPER_LOCKED, {"cause": cause}, self.vault.signer)
-        self.vault.lock()
-
-    def stop(self) -> None:
-        """Wipe the keys because the process ends. An orderly end isn't recorded."""
-        self.locked_because = self.locked_because or "stopped"
-        self.vault.lock()
-
-    def pin(self) -> None:
-        """Pin the state as far as it is durable: after each control act, and every second, from a thread, for releases.
-
-        Without pins a rollback would go unseen: when they can't be written the keeper locks.
-
-        :raises UnavailableError: the pins couldn't be written.
-        """
-        # Taken and written under one lock: an older state must not be pinned over a newer one.
-        with self._pinning:
-            try:
-                self._pins.save(self.journal.pins())
-            except UnavailableError:
-                self.lock("pins-failed")
-                raise
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -534,6 +378,18 @@ class Keeper:
             refusal = verdict.refusal or ReleaseRefusedError(Step.DECISION, "refused", "no decision was made")
             await self._record_refusal(dossier.request.digest, refusal, verdict)
             raise refusal
+        try:
+            require_recounted(
+                dossier,
+                verdict.request,
+                verdict.version,
+                documents=self.documents,
+                ledger=self.journal.ledger,
+                now=self._clock.now(),
+            )
+        except ReleaseRefusedError as refusal:
+            await self._record_refusal(dossier.request.digest, refusal, verdict)
+            raise
         return verdict, verdict.request
 
     def attest(self, evidence: Evidence, binding: Binding, result: AttestationResult) -> Attested:
@@ -597,6 +453,23 @@ class Keeper:
             collateral=self.collateral,
             now=self._clock.now(),
         )
+
+    def record(self, event: EventName, facts: Mapping[str, Fact]) -> asyncio.Future[Recorded]:
+        """Queue a record now; the future ends when it is durable.
+
+        :raises UnfoundedError: it doesn't follow from the log. That this was refused is queued in its place: the judges
+            let something through, and whoever watches the log has to see it.
+        """
+        try:
+            return super().record(event, facts)
+        except UnfoundedError as error:
+            asked, now = facts.get("request"), self._clock.now()
+            if isinstance(asked, Digest) and asked in self.journal.ledger.created and self.refusals.single(asked, now):
+                step = Step.RECORD.number
+                super().record(
+                    EventName.REFUSED, {"request": asked, "step": step, "reason": error.reason, "decision": None}
+                )
+            raise
 
     async def _record_refusal(self, request: Digest, refusal: ReleaseRefusedError, verdict: Verdict) -> None:
         # Only requests that are in the log have their refusals logged, and not each of a flood by an entry of its own:
@@ -674,47 +547,5 @@ class Keeper:
             "decision": self._keep_decision(verdict),
         }
 
-    def record(self, event: EventName, facts: Mapping[str, Fact]) -> asyncio.Future[Recorded]:
-        """Queue a record now; the future ends when it is durable."""
-        recording = self.journal.record(event, facts, self.vault.signer)
-        if event not in TAKES_NOTHING:
-            self.changed()
-        return recording
-
-    async def record_pinned(self, event: EventName, facts: Mapping[str, Fact]) -> Recorded:
-        """Record a control act and pin it before anybody is told: it must not be rolled back unseen."""
-        return await self.pinned(self.record(event, facts))
-
-    async def pinned(self, recording: asyncio.Future[Recorded]) -> Recorded:
-        """Wait until a queued record is durable, and pin it."""
-        recorded = await recording
-        self.acted()
-        self.pin()
-        return recorded
-
-    def roster(self) -> Roster:
-        """Return the roster in force.
-
-        :raises DeniedError: there is none yet.
-        """
-        if self.documents.roster is None:
-            raise DeniedError("no roster is in force", reason="no-documents", remedy="have the root quorum sign one")
-        return self.documents.roster
-
     def _reached(self, step: Step) -> None:
         """Called as each numbered step ends; does nothing. Crash tests replace it."""
-
-    def require_unlocked(self) -> None:
-        """Refuse when locked, or when the clock is behind the log.
-
-        :raises LockedError: the keys were wiped.
-        :raises DeniedError: the clock went back, behind the log or behind what was pinned.
-        """
-        if self.locked_because:
-            raise LockedError(
-                f"the keeper is locked: {self.locked_because}", remedy="mend the cause and start the deployment again"
-            )
-        if self._clock.now() < self.journal.latest:
-            raise DeniedError(
-                "the clock is behind what was seen before", reason="clock-behind", remedy="mend the clock"
-            )

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import json
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import nullcontext
@@ -28,7 +27,8 @@ from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import PublicKey
-from strongroom.ipc.adapters.process import harden, program_log, read_passphrase, say_ready
+from strongroom.ipc.adapters.process import go_first, harden, program_log, read_passphrase, say_ready
+from strongroom.ipc.adapters.signals import when_told_to_end
 from strongroom.keeper.adapters.collateral_folder import CollateralFolder
 from strongroom.keeper.adapters.escrow_file import EscrowFile
 from strongroom.keeper.adapters.files import (
@@ -218,7 +218,8 @@ async def serve(
     by_shares: UnlockedByShares | None = None,
 ) -> None:
     """Serve until SIGTERM. ``callers`` are the user ids that may connect (the broker's); ``standing``: the walls."""
-    stop = _stop_on_signals()
+    stop = asyncio.Event()
+    when_told_to_end(stop.set)
     door = by_shares.door if by_shares else Door(callers)
     async with await LogClient.connect(home / "run" / "log.sock") as client:
         decisions = DecisionFile(home / "keeper")
@@ -235,39 +236,46 @@ async def serve(
             clock=clock,
             random_bytes=os.urandom,
         )
-        records = PersonRecords(genesis.digest, vault, RecordFolder(home / "keeper"), os.urandom)
-        people = People(keeper, records, decisions, clock)
         keeper.lease_seconds = lease_seconds
-        restoring = Restoring(keeper, RestoredFile(home / "keeper"), clock)
         keeper.acted = lambda: pins.hasten(ACT_SECONDS)
-        await keeper.start()
-        await record_move(keeper, MoveFile(home / "keeper"))
-        if restoring.begun:
-            drop_unreadable(records, keeper.journal.ledger)
-        people.load()
-        collateral = CollateralRegistry(keeper, CollateralFolder(home / "keeper"), clock)
-        collateral.load()
-        leases = Leases(keeper, clock)
-        people.live_leases = lambda person: [lease.to_json() for lease in leases.live(person=person)]
-        platforms = PlatformRegistry(keeper, clock, os.urandom)
         shards = Shards(keeper, clock, shard_limits)
-        rotation = Rotation(keeper=keeper, records=records, random_bytes=os.urandom)
-        keys, shredding = await _keys(home, keeper, rotation, restoring, clock, by_shares.opened if by_shares else None)
-        routes = KeeperRoutes(keeper, platforms, people, leases, decisions, clock, collateral, shards=shards, keys=keys)
+        opened = by_shares.opened if by_shares else None
+        routes, shredding = await _begin(home, keeper, decisions, shards, clock, opened)
         await door.open(home, routes.serve)
-        pinning = asyncio.create_task(_pin_always(keeper, shards))
-        destroying = asyncio.create_task(shredding.run())
-        watching = await guarded(keeper, home, clock, standing)
+        working = [asyncio.create_task(_pin_always(keeper, shards)), asyncio.create_task(shredding.run())]
+        working.append(await guarded(keeper, home, clock, standing))
         # The replayed log stays: looking through it for garbage, again and again, would keep a freeze waiting.
         gc.collect()
         gc.freeze()
         say_ready("keeper", size=keeper.journal.durable[0])
         await stop.wait()
         await door.close()
-        pinning.cancel()
-        watching.cancel()
-        destroying.cancel()
+        for each in working:
+            each.cancel()
         end(keeper, pins)
+
+
+async def _begin(
+    home: Path, keeper: Keeper, decisions: DecisionFile, shards: Shards, clock: Clock, opened: Opened | None
+) -> tuple[KeeperRoutes, Shredding]:
+    """Start the keeper and every part beside it; returns what answers, and what goes on destroying models."""
+    records = PersonRecords(keeper.genesis.digest, keeper.vault, RecordFolder(home / "keeper"), os.urandom)
+    people = People(keeper, records, decisions, clock)
+    restoring = Restoring(keeper, RestoredFile(home / "keeper"), clock)
+    await keeper.start()
+    await record_move(keeper, MoveFile(home / "keeper"))
+    if restoring.begun:
+        drop_unreadable(records, keeper.journal.ledger)
+    people.load()
+    collateral = CollateralRegistry(keeper, CollateralFolder(home / "keeper"), clock)
+    collateral.load()
+    leases = Leases(keeper, clock)
+    people.live_leases = lambda person: [lease.to_json() for lease in leases.live(person=person)]
+    platforms = PlatformRegistry(keeper, clock, os.urandom)
+    rotation = Rotation(keeper=keeper, records=records, random_bytes=os.urandom)
+    keys, shredding = await _keys(home, keeper, rotation, restoring, clock, opened)
+    routes = KeeperRoutes(keeper, platforms, people, leases, decisions, clock, collateral, shards=shards, keys=keys)
+    return routes, shredding
 
 
 async def _keys(
@@ -293,13 +301,6 @@ async def _keys(
     return keys, shredding
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
 @dataclass(frozen=True, slots=True)
 class UnlockedByShares:
     """What custodians opened, and the door at which they did."""
@@ -322,8 +323,9 @@ async def _by_shares(
     callers: Collection[int],
     serve_opened: Callable[[UnlockedByShares], Awaitable[None]],
 ) -> None:
-    door = Door(callers)
-    opened = await open_by_shares(home, genesis, door, clock=SystemClock(), stop=_stop_on_signals(), provider=provider)
+    door, stop = Door(callers), asyncio.Event()
+    when_told_to_end(stop.set)
+    opened = await open_by_shares(home, genesis, door, clock=SystemClock(), stop=stop, provider=provider)
     if opened is None:
         await door.close()
     else:
@@ -351,6 +353,7 @@ def run_keeper(
     :raises StrongroomError: whatever keeps it from starting; nothing is served then.
     """
     harden()
+    go_first()
     program_log()
     secrets = hide_secrets()
     if not LEAST_SECONDS <= lease_seconds <= MOST_SECONDS:

@@ -21,6 +21,8 @@ from strongroom.core.signature import MAX_KEY_TEXT, PublicKey
 from strongroom.personnel.authenticators import MAX_AUTHENTICATORS, Authenticator
 
 ROSTER_TYPE: Final = payload_type("roster.v1")
+AUDITOR: Final = "auditor"
+"""The role of those who look into what was decided and found, and decide nothing."""
 MAX_PEOPLE: Final = 2000
 MAX_KEYS: Final = 4
 MAX_ROLES: Final = 16

@@ -1,7 +1,8 @@
 """Does each act in a log follow from what was logged before it? Judged entry by entry, from the log alone. Pure.
 
-The keeper decides by what the log says; here a reader asks afterwards whether it did. The ledger refuses what can't
-follow (epochs, uses, versions, leases); what stands below goes further:
+The keeper decides by what the log says; here a reader asks afterwards whether it did. So does the keeper's own journal
+before it queues an entry: what its judges allowed by mistake it doesn't record, and so doesn't carry out. The ledger
+refuses what can't follow (epochs, uses, versions, leases); what stands below goes further:
 
 1 people      nobody asks, agrees, signs or receives while suspended, and nobody agrees with themselves
 2 intent      what was handed over, and every control act, has its request, for that very action, once
@@ -19,14 +20,14 @@ from typing import Final
 
 from strongroom.access.invariants import ALWAYS_TWO, QUORUM_FLOOR
 from strongroom.access.request import OPENS, Action
+from strongroom.attestation.bundle.format import EMPTY
 from strongroom.audit.entries import Entry
 from strongroom.audit.facts import Producer
 from strongroom.core.digest import Digest
-from strongroom.core.errors import TamperedError
+from strongroom.core.errors import StrongroomError, TamperedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.release.documents import ADOPTED_EVENTS
-from strongroom.release.errors import LedgerError
 from strongroom.release.ledger import Ledger
 
 DECIDING_SECONDS: Final = 60
@@ -61,6 +62,7 @@ _SPEAKERS: Final[Mapping[EventName, str]] = {
     EventName.DROP_REVIEWED: "reviewer",
     EventName.INTAKE_RECORDED: "person",
     EventName.INTAKE_REVIEWED: "reviewer",
+    EventName.COPY_RECORDED: "person",
     EventName.ASSESSMENT_RECORDED: "person",
     EventName.INCIDENT_RECORDED: "person",
     EventName.ESCROW_ANSWERED: "custodian",
@@ -75,7 +77,7 @@ class UnfoundedError(TamperedError):
 
     def __init__(self, message: str, *, index: int, reason: str) -> None:
         super().__init__(
-            message, reason=reason, remedy="treat this as an incident: the keeper recorded what it must not do"
+            message, reason=reason, remedy="treat this as an incident: the keeper's judges allowed what they must not"
         )
         self.index = index
 
@@ -108,8 +110,6 @@ class Chronicle:
     findings: list[Finding] = field(default_factory=list)
     broken: bool = False
     """The ledger refused an entry: from there on nothing can be judged any more."""
-    _allowed: dict[Digest, int] = field(default_factory=dict)
-    """Grant -> how many uses it was issued for."""
 
     def take(self, index: int, entry: Entry) -> None:
         """Judge the next entry by those before it, and fold it in."""
@@ -119,12 +119,17 @@ class Chronicle:
             self.findings.append(Finding(index=index, code=code, message=message))
         try:
             self.ledger.apply(index, entry)
-        except LedgerError as error:
+        except StrongroomError as error:
             self.findings.append(Finding(index=index, code=error.reason, message=error.message))
             self.broken = True
-            return
-        if entry.event is EventName.GRANT_ISSUED:
-            self._allowed[entry.digest("request")] = entry.integer("uses")
+
+    def require(self, index: int, entry: Entry) -> None:
+        """Return when the next entry follows from those before; nothing is folded in.
+
+        :raises UnfoundedError: it doesn't.
+        """
+        for code, message in self._wrong(entry):
+            raise Finding(index=index, code=code, message=message).error()
 
     def _wrong(self, entry: Entry) -> Iterator[tuple[str, str]]:
         if entry.by is Producer.KEEPER and entry.at < self.ledger.latest:
@@ -144,7 +149,9 @@ class Chronicle:
             named += entry.texts(signers)
             if entry.event is not EventName.BREAK_GLASS_REVIEWED and entry.text("person") in named:
                 yield "act-for-oneself", f"`{entry.text('person')}` signed a statement about themselves"
-            if named and len(set(named)) < QUORUM_FLOOR:
+            # A vetting record that names nobody was signed by the root quorum; nothing else may name nobody.
+            by_roots = entry.event is EventName.VETTING_RECORDED and not named
+            if not by_roots and len(set(named)) < QUORUM_FLOOR:
                 yield "act-by-one", f"{QUORUM_FLOOR} different people must sign it"
         yield from self._present(PersonId(name) for name in named)
 
@@ -190,7 +197,7 @@ class Chronicle:
         if created is not None and told != (created.requester, created.action, created.model):
             yield "grant-of-another-kind", "the grant isn't for what was asked"
         yield from self._ended(request)
-        yield from self._agreed(request, Action(entry.text("action")), entry)
+        yield from self._agreed(request, entry.text("action"), entry)
 
     def handed_over(self, entry: Entry) -> Iterator[tuple[str, str]]:
         """A data key was handed over, to an enclave or a person, or made for a publisher."""
@@ -207,7 +214,7 @@ class Chronicle:
             return
         yield from self._documents(entry)
         if created is not None:
-            yield from self._agreed(request, Action(created.action), entry)
+            yield from self._agreed(request, created.action, entry)
         if entry.event is EventName.RELEASED:
             yield from self._proved(entry)
 
@@ -262,7 +269,7 @@ class Chronicle:
         elif created.action not in actions or ("model" in entry.facts and entry.text("model") != created.model):
             yield "act-of-another-kind", f"its request was to `{created.action}` model `{created.model}`"
 
-    def _agreed(self, request: Digest, action: Action, entry: Entry) -> Iterator[tuple[str, str]]:
+    def _agreed(self, request: Digest, action: str, entry: Entry) -> Iterator[tuple[str, str]]:
         said = self.ledger.approvals.get(request, {})
         agreed = {who for who in said if who not in self.ledger.suspended}
         named = {PersonId(name) for name in entry.texts("approvers")} if "approvers" in entry.facts else agreed
@@ -273,15 +280,15 @@ class Chronicle:
         if named and not counted:
             yield "act-without-approval", "nobody whom it names had agreed before"
         if action in ALWAYS_TWO and len(counted) < QUORUM_FLOOR:
-            yield "act-without-approval", f"{len(counted)} others had agreed before; `{action.value}` takes two"
+            yield "act-without-approval", f"{len(counted)} others had agreed before; `{action}` takes two"
 
     def _bounds(self, request: Digest, entry: Entry) -> Iterator[tuple[str, str]]:
         grant = self.ledger.grants.get(request)
         if grant is None:
             yield "act-without-grant", "no grant was issued before"
         else:
-            if entry.integer("use") > self._allowed.get(request, 0):
-                yield "act-beyond-uses", f"the grant is for {self._allowed.get(request, 0)} uses"
+            if entry.integer("use") > grant.uses:
+                yield "act-beyond-uses", f"the grant is for {grant.uses} uses"
             if entry.at > grant.expires + DECIDING_SECONDS:
                 yield "act-after-expiry", "the grant was over"
         yield from self._ended(request)
@@ -309,7 +316,9 @@ class Chronicle:
             yield "act-on-unenrolled-platform", f"platform `{platform}` wasn't enrolled, or was revoked"
         if values is None or values.document != entry.digest("reference_values"):
             yield "act-under-other-documents", "the reference values named aren't those in force"
-        if self.ledger.collateral is not None and self.ledger.collateral != entry.digest("collateral"):
+        # Without any, where the keeper lost it: items are checked when they are used, so none proves less, never more.
+        known = {self.ledger.collateral, EMPTY.digest}
+        if self.ledger.collateral is not None and entry.digest("collateral") not in known:
             yield "act-under-other-documents", "the collateral named isn't the one in force"
 
     # --- 6 order ------------------------------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ def only_takes_away(kind: DocumentKind, envelope: Envelope, documents: Documents
     """
     if kind is DocumentKind.EGRESS and documents.egress_digest is not None:
         after = EgressPolicies.parse(envelope.payload).by_model
-        return only_tightens(changes(documents.egress, after, metered=ledger.mirrors))
+        return only_tightens(changes(documents.egress, after, metered=ledger.odometers.mirrors))
     if kind is DocumentKind.REFERENCE_VALUES and documents.reference_values is not None:
         return ReferenceValues.parse(envelope.payload).only_takes_away_from(documents.reference_values)
     return False

@@ -18,6 +18,7 @@ from strongroom.attestation import ear
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
 from strongroom.attestation.results import Status
 from strongroom.audit.entries import Entry
+from strongroom.audit.facts import plain
 from strongroom.core.canonical import decode
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, payload_type, verify
@@ -26,6 +27,7 @@ from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.webauthn import assertion_counter
+from strongroom.intake.copies.register import Statement as CopyStatement
 from strongroom.personnel.roster import Roster
 from strongroom.release.attested import MAX_BINDING, Attested
 from strongroom.release.decided import Decided
@@ -106,6 +108,7 @@ _STATEMENTS: Final = {
     EventName.DROP_REVIEWED: StatementKind.DROP_REVIEW,
     EventName.INTAKE_RECORDED: StatementKind.INTAKE_RECORD,
     EventName.INTAKE_REVIEWED: StatementKind.INTAKE_REVIEW,
+    EventName.COPY_RECORDED: StatementKind.COPY,
     EventName.ASSESSMENT_RECORDED: StatementKind.ASSESSMENT,
     EventName.INCIDENT_RECORDED: StatementKind.INCIDENT,
     EventName.ESCROW_ANSWERED: StatementKind.SHARE_DESTROYED,
@@ -243,6 +246,10 @@ class Scales:
         signers = entry.texts(fact) if fact in {"officers", "reviewers"} else (entry.text(fact),)
         for name in signers:
             verify(envelope, STATEMENT_TYPES[kind], roster.person(PersonId(name)).keys, threshold=1)
+        if kind is StatementKind.COPY:
+            # As the keeper must have made them: the next statement of this registrar, and nothing but what it says.
+            facts = self.ledger.copies.facts(CopyStatement.parse(envelope.payload), PersonId(entry.text("person")))
+            _agree(what="copy's statement", **{name: (plain(said), entry.facts[name]) for name, said in facts.items()})
         return True
 
     # --- people's words -----------------------------------------------------------------------------------------------

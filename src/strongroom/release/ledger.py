@@ -16,8 +16,7 @@ from strongroom.core.clock import Instant, parse_instant
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
-from strongroom.egress.errors import OdometerRegressedError
-from strongroom.egress.mirror import Mirror
+from strongroom.release.copies_ledger import CopiesLedger
 from strongroom.release.destruction_ledger import DestructionLedger
 from strongroom.release.drop_ledger import DropLedger
 from strongroom.release.errors import LedgerError
@@ -35,6 +34,7 @@ from strongroom.release.ledger_parts import (
     Version,
 )
 from strongroom.release.metering import Metered, metered_of, odometer_of
+from strongroom.release.odometer_ledger import OdometerLedger
 
 BREAK_GLASS: Final = "break-glass"
 
@@ -100,17 +100,15 @@ class Ledger:
     """When a model was frozen last."""
     resumed: dict[ModelId, int] = field(default_factory=dict)
     """Where the entry stands that resumed a model last."""
-    mirrors: dict[ModelId, Mirror] = field(default_factory=dict)
-    """Each model's odometer: what may have left it, over all runs and key epochs."""
-    meters: dict[ModelId, Metered] = field(default_factory=dict)
-    """The release whose governor opened the model's newest run: no other may go on with it."""
-    readings: dict[ModelId, int] = field(default_factory=dict)
-    """Where the newest entry of a model's odometer stands."""
+    odometers: OdometerLedger = field(default_factory=OdometerLedger)
+    """What may have left each model."""
     versions: dict[ModelId, list[Version]] = field(default_factory=dict)
     drops: DropLedger = field(default_factory=DropLedger)
     """Workspaces, and what left them."""
     intake: IntakeLedger = field(default_factory=IntakeLedger)
     """Deliveries, and where each stands."""
+    copies: CopiesLedger = field(default_factory=CopiesLedger)
+    """Copies, as their registrars say."""
     roots: bytearray = field(default_factory=bytearray)
     """The log's root after each entry, 32 bytes each: what anybody who saw the log must have seen."""
     data_keys: dict[str, DataKey] = field(default_factory=dict)
@@ -225,6 +223,7 @@ def _grant(ledger: Ledger, index: int, entry: Entry) -> None:
         access=entry.text("access"),
         at=entry.at,
         expires=parse_instant(entry.text("expires")),
+        uses=entry.integer("uses"),
     )
 
 
@@ -405,18 +404,11 @@ def _metered(ledger: Ledger, index: int, entry: Entry) -> Metered:
 
 def _odometer(ledger: Ledger, index: int, entry: Entry) -> None:
     metered, reading = _metered(ledger, index, entry), odometer_of(entry)
-    model, before = metered.model, ledger.mirrors.get(metered.model, Mirror(metered.model))
-    if (metered.request, metered.use) in ledger.ended or model in ledger.frozen:
+    if (metered.request, metered.use) in ledger.ended or metered.model in ledger.frozen:
         raise LedgerError(f"entry {index} meters a lease that ended, or a frozen model")
     if reading.epoch != ledger.key_epoch:
         raise LedgerError(f"entry {index} meters in key epoch {reading.epoch}; {ledger.key_epoch} is the newest")
-    if reading.run == before.run and ledger.meters.get(model) != metered:
-        raise LedgerError(f"entry {index} goes on with a run that another release opened")
-    try:
-        ledger.mirrors[model] = before.after(reading)
-    except OdometerRegressedError as error:
-        raise LedgerError(f"entry {index}: {error.message}") from None
-    ledger.meters[model], ledger.readings[model] = metered, index
+    ledger.odometers.advance(index, metered, reading)
 
 
 def _breached(ledger: Ledger, index: int, entry: Entry) -> None:
@@ -478,9 +470,8 @@ def _workspace_begun(ledger: Ledger, index: int, entry: Entry) -> None:
 def _drop_charged(ledger: Ledger, index: int, entry: Entry) -> None:
     _metered(ledger, index, entry)
     drop = ledger.drops.charge(index, entry)
-    before = ledger.mirrors.get(drop.model) or Mirror(drop.model)
-    # One odometer for all ways out: what a workspace let go is gone from the model's life as well.
-    ledger.mirrors[drop.model] = before.after_drop(drop.bits, entry.integer("total"))
+    # One odometer for all ways out.
+    ledger.odometers.charge(drop.model, drop.bits, entry.integer("total"))
 
 
 _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
@@ -523,6 +514,7 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.DROP_REVIEWED: lambda ledger, index, entry: ledger.drops.review(index, entry),
     EventName.INTAKE_RECORDED: _intake_recorded,
     EventName.INTAKE_REVIEWED: _intake_reviewed,
+    EventName.COPY_RECORDED: lambda ledger, index, entry: ledger.copies.apply(index, entry),
     EventName.ASSESSMENT_RECORDED: lambda ledger, _i, entry: ledger.said.add(entry.digest("statement")),
     EventName.EGRESS_POLICIES_ADOPTED: _adopt("egress"),
     EventName.ODOMETER_ADVANCED: _odometer,

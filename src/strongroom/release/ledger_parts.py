@@ -68,6 +68,8 @@ class Grant:
     """The class of access: what RAND's caps on people count."""
     at: Instant
     expires: Instant
+    uses: int
+    """How many it was issued for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,7 @@ TAKES_NOTHING: Final = frozenset(
         EventName.DROP_REVIEWED,
         EventName.INTAKE_RECORDED,
         EventName.INTAKE_REVIEWED,
+        EventName.COPY_RECORDED,
         EventName.ASSESSMENT_RECORDED,
     }
 )

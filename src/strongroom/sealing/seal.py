@@ -248,22 +248,3 @@ class ObjectSealer:
         self._free.clear()
         self._waiting.clear()
         self._slot = None
-
-
-def seal_object(
-    source: Readable,
-    put: Put,
-    *,
-    prelude: Prelude,
-    data_key: SecretBytes,
-    random_bytes: RandomBytes,
-    pool: Executor | None = None,
-) -> SealedFacts:
-    """Seal everything that ``source`` gives.
-
-    :raises UsageError: the prelude names another data key.
-    """
-    stream = Stream.begun(prelude, data_key, random_bytes)
-    with ObjectSealer(put, stream, random_bytes=random_bytes, pool=pool) as sealer:
-        sealer.fill(source)
-        return sealer.finish()

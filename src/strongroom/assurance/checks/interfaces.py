@@ -92,6 +92,25 @@ def _time_buffer(seen: Seen) -> Iterator[Part]:
 
 
 @check(
+    "SL5-MNT-01",
+    step="take the rules for `break-glass` out of the policy: an outage is no reason to open by fewer hands",
+    command="strongroom policy new",
+    left="that nobody plugs in, lends or opens anything else while something is down",
+    effort=2,
+)
+def _outages_open_nothing(seen: Seen) -> Iterator[Part]:
+    yield seen.every("access.policy", lambda f: f.flag("in_force"), "the rules are in force")
+    yield seen.none("access.policy", "break_glass", "no rule opens anything in a hurry")
+    days, least = seen.limit("suite_days"), seen.limit("suite_attacks")
+    yield seen.every(
+        "attacks.suite",
+        lambda f: f.number("executed") >= least and f.number("age_days") <= days,
+        f"{least} attacks were executed within {days} days",
+    )
+    yield seen.none("attacks.suite", "passed", "what stops working lets nothing through, where it was tried")
+
+
+@check(
     "SL3-NST-01",
     left="rules elsewhere, for mail and USB ports for instance",
     step="have policy, reference values and egress policies signed",

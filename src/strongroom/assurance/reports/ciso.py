@@ -35,7 +35,8 @@ def as_ciso(assessment: Assessment, catalogue: Catalogue) -> Mapping[str, bytes]
         "name": _TITLE,
         "description": about,
         "copyright": catalogue.citation.line(),
-        "version": 1,
+        # Of one version CISO Assistant takes a library once, of a lower one never: each report is newer than the last.
+        "version": assessment.at // 60,
         "provider": "RAND Corporation",
         "packager": "strongroom",
         "objects": {

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from strongroom.assurance.assessment import Assessment
 from strongroom.assurance.findings import Finding, State
-from strongroom.assurance.levels import HIGHEST, count
+from strongroom.assurance.levels import count
 from strongroom.assurance.reports.attack_table import put_attacks
 from strongroom.assurance.reports.heat_map import put_map
+from strongroom.assurance.reports.ladder import ladder
 from strongroom.assurance.reports.markup import add, page, table, write
 from strongroom.assurance.reports.served import Served, served
 from strongroom.assurance.reports.words import BASES, STATES
@@ -88,24 +89,13 @@ def _section(main: Node, name: str, title: str) -> Node:
 
 def _ladder(main: Node, assessment: Assessment, catalogue: Catalogue) -> None:
     rungs = add(main, "ol", cls="ladder", aria_label="Levels")
-    for level in SecurityLevel:
-        findings = [assessment.findings[one.id] for one in catalogue.measures_of(level)]
-        holding = sum(finding.state.holds for finding in findings)
-        state, word = _rung(level, assessment, complete=holding == len(findings))
-        rung = add(rungs, "li", cls=f"{state} goal" if level is assessment.goal else state)
-        add(rung, "b", level.value)
-        add(rung, "span", f"{word}{', the goal' if level is assessment.goal else ''}. ")
-        add(rung, "span", f"{holding} of {len(findings)} measures hold")
+    for one in ladder(assessment, catalogue):
+        goal = one.level is assessment.goal
+        rung = add(rungs, "li", cls=f"{one.cls} goal" if goal else one.cls)
+        add(rung, "b", one.level.value)
+        add(rung, "span", f"{one.word}{', the goal' if goal else ''}. ")
+        add(rung, "span", f"{one.holding} of {one.measures} measures hold")
     _counts(_section(main, "counts", "How the measures stand"), assessment, catalogue)
-
-
-def _rung(level: SecurityLevel, assessment: Assessment, *, complete: bool) -> tuple[str, str]:
-    if level.rank > HIGHEST.rank:
-        return "nothing", "Only others can award it"
-    if assessment.held is not None and level.rank <= assessment.held.rank:
-        return State.MET.value, "Held"
-    # All of its own measures may hold while one of a lower level doesn't.
-    return (State.NOT_ASSESSED.value, "Lower level missing") if complete else (State.NOT_MET.value, "Not held")
 
 
 def _counts(part: Node, assessment: Assessment, catalogue: Catalogue) -> None:

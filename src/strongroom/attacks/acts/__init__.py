@@ -13,5 +13,6 @@ from strongroom.attacks.acts import (  # noqa: F401 - each registers its attacks
     outside,
     quorum,
     record,
+    silence,
     supply,
 )

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE
 from strongroom.attacks.attack import attack
 from strongroom.attacks.ending import RefusedError
 from strongroom.attacks.lab.callers import Caller, trusting
@@ -20,7 +20,7 @@ from strongroom.attacks.trial import Trial
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.core.canonical import Json
 from strongroom.core.encoding import to_base64
-from strongroom.core.envelope import Envelope, sign
+from strongroom.core.envelope import Envelope, Signature, sign
 from strongroom.core.ids import PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.keeper.wiring import unlock
@@ -105,25 +105,45 @@ def secrets_left_lying_about(trial: Trial) -> None:
     vectors="CEC-1 CEC-3",
     capacity="OC2",
     measures="SL2-NST-03 SL3-WAC-01",
-    layer=Layer.APPROVAL_SIGNATURES,
-    refusals="malformed usage bad-signature approval-malformed",
+    layer=Layer.TRANSPORT,
+    refusals="malformed usage approval-malformed",
 )
 def phished_session_of_an_approver(trial: Trial) -> None:
-    """An approver's phished session sends everything that a button in a chat could: all but their signature."""
-    scratch, key = trial.scratch, RecipientKey()
-    request = scratch.ask_export(key)
-    path = f"requests/{request.digest}/approvals"
-    with trial.honest("the approver's own signature is taken, by the same session"):
-        scratch.post(path, {"envelope": scratch.approval(request, "rina").to_json()}, by="rina")
-    other = scratch.ask_export(RecipientKey())
-    rina = scratch.cast.signer("rina")
+    """An approver's phished session sends what a button in a chat could: no signature, or one over something else."""
+    scratch, rina = trial.scratch, trial.scratch.cast.signer("rina")
+    other = _own_signature_is_taken(trial)
     unsigned = Envelope(APPROVAL_TYPE, other.payload, ()).to_json()
     digest = sign(APPROVAL_TYPE, str(other.digest).encode(), rina).to_json()
-    as_request = sign(REQUEST_TYPE, other.payload, rina).to_json()
-    bodies: list[Json] = [{}, {"approve": True}, *({"envelope": one} for one in (unsigned, digest, as_request))]
+    bodies: list[Json] = [{}, {"approve": True}, {"envelope": unsigned}, {"envelope": digest}]
     path = f"requests/{other.digest}/approvals"
     for body in bodies:
         trial.attempt("no signature over the request", lambda b=body: scratch.post(path, b, by="rina"))  # type: ignore[misc]
+
+
+def _own_signature_is_taken(trial: Trial) -> Envelope:
+    """Show that an approver's signature counts by their session; returns another request, which nobody approved."""
+    scratch = trial.scratch
+    request = scratch.ask_export(RecipientKey())
+    with trial.honest("the approver's own signature is taken, by the same session"):
+        scratch.approve(request, "rina")
+    return scratch.ask_export(RecipientKey())
+
+
+@attack(
+    vectors="CEC-1 CEC-3",
+    capacity="OC3",
+    measures="SL2-NST-03 SL3-WAC-01",
+    layer=Layer.DOOR,
+    refusals="not-theirs",
+)
+def phished_signature_of_another_kind(trial: Trial) -> None:
+    """An approver was brought to sign the bytes of a request as something else; their session hands that in."""
+    scratch, rina = trial.scratch, trial.scratch.cast.signer("rina")
+    other = _own_signature_is_taken(trial)
+    signed = sign(DENIAL_TYPE, other.payload, rina)
+    body: Json = {"envelope": Envelope(APPROVAL_TYPE, signed.payload, signed.signatures).to_json()}
+    path = f"requests/{other.digest}/approvals"
+    trial.attempt("a denial as an approval", lambda: scratch.post(path, body, by="rina"))
 
 
 @attack(
@@ -149,21 +169,40 @@ def enclaves_certificate_for_a_persons_act(trial: Trial) -> None:
     vectors="ACS-4 ACS-1",
     capacity="OC3",
     measures="SL2-WST-02 SL3-WAC-01",
-    layer=Layer.APPROVAL_SIGNATURES,
-    refusals="unknown-person bad-signature",
+    layer=Layer.DOOR,
+    refusals="not-theirs",
 )
 def stolen_certificate_authority(trial: Trial) -> None:
-    """Who stole the authority's key makes an approver's certificate, and approves with a key of their own."""
+    """Who stole the authority's key makes an approver's certificate, and approves under the name of their key."""
+    scratch = trial.scratch
+    request, forged = _strangers_approval(trial)
+    name = scratch.cast.signer("rina").public_key.key_id
+    named = Envelope(forged.kind, forged.payload, (Signature(name, forged.signatures[0].value),))
+    path = f"requests/{request.digest}/approvals"
+    trial.attempt("under rina's key's name", lambda: scratch.post(path, {"envelope": named.to_json()}, by="rina"))
+
+
+@attack(
+    vectors="ACS-4 ACS-1",
+    capacity="OC3",
+    measures="SL2-WST-02 SL3-WAC-01",
+    layer=Layer.DOCUMENTS,
+    refusals="unknown-person",
+)
+def stolen_certificate_authority_and_a_key_of_ones_own(trial: Trial) -> None:
+    """Who stole the authority's key makes an approver's certificate, and approves with a key that no roster has."""
+    request, forged = _strangers_approval(trial)
+    path, body = f"requests/{request.digest}/approvals", {"envelope": forged.to_json()}
+    trial.attempt("their own signing key", lambda: trial.scratch.post(path, body, by="rina"))
+
+
+def _strangers_approval(trial: Trial) -> tuple[Envelope, Envelope]:
+    """Show that who has the authority's key opens sessions; returns a request, and a stranger's approval of it."""
     scratch = trial.scratch
     request = scratch.ask_export(RecipientKey())
     with trial.honest("such a certificate does open a session"):
         scratch.caller("rina").get("/v1/genesis").done()
-    forged = sign(APPROVAL_TYPE, request.payload, scratch.cast.signer(STRANGER))
-    path = f"requests/{request.digest}/approvals"
-    trial.attempt("their own signing key", lambda: scratch.post(path, {"envelope": forged.to_json()}, by="rina"))
-    name = scratch.cast.signer("rina").public_key.key_id
-    named = Envelope(forged.kind, forged.payload, (type(forged.signatures[0])(name, forged.signatures[0].value),))
-    trial.attempt("under rina's key's name", lambda: scratch.post(path, {"envelope": named.to_json()}, by="rina"))
+    return request, sign(APPROVAL_TYPE, request.payload, scratch.cast.signer(STRANGER))
 
 
 @attack(

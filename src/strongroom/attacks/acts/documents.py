@@ -173,20 +173,21 @@ def roster_with_a_new_approver(trial: Trial) -> None:
     vectors="ACS-1 ACS-3",
     capacity="OC3",
     measures="SL2-WAC-01",
-    layer=Layer.REQUEST_SIGNATURES,
-    refusals="bad-signature",
+    layer=Layer.DOOR,
+    refusals="not-theirs",
 )
 def signature_of_one_kind_for_another(trial: Trial) -> None:
     """A signature over one kind of document is shown for another kind, and for an older form that never was."""
     scratch = trial.scratch
     with trial.honest("the same bytes are taken as what they were signed for"):
-        scratch.call("submit", request=scratch.unsubmitted(Action.ROTATE).to_json())
+        scratch.ask(Action.ROTATE)
     good = scratch.unsubmitted(Action.FREEZE)
     as_policy = sign(POLICY_TYPE, good.payload, scratch.cast.signer("dana"))
     relabelled = Envelope(REQUEST_TYPE, as_policy.payload, as_policy.signatures)
-    trial.attempt("a signature as a policy", lambda: scratch.call("submit", request=relabelled.to_json()))
+    trial.attempt("a signature as a policy", lambda: scratch.post("requests", {"request": relabelled.to_json()}))
     older = sign(REQUEST_TYPE.replace("v1", "v0"), good.payload, scratch.cast.signer("dana"))
-    trial.attempt("version 0", lambda: scratch.call("submit", request=older.to_json()))
+    older = Envelope(REQUEST_TYPE, older.payload, older.signatures)
+    trial.attempt("version 0", lambda: scratch.post("requests", {"request": older.to_json()}))
 
 
 @attack(

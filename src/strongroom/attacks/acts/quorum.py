@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from strongroom.access.request import REQUEST_TYPE, Action, Request
+from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Action, Request
 from strongroom.attacks.attack import attack
 from strongroom.attacks.lab.callers import OK
 from strongroom.attacks.lab.cast import DAY, MODEL, STRANGER
 from strongroom.attacks.lab.scratch import Scratch
 from strongroom.attacks.layers import Layer
 from strongroom.attacks.trial import Trial
-from strongroom.core.envelope import sign
+from strongroom.core.canonical import Json
+from strongroom.core.envelope import Envelope, Signature, sign
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.dossier import Dossier
 
@@ -187,17 +189,77 @@ def somebody_who_isnt_in_the_roster(trial: Trial) -> None:
     vectors="CEC-4 CEC-3",
     capacity="OC2",
     measures="SL3-WAC-01",
-    layer=Layer.REQUEST_SIGNATURES,
-    refusals="bad-signature",
+    layer=Layer.DOOR,
+    refusals="not-theirs",
 )
 def request_in_somebodys_name(trial: Trial) -> None:
     """An insider signs a request in another person's name with their own key."""
     scratch, key = trial.scratch, RecipientKey()
     with trial.honest("a request of dana's is recorded"):
         good = scratch.ask_export(key)
-    changed = replace(Request.parse(good.payload), nonce=bytes(16))
-    forged = sign(REQUEST_TYPE, changed.to_bytes(), scratch.cast.signer("max"))
-    trial.attempt("max signs as dana", lambda: scratch.call("submit", request=forged.to_json()))
+    forged = _signed_by_max(scratch, good, key)
+    body: Json = {"request": forged.to_json()}
+    trial.attempt("max signs as dana", lambda: scratch.post("requests", body, by="max"))
+
+
+def _signed_by_max(scratch: Scratch, good: Envelope, key: RecipientKey) -> Envelope:
+    changed = replace(Request.parse(good.payload), nonce=os.urandom(16), recipient=key.digest)
+    return sign(REQUEST_TYPE, changed.to_bytes(), scratch.cast.signer("max"))
+
+
+@attack(
+    vectors="CEC-4 CEC-3",
+    capacity="OC3",
+    measures="SL3-WAC-01",
+    layer=Layer.REQUEST_SIGNATURES,
+    refusals="bad-signature",
+)
+def request_in_somebodys_name_past_the_broker(trial: Trial) -> None:
+    """Who controls the broker has a request recorded that the requester never signed, and deceived approvers agree."""
+    scratch = trial.scratch
+    with trial.honest("the same way, a request of dana's is believed"):
+        good = _taken_past_the_broker(scratch, scratch.unsubmitted_export(key := RecipientKey()), key)
+    own = RecipientKey()
+    forged = _signed_by_max(scratch, good, own)
+    trial.attempt("max signs as dana", lambda: _taken_past_the_broker(scratch, forged, own))
+
+
+@attack(
+    vectors="CEC-4 CEC-3",
+    capacity="OC3",
+    measures="SL3-WAC-01",
+    layer=Layer.APPROVAL_SIGNATURES,
+    refusals="bad-signature",
+)
+def approval_in_somebodys_name_past_the_broker(trial: Trial) -> None:
+    """Who controls the broker has an approval recorded that the approver never signed, beside a genuine one."""
+    scratch = trial.scratch
+    with trial.honest("the same way, genuine approvals are believed"):
+        _taken_past_the_broker(scratch, scratch.unsubmitted_export(key := RecipientKey()), key)
+    own = RecipientKey()
+    request = scratch.unsubmitted_export(own)
+    forged = Envelope(
+        APPROVAL_TYPE,
+        request.payload,
+        (Signature(scratch.cast.signer("rina").public_key.key_id, os.urandom(64)),),
+    )
+    voices = (scratch.approval(request, "sam"), forged)
+    trial.attempt("rina's forged approval", lambda: _taken_past_the_broker(scratch, request, own, voices))
+
+
+def _taken_past_the_broker(
+    scratch: Scratch, request: Envelope, key: RecipientKey, voices: tuple[Envelope, ...] = ()
+) -> Envelope:
+    """Have the keeper itself record a request and what agrees with it, and hand over the key; returns the request."""
+    agreed = voices or tuple(scratch.approval(request, name) for name in ("sam", "rina"))
+    scratch.call("submit", request=request.to_json())
+    for voice in agreed:
+        scratch.call("approve", envelope=voice.to_json())
+    dossier = Dossier(
+        request=request, approvals=agreed, recipient_key=key.public, wrapped=scratch.versions[MODEL].wrapped
+    )
+    scratch.export_from_keeper(dossier, key)
+    return request
 
 
 @attack(
@@ -302,7 +364,7 @@ def one_person_ends_a_freeze(trial: Trial) -> None:
     scratch.control(both)
 
 
-@attack(vectors="BYP-3 HUM-5", capacity="OC3", measures="SL3-WAC-01", layer=Layer.INVARIANTS, refusals="no-rule")
+@attack(vectors="BYP-3 HUM-5", capacity="OC3", measures="SL3-WAC-01", layer=Layer.DOCUMENTS, refusals="no-rule")
 def break_glass_without_a_rule(trial: Trial) -> None:
     """An executive's break-glass order, where the policy has no rule for one."""
     _export_works(trial)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -16,6 +15,7 @@ from typing import Final
 
 from strongroom.attacks.ending import RefusedError, SetupError
 from strongroom.attacks.layers import Layer
+from strongroom.ipc.adapters.children import end_with_parent, let_end
 
 PASSPHRASE: Final = b"a scratch deployment keeps nothing"
 MODULES: Final = {
@@ -27,7 +27,6 @@ MOVED_CLOCK: Final = "strongroom.attacks.lab.moved_clock"
 WEAKENED: Final = "strongroom.attacks.lab.weakened"
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(slots=True)
@@ -118,15 +117,4 @@ class Processes:
     def _end(self, name: str, number: signal.Signals) -> None:
         process = self.running.pop(name)
         process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def end_with_parent() -> None:
-    """Have the kernel stop the process that calls this when its parent dies: who is killed leaves nothing running."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        let_end(process, STOP_SECONDS)

@@ -116,7 +116,7 @@ class Scratch:
 
     def start(self) -> None:
         """Start the three processes."""
-        self.processes.start("log")
+        self.processes.start("log", "--witness-seconds", "0.5")
         self.processes.start("keeper")
         self.start_broker()
 
@@ -275,13 +275,21 @@ class Scratch:
 
     def ask_export(self, key: RecipientKey, *, by: str = "dana", model: ModelId = MODEL, **members: object) -> Envelope:
         """Ask for the data key of the current version, to be delivered to a recipient key."""
+        envelope = self.unsubmitted_export(key, by=by, model=model, **members)
+        self.post("requests", {"request": envelope.to_json()}, by=by)
+        return envelope
+
+    def unsubmitted_export(
+        self, key: RecipientKey, *, by: str = "dana", model: ModelId = MODEL, **members: object
+    ) -> Envelope:
+        """Make and sign such a request, and hand it in to nobody."""
         told: dict[str, object] = {
             "model": model,
             "version": 1,
             "manifest": self.versions[model].sealed.manifest.digest,
             "recipient": key.digest,
         }
-        return self.ask(Action.EXPORT_PLAINTEXT, by=by, **(told | members))
+        return self.unsubmitted(Action.EXPORT_PLAINTEXT, by=by, **(told | members))
 
     def approval(self, request: Envelope, by: str) -> Envelope:
         """Sign an approval, and hand it in to nobody."""

@@ -19,7 +19,7 @@ from typing import Final, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from strongroom.attacks.lab.processes import end_with_parent
+from strongroom.ipc.adapters.children import end_with_parent
 
 PROGRAMS: Final = ("swtpm", "swtpm_setup", "swtpm_localca")
 START_SECONDS: Final = 10.0

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -43,6 +44,25 @@ def _invariants() -> None:
     _replace("strongroom.access.engine", "quorum", lambda _facts: {})
     # The test of a policy before it is adopted would notice.
     _replace("strongroom.access.self_test", "failures", _none_at_all)
+
+
+def _recount() -> None:
+    """Count nothing again."""
+    _replace("strongroom.keeper.service", "require_recounted", _nothing)
+
+
+def _journal() -> None:
+    """Record whatever is asked for, if the ledger can take it."""
+    _replace("strongroom.release.chronicle:Chronicle", "require", _nothing)
+
+
+def _door() -> None:
+    """Have the broker call the keeper with whatever it is given."""
+
+    async def everybody(*_given: object, **_named: object) -> None:
+        return None
+
+    _replace("strongroom.broker.door:Door", "require_author", everybody)
 
 
 def _request_signatures() -> None:
@@ -88,8 +108,7 @@ def _voices() -> None:
 def _standing() -> None:
     """Forget what the log holds against a request: denials, revocations, who fell."""
     _replace("strongroom.release.judge", "_standing", _never)
-    keeper = importlib.import_module("strongroom.keeper.service").Keeper
-    keeper._look_again = _nothing  # noqa: SLF001 - that is what is turned off
+    _replace("strongroom.keeper.service:Keeper", "_look_again", _nothing)
 
 
 def _vetting() -> None:
@@ -118,7 +137,10 @@ def _versions() -> None:
 
 SWITCHES: Final[Mapping[Layer, Callable[[], None]]] = MappingProxyType(
     {
+        Layer.DOOR: _door,
         Layer.INVARIANTS: _invariants,
+        Layer.RECOUNT: _recount,
+        Layer.JOURNAL: _journal,
         Layer.REQUEST_SIGNATURES: _request_signatures,
         Layer.APPROVAL_SIGNATURES: _approval_signatures,
         Layer.APPROVALS_RECORDED: _approvals_recorded,
@@ -131,11 +153,12 @@ SWITCHES: Final[Mapping[Layer, Callable[[], None]]] = MappingProxyType(
 """Layers that can be turned off in a scratch copy, and how."""
 
 
-def _replace(module: str, name: str, by: object) -> None:
-    found = importlib.import_module(module)
+def _replace(place: str, name: str, by: object) -> None:
+    """Replace what a module, or a class as ``module:class``, calls by a name."""
+    found = resolve_name(place)
     # A switch that has gone stale must not look like a layer that wasn't needed.
     if not hasattr(found, name):
-        raise UsageError(f"`{module}` has no `{name}` to turn off")
+        raise UsageError(f"`{place}` has no `{name}` to turn off")
     setattr(found, name, by)
 
 

@@ -45,21 +45,14 @@ def measure_file(path: Path) -> Digest:
     return Digest(DigestAlgorithm.SHA256, _read(path.resolve())[1])
 
 
-def measure_tree(root: Path) -> Digest:
-    """Digest one tree: :func:`measure_trees` with the label ``tree``.
-
-    :raises MeasureError: not a folder, a special file, a link that leads outside, or a change while reading.
-    """
-    return measure_trees({"tree": root})
-
-
 def measure_trees(roots: Mapping[str, Path], *, leaving_out: frozenset[Path] = frozenset()) -> Digest:
     """Digest several trees as one, each under its own label (``site-packages``, ``model-code``).
 
     Labels are digested; where the trees lie isn't, so that two machines get the same digest. What is in
     ``leaving_out`` (real paths of folders) must not be reachable for the measured code.
 
-    :raises MeasureError: see :func:`measure_tree`; also a label with a slash.
+    :raises MeasureError: not a folder, a label with a slash, a special file, a link that leads outside, or a change
+        while reading.
     """
     listed: list[tuple[str, os.DirEntry[str], str]] = []
     for label, root in roots.items():

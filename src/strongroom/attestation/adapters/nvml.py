@@ -41,14 +41,6 @@ class NvmlDevices:
                 raise CollectionError(f"NVML: {count} GPUs; 1 to {MAX_DEVICES} can be attested")
             return tuple(_statement(nvml, nvml.nvmlDeviceGetHandleByIndex(index), nonce) for index in range(count))
 
-    def set_ready(self) -> None:
-        """Let the GPUs take work. Only after their statements were judged by whoever calls this.
-
-        :raises CollectionError: the driver refused.
-        """
-        with self._opened() as nvml:
-            nvml.nvmlSystemSetConfComputeGpusReadyState(nvml.NVML_CC_ACCEPTING_CLIENT_REQUESTS_TRUE)
-
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         nvml = self._given or need("pynvml", extra="nvml")

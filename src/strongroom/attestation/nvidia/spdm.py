@@ -25,7 +25,6 @@ from strongroom.attestation.errors import BadSignatureError
 from strongroom.core.errors import MalformedError
 from strongroom.core.reader import Reader
 
-REQUEST_BYTES: Final = 37
 NONCE_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 96
 MAX_REPORT: Final = 16 * 1024

@@ -75,11 +75,6 @@ class GuestPolicy:
     raw: int
 
     @property
-    def abi(self) -> tuple[int, int]:
-        """The least firmware ABI (major, minor) that the guest runs on."""
-        return self.raw >> 8 & 0xFF, self.raw & 0xFF
-
-    @property
     def smt(self) -> bool:
         """True when the guest may share a core with its neighbours."""
         return self._bit(_SMT)

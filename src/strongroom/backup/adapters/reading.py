@@ -16,7 +16,7 @@ from strongroom.backup.entries import Rebuilt, read_entries, rebuilding, require
 from strongroom.backup.errors import BackupDamagedError, RestoreRefusedError
 from strongroom.backup.header import PREFIX, BackupHeader, Part, SectionHeader, header_length
 from strongroom.backup.sections import ciphertext_length, decrypted, section_key
-from strongroom.core.digest import Digest, DigestAlgorithm
+from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, NotFoundError, TamperedError
 from strongroom.core.genesis import Genesis
 from strongroom.keys.recipient import RecipientIdentity
@@ -53,7 +53,7 @@ class Backup:
     def digest(self) -> Digest:
         """Return the SHA-256 of the whole file: what the log and an order name it by."""
         with _opened(self.path) as file:
-            return Digest(DigestAlgorithm.SHA256, hashlib.file_digest(file, "sha256").digest())
+            return Digest.of_file(file)
 
 
 def open_backup(path: Path) -> Backup:

@@ -23,10 +23,10 @@ from strongroom.broker.routes.shared import PEOPLE, DigestPath, TheDirectory
 from strongroom.broker.service import Members
 from strongroom.core.digest import Digest
 from strongroom.core.ids import PersonId
+from strongroom.personnel.roster import AUDITOR
 from strongroom.release.statements import StatementKind
 
 router = APIRouter(tags=["people"])
-AUDITOR = "auditor"
 
 
 async def _auditor(request: Request, directory: TheDirectory) -> None:

@@ -21,14 +21,13 @@ from strongroom.broker.gate import App
 from strongroom.broker.identity import Identity, Party, own_domain
 from strongroom.broker.identity_listener import LoginApp, make_identity_app
 from strongroom.broker.login import Challenges, LoginDesk
-from strongroom.broker.login_settings import read_settings
+from strongroom.broker.login_settings import OIDC, read_settings
 from strongroom.broker.ports import KeeperPort, StorePort
 from strongroom.broker.standing import Standing
 from strongroom.core.clock import Clock, Instant
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
 
-OIDC: Final = "oidc.toml"
 TRUST_SECONDS: Final = 1.0
 
 

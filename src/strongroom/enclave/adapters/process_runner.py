@@ -177,40 +177,7 @@ class ProcessRunner:
             if name in OWN_NAMES or not (name.isascii() and name.isalpha() and name.islower() and len(name) <= 32):
                 raise UsageError(f"`{name[:32]}` can't name a descriptor of the agent")
         until = time.monotonic() + timeout
-        ours, theirs = socket.socketpair()
-        report_ours, report_theirs = socket.socketpair()
-        lifeline_theirs, lifeline_ours = os.pipe2(os.O_CLOEXEC)
-        written = _sealed(profile.to_bytes())
-        passed = {"channel": theirs.fileno(), "profile": written, **inherited}
-        order = canonical.encode(
-            {
-                "module": module,
-                "report": report_theirs.fileno(),
-                "lifeline": lifeline_theirs,
-                "passed": dict(passed),
-                "names": list(passed),
-            }
-        ).decode()
-        try:
-            supervisor = subprocess.Popen(  # noqa: S603 - our own module under our own interpreter, no shell
-                [sys.executable, "-I", "-m", SUPERVISOR, order],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={"LANG": "C.UTF-8"},
-                pass_fds=(report_theirs.fileno(), lifeline_theirs, *passed.values()),
-            )
-        except OSError as error:
-            os.close(lifeline_ours)
-            ours.close()
-            report_ours.close()
-            raise SandboxError(f"the enclave's supervisor can't be started: {error.strerror}") from None
-        finally:
-            theirs.close()
-            report_theirs.close()
-            os.close(lifeline_theirs)
-            os.close(written)
-        running = ProcessRunning(supervisor, channel=Channel(ours), report=Channel(report_ours), lifeline=lifeline_ours)
+        running = _started(profile, module, inherited)
         try:
             running.confirm(timeout=until - time.monotonic())
         except UnavailableError as error:
@@ -224,6 +191,44 @@ class ProcessRunner:
             running.__exit__()
             raise
         return running
+
+
+def _started(profile: SandboxProfile, module: str, inherited: Mapping[str, int]) -> ProcessRunning:
+    """Start the supervisor, which confines itself and then becomes the agent."""
+    ours, theirs = socket.socketpair()
+    report_ours, report_theirs = socket.socketpair()
+    lifeline_theirs, lifeline_ours = os.pipe2(os.O_CLOEXEC)
+    written = _sealed(profile.to_bytes())
+    passed = {"channel": theirs.fileno(), "profile": written, **inherited}
+    order = canonical.encode(
+        {
+            "module": module,
+            "report": report_theirs.fileno(),
+            "lifeline": lifeline_theirs,
+            "passed": dict(passed),
+            "names": list(passed),
+        }
+    ).decode()
+    try:
+        supervisor = subprocess.Popen(  # noqa: S603 - our own module under our own interpreter, no shell
+            [sys.executable, "-I", "-m", SUPERVISOR, order],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"LANG": "C.UTF-8"},
+            pass_fds=(report_theirs.fileno(), lifeline_theirs, *passed.values()),
+        )
+    except OSError as error:
+        os.close(lifeline_ours)
+        ours.close()
+        report_ours.close()
+        raise SandboxError(f"the enclave's supervisor can't be started: {error.strerror}") from None
+    finally:
+        theirs.close()
+        report_theirs.close()
+        os.close(lifeline_theirs)
+        os.close(written)
+    return ProcessRunning(supervisor, channel=Channel(ours), report=Channel(report_ours), lifeline=lifeline_ours)
 
 
 def _sealed(data: bytes) -> int:

@@ -127,11 +127,6 @@ class Meter:
     """Answers under way at any time since the last sample. Opening the model counts as one."""
     _before: Sample = field(default_factory=lambda: Sample(frames=0, units=0, ends=0, counted=0, demand=1))
 
-    @property
-    def under_way(self) -> int:
-        """How many answers are under way, cancelled ones included."""
-        return len(self._under)
-
     def begin(self, principal: str, ask: Ask, *, seed: int, now: Instant) -> Begun:
         """Reserve an answer everywhere and return the order for it.
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
-import signal
 import socket
 import sys
 import sysconfig
@@ -18,7 +17,7 @@ from typing import IO, Final
 import uvicorn
 
 from strongroom.core.clock import Clock, SystemClock
-from strongroom.core.errors import StrongroomError, UnavailableError, UsageError
+from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.ids import ImageId
 from strongroom.egress.bits import Output
 from strongroom.egress.governor import Governor, Served
@@ -46,6 +45,8 @@ from strongroom.enclave.image import Image
 from strongroom.enclave.launch.relay import Opened, ReleasePort
 from strongroom.enclave.metered import OUTPUT
 from strongroom.enclave.sandbox import process_profile
+from strongroom.ipc.adapters.http_server import HttpServer, http_config
+from strongroom.ipc.adapters.signals import when_told_to_end
 from strongroom.release.metering import LoggedReading, Metered
 
 BLOCKS_A_DAY: Final = 24
@@ -342,11 +343,10 @@ def _meter(policy: EgressPolicy, opened: LoggedReading, clock: Clock, replayer: 
 
 
 def _signalled() -> asyncio.Event:
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Elsewhere than in the main thread (a test) nobody sends any.
-        with contextlib.suppress(ValueError, RuntimeError):
-            loop.add_signal_handler(number, asked.set)
+    asked = asyncio.Event()
+    # Elsewhere than in the main thread (a test) nobody sends any.
+    with contextlib.suppress(ValueError, RuntimeError):
+        when_told_to_end(asked.set)
     return asked
 
 
@@ -359,10 +359,10 @@ async def _serve_http(
     if live.error is not None:
         over.cancel()
         raise live.error
-    server = _Server(_config(gateway, serving), listening)
+    server = HttpServer(_config(gateway, serving), listening)
     serving_http = asyncio.ensure_future(server.serve())
     await asyncio.wait({over, serving_http}, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
+    server.end()
     over.cancel()
     await serving_http
     if live.error is not None:
@@ -378,43 +378,13 @@ async def _first(*events: asyncio.Event) -> None:
             each.cancel()
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals alone, and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
-        super().__init__(config)
-        self._listening = listening
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then let it be known.
-
-        :raises UnavailableError: the address can't be listened on.
-        """
-        try:
-            await super().startup(sockets)
-        except SystemExit:
-            raise UnavailableError(f"can't listen on port {self.config.port}", remedy="choose another") from None
-        self._listening(int(self.servers[0].sockets[0].getsockname()[1]))
-
-
 def _config(gateway: Gateway, serving: Serving) -> uvicorn.Config:
-    return uvicorn.Config(
+    return http_config(
         application(gateway),
         host=serving.host,
         port=serving.port,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
+        most=MAX_CONNECTIONS,
         date_header=False,
-        proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=STOP_SECONDS,
         ssl_certfile=serving.certificate,
         ssl_keyfile=serving.key,

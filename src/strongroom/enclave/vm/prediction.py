@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.attestation.measurement import Measurement, expected_pcr, launch_measurements, measured_set
+from strongroom.attestation.measurement import Measurement, launch_measurements, measured_set
 from strongroom.attestation.reference_values import ReferenceImage
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.errors import TamperedError, UsageError
@@ -63,11 +63,6 @@ class Prediction:
     pcr4: bytes
     pcr9: bytes
     launch: tuple[Measurement, ...]
-
-    @property
-    def pcr14(self) -> bytes:
-        """The launch's register."""
-        return expected_pcr(self.launch)
 
     def tpm2(self) -> dict[str, str]:
         """Return the set that reference values list for a TPM: the launch, and the two registers of the boot."""

@@ -40,8 +40,10 @@ class UnixClient:
         self._waiting[number] = done
         try:
             writer.write(frames.frame({**members, "id": number, "op": operation}))
-            await writer.drain()
-            answer = await asyncio.wait_for(done, self._seconds)
+            async with asyncio.timeout(self._seconds):
+                # Also this: a large message to a process that reads nothing would wait here for ever.
+                await writer.drain()
+                answer = await done
         except (ConnectionError, TimeoutError) as error:
             raise UnavailableError(
                 f"no answer to `{operation}` from `{self._path.name}` ({type(error).__name__})",
@@ -52,7 +54,9 @@ class UnixClient:
         return Fields(answer, operation)
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connection; what a call that gave up hadn't sent yet isn't sent any more."""
+        if self._writer is not None:
+            self._writer.transport.abort()
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
