@@ -5,6 +5,10 @@ parameters in bfloat16 (drawn tensor by tensor; nothing of it is on a disk). One
 each is compared with the original. For the real model also: how far its embeddings move, beside a cast to other types.
 
     python benchmarks/attribution.py [--layers N] [--changes CHANGE ...] [--no-real] [--table FILE]
+
+Each row is drawn from seeds of its own, so rows may be run one at a time. One tensor is in memory at a time, of each
+copy that is put together: 3 GB for a billion parameters. Without the real model, the package and the extra `numpy` are
+all that it takes.
 """
 
 from __future__ import annotations
@@ -29,7 +33,6 @@ from strongroom.intake.marks.marking import GRIDS, CopyName, PlainFile, marked
 from strongroom.intake.marks.score import Finding, Original, compare
 from strongroom.intake.source import BytesSource
 from support.marked_models import GENESIS, encoded, quantised
-from support.pretrained import genuine_model
 
 COPIES: Final = tuple(CopyName(GENESIS, ModelId(f"copy-{number}")) for number in range(50))
 GUILTY: Final = (7, 11, 23, 42)
@@ -366,6 +369,12 @@ def _table(results: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def _genuine() -> Path | None:
+    from support.pretrained import genuine_model  # noqa: PLC0415 - only the real model needs it
+
+    return genuine_model()
+
+
 def main() -> None:
     """Run, print a table, and end with one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -378,7 +387,7 @@ def main() -> None:
     parameters = sum(int(np.prod(shape)) for shape in model.shapes.values())
     results: dict[str, Any] = {"title": f"{parameters / 1e9:.2f}B random, bfloat16", "speed": speed()}
     print(results["title"], results["speed"], flush=True)
-    folder = None if given.no_real else genuine_model()
+    folder = None if given.no_real else _genuine()
     if folder is not None:
         results["drift"] = drift(folder)
         results["real"] = attributed(real_model(folder), given.changes)

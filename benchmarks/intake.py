@@ -28,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.safetensors_header import make_header
+from support.clocks import FixedClock
 from support.pickle_corpus import corpus
 from support.place import Place
 

@@ -1,4 +1,4 @@
-"""The main job on a real model: seal, approve, attest, release, run; then every refusal; then the record.
+"""The main job on a real model: seal, approve, attest, release, run; then every refusal; the record; the level held.
 
 ``make demo`` runs this. It works in a scratch folder that it makes anew, asks nothing, and leaves the folder behind.
 """
@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
+import time
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -68,17 +70,56 @@ def audit(stage: Stage, attacks: Attacks) -> None:
     attacks.log_rolled_back()
 
 
-def summary(stage: Stage) -> None:
-    """The table, and what to try next."""
+def refusals(stage: Stage) -> None:
+    """The table of what was refused."""
     stage.say("What was refused, each by a real attempt")
     width = max(len(row[0]) for row in stage.table)
     print(f"  {'attempt'.ljust(width)}  exit  reason")
     for what, reason, code in stage.table:
         print(f"  {what.ljust(width)}  {code.rjust(4)}  {reason}")
-    shown = stage.scratch.relative_to(CHECKOUT) if stage.scratch.is_relative_to(CHECKOUT) else stage.scratch
+
+
+def attack_suite(stage: Stage) -> Path:
+    """The whole attack suite, on a scratch copy that it makes for itself; returns its report."""
+    stage.say("The attack suite, against a deployment that it founds for itself: about a minute")
+    report = stage.scratch / "attacks.json"
+    # Its exit code says whether one attack got through, or broke; before the blank line stands one line an attack.
+    told = stage.ok("attack", "run", "--out", report).out.partition("\n\n")[2]
+    print(_indented(told))
+    return report
+
+
+def assess(stage: Stage, *, sealed: tuple[Path, ...], attacks: Path) -> None:
+    """Which level this very deployment holds, from what is seen now."""
+    stage.say("Which of RAND's levels does this deployment hold? By what software sees now, and nobody's word")
+    stage.start()
+    given: list[str | Path] = ["--home", stage.home, "--search", stage.scratch, "--attacks", attacks]
+    for one in sealed:
+        given += ["--sealed", one]
+    began = time.monotonic()
+    told = stage.ok("assess", "--level", "SL3", *given, "--out", "html", "--to", stage.scratch, who="sam").out
+    took = time.monotonic() - began
+    stage.stop()
+    print(_indented(told))
+    print(f"  assessed in {took:.1f} s; as a page: {shown(stage)}/assessment.html")
+
+
+def _indented(text: str) -> str:
+    return textwrap.indent(text.rstrip(), "  ")
+
+
+def shown(stage: Stage) -> str:
+    """Return the scratch folder, as one would type it from the checkout."""
+    scratch = stage.scratch
+    return str(scratch.relative_to(CHECKOUT) if scratch.is_relative_to(CHECKOUT) else scratch)
+
+
+def what_next(stage: Stage) -> None:
+    """What to try with what was left behind."""
+    folder = shown(stage)
     print("\nTry next:")
-    print(f"  .venv/bin/strongroom audit ls --log {shown}/home/log/public")
-    print(f"  .venv/bin/strongroom inspect {shown}/minilm-2.sealed")
+    print(f"  .venv/bin/strongroom audit ls --log {folder}/home/log/public")
+    print(f"  .venv/bin/strongroom inspect {folder}/minilm-2.sealed")
     print("  .venv/bin/strongroom framework show SL3")
 
 
@@ -109,7 +150,10 @@ def main() -> None:
             attacks.database(lambda source: seal(stage, source, "other", "other-1.sealed"))
             attacks.freeze()
             audit(stage, attacks)
-        summary(stage)
+        refusals(stage)
+        report = attack_suite(stage)
+        assess(stage, sealed=(sealed, stage.scratch / "minilm-2.sealed"), attacks=report)
+        what_next(stage)
     except UnexpectedError as error:
         sys.exit(f"\nThe demonstration failed: {error}")
     finally:

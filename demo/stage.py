@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Stage:
 
     scratch: Path
     port: int
+    program: Path = STRONGROOM
     up: subprocess.Popen[bytes] | None = None
     table: list[tuple[str, str, str]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -86,23 +87,30 @@ class Stage:
 
     def run(self, *arguments: str | Path, who: str = "", secret: bytes = b"", quiet: bool = False) -> Outcome:
         """Run ``strongroom ...`` and return what it did; ``secret`` goes through descriptor 3 or higher."""
-        command = [str(STRONGROOM), *(str(argument) for argument in arguments)]
+        words = [str(argument) for argument in arguments]
         descriptors: tuple[int, ...] = ()
         if secret:
             reading, writing = os.pipe()
             os.write(writing, secret)
             os.close(writing)
             descriptors = (reading,)
-            command += ["--passphrase-fd", str(reading)]
+            words += ["--passphrase-fd", str(reading)]
         environment = dict(os.environ)
         if who:
             environment["STRONGROOM_WALLET"] = str(self.wallet(who))
-        done = subprocess.run(command, check=False, capture_output=True, env=environment, pass_fds=descriptors)
+        outcome = self.ended(words, environment, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         if not quiet:
             shown = " ".join(self._short(argument) for argument in arguments)
             print(f"  {who + ' ' if who else ''}$ strongroom {shown}", flush=True)
+        return outcome
+
+    def ended(self, words: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]) -> Outcome:
+        """Run the program with these words to its end."""
+        done = subprocess.run(
+            [str(self.program), *words], check=False, capture_output=True, env=environment, pass_fds=descriptors
+        )
         return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def ok(self, *arguments: str | Path, who: str = "", secret: bytes = b"", quiet: bool = False) -> Outcome:
@@ -143,7 +151,7 @@ class Stage:
         os.write(writing, PASSPHRASE)
         os.close(writing)
         command: Sequence[str] = [
-            str(STRONGROOM),
+            str(self.program),
             "up",
             "--home",
             str(self.home),

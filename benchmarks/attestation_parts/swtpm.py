@@ -17,7 +17,7 @@ from strongroom.attestation.endorsements import Endorsements
 from strongroom.attestation.enrolment import begin, finish
 from strongroom.attestation.evidence import Evidence
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.attestation.trust_anchors import NO_ANCHORS
+from strongroom.attestation.trust_anchors import TrustAnchors
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier
 from strongroom.tpm.adapters.transport import DescriptorTransport
 
@@ -41,7 +41,7 @@ def quote_and_verify(calls: int) -> list[tuple[str, Timing]]:
         wanted, verifier = binding(recipient_key=RECIPIENT_KEY), Tpm2Verifier()
         for one in MEASUREMENTS:
             device.pcr_extend(14, one.extension)
-        about = Endorsements(anchors=NO_ANCHORS, platform=record)
+        about = Endorsements(anchors=TrustAnchors(()), platform=record)
 
         def quote(_turn: int) -> Evidence:
             made = attester.attest(binding=wanted, measurements=MEASUREMENTS, recipient_key=RECIPIENT_KEY)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from strongroom.cli.egress import egress, lasting, volume
+from strongroom.cli.egress import egress, volume
+from strongroom.client.render import lasting
 from strongroom.core.fields import Fields
 from strongroom.egress import odometer
 from strongroom.egress.bits import Output

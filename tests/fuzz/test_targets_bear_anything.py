@@ -50,6 +50,12 @@ def test_changed_bytes_are_answered(name: str) -> None:
             raise AssertionError(f"`{name}` breaks on {data[:SHOWN].hex()}") from error
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_each_target_says_what_is_instrumented(name: str) -> None:
+    assert set(TARGETS[name].packages) - {"strongroom.core"}
+    assert all(find_spec(package) for package in TARGETS[name].packages)
+
+
 def test_what_was_found_once_stays_answered() -> None:
     for name, inputs in found().items():
         for data in inputs:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,7 +26,7 @@ from strongroom.core.envelope import sign
 from strongroom.core.ids import PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.personnel.roster import ROSTER_TYPE
-from support.brokers import RunningBroker
+from support.brokers import RunningBroker, broker_beside
 from support.deployment import ROOTS, Deployment
 
 pytestmark = pytest.mark.integration
@@ -45,12 +43,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]
     with Deployment.found(tmp_path_factory.mktemp("home")) as founded:
         founded.start("log")
         founded.start("keeper")
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(founded.home), "--port", "0"]
-        with (founded.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        broker = RunningBroker(founded.home, founded.genesis, None, process, ready["port"])  # type: ignore[arg-type]
+        broker = broker_beside(founded.home, founded.genesis)
         caller = broker.caller()
         for kind, document in (
             ("roster", sign(ROSTER_TYPE, founded.roster.to_bytes(), *ROOTS[:2])),

@@ -13,9 +13,10 @@ from simulators.deployment_in_memory import InMemoryDeployment, signer
 from strongroom.access.policy import Policy
 from strongroom.access.request import Action
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.documents import DocumentKind
+from support.clocks import FixedClock
 from support.place import Place
 
 pytestmark = pytest.mark.integration

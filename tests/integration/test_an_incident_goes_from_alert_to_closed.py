@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ from click.testing import CliRunner
 
 from simulators.receiver import Received, Receiver, answering, signature, silent
 from strongroom.cli.main import main
+from strongroom.core.digest import Digest
+from strongroom.responder.adapters.record_file import read_record
 from support.deployment import MODEL, Deployment
 from support.responders import ResponderLab, need_fanotify, opens, plant, responder_lab
 
@@ -206,6 +209,31 @@ def test_a_kill_in_the_middle_does_nothing_twice(lab: ResponderLab) -> None:
             assert len([one for one in frozen if one["index"] >= size]) == 1
             # Evidence is written once: what was kept before the kill wasn't replaced after it.
             assert {path: path.read_bytes() for path in before} == before
+        finally:
+            assert lab.stop() == 0, lab.errors()
+    lab.resume()
+
+
+def test_a_kill_between_an_alert_s_line_and_its_incident_loses_neither(lab: ResponderLab) -> None:
+    (decoy,) = plant(lab, "unfiled.floe")
+    people, before = People(lab), len(lab.facts()) if lab.state.exists() else 0
+    lab.start(program="simulators.dying_responder")
+    assert lab.process is not None
+    opens(decoy)
+    assert lab.process.wait(20) == -signal.SIGKILL
+    lab.kill()
+    assert lab.frozen()
+    told = {str(Digest.of(line)) for line in read_record(lab.state)[before:] if b"decoy-shard-opened" in line}
+    for _start in range(2):
+        # The second start finds it in its incident, and hears nothing again.
+        lab.start()
+        try:
+            name = people.about_the_decoy()
+            entries = people.json("incident", "timeline", name)["entries"]
+            alerts = [one["facts"]["event"] for one in entries if one["happened"] in {"opened", "alert-added"}]
+            assert sum(alert in told for alert in alerts) == 1
+            # And who could have had the bytes is read from the log, unasked.
+            people.until(name, "exposed    ")
         finally:
             assert lab.stop() == 0, lab.errors()
     lab.resume()

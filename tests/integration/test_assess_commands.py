@@ -15,7 +15,8 @@ from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.assurance.assessment import Assessment
 from strongroom.cli import assess_plan, assess_statement
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
+from support.clocks import FixedClock
 from support.place import Place
 
 pytestmark = pytest.mark.integration

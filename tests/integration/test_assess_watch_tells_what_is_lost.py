@@ -17,12 +17,13 @@ from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.assurance.assessment import Assessment
 from strongroom.cli import assess as command
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.errors import UnavailableError
 from strongroom.detection.sensors.own import read_own
 from strongroom.detection.sensors.reading import Event
 from strongroom.framework.ids import MeasureId
 from strongroom.responder.adapters.line_socket import LineSocket
+from support.clocks import FixedClock
 from support.place import Place
 
 pytestmark = pytest.mark.integration

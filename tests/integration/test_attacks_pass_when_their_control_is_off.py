@@ -22,7 +22,7 @@ from strongroom.attacks.lab.cast import MODEL, Cast
 from strongroom.attacks.lab.lab import Lab, open_lab
 from strongroom.attacks.lab.marker import SCRATCH_TYPE, mark_scratch, need_scratch
 from strongroom.attacks.lab.weakened import SWITCHES, turn_off
-from strongroom.attacks.layers import Layer
+from strongroom.attacks.layers import BEHIND, Layer
 from strongroom.attacks.suite import attacked, layer_trial, run
 from strongroom.attacks.traces import Traces
 from strongroom.core.envelope import sign
@@ -48,17 +48,22 @@ def without(names: list[str], *layers: Layer) -> dict[str, AttackResult]:
     return {one.attack: one for one in run(chosen(names), without=frozenset(layers))}
 
 
-def test_a_quorum_of_none_passes_when_the_judge_is_off_that_counts_it() -> None:
-    # Cedar is told by it whether a quorum is met, so that it is no second layer there; for a window that is over it is.
-    found = without(["nobody-agreed", "outside-its-window"], Layer.INVARIANTS)
-    assert found["nobody-agreed"].outcome is Outcome.UNBLOCKED, found["nobody-agreed"].detail
+STOLEN = "approval-by-a-stolen-key-slipped-past-the-log"
+
+
+def test_two_layers_off_a_third_stops_a_quorum_of_none_and_a_stolen_keys_approval() -> None:
+    found = without(
+        ["nobody-agreed", "outside-its-window", STOLEN], Layer.INVARIANTS, Layer.APPROVALS_RECORDED, Layer.RECOUNT
+    )
+    assert {one.outcome for one in found.values()} == {Outcome.BLOCKED}
+    assert found["nobody-agreed"].refusal == found[STOLEN].refusal == "act-without-approval"
     assert found["outside-its-window"].refusal == "policy-refuses"
 
 
-def test_a_stolen_key_s_approval_passes_when_the_log_isn_t_asked() -> None:
-    name = "approval-by-a-stolen-key-slipped-past-the-log"
-    found = without([name], Layer.APPROVALS_RECORDED)[name]
-    assert found.outcome is Outcome.UNBLOCKED, found.detail
+def test_all_off_they_pass() -> None:
+    off = (Layer.INVARIANTS, Layer.APPROVALS_RECORDED, Layer.RECOUNT, Layer.JOURNAL)
+    for one in without(["nobody-agreed", STOLEN], *off).values():
+        assert one.outcome is Outcome.UNBLOCKED, one.detail
 
 
 MANIFESTS = ("manifest-signed-by-somebody-else", "signature-stripped-to-one-algorithm", "genuine-manifest-out-of-place")
@@ -203,7 +208,8 @@ def until(done: Callable[[], bool]) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("layer", SWITCHES)
-def test_every_switch_has_attacks_to_tell_it_by(layer: Layer) -> None:
+@pytest.mark.parametrize("layer", [layer for layer in SWITCHES if layer not in BEHIND])
+def test_without_any_one_layer_others_stop_all_that_it_stops(layer: Layer) -> None:
     found = layer_trial(layer, registered())
-    assert found.stopped + found.passed
+    assert found.stopped
+    assert found.passed == ()

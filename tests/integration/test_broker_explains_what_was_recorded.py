@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +18,7 @@ from strongroom.core.ids import PersonId
 from strongroom.keeper.adapters.files import DecisionFile
 from strongroom.personnel.roster import ROSTER_TYPE, Person
 from strongroom.release.decided import Decided
-from support.brokers import RunningBroker
+from support.brokers import RunningBroker, broker_beside
 from support.deployment import ROOTS, Deployment, person, signer
 
 pytestmark = pytest.mark.integration
@@ -39,12 +36,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployme
         founded.start("log")
         founded.start("keeper")
         founded.adopt_first()
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(founded.home), "--port", "0"]
-        with (founded.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        broker = RunningBroker(founded.home, founded.genesis, None, process, ready["port"])  # type: ignore[arg-type]
+        broker = broker_beside(founded.home, founded.genesis)
         envelope = sign(ROSTER_TYPE, founded.roster.to_bytes(), *ROOTS[:2])
         assert broker.caller().post("/v1/documents/roster", {"envelope": envelope.to_json()}).status == 200
         yield founded, broker

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -24,7 +21,7 @@ from strongroom.core.ids import PersonId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.release.delivery import accept
-from support.brokers import Caller, RunningBroker
+from support.brokers import Caller, RunningBroker, broker_beside
 from support.deployment import DAY, MODEL, ROOTS, Deployment, signer, vetted, vetting
 
 pytestmark = pytest.mark.integration
@@ -35,12 +32,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deplo
     with Deployment.found(tmp_path_factory.mktemp("home")) as founded:
         founded.start("log")
         founded.start("keeper")
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(founded.home), "--port", "0"]
-        with (founded.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        running = RunningBroker(founded.home, founded.genesis, None, process, ready["port"])  # type: ignore[arg-type]
+        running = broker_beside(founded.home, founded.genesis)
         yield founded, running
         assert running.stop() == 0
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from strongroom.core.canonical import Json
 from support.brokers import Answer, Caller, RunningBroker, broker
 from support.certificates import SERVER, Authority, Shape, uri
+from support.forked import completed
 
 pytestmark = pytest.mark.integration
 REFUSED = (ssl.SSLError, OSError, http.client.HTTPException)
@@ -164,8 +163,7 @@ def test_trust_that_cannot_be_read_stops_the_start(
     (stopped / "broker" / "prod.pem").unlink(missing_ok=True)
     if bundle is not None:
         (stopped / "broker" / "prod.pem").write_bytes(prod.pem if bundle == b"pem" else bundle)
-    command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(stopped), "--port", "0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = completed("strongroom.broker.wiring", "--home", str(stopped), "--port", "0")
     assert ended.returncode != 0
     assert ended.stdout == ""
     assert said in ended.stderr.splitlines()[-1]

@@ -24,8 +24,9 @@ from strongroom.cli import collateral as commands
 from strongroom.cli.main import main
 from strongroom.client import wiring
 from strongroom.core.canonical import encode
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.errors import MalformedError
+from support.clocks import FixedClock
 from support.collateral import rim, whole
 from support.place import Place
 

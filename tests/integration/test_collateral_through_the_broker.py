@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +16,7 @@ from strongroom.core.canonical import Json
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import sign
 from strongroom.personnel.roster import ROSTER_TYPE
-from support.brokers import Caller, RunningBroker
+from support.brokers import Caller, RunningBroker, broker_beside
 from support.deployment import ROOTS, Deployment
 
 pytestmark = pytest.mark.integration
@@ -31,12 +28,7 @@ def deployment(tmp_path: object) -> Iterator[tuple[Deployment, RunningBroker]]:
     with Deployment.found(tmp_path) as founded:  # type: ignore[arg-type]  # a path
         founded.start("log")
         founded.start("keeper")
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(founded.home), "--port", "0"]
-        with (founded.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        running = RunningBroker(founded.home, founded.genesis, None, process, ready["port"])  # type: ignore[arg-type]
+        running = broker_beside(founded.home, founded.genesis)
         yield founded, running
         assert running.stop() == 0
 

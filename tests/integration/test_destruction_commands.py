@@ -12,11 +12,12 @@ from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.access.invariants import CUSTODIAN
 from strongroom.audit.facts import Fact
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ExitCode
 from strongroom.core.events import EventName
 from strongroom.personnel.roster import Person
+from support.clocks import FixedClock
 from support.place import Place
 
 pytestmark = pytest.mark.integration

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.responder.cases import Case
-from strongroom.response.acts import ActKind
+from strongroom.response.acts import ActKind, said_of
 from strongroom.response.drills import PRACTISED, measure, planned_at_once
 from strongroom.response.entries import Phase, Role
 from strongroom.response.executor import withheld
@@ -32,7 +32,7 @@ async def go_through(room: Room, case: Case) -> None:
             for one in withheld(run):
                 for person in ("dana", "eli"):
                     if person not in one.agreed:
-                        await room.act(ActKind.AGREE, case.id, by=person, key=one.key)
+                        await room.act(ActKind.AGREE, case.id, by=person, **said_of(one))
             for one in run.pending:
                 if one.action is None:
                     thread = next(thread for thread in run.threads if thread.id == one.thread)

@@ -12,11 +12,11 @@ import httpx2
 import pytest
 
 from strongroom.attacks.lab.software_tpm import SoftwareTPM
-from strongroom.core.clock import FixedClock
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId
 from strongroom.egress.bits import Output
 from strongroom.egress.policy import EgressPolicy
+from support.clocks import FixedClock
 from support.deployment import MODEL
 from support.gateways import ATLAS, KEY, OTHER_KEY, gateway, honest, roomy, text_of
 from support.metered_lab import metered_lab, software_tpm

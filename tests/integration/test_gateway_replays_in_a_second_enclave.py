@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +28,7 @@ from strongroom.enclave.gateway.wiring import Second, engine_image, serve
 from strongroom.enclave.image import Image, measured
 from support import tiny_llama
 from support.attested import IMAGE, Attested
-from support.brokers import RunningBroker
+from support.brokers import broker_beside
 from support.deployment import MODEL, Deployment
 from support.egress import VERIFIED_BY
 from support.enclave_lab import require_sandbox
@@ -110,16 +107,11 @@ def labs(tmp_path: Path) -> Iterator[tuple[LeaseLab, LeaseLab]]:
         sealed = answers.seal(plain, path)
         for one in (path, *path.rglob("*")):
             one.chmod(0o755 if one.is_dir() else 0o644)
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(deployment.home), "--port", "0"]
-        with (deployment.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        broker = RunningBroker(deployment.home, deployment.genesis, None, process, told["port"], 0)  # type: ignore[arg-type]
+        broker = broker_beside(deployment.home, deployment.genesis)
         try:
             yield (LeaseLab(answers, sealed, broker, images[0]), LeaseLab(replays, sealed, broker, images[1]))
         finally:
-            broker.stop()
+            broker.kill()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +32,7 @@ from strongroom.sealing.canary import Canary
 from strongroom.sealing.errors import CanaryMismatchError
 from support import tiny_llama
 from support.attested import IMAGE, Attested
-from support.brokers import RunningBroker
+from support.brokers import broker_beside
 from support.deployment import MODEL, Deployment
 from support.enclave_lab import require_sandbox
 from support.gateways import Live, serving, text_of
@@ -88,16 +85,11 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path, tpm: SoftwareTPM) -> Ite
         sealed = attested.seal(plain, path, canaries=[canary])
         for one in (path, *path.rglob("*")):
             one.chmod(0o755 if one.is_dir() else 0o644)
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(deployment.home), "--port", "0"]
-        with (deployment.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        broker = RunningBroker(deployment.home, deployment.genesis, None, process, told["port"], 0)  # type: ignore[arg-type]
+        broker = broker_beside(deployment.home, deployment.genesis)
         try:
             yield LeaseLab(attested, sealed, broker, image)
         finally:
-            broker.stop()
+            broker.kill()
 
 
 TEMPLATE = EgressPolicy.template(MODEL, parameters=10**12, vocabulary=512)

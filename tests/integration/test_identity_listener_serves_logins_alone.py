@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from strongroom.core.canonical import Json
 from strongroom.core.errors import DeniedError
 from strongroom.personnel.roster import Person
 from support.brokers import Answer, Caller, RunningBroker, broker
+from support.forked import completed
 from support.identity import adopt, body_of, log_in, no_provider, session_caller, stranger, wallet
 from support.logins import SAM, listed
 
@@ -296,9 +296,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 )
 def test_wrong_settings_stop_the_start(stopped: Path, settings: str, said: str) -> None:
     (stopped / "broker" / "oidc.toml").write_text(settings)
-    command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(stopped)]
     options = ["--port", "0", "--identity-port", "0"]
-    ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+    ended = completed("strongroom.broker.wiring", "--home", str(stopped), *options)
     assert ended.returncode != 0
     assert ended.stdout == ""
     assert said in ended.stderr.splitlines()[-1]

@@ -16,7 +16,7 @@ from strongroom.client import wiring
 from strongroom.client.adapters import wallet_folder
 from strongroom.client.api import BrokerApi
 from strongroom.core.adapters.durable import write_durably
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.envelope import sign
 from strongroom.core.events import EventName
 from strongroom.intake.states import State
@@ -25,8 +25,9 @@ from strongroom.quarantine.adapters.delivery_folder import DeliveryFolder
 from strongroom.quarantine.gate import checked
 from strongroom.release.intake_statements import INTAKE_RECORD_TYPE, IntakeRecord
 from strongroom.sealing.adapters.directory import read_envelope
+from support.clocks import FixedClock
 from support.delivered import delivery
-from support.gated import lay_out, receive, review, seal, with_reviewers
+from support.gated import judge_here, lay_out, receive, review, seal, with_reviewers
 from support.place import Place
 
 pytestmark = pytest.mark.integration
@@ -37,6 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
     monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
     monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
+    judge_here(monkeypatch)
     deployment.adopt_first()
     yield with_reviewers(Place(tmp_path, deployment))
     deployment.close()

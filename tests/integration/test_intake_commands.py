@@ -22,13 +22,16 @@ from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.access.request import Action
 from strongroom.audit.entries import read_entry
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
+from strongroom.quarantine import wiring as gate_wiring
 from strongroom.quarantine.adapters.delivery_folder import delivery_folder
+from strongroom.quarantine.adapters.reading import Reader, judge_walled
 from strongroom.sealing.adapters.sinks import FileSink
+from support.clocks import FixedClock
 from support.delivered import delivery
-from support.gated import lay_out, receive, review, seal, with_reviewers
+from support.gated import judge_here, lay_out, receive, review, seal, with_reviewers
 from support.model_signing import Signing
 from support.place import Place
 
@@ -40,6 +43,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
     monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
     monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
+    judge_here(monkeypatch)
     deployment.adopt_first()
     yield with_reviewers(Place(tmp_path, deployment))
     deployment.close()
@@ -51,7 +55,8 @@ def states(place: Place) -> list[str]:
     return [one.text("state") for one in entries if one.event is EventName.INTAKE_RECORDED]
 
 
-def test_a_delivery_becomes_the_next_version(place: Place) -> None:
+def test_a_delivery_becomes_the_next_version(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_wiring, "judge_walled", judge_walled)
     source, into = lay_out(place.folder / "delivered", delivery()), place.folder / "first"
     found = receive(place, source, into)
     assert found["state"] == "scanned"
@@ -235,6 +240,34 @@ def test_a_full_disk_is_a_refusal_that_changes_nothing(place: Place, monkeypatch
         assert found["code"] == "no-space"
     assert states(place) == ["received"]
     assert receive(place, source, into)["state"] == "scanned"
+
+
+@pytest.mark.parametrize("when", ["the disk is full", "it is killed"])
+def test_an_interrupted_conversion_goes_on_and_is_converted_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    held = io.BytesIO()
+    torch.save({"w": torch.arange(3 << 19, dtype=torch.float32)}, held)
+    files = {"pytorch_model.bin": held.getvalue(), "config.json": b"{}"}
+    source, into = lay_out(place.folder / "delivered", files), place.folder / "first"
+    receive(place, source, into)
+    typed = ("intake", "convert", str(into), "--into", str(place.folder / "second"))
+    asked, real = [], Reader.pieces
+
+    def interrupted(self: Reader, name: str, size: int) -> Iterator[bytes]:
+        for number, piece in enumerate(real(self, name, size)):
+            asked.append(number)
+            if number == 2:
+                raise OSError(errno.ENOSPC, "no space") if when == "the disk is full" else KeyboardInterrupt
+            yield piece
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "pieces", interrupted)
+        assert place.run(*typed, by="dana").exit_code != 0
+        assert asked
+    assert place.json(*typed, by="dana")["state"] == "scanned"
+    assert place.json(*typed, by="dana")["state"] == "scanned"
+    assert states(place).count("received") == 2
 
 
 def rules(place: Place, script: str, reviews: int = 1) -> Path:

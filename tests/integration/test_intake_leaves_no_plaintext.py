@@ -13,7 +13,7 @@ import pytest
 from simulators.deployment_in_memory import InMemoryDeployment, publisher
 from strongroom.access.request import Action
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId
 from strongroom.core.safetensors_header import make_header
@@ -23,8 +23,9 @@ from strongroom.sealing.adapters.directory import read_envelope
 from strongroom.sealing.adapters.resume import JournalFile
 from strongroom.sealing.errors import OtherDeploymentError
 from strongroom.sealing.manifest import ManifestExpectation, verify_manifest
+from support.clocks import FixedClock
 from support.delivered import checkpoint_files, zip_of
-from support.gated import lay_out, receive, review, seal, with_reviewers
+from support.gated import judge_here, lay_out, receive, review, seal, with_reviewers
 from support.place import Place
 
 pytestmark = pytest.mark.integration
@@ -39,6 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    judge_here(monkeypatch)
     deployment.adopt_first()
     yield with_reviewers(Place(tmp_path, deployment))
     deployment.close()

@@ -18,14 +18,15 @@ from strongroom.audit.entries import read_entry
 from strongroom.client import wiring
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.events import EventName
 from strongroom.intake.states import ORDER, State
 from strongroom.quarantine.adapters.delivery_folder import DeliveryFolder
 from strongroom.sealing.adapters.publish import LocalTarget
 from strongroom.sealing.adapters.resume import JournalFile
+from support.clocks import FixedClock
 from support.delivered import checkpoint_file, safetensors_file
-from support.gated import lay_out, with_reviewers
+from support.gated import judge_here, lay_out, with_reviewers
 from support.place import Place
 
 pytestmark = pytest.mark.integration
@@ -81,6 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         deployment = InMemoryDeployment(CLOCK)
         patched.setattr(wiring, "connect", lambda _wallet: deployment)
         patched.setattr(wiring, "SystemClock", lambda: deployment.clock)
+        judge_here(patched)
         deployment.adopt_first()
         yield with_reviewers(Place(tmp_path_factory.mktemp("place"), deployment))
         deployment.close()

@@ -38,7 +38,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run the attempts in a keeper that serves."""
     with ExitStack() as stack:
         deployment = stack.enter_context(Deployment.found(tmp_path_factory.mktemp("walled") / "home"))
-        deployment.keeper_module = "simulators.escaping_keeper"
+        deployment.fresh, deployment.keeper_module = True, "simulators.escaping_keeper"
         name = os.urandom(8).hex().encode()
         (deployment.home / "keeper" / "abstract").write_bytes(name)
         door = stack.enter_context(socket.socket(socket.AF_UNIX))

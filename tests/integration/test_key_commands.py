@@ -11,9 +11,10 @@ import pytest
 
 from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.errors import ExitCode
 from strongroom.keys.periods import PERIODS, Layer
+from support.clocks import FixedClock
 from support.place import Place
 
 pytestmark = pytest.mark.integration

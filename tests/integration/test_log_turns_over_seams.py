@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +30,13 @@ from strongroom.broker.adapters.log import SocketLog
 from strongroom.cli.audit import audit
 from strongroom.client.followed import FollowedLog
 from strongroom.client.trust import check_continues
-from strongroom.core.clock import FixedClock
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
 from strongroom.core.signature import Ed25519Signer
+from support.clocks import FixedClock
 from support.deployment import Deployment
+from support.forked import Process
 from support.logs import AT, KEEPER, found_home, log_writer, sample_facts
 from support.turning import Hand, verified, wait_until
 
@@ -139,7 +139,7 @@ def test_an_opening_that_names_another_end_is_never_written(hand: Hand) -> None:
         client.append([hand.opening(client)])
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: Process) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait(20)
 

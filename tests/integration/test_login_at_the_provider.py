@@ -24,6 +24,7 @@ from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.login import LoginFailedError, ProviderTold
 from strongroom.core.errors import DeniedError, StrongroomError, UnavailableError
 from support.brokers import RunningBroker, broker
+from support.forked import completed
 from support.identity import adopt, log_in, session_caller, wallet
 from support.logins import SAM, listed
 
@@ -280,8 +281,7 @@ def type_login(holder: WalletFolder, *options: str) -> subprocess.Popen[str]:
 
 
 def strongroom(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "strongroom.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return completed("strongroom.cli.main", *arguments)
 
 
 def follow(process: subprocess.Popen[str], provider: OidcProvider) -> tuple[int, str, str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from strongroom.keeper.adapters.files import load_keyring
 from strongroom.keeper.adapters.move_note import MoveFile
 from strongroom.keeper.reconciling import providers_digest
 from support.deployment import PASSPHRASE, Deployment
+from support.forked import completed
 
 pytestmark = pytest.mark.integration
 
@@ -38,9 +37,9 @@ def given() -> int:
 
 def move(home: Path) -> None:
     old, new = given(), given()
-    command = [sys.executable, "-m", "strongroom.cli.main", "root-key", "move", "--home", str(home), "--to", "local:"]
-    command += ["--kdf-memory", "8", "--passphrase-fd", str(old), "--new-passphrase-fd", str(new)]
-    subprocess.run(command, pass_fds=(old, new), check=True, capture_output=True, timeout=60)
+    asked = ["root-key", "move", "--home", str(home), "--to", "local:"]
+    asked += ["--kdf-memory", "8", "--passphrase-fd", str(old), "--new-passphrase-fd", str(new)]
+    completed("strongroom.cli.main", *asked, pass_fds=(old, new)).check_returncode()
     os.close(old)
     os.close(new)
 

@@ -93,6 +93,8 @@ def test_a_real_model_is_read_from_memory_and_used(tmp_path: Path) -> None:
 
 def test_nothing_of_the_plaintext_remains(tmp_path: Path) -> None:
     require_sandbox()
+    since = tmp_path / "before"
+    since.touch()
     marker = os.urandom(24).hex()
     script = write_script(
         tmp_path,
@@ -108,15 +110,19 @@ def test_nothing_of_the_plaintext_remains(tmp_path: Path) -> None:
     assert Path("/proc/self/mountinfo").read_text() == mounts
     for root in ("/model", "/scratch"):
         assert not Path(root).exists()
-    for folder in (tmp_path, "/tmp", "/var/tmp", "/dev/shm", Path.cwd()):  # noqa: S108 - looked into, not used
-        found = subprocess.run(
-            ["grep", "-rlsF", "--exclude-dir=.venv", "--exclude-dir=.git", "--devices=skip", marker, str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert found.stdout == ""
+    places = (tmp_path, "/tmp", "/var/tmp", "/dev/shm", Path.cwd())  # noqa: S108 - looked into, not used
+    assert written_with(marker, since, places) == []
+    (tmp_path / "left").write_text(f"...{marker}...")
+    assert written_with(marker, since, places) == [str(tmp_path / "left")], "the search can't find what is there"
+
+
+def written_with(marker: str, since: Path, places: tuple[str | Path, ...]) -> list[str]:
+    """Return the files that hold ``marker``, of those that changed in any way after ``since`` was made."""
+    hidden = ["(", "-name", ".venv", "-o", "-name", ".git", ")", "-prune", "-o"]
+    changed = ["-type", "f", "-newercm", str(since), "-exec", "grep", "-lsF", marker, "{}", "+"]
+    command = ["find", *(str(place) for place in places), *hidden, *changed]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return sorted(set(found.stdout.splitlines()))
 
 
 def test_the_folder_holds_no_more_than_the_profile_says(tmp_path: Path) -> None:

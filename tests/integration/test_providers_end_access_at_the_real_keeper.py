@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import ssl
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from strongroom.cli.people import people
 from strongroom.client.adapters.http import one_sided_tls
 from strongroom.core.envelope import sign
 from strongroom.personnel.roster import ROSTER_TYPE
-from support.brokers import RunningBroker
+from support.brokers import RunningBroker, broker_beside
 from support.deployment import ROOTS, Deployment
 from support.people import AUDIENCE, EC, ISSUER, PATCH, RISC, SET_TYPE, USER, claims, signed
 
@@ -67,16 +66,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         (folder / "ssf.toml").write_text(f'audience = "{AUDIENCE}"\n{sender}')
         founded.start("log")
         founded.start("keeper")
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(founded.home), "--port", "0"]
-        with (founded.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen([*command, "--identity-port", "0"], stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        running = RunningBroker(founded.home, founded.genesis, None, process, ready["port"], ready["identity_port"])  # type: ignore[arg-type]  # the real one runs
+        running = broker_beside(founded.home, founded.genesis, "--identity-port", "0")
         envelope = sign(ROSTER_TYPE, founded.roster.to_bytes(), *ROOTS[:2])
         answer = running.caller("root-0").post("/v1/documents/roster", {"envelope": envelope.to_json()})
         assert answer.status == 200, answer.text
-        url = f"https://127.0.0.1:{ready['identity_port']}"
+        url = f"https://127.0.0.1:{running.identity_port}"
         yield Site(founded, running, url, made.output.splitlines()[0])
         assert running.stop() == 0
 

@@ -12,10 +12,11 @@ import pytest
 from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.access.request import Action
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.errors import UnavailableError
 from strongroom.core.ids import ModelId
 from strongroom.sealing.adapters import job
+from support.clocks import FixedClock
 from support.place import Place
 
 pytestmark = pytest.mark.integration

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from strongroom.keeper.wiring import load_genesis, unlock
 from strongroom.keys.provider import KeyServiceRefusedError
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wiring import key_provider
+from support.forked import completed
 from support.key_labs import PIN, SOFTHSM, machine, private, token_key
 
 pytestmark = pytest.mark.integration
@@ -36,8 +35,7 @@ def run(*arguments: str, typed: dict[str, bytes] | None = None, code: ExitCode =
         os.close(writing)
         pipes.append(reading)
         given += [option, str(reading)]
-    command = [sys.executable, "-m", "strongroom.cli.main", *given]
-    done = subprocess.run(command, capture_output=True, text=True, pass_fds=pipes, check=False, timeout=120)
+    done = completed("strongroom.cli.main", *given, pass_fds=pipes)
     for pipe in pipes:
         os.close(pipe)
     assert done.returncode == code, done.stderr

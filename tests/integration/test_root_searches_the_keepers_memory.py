@@ -83,7 +83,7 @@ def searched(folder: Path, tpm: SoftwareTPM, where: str, *ways: str) -> Searched
     made = Searched(where)
     with Deployment.found(folder / "home") as deployment:
         own = deployment.home / "keeper"
-        deployment.keeper_module = "simulators.held_keeper"
+        deployment.fresh, deployment.keeper_module = True, "simulators.held_keeper"
         if where:
             (own / "secrets").write_text(where)
         deployment.start("log")

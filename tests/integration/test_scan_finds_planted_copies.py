@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from strongroom.core.errors import UsageError
 from strongroom.intake.adapters import scan_tree
 from strongroom.intake.adapters.delivered_folder import OpenFile
 from strongroom.intake.copies import discovery
-from support.copies import HOST, CopiesLab
-from support.logs import GENESIS
+from support.copies import HOST, CopiesLab, opened_lab
 from support.planted import PLANTED, npy, safetensors, small_model
 from support.sealed import seal_model, write_model
 
@@ -29,12 +29,12 @@ OURS = small_model(1)
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CopiesLab:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CopiesLab]:
     # Beside other tests, a search that lets everything else go first would take minutes.
     monkeypatch.setattr(scan, "yield_to_others", lambda: None)
-    made = CopiesLab(tmp_path)
-    made.fingerprint(OURS)
-    return made
+    with opened_lab(tmp_path, monkeypatch) as made:
+        made.fingerprint(OURS)
+        yield made
 
 
 def write(path: Path, data: bytes, mode: int = 0o600) -> Path:
@@ -81,7 +81,7 @@ def test_a_registered_copy_is_known_by_its_place_kind_and_host(lab: CopiesLab) -
 
 def test_a_sealed_copy_is_quiet_where_it_is_registered_and_told_where_it_isnt(lab: CopiesLab, tmp_path: Path) -> None:
     clear = write_model(tmp_path / "plain")
-    seal_model(clear, lab.tree / "sealed", genesis=GENESIS.digest)
+    seal_model(clear, lab.tree / "sealed", genesis=lab.deployment.genesis.digest)
     found = lab.scan(lab.tree, code=1)
     assert {(one["content"], one["model"], one["encrypted"]) for one in found["findings"]} == {
         ("sealed", "atlas", True)
@@ -95,7 +95,7 @@ def test_a_sealed_copy_is_quiet_where_it_is_registered_and_told_where_it_isnt(la
 
 
 def test_a_copy_for_all_to_read_is_told_although_it_is_registered(lab: CopiesLab, tmp_path: Path) -> None:
-    seal_model(write_model(tmp_path / "plain"), lab.tree / "sealed", genesis=GENESIS.digest)
+    seal_model(write_model(tmp_path / "plain"), lab.tree / "sealed", genesis=lab.deployment.genesis.digest)
     lab.add(lab.tree / "sealed", kind="sealed")
     for path in (lab.tree / "sealed").rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -11,7 +11,6 @@ from typing import Any, Final
 import pytest
 from structlog.testing import capture_logs
 
-from strongroom.core.clock import FixedClock
 from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId
 from strongroom.enclave.gateway.adapters.screening import Screening
@@ -28,6 +27,7 @@ from strongroom.enclave.gateway.screens import (
     Verdict,
 )
 from strongroom.enclave.gateway.suspension import BlockLimit, CredentialSuspendedError
+from support.clocks import FixedClock
 from support.logs import AT
 
 pytestmark = pytest.mark.integration

@@ -19,7 +19,7 @@ from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.core.envelope import sign
 from strongroom.core.errors import DeniedError
 from strongroom.personnel.roster import ROSTER_TYPE
-from support.brokers import Caller, RunningBroker
+from support.brokers import Caller, RunningBroker, broker_beside
 from support.deployment import ROOTS, Deployment
 from support.identity import body_of, log_in, session_caller, wallet
 
@@ -33,12 +33,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deplo
         founded.start("keeper")
         (founded.home / "broker").mkdir(mode=0o700, exist_ok=True)
         (founded.home / "broker" / "oidc.toml").write_text("required = false\n")
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(founded.home), "--port", "0"]
-        with (founded.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen([*command, "--identity-port", "0"], stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        running = RunningBroker(founded.home, founded.genesis, None, process, ready["port"], ready["identity_port"])  # type: ignore[arg-type]  # the real one runs
+        running = broker_beside(founded.home, founded.genesis, "--identity-port", "0")
         yield founded, running
         assert running.stop() == 0
 

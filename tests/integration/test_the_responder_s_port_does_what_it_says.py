@@ -38,7 +38,7 @@ from strongroom.responder.adapters.known import KnownDeployment
 from strongroom.responder.cases import Case
 from strongroom.responder.evidence import Receipts
 from strongroom.responder.ports import DONE, Told, awaits, refused
-from strongroom.response.action_list import ACTIONS, verify
+from strongroom.response.action_list import ACTIONS, brought_about
 from strongroom.response.actions import ActionName, Command
 from strongroom.response.grading import Certainty, Severity
 from strongroom.response.incident import Alert
@@ -104,7 +104,7 @@ class Hand:
         return await self.port.do(self.case, self.command(action, subject, key))
 
     async def holds(self, action: ActionName, subject: str) -> bool:
-        return verify(action, await self.port.probe(self.case, self.command(action, subject)))
+        return brought_about(action, await self.port.probe(self.case, self.command(action, subject)))
 
     async def falls(self, action: ActionName, subject: str) -> int:
         situation = await self.port.situation(self.case)

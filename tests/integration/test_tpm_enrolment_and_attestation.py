@@ -12,7 +12,7 @@ import pytest
 
 from simulators.attester import APPRAISAL, tpm_root
 from strongroom.attacks.lab.software_tpm import SoftwareTPM
-from strongroom.attestation.adapters.measure_files import measure_file, measure_tree
+from strongroom.attestation.adapters.measure_files import measure_file, measure_trees
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
 from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.appraisal import appraise
@@ -97,7 +97,7 @@ class Program:
     def measure(self) -> tuple[Measurement, ...]:
         return launch_measurements(
             interpreter=measure_file(self.interpreter),
-            files=measure_tree(self.files),
+            files=measure_trees({"tree": self.files}),
             command=command_digest(self.command, {"LANG": "C"}),
             sandbox=facts_digest({"v": 1, "profile": self.sandbox}),
             genesis=self.genesis,

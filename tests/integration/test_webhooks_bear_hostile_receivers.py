@@ -31,8 +31,9 @@ from strongroom.broker.webhooks import (
     secret_text,
     write_webhooks,
 )
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.events import EventName
+from support.clocks import FixedClock
 from support.logs import AT, GENESIS
 from support.notices import Log, board, digest
 

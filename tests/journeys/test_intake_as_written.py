@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from simulators.deployment_in_memory import InMemoryDeployment, publisher
 from strongroom.cli.main import main
 from strongroom.client import wiring
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.quarantine.terms import read_rules
+from support.clocks import FixedClock
 from support.delivered import checkpoint_file, delivery
 from support.gated import lay_out, with_reviewers
 from support.model_signing import Signing

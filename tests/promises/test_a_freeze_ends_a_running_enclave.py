@@ -12,6 +12,7 @@ from preparing import IMAGE, MODEL, attest, found_deployment, seal
 from stage import Outcome, Stage, free_port
 from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.core.errors import ExitCode
+from support.slim import slim_installation
 
 # That a freeze ends a running enclave, and that a command ends with this error's exit code, cheaper tests say for each
 # commit; this one says it of the whole, in a minute of commands.
@@ -33,7 +34,7 @@ def test_a_freeze_ends_enclave_run_with_exit_code_3_and_the_reason(tmp_path: Pat
     (tmp_path / "plain" / "model.bin").write_bytes(bytes(100_000))
     script = tmp_path / "inside" / "serve.py"
     script.write_text(SCRIPT)
-    stage = Stage(tmp_path / "s", port=free_port())
+    stage = Stage(tmp_path / "s", port=free_port(), program=slim_installation(tmp_path / "slim"))
     ended: list[Outcome] = []
     try:
         with SoftwareTPM(tmp_path / "tpm") as tpm:

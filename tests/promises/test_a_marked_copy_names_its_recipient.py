@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId
-from strongroom.core.safetensors_header import make_header
+from strongroom.core.safetensors_header import make_header, parse_header
 from strongroom.intake.adapters.leaked_files import open_leak
 from strongroom.intake.marks.marking import (
     GROUP,
@@ -311,6 +311,24 @@ def test_a_tensor_that_anybody_can_guess_is_left_alone(kind: str) -> None:
     copy = marked_copy(both, COPIES[GUILTY])
     finding = compared(both, copy)
     assert (named(finding), finding.tensors_in_all) == (["atlas-3"], 3)
+
+
+def test_a_mark_that_was_put_into_public_tensors_is_seen_to_be_in_no_others() -> None:
+    original = file_of(arrays())
+    mine, framed = COPIES[GUILTY], COPIES[GUILTY + 1]
+    whole = compared(original, marked_copy(original, mine))
+    assert whole.scores[0].tensors == whole.tensors > 2
+    assert whole.scores[1].tensors == 0
+    # The first tensor is a public model's: its places and everybody's moves there are known.
+    header = parse_header(original[8 : 8 + int.from_bytes(original[:8], "little")], file_size=len(original))
+    public = next(iter(header.tensors.values()))
+    begin, end = (header.data_start + at for at in (public.begin, public.begin + public.size))
+    leaked = bytearray(marked_copy(original, mine))
+    leaked[begin:end] = marked_copy(original, framed)[begin:end]
+    scores = {one.copy: one for one in compared(original, bytes(leaked)).scores}
+    assert scores[framed.copy].accused
+    assert scores[framed.copy].tensors == 1
+    assert scores[mine.copy].tensors == whole.tensors - 1
 
 
 def test_weights_of_three_values_are_no_guess() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.access.policy import Factor
+from strongroom.access.request import Action
 from strongroom.assurance.attack_results import LayerTrial, Outcome
 from strongroom.assurance.checks.every import CHECKS
 from strongroom.assurance.findings import State
@@ -98,6 +99,13 @@ def layers(count: int) -> Off:
     """Leave so many layers that hold alone; one more leans on others."""
     independent = tuple(LayerTrial(layer=f"layer-{n}", stopped=("a",), passed=()) for n in range(count))
     return suite(trials=(*independent, LayerTrial(layer="crutch", stopped=("a",), passed=("a",))))
+
+
+def left_out(world: World) -> None:
+    """Have one more layer's trial break off, or find nothing to try: nothing is known of what it alone stops."""
+    assert world.run is not None
+    untold = LayerTrial(layer="untold", stopped=(), passed=())
+    world.run = replace(world.run, trials=(*world.run.trials, untold))
 
 
 def planned(**members: object) -> Off:
@@ -290,9 +298,22 @@ OFF: Mapping[str, tuple[Off, ...]] = {
         suite(results=(attack("probe-network", Outcome.UNBLOCKED),)),
         suite(at=NOW - 60 * DAY),
     ),
-    "SL3-OOP-01": (layers(1), layers(2)),
-    "SL4-OOP-04": (layers(3),),
-    "SL5-OOP-01": (layers(7),),
+    "SL3-WMO-01": (
+        event(EventName.INTAKE_REVIEWED, NOW - 400 * DAY),
+        event(EventName.INTAKE_REVIEWED, None),
+        event(EventName.DROP_REVIEWED, NOW - 400 * DAY),
+        event(EventName.DROP_REVIEWED, None),
+    ),
+    "SL5-MNT-01": (
+        rules(action=Action.BREAK_GLASS),
+        document("policy"),
+        suite(results=(attack("self-approval", Outcome.UNBLOCKED),)),
+        suite(results=(attack("self-approval"),)),
+        suite(at=NOW - 60 * DAY),
+    ),
+    "SL3-OOP-01": (layers(1), layers(2), left_out, suite(results=(attack("self-approval"),))),
+    "SL4-OOP-04": (layers(3), left_out),
+    "SL5-OOP-01": (layers(7), left_out),
     "SL1-NSW-01": (PENDING, NO_LISTS, files(run__reboot_dash_required="")),
     "SL2-NSW-01": (PENDING, files(proc__cpuinfo=CPU.replace("microcode", "other"))),
     "SL3-NSW-01": (PENDING, files(etc__apt__apt_dot_conf_dot_d__20auto_dash_upgrades="")),
@@ -342,6 +363,13 @@ def test_a_control_that_is_off_isnt_met(tmp_path: Path, measure: str, number: in
     finding = world.findings()[MeasureId(measure)]
     assert finding.state in {State.NOT_MET, State.PARTLY}, finding
     assert finding.step is not None
+
+
+def test_where_nobody_reads_what_comes_in_or_goes_out_it_isnt_even_partly_so(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for name in (EventName.INTAKE_REVIEWED, EventName.DROP_REVIEWED):
+        event(name, None)(world)
+    assert world.findings()[MeasureId("SL3-WMO-01")].state is State.NOT_MET
 
 
 def test_nothing_is_met_by_what_wasnt_seen(tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,9 +17,14 @@ from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.core.signature import SignatureError
+from strongroom.ipc.adapters.client import UnixClient
+from strongroom.ipc.adapters.server import UnixServer
+from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.stopping import stop
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import SuspensionCause
+from strongroom.release.dossier import Dossier
+from strongroom.release.judge import Verdict
 from strongroom.release.steps import ReleaseRefusedError
 from support.deployment import MODEL, signer
 from support.room import Room
@@ -27,6 +36,12 @@ pytestmark = pytest.mark.integration
 def asked(room: Room, action: Action = Action.FREEZE, *, by: str = "dana", signed_by: str = "") -> Envelope:
     """Return a signed request that nobody submitted."""
     return sign(REQUEST_TYPE, room.request(action, by=by).to_bytes(), signer(signed_by or by))
+
+
+def routes_of(room: Room) -> KeeperRoutes:
+    """Return the operations of a keeper, as far as they are its own."""
+    none = SimpleNamespace(routes={})
+    return KeeperRoutes(room.keeper, none, none, none, none, room.clock, none, shards=none, keys=none)  # type: ignore[arg-type]
 
 
 def events(room: Room, count: int) -> list[EventName]:
@@ -96,3 +111,43 @@ def test_a_suspended_responder_freezes_nothing() -> None:
         assert MODEL not in room.keeper.journal.ledger.frozen
 
     asyncio.run(run())
+
+
+def test_a_stop_waits_behind_no_heap_of_questions() -> None:
+    order: list[str] = []
+
+    async def run() -> None:
+        room = await Room().furnish()
+        freeze = asked(room)
+        await stop(room.keeper, room.clock, freeze)
+        explain = room.keeper.explain
+
+        def counted(dossier: Dossier) -> Verdict:
+            order.append("question")
+            return explain(dossier)
+
+        room.keeper.explain = counted  # type: ignore[method-assign]
+        routes = routes_of(room)
+        server = UnixServer(routes.serve, admits={os.geteuid()})
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "s"
+            await server.start(path)
+            asking, stopping = UnixClient(path), UnixClient(path)
+            for client in (asking, stopping):
+                await client.call("explain", dossier=Dossier(request=freeze).to_json())
+            questions = [
+                asyncio.create_task(asking.call("explain", dossier=Dossier(request=freeze).to_json()))
+                for _ in range(200)
+            ]
+            # All of them are sent before it.
+            await asyncio.sleep(0)
+            await stopping.call("stop", request=freeze.to_json())
+            order.append("stop")
+            await asyncio.gather(*questions)
+            await asking.close()
+            await stopping.close()
+            await server.stop()
+
+    asyncio.run(run())
+    assert order.count("question") == 202
+    assert order.index("stop") < 20

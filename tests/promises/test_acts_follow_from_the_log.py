@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import pytest
 
 from strongroom.access.request import Action
-from strongroom.audit.entries import Entry
+from strongroom.audit.entries import Entry, read_entry
 from strongroom.audit.facts import Fact
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
@@ -16,7 +16,10 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import SuspensionCause
+from strongroom.release.chronicle import Chronicle, UnfoundedError
+from support import lying
 from support.deployment import MODEL
+from support.log_views import log_of
 from support.retold import codes, retell
 from support.room import Room
 from support.stories import run
@@ -32,7 +35,7 @@ def facts_of(entry: Entry, **changed: Fact) -> dict[str, Fact]:
 
 async def lie(room: Room, event: EventName, facts: Mapping[str, Fact]) -> None:
     """Record what the keeper's rules never would, with the keeper's own key."""
-    await room.keeper.journal.record(event, facts, room.keeper.vault.signer)
+    await lying.lie(room.keeper, event, facts)
 
 
 async def released(room: Room) -> Envelope:
@@ -191,6 +194,11 @@ async def vetted_by_themselves(room: Room) -> None:
     await lie(room, EventName.VETTING_RECORDED, facts)
 
 
+async def enrolled_by_nobody(room: Room) -> None:
+    facts: dict[str, Fact] = {"person": "sam", "statement": Digest.of(b"s"), "officers": (), "keys": ("k" * 32,)}
+    await lie(room, EventName.KEYS_ENROLLED, facts)
+
+
 async def registered_under_another_key(room: Room) -> None:
     last = room.log.last(EventName.VERSION_REGISTERED)
     predecessor = last.digest("manifest")
@@ -221,33 +229,34 @@ async def adopted_though_stopped(room: Room) -> None:
     await lie(room, EventName.POLICY_ADOPTED, {"epoch": 3, "document": Digest.of(b"third")})
 
 
-@pytest.mark.parametrize(
-    ("story", "code"),
-    [
-        (without_request, "act-without-request"),
-        (without_grant, "act-without-grant"),
-        (without_approval, "act-without-approval"),
-        (beyond_uses, "act-beyond-uses"),
-        (after_expiry, "act-after-expiry"),
-        (after_denial, "act-after-denial"),
-        (on_frozen_model, "act-on-frozen-model"),
-        (by_suspended_requester, "act-by-suspended-person"),
-        (by_suspended_approver, "act-by-suspended-person"),
-        (by_the_requester, "act-for-oneself"),
-        (of_another_version, "act-on-other-version"),
-        (under_an_older_policy, "act-under-other-documents"),
-        (on_an_unknown_platform, "act-on-unenrolled-platform"),
-        (resumed_by_one, "act-without-approval"),
-        (frozen_by_a_request_for_something_else, "act-of-another-kind"),
-        (frozen_twice_by_one_request, "act-beyond-uses"),
-        (redelivered_to_another, "redelivery-of-another"),
-        (vetted_by_themselves, "act-for-oneself"),
-        (registered_under_another_key, "act-without-intent"),
-        (counter_that_fell, "counter-went-back"),
-        (adopted_before_its_time, "change-before-its-time"),
-        (adopted_though_stopped, "change-was-stopped"),
-    ],
-)
+LIES: list[tuple[Story, str]] = [
+    (without_request, "act-without-request"),
+    (without_grant, "act-without-grant"),
+    (without_approval, "act-without-approval"),
+    (beyond_uses, "act-beyond-uses"),
+    (after_expiry, "act-after-expiry"),
+    (after_denial, "act-after-denial"),
+    (on_frozen_model, "act-on-frozen-model"),
+    (by_suspended_requester, "act-by-suspended-person"),
+    (by_suspended_approver, "act-by-suspended-person"),
+    (by_the_requester, "act-for-oneself"),
+    (of_another_version, "act-on-other-version"),
+    (under_an_older_policy, "act-under-other-documents"),
+    (on_an_unknown_platform, "act-on-unenrolled-platform"),
+    (resumed_by_one, "act-without-approval"),
+    (frozen_by_a_request_for_something_else, "act-of-another-kind"),
+    (frozen_twice_by_one_request, "act-beyond-uses"),
+    (redelivered_to_another, "redelivery-of-another"),
+    (vetted_by_themselves, "act-for-oneself"),
+    (enrolled_by_nobody, "act-by-one"),
+    (registered_under_another_key, "act-without-intent"),
+    (counter_that_fell, "counter-went-back"),
+    (adopted_before_its_time, "change-before-its-time"),
+    (adopted_though_stopped, "change-was-stopped"),
+]
+
+
+@pytest.mark.parametrize(("story", "code"), LIES)
 def test_a_keeper_that_lied_is_found_out(story: Story, code: str) -> None:
     async def whole(room: Room) -> None:
         before = len(room.log.entries)
@@ -272,3 +281,32 @@ def test_every_finding_says_where_and_what_to_do() -> None:
         assert error.remedy
 
     run(story)
+
+
+@pytest.mark.parametrize(("story", "code"), LIES)
+def test_what_follows_from_nothing_isn_t_recorded(story: Story, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the keeper's judges let through: its journal reads as an auditor does, before it queues an entry."""
+
+    async def attempted(room: Room, event: EventName, facts: Mapping[str, Fact]) -> None:
+        await room.keeper.journal.record(event, facts, room.keeper.vault.signer)
+
+    monkeypatch.setitem(globals(), "lie", attempted)
+
+    async def whole(room: Room) -> None:
+        with pytest.raises(UnfoundedError) as caught:
+            await story(room)
+        assert caught.value.index == len(room.log.entries)
+        # It goes on with what does follow.
+        await room.keeper.record(EventName.KEEPER_UNLOCKED, {})
+        assert code not in codes(retell(room))
+
+    run(whole)
+
+
+@pytest.mark.parametrize("event", [event for event in EventName if event.family != "log"])
+def test_whatever_a_keeper_signed_is_judged(event: EventName) -> None:
+    chronicle = Chronicle()
+    for index, data in enumerate(log_of([(event, 1, {})])):
+        chronicle.take(index, read_entry(data))
+    if event in {EventName.GRANT_ISSUED, EventName.DROP_REVIEWED, EventName.INTAKE_RECORDED}:
+        assert chronicle.findings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,11 @@ import pytest
 
 from attacks import Attacks
 from preparing import IMAGE, MODEL, attest, found_deployment, seal, sign_and_adopt
-from stage import PASSPHRASE, Stage, free_port
+from stage import PASSPHRASE, Outcome, Stage, free_port
 from strongroom.attacks.lab.software_tpm import SoftwareTPM
+from support.forked import completed
 from support.plaintext import Plaintext, files_below
+from support.slim import slim_installation
 
 pytestmark = pytest.mark.integration
 SCRIPT = """
@@ -28,6 +30,17 @@ for name in sorted(os.listdir(folder)):
     with open(os.path.join(folder, name), "rb") as file:
         print(name, hashlib.sha256(file.read()).hexdigest())
 """
+
+
+class ForkingStage(Stage):
+    """Has its commands run in forked processes, but for those that measure the installation that they run in."""
+
+    def ended(self, words: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]) -> Outcome:
+        """Run a command to its end."""
+        if words[0] == "enclave":
+            return super().ended(words, environment, descriptors)
+        done = completed("strongroom.cli.main", *words, env=environment, pass_fds=descriptors)
+        return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 @dataclass
@@ -54,7 +67,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     script.write_text(SCRIPT)
     scratch = folder / "s"
     scratch.mkdir()
-    stage = Stage(scratch, port=free_port())
+    # Each launch measures the whole installation: this one is as small as one can be.
+    stage = ForkingStage(scratch, port=free_port(), program=slim_installation(folder / "slim"))
     try:
         with SoftwareTPM(folder / "tpm") as tpm:
             found_deployment(stage)

@@ -191,7 +191,7 @@ def token(**members: object) -> bytes:
     [
         token(by="mallory"),
         token(genesis=Digest.of(b"another")),
-        token(since=60),
+        token(since=86_400),
         token(since=-700),
         b"",
         b"{}",

@@ -10,7 +10,7 @@ import pytest
 from simulators.deployment_in_memory import InMemoryDeployment, signer
 from strongroom.audit.entries import Entry, make_entry, read_entry
 from strongroom.audit.facts import Fact, Producer
-from strongroom.core.clock import FixedClock, SystemClock
+from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import StrongroomError, TamperedError
@@ -22,6 +22,7 @@ from strongroom.intake.rules import Rule
 from strongroom.intake.states import ORDER, Record, Standing, State, begin
 from strongroom.release.intake_ledger import IntakeLedger
 from strongroom.release.intake_statements import INTAKE_RECORD_TYPE, IntakeRecord
+from support.clocks import FixedClock
 
 pytestmark = pytest.mark.integration
 ATLAS = ModelId("atlas")

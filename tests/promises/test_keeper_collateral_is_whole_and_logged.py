@@ -22,6 +22,7 @@ from strongroom.core.ids import PersonId
 from strongroom.keeper import collateral
 from strongroom.keeper.collateral import PART_SECONDS, CollateralRegistry, Imported
 from support.collateral import MemoryCollateral, whole
+from support.retold import codes, retell
 from support.room import Room
 
 pytestmark = pytest.mark.integration
@@ -140,6 +141,23 @@ def test_a_restart_with_another_file_starts_without_collateral(left: str) -> Non
         came = await hand_in(registry, intermediates())
         assert came.recorded is not None
         assert not registry.lost
+
+    asyncio.run(story())
+
+
+def test_without_the_lost_collateral_a_machine_that_needs_none_is_released_to() -> None:
+    async def story() -> None:
+        kept = Kept()
+        await hand_in(await kept.open(), intermediates())
+        kept.store.kept = {}
+        await kept.room.restart()
+        assert kept.registry().lost
+        room = kept.room
+        request = await room.ask()
+        await room.approvals(request)
+        await room.release(request)
+        assert room.log.last(EventName.RELEASED).digest("collateral") == EMPTY.digest
+        assert codes(retell(room)) == set()
 
     asyncio.run(story())
 

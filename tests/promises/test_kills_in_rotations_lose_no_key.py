@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -26,7 +24,7 @@ from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.release.dossier import WrappedDataKey
 from strongroom.release.key_orders import KEY_ORDER_TYPE, KeyAct, KeyOrder
 from support.attested import Attested, Sealed
-from support.brokers import Caller, RunningBroker
+from support.brokers import Caller, RunningBroker, broker_beside
 from support.deployment import DAY, MODEL, ROOTS, Deployment, bare_request, signer, vetted, vetting
 
 pytestmark = pytest.mark.integration
@@ -127,12 +125,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deploymen
     with Deployment.found(tmp_path_factory.mktemp("home")) as founded:
         founded.start("log")
         founded.start("keeper")
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(founded.home), "--port", "0"]
-        with (founded.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        ready = json.loads(process.stdout.readline())
-        running = RunningBroker(founded.home, founded.genesis, None, process, ready["port"])  # type: ignore[arg-type]
+        running = broker_beside(founded.home, founded.genesis)
         yield founded, running
         assert running.stop() == 0
 

@@ -48,7 +48,7 @@ def test_failed_sync_halts_and_nothing_is_lost(
         context.setenv("LD_PRELOAD", str(shim))
         context.setenv("SYNC_FAILS", str(fails))
         context.setenv("SYNC_LOG", str(calls))
-        with log_writer(home) as process, BlockingLogClient(Places(home).socket) as client:
+        with log_writer(home, fresh=True) as process, BlockingLogClient(Places(home).socket) as client:
             entries = [sample_entry(EventName.REFUSED, seq) for seq in range(12)]
             for entry in entries[:10]:
                 client.append([entry])

@@ -147,10 +147,10 @@ def test_two_searches_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "index"
     assert found(path, FRANK) == [3]
     with opened(path) as first:
-        assert first.find(FRANK, 9) == (3,)
+        assert first.find(FRANK, 9, 100) == (3,)
         with pytest.raises(UnavailableError, match="index"):
             SqliteIndex(path)
-        assert first.find(FRANK, 9) == (3,)
+        assert first.find(FRANK, 9, 100) == (3,)
 
 
 def test_nobody_else_may_read_who_did_what(tmp_path: Path) -> None:
@@ -158,6 +158,10 @@ def test_nobody_else_may_read_who_did_what(tmp_path: Path) -> None:
     assert found(path, FRANK) == [3]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    # Whoever made it before.
+    path.chmod(0o644)
+    assert found(path, FRANK) == [3]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_link_in_the_place_of_the_index_is_not_followed(tmp_path: Path) -> None:

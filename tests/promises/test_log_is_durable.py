@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import random
 import resource
-import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
+from support.forked import Process
 from support.logs import AT, KEEPER, found_home, log_writer, sample_entry, sample_facts
 from support.postgres import Cluster
 from support.recorder import Recorder
@@ -92,7 +92,7 @@ def kill_again_and_again(founded: Home, times: int) -> None:
         seconds = rng.uniform(0.15, 0.6)
         with log_writer(home) as process:
 
-            async def kill(process: subprocess.Popen[bytes] = process, seconds: float = seconds) -> None:
+            async def kill(process: Process = process, seconds: float = seconds) -> None:
                 await asyncio.sleep(seconds)
                 process.kill()
 

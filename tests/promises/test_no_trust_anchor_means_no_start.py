@@ -22,7 +22,7 @@ from strongroom.attestation.enrolment import begin
 from strongroom.attestation.errors import ChainRefusedError, EnrolmentRefusedError
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.results import Status
-from strongroom.attestation.trust_anchors import NO_ANCHORS, vendor_anchors
+from strongroom.attestation.trust_anchors import TrustAnchors, vendor_anchors
 from strongroom.core.errors import DeniedError, TamperedError
 from strongroom.keeper.registry import PlatformRegistry
 from strongroom.release.steps import ReleaseRefusedError
@@ -36,7 +36,7 @@ def test_without_a_root_no_evidence_is_genuine() -> None:
         "cpu0",
         EvidenceItem(KIND, machine.body()),
         binding=ExpectedBinding({Slot.REPORT_DATA: machine.report_data}),
-        endorsements=Endorsements(anchors=NO_ANCHORS),
+        endorsements=Endorsements(anchors=TrustAnchors(())),
         policy=APPRAISAL,
         at=NOW,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import DeniedError, MalformedError, StrongroomError
 from strongroom.core.signature import SignatureError
-from strongroom.response.acts import FRESH_SECONDS, ActKind, ActRefusedError
+from strongroom.response.actions import ActionName
+from strongroom.response.acts import FRESH_SECONDS, ActKind, ActRefusedError, said_of
 from strongroom.response.entries import Phase, Role
 from strongroom.response.executor import withheld
 from strongroom.response.incident import RecordError
+from strongroom.response.subjects import Subject
 from support.respondings import TestClock, responding_room, signed_act
 
 pytestmark = pytest.mark.integration
@@ -81,7 +84,7 @@ def test_what_lets_go_takes_two_people_and_agreements_don_t_move(tmp_path: Path)
                 (run,) = case.runs.values()
                 for one in withheld(run):
                     for person in people:
-                        await room.act(ActKind.AGREE, case.id, by=person, key=one.key)
+                        await room.act(ActKind.AGREE, case.id, by=person, **said_of(one))
 
             def asked() -> bool:
                 (run,) = case.runs.values()
@@ -94,19 +97,34 @@ def test_what_lets_go_takes_two_people_and_agreements_don_t_move(tmp_path: Path)
             (question,) = [one for one in run.pending if one.action is None]
             # Nobody says that a command was done, and nobody agrees to a question.
             with pytest.raises(StrongroomError):
-                await room.act(ActKind.AGREE, case.id, by="dana", key="0" * 32)
+                await room.act(
+                    ActKind.AGREE,
+                    case.id,
+                    by="dana",
+                    **said_of(replace(question, action=ActionName.NOTIFY, subject=case.incident.subject)),
+                )
+            said = said_of(replace(question, text="Is the coffee good?"))
+            with pytest.raises(ActRefusedError, match="something else"):
+                await room.act(ActKind.RESOLVE, case.id, by="dana", outcome="done", **said)
             await room.resolve(case.id, question.key, {"genuine": "yes"})
             await room.until(lambda: bool(withheld(next(iter(case.runs.values())))))
             (release,) = withheld(next(iter(case.runs.values())))
             with pytest.raises(StrongroomError, match="command"):
                 await room.resolve(case.id, release.key, {})
+            # What somebody signed when a liar showed them something harmless under this key.
+            for shown in (
+                replace(release, action=ActionName.NOTIFY),
+                replace(release, subject=Subject.parse("model:shadow-other")),
+            ):
+                with pytest.raises(ActRefusedError, match="something else"):
+                    await room.act(ActKind.AGREE, case.id, by="dana", **said_of(shown))
             for _ in range(2):
                 # One person twice is one person.
-                await room.act(ActKind.AGREE, case.id, by="dana", key=release.key)
+                await room.act(ActKind.AGREE, case.id, by="dana", **said_of(release))
             assert withheld(next(iter(case.runs.values()))) != ()
             with pytest.raises(DeniedError):
-                await room.act(ActKind.AGREE, case.id, by="mallory", key=release.key)
-            await room.act(ActKind.AGREE, case.id, by="eli", key=release.key)
+                await room.act(ActKind.AGREE, case.id, by="mallory", **said_of(release))
+            await room.act(ActKind.AGREE, case.id, by="eli", **said_of(release))
             await room.until(lambda: any(one.undone for one in case.incident.doings.values()))
 
     asyncio.run(told())

@@ -7,10 +7,10 @@ from typing import Final
 
 import pytest
 
-from simulators.fleet import BEGIN, DAY, PEOPLE, THEFTS, Event, Happening, Theft
+from simulators.fleet import BEGIN, DAY, THEFTS, Happening, Theft
 from strongroom.detection.detector import Alert
 from strongroom.detection.rules import Certainty
-from support.fleet_watch import DAYS, PLANTED, detector, found_by, stolen_by, told
+from support.fleet_watch import DAYS, PLANTED, found_by, stolen_by, told
 
 SEEDS: Final = (7, 11)
 
@@ -49,20 +49,3 @@ def test_a_theft_that_no_rule_looks_for_is_missed() -> None:
     )
     with pytest.raises(AssertionError):
         test_each_theft_is_found(silent)
-
-
-def test_points_fade_and_only_ask_for_another_approver() -> None:
-    watcher = detector()
-    person = PEOPLE[0]
-    for hour in range(4):
-        event: Event = {
-            "event": "detector:person:unusual",
-            "person": person,
-            "test": "cusum",
-            "score": 90,
-            "measure": "bytes",
-        }
-        watcher.observe({**event, "test": f"cusum-{hour}"}, BEGIN + hour * 7200)
-    subject = f"person:{person}"
-    assert watcher.risk.needs_another_approver(subject, BEGIN + 8 * 3600)
-    assert not watcher.risk.needs_another_approver(subject, BEGIN + 40 * DAY)

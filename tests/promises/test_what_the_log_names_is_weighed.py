@@ -18,6 +18,7 @@ from strongroom.release.attested import Attested
 from strongroom.release.decided import Decided
 from strongroom.release.exhibits import ExhibitKind, named_by
 from support.deployment import signer
+from support.lying import lie
 from support.retold import RoomExhibits, codes, retell
 from support.room import Room
 from support.stories import run
@@ -120,7 +121,7 @@ def test_a_decision_that_the_facts_dont_carry_is_found() -> None:
         alone = replace(decided, facts=replace(decided.facts, approvers=(), uses_left=1))
         room.decisions.append(alone.to_bytes())
         facts = {**last.facts, "use": 2, "decision": alone.digest}
-        await room.keeper.journal.record(EventName.RELEASED, facts, room.keeper.vault.signer)
+        await lie(room.keeper, EventName.RELEASED, facts)
         assert codes(retell(room)) == {"decided-otherwise"}
 
     run(story)
@@ -143,14 +144,14 @@ def test_facts_that_the_log_contradicts_are_found() -> None:
             # Under its own digest it isn't even the one that is named.
             assert "exhibit-of-another" in codes(retell(room, named))
             room.decisions.append(told.to_bytes())
-            await room.keeper.journal.record(
+            await lie(
+                room.keeper,
                 EventName.RELEASED,
                 {
                     **last.facts,
                     "use": room.keeper.journal.ledger.times_used(request.digest) + 1,
                     "decision": told.digest,
                 },
-                room.keeper.vault.signer,
             )
             assert "exhibit-contradicts-log" in codes(retell(room))
 
@@ -166,7 +167,7 @@ def test_a_result_that_isnt_the_keepers_is_found() -> None:
         forged = replace(record, result=f"{head}.{claims}.{signature[::-1]}")
         room.attested.append(forged.to_bytes())
         facts = {**last.facts, "use": 2, "attested": forged.digest, "result": forged.result_digest}
-        await room.keeper.journal.record(EventName.RELEASED, facts, room.keeper.vault.signer)
+        await lie(room.keeper, EventName.RELEASED, facts)
         assert codes(retell(room)) & {"bad-signature", "ear-malformed"}
 
     run(story)
@@ -204,7 +205,7 @@ def test_a_binding_for_another_request_is_found() -> None:
         moved = replace(record, binding=encode({**bound, "request": str(Digest.of(b"another"))}))
         room.attested.append(moved.to_bytes())
         facts = {**last.facts, "use": 2, "attested": moved.digest}
-        await room.keeper.journal.record(EventName.RELEASED, facts, room.keeper.vault.signer)
+        await lie(room.keeper, EventName.RELEASED, facts)
         assert "exhibit-contradicts-log" in codes(retell(room))
         assert json.dumps(retell(room).to_json())
 

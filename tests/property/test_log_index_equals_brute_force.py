@@ -5,10 +5,12 @@ from __future__ import annotations
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom.audit.adapters import index as module
 from strongroom.audit.adapters.index import SqliteIndex
 from strongroom.audit.reading.growth import Place
 from strongroom.audit.reading.query import Outcome, Query
@@ -59,6 +61,19 @@ def test_the_index_finds_what_a_walk_finds(
             assert found == brute_force(log, query, limit)
 
 
+@given(histories(), st.lists(queries(), min_size=1, max_size=6), st.integers(1, 30))
+def test_the_index_finds_the_same_by_its_events(log: list[bytes], asked: list[Query], limit: int) -> None:
+    """As for somebody of whom the log has very much to say."""
+    with (
+        patch.object(module, "_FEW", 0),
+        tempfile.TemporaryDirectory() as folder,
+        closing(SqliteIndex(Path(folder) / "index")) as index,
+    ):
+        for query in asked:
+            found = [place for place, _entry in search(MemoryView(log), index, query, limit)]
+            assert found == brute_force(log, query, limit)
+
+
 def test_the_end_of_a_time_is_not_part_of_it_and_its_beginning_is() -> None:
     log = log_of([(EventName.REFUSED, by, {}) for by in (0, 1, 1)])
     with tempfile.TemporaryDirectory() as folder, closing(SqliteIndex(Path(folder) / "index")) as index:
@@ -70,10 +85,10 @@ def test_the_end_of_a_time_is_not_part_of_it_and_its_beginning_is() -> None:
 def test_a_name_is_not_found_by_its_beginning() -> None:
     log = log_of([(EventName.PERSON_ERASED, 0, {"person": person, "officers": ()}) for person in PEOPLE])
     with tempfile.TemporaryDirectory() as folder, closing(SqliteIndex(Path(folder) / "index")) as index:
-        assert index.find(Query(person="dana"), 9) == ()
+        assert index.find(Query(person="dana"), 9, 100) == ()
         assert [place for place, _entry in search(MemoryView(log), index, Query(person="dana"), 9)] == [1]
         # And not by confirming alone: the index itself names nothing else.
-        assert index.find(Query(person="dana"), 9) == (1,)
+        assert index.find(Query(person="dana"), 9, 100) == (1,)
 
 
 @given(histories(most=12), queries())

@@ -353,7 +353,7 @@ def test_each_default_rule_can_be_met_and_only_by_all_its_people(rule: Rule) -> 
     engine = CedarEngine(default_policy(GENESIS.digest))
     needed = {factor.role for factor in rule.factors}
     everybody = tuple(one for one in PEOPLE[1:] if one.active and one.roles & needed)
-    assert len(everybody) == sum(factor.count for factor in rule.factors)
+    assert len(everybody) == rule.quorum
     assert decide(facts(rule, everybody), engine).allowed
     for one in everybody:
         rest = tuple(other for other in everybody if other is not one)
@@ -384,7 +384,7 @@ def test_what_a_default_rule_wants_of_people_each_of_them_must_bring(rule: Rule)
 def test_the_default_rules_ask_for_whom_they_should() -> None:
     people: dict[Action, list[int]] = {}
     for rule in RULES:
-        people.setdefault(rule.action, []).append(sum(factor.count for factor in rule.factors))
+        people.setdefault(rule.action, []).append(rule.quorum)
     assert people == {
         Action.SEAL: [0, 0, 2, 2, 2],
         Action.OPEN_IN_ENCLAVE: [1, 2, 2, 2, 3],

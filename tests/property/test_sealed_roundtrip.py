@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strongroom.sealing.header import HEADER_LENGTH, Geometry, SealedHeader
 from strongroom.sealing.open import ObjectReader
 from strongroom.sealing.plan import Part
-from strongroom.sealing.seal import ObjectSealer, Stream, seal_object
+from strongroom.sealing.seal import ObjectSealer, Stream
 from strongroom.sealing.source import BytesSource
 from strongroom.sealing.spread import Engine
 from strongroom.sealing.tree import leaf
@@ -25,6 +25,7 @@ from support.sealed import (
     expectation,
     opened_bytes,
     prelude,
+    seal_object,
     sealed_bytes,
 )
 

@@ -87,11 +87,11 @@ class Weighed:
         self.meter.vouch(FOREIGN[which](10_000))
 
     def ordered(self, data: bytes) -> None:
-        before = self.meter.under_way
+        before = len(self.meter._under)
         passed = self.meter.ordered(data)
         assert passed in {data, b""}
         if passed and passed[0] != Kind.CANCEL:
-            assert self.meter.under_way == before + 1
+            assert len(self.meter._under) == before + 1
             answer, most = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:6], "big")
             self.most[answer] = Order(kind=Kind(data[0]), answer=answer, most=most, prompt=(1,))
             # Where it ends, and how, are told once, in one of so many ways.
@@ -252,7 +252,7 @@ def test_how_an_engine_interleaves_answers_tells_nothing(
             answer = data.draw(st.sampled_from(sorted(queues)))
             out += meter.said(queues[answer].pop(0))
             queues = {number: rest for number, rest in queues.items() if rest}
-        assert meter.under_way == 0
+        assert len(meter._under) == 0
         passed.append(out)
     assert passed[0] == passed[1]
     assert len(passed[0]) == sum(len(frames_of(at, *one)) for at, one in enumerate(spoken)) * FRAME

@@ -46,7 +46,7 @@ from strongroom.attestation.tpm.public_area import PublicArea
 from strongroom.attestation.tpm.quote import Quote
 from strongroom.attestation.tpm.signature import TpmSignature
 from strongroom.attestation.tpm.statement import MAX_FIRMWARE_LOG, TpmStatement
-from strongroom.attestation.trust_anchors import MAX_CERTIFICATE, NO_ANCHORS, TrustAnchors, load_certificate
+from strongroom.attestation.trust_anchors import MAX_CERTIFICATE, TrustAnchors, load_certificate
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier
 from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.tpm import wire
@@ -167,7 +167,7 @@ def flips(data: bytes) -> Iterator[bytes]:
 
 
 def test_every_flipped_bit_of_a_quote_or_its_signature_is_refused() -> None:
-    endorsements = Endorsements(anchors=NO_ANCHORS, platform=attester().record())
+    endorsements = Endorsements(anchors=TrustAnchors(()), platform=attester().record())
     wanted = BOUND.item(EvidenceKind.TPM2)
     VERIFIER.genuine(VERIFIER.parse(HONEST.to_bytes()), wanted, endorsements, NOW)
     changed = [

@@ -324,7 +324,14 @@ class World:
 
     def __post_init__(self) -> None:
         self.log.last = dict.fromkeys(
-            (EventName.BACKUP_MADE, EventName.ACCESS_REVIEWED, EventName.ASSESSMENT_RECORDED), NOW - DAY
+            (
+                EventName.BACKUP_MADE,
+                EventName.ACCESS_REVIEWED,
+                EventName.ASSESSMENT_RECORDED,
+                EventName.INTAKE_REVIEWED,
+                EventName.DROP_REVIEWED,
+            ),
+            NOW - DAY,
         )
         self.log.newest, self.log.size, self.log.drilled = NOW - 10, 40, NOW - DAY
         self.sealed = self.folder / "weights" / "sealed"

@@ -6,8 +6,6 @@ import http.client
 import json
 import os
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,9 +24,9 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.signature import Ed25519Signer
 from strongroom.sealing.manifest import Manifest, ManifestObject, manifest_envelope
+from support.forked import Forked, Process
 from support.logs import found_home, log_writer
 
-PROGRAM = Path(__file__).with_name("broker_program.py")
 DANA = Ed25519Signer.from_seed(b"d" * 32)
 SAM = Ed25519Signer.from_seed(b"s" * 32)
 MODEL = ModelId("atlas")
@@ -84,7 +82,7 @@ class RunningBroker:
     home: Path
     genesis: Genesis
     keeper: SimulatedKeeper
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     port: int = 0
     identity_port: int = 0
     callers: list[Caller] = field(default_factory=list)
@@ -98,9 +96,14 @@ class RunningBroker:
 
     def start(self, *, dies_in: str = "", identity: bool = False) -> None:
         """Start the process; ``dies_in`` names the store's method in which it kills itself."""
-        command = [sys.executable, str(PROGRAM), dies_in, str(self.home), *(["identity"] if identity else [])]
+        arguments = [dies_in, str(self.home), *(["identity"] if identity else [])]
         with (self.home / "broker.err").open("ab") as errors:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+            self.process = Forked("support.broker_program", arguments, stderr=errors.fileno())
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait until the process serves, and note where."""
+        assert self.process is not None
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, (self.home / "broker.err").read_text()[-3000:]
@@ -117,6 +120,12 @@ class RunningBroker:
         assert process.stdout is not None
         process.stdout.close()
         return code
+
+    def kill(self) -> None:
+        """End it at once: whoever waits at it, say for the end of a lease, would be waited for."""
+        assert self.process is not None
+        self.process.kill()
+        self.stop()
 
     def context(self, issued: IssuedCertificate | None, *, name: str = "client") -> ssl.SSLContext:
         """Return a client's context."""
@@ -160,6 +169,16 @@ def broker(home: Path, *, dies_in: str = "", identity: bool = False) -> Iterator
         finally:
             if running.process is not None:
                 running.stop()
+
+
+def broker_beside(home: Path, genesis: Genesis, *options: str) -> RunningBroker:
+    """Start the broker, as it is, beside the keeper that runs at ``home``; the caller stops it."""
+    arguments = ["--home", str(home), "--port", "0", *options]
+    with (home / "broker.err").open("ab") as errors:
+        process = Forked("strongroom.broker.wiring", arguments, stderr=errors.fileno())
+    running = RunningBroker(home, genesis, None, process)  # type: ignore[arg-type]  # no simulated one
+    running.ready()
+    return running
 
 
 def request(

@@ -1,20 +1,24 @@
-"""A registrar's wallet, a searcher's identity, a register, and a shell for the verbs on copies."""
+"""A deployment with a registrar, a searcher's identity, a register, and a shell for the verbs on copies."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
+from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.cli.main import main
+from strongroom.client import wiring
 from strongroom.client.adapters.wallet_folder import WalletFolder
-from strongroom.core.digest import Digest
-from strongroom.core.ids import PersonId
+from strongroom.core.clock import SystemClock
 from strongroom.core.secret import SecretBytes
-from support.logs import GENESIS
+from support.clocks import FixedClock
 from support.planted import Tensors, safetensors
 
 HOST = "w1"
@@ -25,10 +29,17 @@ def no_passphrase() -> SecretBytes:
     raise AssertionError("the wallet has no passphrase")
 
 
-def wallet(path: Path, name: str) -> Path:
-    WalletFolder.create(path, PersonId(name), lambda _n: Digest.of(name.encode()).value, passphrase=None)
-    WalletFolder(path, no_passphrase).bind("https://127.0.0.1:8443", GENESIS, b"no authority is asked")
-    return path
+@contextmanager
+def opened_lab(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[CopiesLab]:
+    """Open a lab whose registrars are dana and sam."""
+    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
+    patch.setattr(wiring, "connect", lambda _wallet: deployment)
+    deployment.adopt_first()
+    deployment.change_roster(
+        lambda one: replace(one, roles=one.roles | {"registrar"}) if one.id in {"dana", "sam"} else one
+    )
+    yield CopiesLab(folder, deployment)
+    deployment.close()
 
 
 @dataclass
@@ -36,9 +47,10 @@ class CopiesLab:
     """Where everything lies."""
 
     folder: Path
+    deployment: InMemoryDeployment
 
     def __post_init__(self) -> None:
-        self.wallet = wallet(self.folder / "wallet", "dana")
+        self.wallet = self.deployment.wallet(self.folder, "dana")
         self.register = self.folder / "register"
         self.identity = self.folder / "searcher"
         self.tree = self.folder / "tree"

@@ -39,6 +39,7 @@ from strongroom.personnel.lifecycle import Employment
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
 from strongroom.personnel.vetting import VETTING_TYPE, Nda, Training, VettingRecord
 from strongroom.release.dossier import Dossier
+from support.forked import Forked, Process
 
 TESTS = Path(__file__).resolve().parents[1]
 PASSPHRASE = b"six random words would be better"
@@ -178,7 +179,9 @@ class Deployment:
     roster: Roster
     policy: Policy
     keeper_module: str = "strongroom.keeper.wiring"
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    fresh: bool = False
+    """Whether processes start from nothing, as `strongroom up` has them: for tests of a process and its memory."""
+    processes: dict[str, Process] = field(default_factory=dict)
     serials: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -214,32 +217,35 @@ class Deployment:
     def start(self, name: str, *, uid: int | None = None, more: Sequence[str] = ()) -> None:
         """Start `log` or `keeper`, under a uid of its own if one is given, and wait until it serves."""
         module = {"log": "strongroom.audit.wiring", "keeper": self.keeper_module}[name]
-        command = [sys.executable, "-m", module, "--home", str(self.home), *more]
-        if uid is not None:
-            command = [sys.executable, str(TESTS / "support" / "as_ordinary_user.py"), str(uid), *command]
+        arguments = ["--home", str(self.home), *more]
         descriptors: tuple[int, ...] = ()
         if name == "keeper":
             reading, writing = os.pipe()
             os.write(writing, PASSPHRASE)
             os.close(writing)
             descriptors = (reading,)
-            command += ["--passphrase-fd", str(reading)]
+            arguments += ["--passphrase-fd", str(reading)]
+        before = [] if uid is None else [sys.executable, str(TESTS / "support" / "as_ordinary_user.py"), str(uid)]
         with (self.home / f"{name}.err").open("ab") as errors:
-            process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                pass_fds=descriptors,
-                env={**os.environ, "PYTHONPATH": str(TESTS)},
-            )
+            process: Process
+            if self.fresh or before:
+                process = subprocess.Popen(
+                    [*before, sys.executable, "-m", module, *arguments],
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    pass_fds=descriptors,
+                    env={**os.environ, "PYTHONPATH": str(TESTS)},
+                )
+            else:
+                process = Forked(module, arguments, stderr=errors.fileno(), pass_fds=descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            process.wait()
+            code = process.wait()
             process.stdout.close()
-            raise ProcessRefusedError(name, process.returncode, (self.home / f"{name}.err").read_text())
+            raise ProcessRefusedError(name, code, (self.home / f"{name}.err").read_text())
         assert json.loads(line)["ready"]
         self.processes[name] = process
 

@@ -6,10 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from strongroom.intake.formats.identify import check_delivery
 from strongroom.personnel.roster import Person
+from strongroom.quarantine import wiring as gate_wiring
 from support.place import Place
 
 REVIEWERS = ("otto", "olga")
+
+
+def judge_here(patch: pytest.MonkeyPatch) -> None:
+    """Have the gate judge in this process: starting a walled one for each delivery takes a second."""
+    patch.setattr(gate_wiring, "judge_walled", check_delivery)
 
 
 def with_reviewers(place: Place) -> Place:

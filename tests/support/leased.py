@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import os
 import pickle
 import subprocess
@@ -42,7 +41,7 @@ from strongroom.ipc.adapters.client import UnixClient
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
 from strongroom.release.lease import LeaseAsk, LeaseProof
 from support.attested import IMAGE, Attested, Sealed, envelope
-from support.brokers import RunningBroker
+from support.brokers import RunningBroker, broker_beside
 from support.deployment import TESTS, Deployment
 
 COUNTS = """
@@ -346,26 +345,11 @@ def lease_lab(folder: Path, tpm: SoftwareTPM, *, seconds: int, more: Sequence[st
         sealed = attested.seal(plain, path)
         for one in (path, *path.rglob("*")):
             one.chmod(0o755 if one.is_dir() else 0o644)
-        command = [
-            sys.executable,
-            "-m",
-            "strongroom.broker.wiring",
-            "--home",
-            str(deployment.home),
-            "--port",
-            "0",
-            *more,
-        ]
-        with (deployment.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        ports = told["port"], told.get("identity_port", 0)
-        broker = RunningBroker(deployment.home, deployment.genesis, None, process, *ports)  # type: ignore[arg-type]
+        broker = broker_beside(deployment.home, deployment.genesis, *more)
         try:
             yield LeaseLab(attested, sealed, broker, image)
         finally:
-            broker.stop()
+            broker.kill()
 
 
 def main(file: Path) -> None:

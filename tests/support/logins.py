@@ -15,7 +15,7 @@ from strongroom.broker.login import Attempt, Challenges, LoginDesk, VerifyToken
 from strongroom.broker.login_settings import LoginSettings, Provider
 from strongroom.client.adapters.session_files import new_session
 from strongroom.core.canonical import Json
-from strongroom.core.clock import FixedClock, Instant
+from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64
 from strongroom.core.envelope import Envelope, sign
@@ -24,6 +24,7 @@ from strongroom.core.ids import PersonId
 from strongroom.core.signature import Ed25519Signer, Signer
 from strongroom.personnel.login import LOGIN_TYPE, Login
 from strongroom.personnel.roster import Person
+from support.clocks import FixedClock
 
 T = TypeVar("T")
 AT = 1_795_471_717

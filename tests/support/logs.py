@@ -29,6 +29,7 @@ from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey
 from support.cosigners import LOG_COSIGNER, LOG_SEED
+from support.forked import Forked, Process
 
 AT: Final = 1_795_471_717
 ORIGIN: Final = "vault.example/log"
@@ -164,19 +165,27 @@ def found_home(home: Path) -> tuple[Path, VerifierKey, Genesis]:
 
 
 @contextmanager
-def log_writer(home: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the real log writer at ``home``; ready when this yields, killed at the end if it still runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strongroom.audit.wiring", "--home", str(home), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def log_writer(home: Path, *options: str, fresh: bool = False) -> Iterator[Process]:
+    """Run the real log writer at ``home``; ready when this yields, killed at the end if it still runs.
+
+    What this one says is in ``home/log.err``. ``fresh`` starts it from nothing, for what the loader does at a start.
+    """
+    module, arguments = "strongroom.audit.wiring", ["--home", str(home), *options]
+    process: Process
+    with (home / "log.err").open("wb") as errors:
+        if fresh:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=errors
+            )
+        else:
+            process = Forked(module, arguments, stderr=errors.fileno())
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         line = process.stdout.readline()
-        assert line, f"the log writer didn't start: {process.communicate()[1].decode()}"
+        assert line, f"the log writer didn't start: {(home / 'log.err').read_text()}"
         assert json.loads(line)["ready"] == "log-writer"
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()

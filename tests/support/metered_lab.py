@@ -5,10 +5,7 @@ Only the enclave is missing: its side of the release is spoken by hand, and the 
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,7 +32,7 @@ from strongroom.release.dossier import Dossier
 from strongroom.release.lease import LeaseAsk
 from strongroom.release.metering import Metered
 from support.attested import Attested, Sealed, envelope
-from support.brokers import RunningBroker
+from support.brokers import RunningBroker, broker_beside
 from support.deployment import MODEL, Deployment
 from support.metered import policies, signed
 from support.offline import verified_entries
@@ -160,21 +157,7 @@ def metered_lab(
         (plain / "config.json").write_text("{}")
         sealed = attested.seal(plain, folder / "model.sealed")
         attested.measure()
-        command = [
-            sys.executable,
-            "-m",
-            "strongroom.broker.wiring",
-            "--home",
-            str(deployment.home),
-            "--port",
-            "0",
-            *more,
-        ]
-        errors = stack.enter_context((deployment.home / "broker.err").open("ab"))
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        broker = RunningBroker(deployment.home, deployment.genesis, None, process, told["port"], 0)  # type: ignore[arg-type]
+        broker = broker_beside(deployment.home, deployment.genesis, *more)
         stack.callback(broker.stop)
         yield MeteredLab(attested, sealed, broker, document)
 

@@ -19,10 +19,10 @@ from joserfc.jwk import ECKey, RSAKey
 from strongroom.broker.gate import App
 from strongroom.broker.people.adapters.files import TokenFile
 from strongroom.broker.people.wiring import PeopleApps, open_apps
-from strongroom.core.clock import FixedClock
 from strongroom.core.errors import NotFoundError, UnavailableError
 from strongroom.core.ids import PersonId
 from strongroom.personnel.lifecycle import SuspensionCause
+from support.clocks import FixedClock
 
 NOW: Final = 1_790_000_000
 USER: Final = "urn:ietf:params:scim:schemas:core:2.0:User"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +13,8 @@ from pathlib import Path
 import httpx2
 
 from strongroom.client.adapters.http import one_sided_tls
+from support.forked import Forked
 from support.people import Lab, lab
-
-PROGRAM = Path(__file__).with_name("people_program.py")
 
 
 @dataclass
@@ -25,7 +22,7 @@ class PeopleServer:
     """A running program."""
 
     lab: Lab
-    process: subprocess.Popen[bytes]
+    process: Forked
     port: int
 
     @property
@@ -59,9 +56,8 @@ def prepared(home: Path) -> Lab:
 @contextmanager
 def people_server(made: Lab, *, dies: str = "") -> Iterator[PeopleServer]:
     """Run the program."""
-    command = [sys.executable, str(PROGRAM), str(made.home), dies, "0"]
     with (made.home / "program.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        process = Forked("support.people_program", [str(made.home), dies, "0"], stderr=log.fileno())
     assert process.stdout is not None
     try:
         line = ""

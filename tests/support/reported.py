@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from hypothesis import strategies as st
 
 from strongroom.assurance.assessment import Assessment, assess
 from strongroom.assurance.attack_results import AttackResult, LayerTrial, Outcome
 from strongroom.assurance.statements import Claim, Document
 from strongroom.core.digest import Digest
+from strongroom.core.ids import PersonId
 from strongroom.framework.catalogue import load
 from strongroom.framework.ids import MeasureId
 from strongroom.framework.levels import OperationalCapacity, SecurityLevel
@@ -53,6 +57,7 @@ def assessment() -> Assessment:
     with TemporaryDirectory() as folder:
         world = World(Path(folder) / "world")
         world.rules(hardware=False)
+        world.run = run
         del world.more["code.self"]
         seen = world.observations()
     return assess(
@@ -68,3 +73,79 @@ def assessment() -> Assessment:
         log=(40, Digest.of(b"root")),
         attacks=run,
     )
+
+
+HOSTILE = st.one_of(
+    st.sampled_from(
+        (
+            "</style><script>alert(1)</script>",
+            '"><img src=x onerror=alert(1)>',
+            "' style='position:fixed",
+            "]]><!--",
+            "=cmd|' /C calc'!A0",
+            "&lt;b&gt; \u202e gnp.exe",
+            "a: [b]\n- c: !!python/object/apply:os.system ['x']",
+            "\x00\x1b[2J",
+            "  ",
+        )
+    ),
+    st.text(min_size=1, max_size=40),
+)
+
+
+class _Shape(HTMLParser):
+    """The tags and attributes' names of a page, without its texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, ...]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, *(name for name, _value in attrs)))
+
+
+def with_text(text: str) -> Assessment:
+    """Put a text wherever people or machines put texts."""
+    made = assessment()
+    assert made.attacks is not None
+    findings = {
+        name: replace(
+            one,
+            why=text,
+            step=None if one.step is None else replace(one.step, text=text, command=text),
+            alternative=one.alternative and text,
+        )
+        for name, one in made.findings.items()
+    }
+    paper = Document(name=text, digest=Digest.of(b"paper"))
+    words = tuple(
+        replace(
+            one,
+            statement=replace(one.statement, text=f"{text}.", scope=f"{text}.", documents=(paper,)),
+            signers=(PersonId(text),),
+        )
+        for one in made.statements
+    )
+    results = tuple(
+        replace(
+            one, attack=f"{text}{n}", title=text, refusal=text, signal=text, layers=(text,), detail=text, detected=True
+        )
+        for n, one in enumerate(made.attacks.results)
+    )
+    looks = tuple(replace(one, subject=text, missing=one.missing and text) for one in made.observations)
+    return replace(
+        made,
+        deployment=text,
+        version=text,
+        findings=findings,
+        statements=words,
+        observations=(*made.observations, *looks),
+        attacks=replace(made.attacks, results=results),
+    )
+
+
+def shape(page: bytes) -> list[tuple[str, ...]]:
+    """Return the tags and attributes' names of a page."""
+    read = _Shape()
+    read.feed(page.decode())
+    return read.found

@@ -20,7 +20,7 @@ from strongroom.access.request import Action
 from strongroom.client.adapters.wallet_folder import TLS_CERTIFICATE, TLS_KEY, WalletFolder
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import sign
+from strongroom.core.envelope import Envelope, sign
 from strongroom.core.ids import PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.detection.adapters.fanotify import FileGuard, GuardUnavailableError
@@ -83,7 +83,13 @@ class ResponderLab:
         issued = authority.issue_person(person, at=int(time.time()), life=timedelta(hours=1))
         issued.save(wallet / TLS_CERTIFICATE, wallet / TLS_KEY)
 
-    def start(self, *, response: dict[str, object] | None = None, **settings: object) -> None:
+    def start(
+        self,
+        *,
+        response: dict[str, object] | None = None,
+        program: str = "strongroom.responder.wiring",
+        **settings: object,
+    ) -> None:
         """Start the responder, and wait until it guards."""
         made: dict[str, object] = {
             "v": 1,
@@ -99,13 +105,18 @@ class ResponderLab:
         }
         path = self.folder / "responder.json"
         path.write_text(json.dumps(made))
-        command = [sys.executable, "-m", "strongroom.responder.wiring", "--home", str(self.deployment.home)]
+        command = [sys.executable, "-m", program, "--home", str(self.deployment.home)]
         command += ["--wallet", str(self.wallet), "--settings", str(path), "--state", str(self.state)]
         if response is not None:
             (self.folder / "response.json").write_text(json.dumps(response))
             command += ["--response", str(self.folder / "response.json")]
         with (self.folder / "responder.err").open("ab") as errors:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+            self.process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+            )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.errors()
@@ -210,9 +221,12 @@ def plant(lab: ResponderLab, *names: str) -> list[Path]:
     paths = [lab.folder / name for name in names]
     for path in paths:
         path.write_bytes(os.urandom(4096))
-    now = int(time.time())
+    now, listed = int(time.time()), lab.state / DECOYS
+    before = Decoys.parse(Envelope.parse(listed.read_bytes()).payload).serial if listed.exists() else 0
     decoys = tuple(Decoy(path=str(path), kind=DecoyKind.SHARD, model=MODEL, planted=now) for path in paths)
-    made = Decoys(genesis=lab.deployment.genesis.digest, decoys=decoys).sign(signer(WARDEN))
+    made = Decoys(genesis=lab.deployment.genesis.digest, serial=max(before + 1, now), decoys=decoys).sign(
+        signer(WARDEN)
+    )
     lab.state.mkdir(mode=0o700, exist_ok=True)
-    (lab.state / DECOYS).write_bytes(made.to_bytes())
+    listed.write_bytes(made.to_bytes())
     return paths

@@ -27,17 +27,18 @@ from strongroom.responder.acting import Outcome as Acted
 from strongroom.responder.acting import Responder, Stopped
 from strongroom.responder.adapters.case_files import CaseFiles
 from strongroom.responder.adapters.line_socket import LineSocket
+from strongroom.responder.adapters.record_file import RecordFile
 from strongroom.responder.cases import Case
 from strongroom.responder.deciding import Decider
 from strongroom.responder.desk import Desk
 from strongroom.responder.drilling import DRILL, DrillReader
 from strongroom.responder.evidence import Receipts
 from strongroom.responder.limits import FreezeLimits
-from strongroom.responder.ports import Port, Told
+from strongroom.responder.ports import Port, Told, refused
 from strongroom.responder.responding import Responding
 from strongroom.responder.shadow import ShadowPort
 from strongroom.response.actions import Command
-from strongroom.response.acts import ACT_TYPE, Act, ActKind
+from strongroom.response.acts import ACT_TYPE, FACTS, Act, ActKind, said_of
 from strongroom.response.drills import DRILL_TYPE, PRACTISED, DrillToken
 from strongroom.response.grading import Certainty
 from strongroom.response.incident import Incident
@@ -128,13 +129,6 @@ class Stops:
         del stopped
 
 
-class Nowhere:
-    """A record that keeps nothing."""
-
-    async def append(self, facts: dict[str, object]) -> None:
-        del facts
-
-
 @dataclass
 class Room:
     """One run of the response."""
@@ -180,8 +174,19 @@ class Room:
 
     async def resolve(self, incident: str, key: str, found: Mapping[str, str], *, by: str = "dana") -> None:
         """Answer what a person is asked."""
-        facts = {"key": key, "outcome": "done"}
-        await self.hand_in(signed_act(ActKind.RESOLVE, incident, self.clock.now(), by=by, facts=facts, found=found))
+        runs = self.responding.cases[incident].runs.values()
+        said = next((said_of(one) for run in runs for one in run.pending if one.key == key), {"key": key})
+        facts = {"asked": str(Digest.of(b"")), **said, "outcome": "done"}
+        await self.hand_in(
+            signed_act(
+                ActKind.RESOLVE,
+                incident,
+                self.clock.now(),
+                by=by,
+                facts={name: facts[name] for name in FACTS[ActKind.RESOLVE]},
+                found=found,
+            )
+        )
 
     async def hand_in(self, envelope: bytes) -> int:
         """Hand an act in, as it is."""
@@ -246,6 +251,7 @@ async def responding_room(
     receipts, stops = Receipts(receiver), Stops()
     shadow = ShadowPort(receipts, clock)
     failed: list[tuple[str, str]] = []
+    record = RecordFile(folder)
     responding = Responding(
         CaseFiles(folder),
         shipped_playbooks(),
@@ -254,6 +260,7 @@ async def responding_room(
         shadow=shadow,
         telling=receiver,
         notes=notes,
+        record=record,
         clock=clock,
         ticks=time.monotonic_ns,
         by="machine:warden",
@@ -278,7 +285,7 @@ async def responding_room(
         decider,
         stops,
         {},
-        Nowhere(),  # type: ignore[arg-type]
+        record,
         clock=clock,
         ticks=time.monotonic_ns,
         told=told,
@@ -303,6 +310,7 @@ async def responding_room(
         await asyncio.gather(task, return_exceptions=True)
         await door.stop()
         await responder.rest()
+        record.close()
 
 
 class Forbidden:
@@ -316,6 +324,21 @@ class Forbidden:
 
     async def do(self, case: Case, command: Command) -> Told:
         raise AssertionError(case.id, command)
+
+    async def probe(self, case: Case, command: Command) -> str:
+        raise AssertionError(case.id, command)
+
+
+class QuietPort:
+    """A deployment that has no means for anything."""
+
+    async def situation(self, case: Case) -> Situation:
+        del case
+        return Situation()
+
+    async def do(self, case: Case, command: Command) -> Told:
+        del case, command
+        return refused("no-means")
 
     async def probe(self, case: Case, command: Command) -> str:
         raise AssertionError(case.id, command)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from simulators.response_port import HOST, MODEL, PERSON, ResponsePort
 from strongroom.core.digest import Digest
 from strongroom.core.signature import Ed25519Signer
-from strongroom.response.action_list import ACTIONS, dry_run, verify
+from strongroom.response.action_list import ACTIONS, brought_about, dry_run
 from strongroom.response.actions import ActionRefusedError, Command
 from strongroom.response.cacao import Playbook
 from strongroom.response.drills import DrillToken
@@ -139,7 +139,7 @@ class Response:
             return
         self.note(command, Happened.ACTION_DONE, micros=120)
         answer_ = self.port.probe(ACTIONS[command.action].probe, command.subject)
-        if verify(command.action, answer_):
+        if brought_about(command.action, answer_):
             self.note(command, Happened.ACTION_VERIFIED, answer=answer_, micros=150)
 
     def note(self, command: Command, happened: Happened, **facts: Fact) -> None:

@@ -22,7 +22,6 @@ from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, Refer
 from strongroom.attestation.transcript import Binding
 from strongroom.audit.facts import Fact
 from strongroom.core.canonical import Json, decode
-from strongroom.core.clock import FixedClock
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import ConflictError, DeniedError, NotFoundError
@@ -52,6 +51,7 @@ from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
 from strongroom.release.statements import StatementKind
 from strongroom.sealing.manifest import Manifest, ManifestObject
+from support.clocks import FixedClock
 from support.cosigners import LOG_COSIGNER
 from support.deployment import (
     CHEAP,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from strongroom.sealing.adapters.directory import seal_directory
 from strongroom.sealing.manifest import ManifestExpectation, VerifiedManifest, verify_manifest
 from strongroom.sealing.open import ObjectExpectation, ObjectReader
 from strongroom.sealing.prelude import Prelude, key_commitment
-from strongroom.sealing.seal import SealedFacts, seal_object
+from strongroom.sealing.seal import ObjectSealer, Put, RandomBytes, Readable, SealedFacts, Stream
 from strongroom.sealing.source import BytesSource
 from strongroom.sealing.write import SealedDirectory, VersionFacts
 
@@ -55,6 +56,22 @@ def prelude(*, model_version: bytes = b"v" * 16, object_id: bytes = b"o" * 16, k
         commitment=key_commitment(data_key(key)),
         segment_bits=bits,
     )
+
+
+def seal_object(
+    source: Readable,
+    put: Put,
+    *,
+    prelude: Prelude,
+    data_key: SecretBytes,
+    random_bytes: RandomBytes,
+    pool: Executor | None = None,
+) -> SealedFacts:
+    """Seal everything that ``source`` gives."""
+    stream = Stream.begun(prelude, data_key, random_bytes)
+    with ObjectSealer(put, stream, random_bytes=random_bytes, pool=pool) as sealer:
+        sealer.fill(source)
+        return sealer.finish()
 
 
 def sealed_bytes(plain: bytes, *, seed: bytes = b"seed", key: int = 7, **names: Any) -> tuple[bytes, SealedFacts]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from click.testing import CliRunner
 
 from strongroom.audit.cosignature import CosignerKey
 from strongroom.cli.audit_witness import witness
+from support.forked import Forked
 
 
 @dataclass
@@ -24,7 +23,7 @@ class RunningWitness:
     folder: Path
     key: CosignerKey
     port: int
-    process: subprocess.Popen[bytes]
+    process: Forked
 
     @property
     def url(self) -> str:
@@ -65,17 +64,16 @@ def make_witness(folder: Path, *log_keys: str, name: str = "witness.example/w", 
 def running_witness(folder: Path, *, port: int = 0, options: tuple[str, ...] = ()) -> Iterator[RunningWitness]:
     """Run the real witness of a folder; killed at the end if it still runs."""
     command = ["audit", "witness", "run", str(folder), "--port", str(port), *options]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strongroom.cli.main", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    said = folder.with_name(f"{folder.name}.err")
+    with said.open("ab") as errors:
+        process = Forked("strongroom.cli.main", command, stderr=errors.fileno())
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         line = process.stdout.readline()
-        assert line, f"the witness didn't start: {process.communicate()[1].decode()}"
+        assert line, f"the witness didn't start: {said.read_text()}"
         key = CosignerKey.parse((folder / "witness.pub").read_text().strip())
         yield RunningWitness(folder, key, json.loads(line)["port"], process)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +43,7 @@ from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.release.drop import REVIEWER
 from strongroom.release.drop_statements import DROP_KEY_TYPE, DropKey
 from support.attested import IMAGE, Attested, Sealed
-from support.brokers import RunningBroker
+from support.brokers import RunningBroker, broker_beside
 from support.deployment import MODEL, ROOTS, TESTS, Deployment, signer
 from support.leased import Release, Way
 
@@ -244,20 +242,13 @@ def workspace_lab(
         sealed = attested.seal(plain, path)
         for one in (path, *path.rglob("*")):
             one.chmod(0o755 if one.is_dir() else 0o644)
-        command = [sys.executable, "-m", "strongroom.broker.wiring", "--home", str(deployment.home), "--port", "0"]
-        with (deployment.home / "broker.err").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        broker = RunningBroker(deployment.home, deployment.genesis, None, process, told["port"], 0)  # type: ignore[arg-type]
+        broker = broker_beside(deployment.home, deployment.genesis)
         try:
             made = WorkspaceLab(folder, attested, sealed, broker)
             made.store(egress)
             yield made
         finally:
-            # Who waited there for the end of a lease is gone, and would be waited for.
-            process.kill()
-            broker.stop()
+            broker.kill()
 
 
 def adopt_policy(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from strongroom.assurance.attack_results import AttackResult, Outcome
 from strongroom.attacks import suite
@@ -18,6 +20,7 @@ from strongroom.attacks.layers import Layer
 from strongroom.attacks.suite import attacked
 from strongroom.attacks.traces import Traces
 from strongroom.attacks.trial import Trial
+from strongroom.cli.main import main
 from strongroom.core.errors import DeniedError, UsageError
 from strongroom.framework.ids import MeasureId, VectorId
 from strongroom.framework.levels import OperationalCapacity
@@ -185,6 +188,18 @@ def test_nothing_is_said_of_a_layer_when_an_attack_breaks_without_it(monkeypatch
     monkeypatch.setattr(suite, "run", lambda *_given, **_named: (ended(Outcome.BROKEN),))
     with pytest.raises(SetupError, match="nobody-agreed"):
         suite.layer_trial(Layer.INVARIANTS, [one])
+
+
+def test_a_layer_of_which_nothing_is_said_is_in_the_report_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = chosen(["nobody-agreed"])
+
+    def ended(*_given: object, without: frozenset[Layer] = frozenset(), **_named: object) -> tuple[AttackResult, ...]:
+        return (replace(_result(one), outcome=Outcome.BROKEN if without else Outcome.BLOCKED),)
+
+    monkeypatch.setattr(suite, "run", ended)
+    monkeypatch.setattr("strongroom.cli.attack.run", ended)
+    done = CliRunner().invoke(main, ["attack", "run", "--layers", "--only", one.id, "--json"])
+    assert json.loads(done.stdout)["trials"] == [{"layer": "invariants", "passed": [], "stopped": []}]
 
 
 def _result(one: Attack) -> AttackResult:

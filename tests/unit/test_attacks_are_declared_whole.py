@@ -9,8 +9,9 @@ import pytest
 
 from strongroom.attacks import acts  # noqa: F401 - registers them
 from strongroom.attacks.attack import Attack, attack, chosen, registered
+from strongroom.attacks.lab import weakened
 from strongroom.attacks.lab.weakened import SWITCHES
-from strongroom.attacks.layers import Layer
+from strongroom.attacks.layers import BEHIND, Layer
 from strongroom.attacks.suite import tried_without
 from strongroom.attacks.summary import PEOPLE_TEST
 from strongroom.core.errors import NotFoundError, UsageError
@@ -44,12 +45,19 @@ def test_each_vector_is_acted_out_or_people_are_told_what_to_test() -> None:
 
 
 def test_each_switch_turns_off_a_layer_that_stops_some_attack() -> None:
-    for layer in SWITCHES:
+    for layer in SWITCHES.keys() - BEHIND:
         assert tried_without(layer, ATTACKS), layer
 
 
+def test_a_switch_that_finds_nothing_to_turn_off_says_so() -> None:
+    for place in ("strongroom.release.chronicle:Chronicle", "strongroom.release.chronicle"):
+        with pytest.raises(UsageError, match="to turn off"):
+            weakened._replace(place, "renamed_since", None)
+
+
 def test_every_layer_stops_some_attack() -> None:
-    assert {one.layer for one in ATTACKS} == set(Layer)
+    assert {one.layer for one in ATTACKS} == set(Layer) - BEHIND
+    assert SWITCHES.keys() >= BEHIND
 
 
 def test_those_from_outside_are_few_and_change_nothing() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.core.buckets import MAX_BUCKETS, Buckets, Rate
+from strongroom.core.buckets import MAX_BUCKETS, Buckets, Rate, share_of
 
 
 def test_a_burst_is_served_and_then_the_rate() -> None:
@@ -45,3 +46,19 @@ def test_no_more_than_burst_and_rate_allow(pauses: list[float]) -> None:
         now += pause
         served += buckets.wait("dana", now) == 0
     assert served <= 5 + 3 * now + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1:ffff::", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+        ("/run/a.sock", "unknown"),
+    ],
+)
+def test_whoever_has_a_network_of_ipv6_is_one_caller(address: str, counted: str) -> None:
+    assert share_of(address) == counted

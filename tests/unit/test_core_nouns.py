@@ -7,13 +7,14 @@ import hashlib
 
 import pytest
 
-from strongroom.core.clock import FixedClock, SystemClock, format_instant, parse_instant
+from strongroom.core.clock import SystemClock, format_instant, parse_instant
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.errors import MalformedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import image_id, model_id, person_id, platform_id
 from strongroom.core.signature import Ed25519Signer, PublicKey, SignatureError
+from support.clocks import FixedClock
 
 HEX = hashlib.sha256(b"abc").hexdigest()
 SIGNER = Ed25519Signer.from_seed(bytes(range(32)))

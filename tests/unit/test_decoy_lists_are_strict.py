@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.core.canonical import encode, parse
+from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import MalformedError, StrongroomError
@@ -25,7 +25,17 @@ from strongroom.detection.engine import Engine
 from strongroom.detection.wiring import linear_regex, shipped_pack
 from strongroom.responder.adapters.record_file import RecordFile, RecordUnwritableError, read_record
 from strongroom.responder.deciding import Decider, Why
-from strongroom.responder.decoys import DECOYS_TYPE, Decoy, DecoyKind, Decoys, ForeignDecoysError, read_decoys
+from strongroom.responder.decoys import (
+    DECOYS_TYPE,
+    Decoy,
+    DecoyKind,
+    Decoys,
+    DecoysRolledBackError,
+    ForeignDecoysError,
+    newest_guarded,
+    read_decoys,
+    require_newest,
+)
 from strongroom.responder.guard.messages import Beat, Opened, read_line, read_paths
 from strongroom.responder.limits import HOUR, FreezeLimits
 from strongroom.responder.record import FIRST, RecordBrokenError, check_record, event_json, record_line
@@ -58,6 +68,21 @@ def test_a_list_is_read_as_it_was_signed_and_by_nobody_else() -> None:
         read_decoys(LIST.sign(key), key.public_key, Digest.of(b"another"))
 
 
+@given(st.lists(st.integers(0, 99)), st.integers(0, 99))
+def test_no_list_is_older_than_one_that_was_guarded(guarded: list[int], serial: int) -> None:
+    recorded: list[dict[str, Json]] = [{"rule": "decoy-shard-opened"}]
+    recorded += [dict[str, Json](guarded=one) for one in guarded]
+    listed, newest = replace(LIST, serial=serial), newest_guarded(recorded)
+    assert newest == max(guarded, default=0)
+    if serial < newest:
+        with pytest.raises(DecoysRolledBackError):
+            require_newest(listed, newest)
+    else:
+        # Once it is recorded it is no news, and another start is as good.
+        assert require_newest(listed, newest) is (serial > newest)
+        assert not require_newest(listed, newest_guarded([*recorded, {"guarded": serial}]))
+
+
 @pytest.mark.parametrize(
     "decoys",
     [
@@ -68,7 +93,7 @@ def test_a_list_is_read_as_it_was_signed_and_by_nobody_else() -> None:
     ],
 )
 def test_another_form_of_list_is_refused(decoys: list[object]) -> None:
-    payload = encode({"v": 1, "genesis": str(GENESIS), "decoys": decoys})  # type: ignore[dict-item]
+    payload = encode({"v": 1, "genesis": str(GENESIS), "serial": 1, "decoys": decoys, "models": []})  # type: ignore[dict-item]
     with pytest.raises(MalformedError):
         read_decoys(sign(DECOYS_TYPE, payload, signer("warden")), signer("warden").public_key, GENESIS)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from strongroom.cli.egress import bits, lasting, volume
+from strongroom.cli.egress import bits, volume
 from strongroom.cli.main import main
+from strongroom.client.render import lasting
 from strongroom.core.errors import ExitCode
 from strongroom.core.safetensors_header import make_header
 from strongroom.egress.buckets import DAY

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from strongroom.core.canonical import Json
-from strongroom.core.clock import FixedClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.ids import ModelId, model_id
@@ -26,6 +25,7 @@ from strongroom.responder.limits import FreezeLimits
 from strongroom.responder.record import FIRST, MAX_LINE, event_json, record_line
 from strongroom.responder.sensing.wiring import Senses
 from strongroom.responder.settings import MAX_MODELS, ResponderSettings
+from support.clocks import FixedClock
 
 AT = 1_795_000_000
 MODELS = tuple(model_id(f"m{number:03}{'x' * 60}") for number in range(MAX_MODELS))

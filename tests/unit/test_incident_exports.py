@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -197,3 +198,8 @@ def test_another_form_of_the_answer_is_noticed() -> None:
         read_exposure({**given, "more": 1}, theft_bits=1)
     with pytest.raises(MalformedError):
         read_exposure({name: value for name, value in given.items() if name != "let_out"}, theft_bits=1)
+
+
+def test_what_is_held_for_years_is_read_too() -> None:
+    long = replace(holding(Way.RELEASED, until=NOW), proof=tuple(range(200_000)), isolation=("full", "none") * 500)
+    assert len(read_exposure(exposure(long).to_json(), theft_bits=0).holders) == 1

@@ -210,10 +210,10 @@ def test_an_odometer_entry_that_does_not_follow_is_refused(changes: dict[str, Fa
     good: dict[str, Fact] = {**READING, "through": 500, "total": 500, "recent": 500}
     with pytest.raises(LedgerError):
         story.tell(EventName.ODOMETER_ADVANCED, **(good | changes))
-    assert story.ledger.mirrors[MODEL].total == 400
+    assert story.ledger.odometers.mirrors[MODEL].total == 400
     story.tell(EventName.ODOMETER_ADVANCED, **good)
-    assert story.ledger.mirrors[MODEL].total == 500
-    assert story.ledger.readings[MODEL] == story.ledger.size - 1
+    assert story.ledger.odometers.mirrors[MODEL].total == 500
+    assert story.ledger.odometers.newest[MODEL] == story.ledger.size - 1
 
 
 def test_no_odometer_goes_on_under_a_lease_that_ended_or_in_a_frozen_model() -> None:

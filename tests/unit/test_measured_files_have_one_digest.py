@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.attestation.adapters.measure_files import MeasureError, measure_file, measure_tree, measure_trees
+from strongroom.attestation.adapters.measure_files import MeasureError, measure_file, measure_trees
 from strongroom.attestation.measurement import MeasuredName, command_digest, launch_measurements
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
@@ -31,7 +31,7 @@ def test_a_copy_elsewhere_with_other_times_has_the_same_digest(tree: Path, tmp_p
     for path in copy.rglob("*.py"):
         if not path.is_symlink():
             os.utime(path, (1, 1))
-    assert measure_tree(copy) == measure_tree(tree)
+    assert measure_trees({"tree": copy}) == measure_trees({"tree": tree})
 
 
 def rewrite(path: Path, target: str) -> None:
@@ -55,22 +55,22 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 def test_every_change_changes_the_digest(tree: Path, tmp_path: Path) -> None:
-    digests = {measure_tree(tree)}
+    digests = {measure_trees({"tree": tree})}
     for name, change in CHANGES.items():
         copy = tmp_path / name
         shutil.copytree(tree, copy, symlinks=True)
         change(copy)
-        digests.add(measure_tree(copy))
+        digests.add(measure_trees({"tree": copy}))
     assert len(digests) == len(CHANGES) + 1
 
 
 def test_bytecode_folders_are_left_out(tree: Path) -> None:
-    before = measure_tree(tree)
+    before = measure_trees({"tree": tree})
     (tree / "package" / "__pycache__").mkdir()
     (tree / "package" / "__pycache__" / "code.cpython-311.pyc").write_bytes(b"x")
-    assert measure_tree(tree) == before
+    assert measure_trees({"tree": tree}) == before
     (tree / "package" / "code.pyc").write_bytes(b"x")
-    assert measure_tree(tree) != before
+    assert measure_trees({"tree": tree}) != before
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "package/../../outside"])
@@ -78,21 +78,21 @@ def test_a_link_out_of_the_tree_is_refused(tree: Path, target: str) -> None:
     (tree.parent / "outside").write_bytes(b"")
     (tree / "escape").symlink_to(target)
     with pytest.raises(MeasureError, match="leads out"):
-        measure_tree(tree)
+        measure_trees({"tree": tree})
 
 
 def test_special_files_and_missing_trees_are_refused(tree: Path) -> None:
     with pytest.raises(MeasureError):
-        measure_tree(tree / "tool")
+        measure_trees({"tree": tree / "tool"})
     with pytest.raises(MeasureError):
-        measure_tree(tree / "absent")
+        measure_trees({"tree": tree / "absent"})
     with pytest.raises(MeasureError):
         measure_file(tree / "absent")
     with pytest.raises(MeasureError):
         measure_file(tree)
     os.mkfifo(tree / "pipe")
     with pytest.raises(MeasureError, match="isn't a file"):
-        measure_tree(tree)
+        measure_trees({"tree": tree})
 
 
 def test_labels_tell_trees_apart(tree: Path) -> None:

@@ -50,8 +50,9 @@ EXPECTED: dict[str, tuple[list[dict[str, object]], list[str]]] = {
             {"event": "host:process:started", "exe": "/srv/payload", "uid": USER, "host": "w1"},
             {"event": "host:file:changed", "path": "/etc/strongroom/gate.json", "seen": "ab", "host": "w1"},
             {"event": "host:device:added", "kind": "usb", "device": "Flash Drive", "host": "w1"},
+            {"event": "host:process:started", "exe": "/srv/other", "uid": USER, "host": "w1"},
         ],
-        ["pack_weights_last"],
+        ["pack_weights_last", "process_events: no rows"],
     ),
     "wazuh": (
         [
@@ -69,6 +70,7 @@ EXPECTED: dict[str, tuple[list[dict[str, object]], list[str]]] = {
                 "cause": "wazuh-5760",
                 "host": "w1",
             },
+            {"event": "host:file:changed", "path": "/etc/strongroom/gate.json", "host": "w1"},
         ],
         ["rule 502"],
     ),
@@ -113,9 +115,15 @@ EXPECTED: dict[str, tuple[list[dict[str, object]], list[str]]] = {
                 "credential": "backup credential on w1",
                 "decoy": True,
                 "client": "198.51.100.99",
-            }
+            },
+            {
+                "event": "identity:credential:used",
+                "credential": "backup credential on w1",
+                "decoy": True,
+                "client": "198.51.100.98",
+            },
         ],
-        ["HTTP"],
+        ["HTTP", "a webhook's trial", "seen in public"],
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -11,9 +12,11 @@ from click.testing import CliRunner, Result
 
 from strongroom.cli.main import main
 from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.core.encoding import from_base64
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.wrapping import new_key
+from strongroom.responder.adapters.record_file import RecordFile
 from strongroom.responder.planting import wiring
 from strongroom.sealing.adapters.directory import inspect_directory, read_envelope, seal_directory
 from strongroom.sealing.manifest import read_manifest
@@ -119,6 +122,33 @@ def test_a_list_of_somebody_else_s_is_refused(place: Path) -> None:
     changed["signatures"][0]["sig"] = changed["signatures"][0]["sig"][::-1]
     file.write_text(json.dumps(changed, separators=(",", ":"), sort_keys=True))
     assert run(place, "ls").exit_code != 0
+
+
+@pytest.mark.integration  # an event loop holds a socket pair of its own
+def test_an_older_list_isn_t_signed_anew_and_a_clock_that_fell_stops_no_planting(place: Path) -> None:
+    async def guarded(serial: int) -> None:
+        record = RecordFile(place / "state")
+        await record.append({"guarded": serial})
+        record.close()
+
+    def serial() -> int:
+        return int(json.loads(from_base64(json.loads(file.read_bytes())["payload"]))["serial"])
+
+    file = place / "state" / "decoys.json"
+    assert run(place, "credential", str(place / "first"), "--model", "atlas").exit_code == 0
+    older = file.read_bytes()
+    assert run(place, "credential", str(place / "second"), "--model", "atlas").exit_code == 0
+    asyncio.run(guarded(serial()))
+    file.write_bytes(older)
+    refused = run(place, "credential", str(place / "third"), "--model", "atlas")
+    assert refused.exit_code != 0
+    assert "decoys-rolled-back" in f"{refused.output}{refused.exception}{getattr(refused.exception, 'reason', '')}"
+    assert file.read_bytes() == older
+    # The newest was signed while the machine's clock was a century ahead, and is gone.
+    file.unlink()
+    asyncio.run(guarded(5_000_000_000))
+    assert run(place, "credential", str(place / "fourth"), "--model", "atlas").exit_code == 0
+    assert serial() == 5_000_000_001
 
 
 def test_a_decoy_is_rotated_and_both_are_guarded_until_the_old_one_is_gone(

@@ -30,7 +30,7 @@ from strongroom.attestation.reference_values import ReferenceImage, ReferenceVal
 from strongroom.attestation.results import Status
 from strongroom.attestation.tpm.statement import LoggedEvent, TpmStatement
 from strongroom.attestation.transcript import Binding
-from strongroom.attestation.trust_anchors import NO_ANCHORS
+from strongroom.attestation.trust_anchors import TrustAnchors
 from strongroom.attestation.verifier import Genuine
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier, TpmEvidence
 from strongroom.core.digest import Digest
@@ -47,7 +47,7 @@ VERIFIER = Tpm2Verifier()
 def judge(
     evidence: Evidence, bound: Binding = BOUND, *, at: int = NOW, record: PlatformRecord | None = None
 ) -> Genuine[TpmEvidence]:
-    endorsements = Endorsements(anchors=NO_ANCHORS, platform=record or attester().record())
+    endorsements = Endorsements(anchors=TrustAnchors(()), platform=record or attester().record())
     return VERIFIER.genuine(VERIFIER.parse(evidence.main.body), bound.item(evidence.main.kind), endorsements, at)
 
 
@@ -94,7 +94,7 @@ def test_evidence_for_another_binding_is_a_replay(other: Binding) -> None:
 
 
 def test_recorded_evidence_is_genuine_and_never_fresh() -> None:
-    endorsements = Endorsements(anchors=NO_ANCHORS, platform=attester().record())
+    endorsements = Endorsements(anchors=TrustAnchors(()), platform=attester().record())
     parsed = VERIFIER.parse(attester().evidence(BOUND).main.body)
     assert not VERIFIER.genuine(parsed, RecordedBinding(), endorsements, NOW).bound.fresh
 

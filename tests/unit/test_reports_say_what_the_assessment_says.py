@@ -19,6 +19,7 @@ from strongroom.assurance.reports.oscal_references import DanglingReferenceError
 from strongroom.framework.catalogue import load
 from strongroom.framework.ids import VectorId
 from strongroom.framework.levels import OperationalCapacity, SecurityLevel
+from support.ciso_rules import broken
 from support.reported import assessment
 
 CATALOGUE = load()
@@ -181,6 +182,32 @@ def test_the_library_has_every_measure_in_the_groups_of_its_level_and_above() ->
     groups = [one["ref_id"] for one in framework["implementation_groups_definition"]]
     assert groups == [level.value for level in SecurityLevel]
     assert "not assessed" in asked["SL1-ARA-01"]["annotation"]
+
+
+def test_the_library_keeps_the_importers_rules_and_each_one_is_newer() -> None:
+    made = assessment()
+    (data,) = ciso.as_ciso(made, CATALOGUE).values()
+    assert [*broken(data)] == []
+    later = yaml.safe_load(ciso.as_ciso(replace(made, at=made.at + 60), CATALOGUE)[ciso.FILE])
+    assert later["version"] == yaml.safe_load(data)["version"] + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (("version: ", "version: 99999999999"), "31 bits"),
+        (("urn: urn:strongroom:risk:library:", "urn: nothing "), "its URN"),
+        (("assessable: true", "assessable: perhaps"), "assessable"),
+        (("  - SL5\n", "  - SL9\n"), "group"),
+        (("locale: en\n", ""), "without"),
+        (("ref_id: RAND-SL\n", f"ref_id: {'x' * 101}\n"), "at most 100"),
+    ],
+)
+def test_a_library_that_breaks_a_rule_is_found(change: tuple[str, str], rule: str) -> None:
+    (data,) = ciso.as_ciso(assessment(), CATALOGUE).values()
+    text = data.decode()
+    assert change[0] in text
+    assert any(rule in one for one in broken(text.replace(*change).encode()))
 
 
 def test_the_map_covers_all_vectors_by_all_classes() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from simulators.response_port import HOST, MODEL, PERSON, ResponsePort, shadow_world
 from strongroom.core.errors import UsageError
-from strongroom.response.action_list import ACTIONS, CONTAINMENT, dry_run, in_order, is_late, verify
+from strongroom.response.action_list import ACTIONS, CONTAINMENT, brought_about, dry_run, in_order, is_late
 from strongroom.response.actions import (
     LEAST_QUORUM,
     ActionName,
@@ -60,11 +60,11 @@ def test_each_action_does_what_its_probe_then_says(name: ActionName) -> None:
     port, subject, action = ResponsePort(token=token("p")), SUBJECT.get(name, M), ACTIONS[name]
     before(name, port)
     if name is not N.SNAPSHOT_EVIDENCE:
-        assert not verify(name, port.probe(action.probe, subject))
+        assert not brought_about(name, port.probe(action.probe, subject))
     dry_run(name, subject, port.world)
     command = Command(key="k", action=name, subject=subject, parameters=action.parameters)
     assert port.do(command).outcome is Outcome.DONE
-    assert verify(name, port.probe(action.probe, subject))
+    assert brought_about(name, port.probe(action.probe, subject))
     # Once more is the same once.
     world = port.world
     assert port.do(command).outcome is Outcome.DONE

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.core.clock import FixedClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.keeper.pins import Pins
 from strongroom.keeper.tamper import AHEAD_SECONDS, BACK_SECONDS, ClockWatch, TamperCause, TamperWatch, changed_to
+from support.clocks import FixedClock
 
 PINS = Pins(
     genesis=Digest.of(b"genesis"),

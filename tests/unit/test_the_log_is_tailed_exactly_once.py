@@ -14,7 +14,6 @@ from strongroom.audit.entries import read_entry
 from strongroom.audit.errors import ForkError, MissingRowsError
 from strongroom.audit.merkle import leaf_hash, tree_root
 from strongroom.core.canonical import Json
-from strongroom.core.clock import FixedClock
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.errors import MalformedError, UnavailableError
 from strongroom.core.events import EventName
@@ -29,9 +28,11 @@ from strongroom.responder.deciding import Decider
 from strongroom.responder.decoys import DecoyModel, Decoys
 from strongroom.responder.health import Health
 from strongroom.responder.limits import FreezeLimits
+from strongroom.responder.record import Line
 from strongroom.responder.sensing.wiring import Senses, follow
 from strongroom.responder.settings import ResponderSettings
 from strongroom.responder.tailing import LOG, decoy_events, entry_event, told_before
+from support.clocks import FixedClock
 from support.log_views import Act, MemoryView, log_of
 from support.logs import AT, KEEPER, some_entries
 
@@ -135,9 +136,13 @@ class Kept:
     def __init__(self) -> None:
         self.lines: list[dict[str, Json]] = []
 
-    async def append(self, facts: dict[str, Json]) -> None:
+    async def append(self, facts: dict[str, Json]) -> Line:
         await asyncio.sleep(0)
         self.lines.append(facts)
+        return Line(serial=len(self.lines) - 1, digest=Digest.of(b"line"))
+
+    def settle(self, line: Line) -> int:
+        return line.serial + 1
 
 
 class Frozen:

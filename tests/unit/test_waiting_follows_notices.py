@@ -16,9 +16,9 @@ from strongroom.client.api import NOTICE_SECONDS, BrokerApi
 from strongroom.client.service import Session
 from strongroom.client.told import NoticePage
 from strongroom.core.canonical import Json
-from strongroom.core.clock import FixedClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import DeniedError, MalformedError, PendingError, UnavailableError
+from support.clocks import FixedClock
 
 AT = 1_795_471_717
 REQUEST = Digest.of(b"request")

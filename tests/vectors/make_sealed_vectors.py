@@ -29,13 +29,12 @@ from strongroom.sealing.manifest import MANIFEST_TYPE, Manifest, ManifestObject,
 from strongroom.sealing.open import ObjectReader
 from strongroom.sealing.prelude import Prelude, key_commitment
 from strongroom.sealing.recipients import RECIPIENTS_NAME, Recipients, Stanza, StanzaKind, stanza_context
-from strongroom.sealing.seal import seal_object
 from strongroom.sealing.source import BytesSource
 from strongroom.sealing.spread import Engine
 from strongroom.sealing.store import MANIFEST_NAME
 from strongroom.sealing.tree import Tree, leaf
 from strongroom.sealing.write import ModelWriter, VersionFacts
-from support.sealed import ROOM, SEGMENT, SIGNER, CountedRandom, content
+from support.sealed import ROOM, SEGMENT, SIGNER, CountedRandom, content, seal_object
 from support.sealed_entries import MemorySink, MemoryTarget
 from support.sealed_vectors import FOLDER
 

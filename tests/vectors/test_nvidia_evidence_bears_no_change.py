@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.attestation.bindings import RecordedBinding
 from strongroom.attestation.nvidia.manifest import Manifest, read_manifest
-from strongroom.attestation.nvidia.spdm import REQUEST_BYTES, Report
+from strongroom.attestation.nvidia.spdm import Report
 from strongroom.attestation.nvidia.statement import DeviceStatement
 from strongroom.attestation.ocsp import OcspAnswers
 from strongroom.attestation.revocation import NO_LISTS
@@ -19,6 +19,7 @@ from support.hostile import flipped
 from support.nvidia_vectors import GPU, PIN, contained, raw, vendor
 
 FILES = ("h100-8gpu-evidence.json", "nvswitch-4-evidence.json", "hopper-evidence.json")
+REQUEST_BYTES = 37
 MANIFEST = "rim-vbios-1010_0200_882_96005E0001_PROD.swidtag"
 
 

@@ -24,7 +24,7 @@ from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.policies.allowed import ANYTHING
 from strongroom.attestation.policies.azure import AzureSnpPolicy, VtpmRules
 from strongroom.attestation.policies.revocation_rule import RevocationRule
-from strongroom.attestation.trust_anchors import NO_ANCHORS, vendor_anchors
+from strongroom.attestation.trust_anchors import TrustAnchors, vendor_anchors
 from strongroom.attestation.verifier import Genuine
 from strongroom.attestation.verifiers.azure import AzureSnpVtpmVerifier, AzureTdxVtpmVerifier
 from strongroom.core.clock import parse_instant
@@ -93,7 +93,7 @@ def test_the_genoa_machine_is_refused_for_its_age_and_what_isnt_listed_and_for_n
 def test_no_root_but_amds_accepts_them() -> None:
     statement = SNP.parse(item("snp-vtpm-genoa.json").body)
     with pytest.raises(ChainRefusedError):
-        SNP.genuine(statement, RecordedBinding(), Endorsements(anchors=NO_ANCHORS), AT)
+        SNP.genuine(statement, RecordedBinding(), Endorsements(anchors=TrustAnchors(())), AT)
 
 
 def test_the_machine_on_tdx_is_genuine_and_wanted_only_with_intels_collateral() -> None:
@@ -109,7 +109,7 @@ def test_the_machine_on_tdx_is_genuine_and_wanted_only_with_intels_collateral() 
     with pytest.raises(EvidenceReplayedError):
         TDX.genuine(statement, ExpectedBinding({Slot.QUALIFYING_DATA: b"another"}), ENDORSEMENTS, TDX_AT)
     with pytest.raises(ChainRefusedError):
-        TDX.genuine(statement, right, Endorsements(anchors=NO_ANCHORS), TDX_AT)
+        TDX.genuine(statement, right, Endorsements(anchors=TrustAnchors(())), TDX_AT)
 
 
 def test_on_tdx_what_was_changed_is_what_is_refused() -> None:

@@ -14,7 +14,7 @@ from strongroom.attestation.errors import ChainRefusedError, EvidenceReplayedErr
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.policies.allowed import ANYTHING
 from strongroom.attestation.policies.nitro import NitroPolicy
-from strongroom.attestation.trust_anchors import NO_ANCHORS, Vendor, vendor_anchors
+from strongroom.attestation.trust_anchors import TrustAnchors, Vendor, vendor_anchors
 from strongroom.attestation.verifier import Genuine
 from strongroom.attestation.verifiers.nitro import NitroStatement, NitroVerifier
 from support.vectors import vectors_folder
@@ -72,7 +72,7 @@ def test_the_document_is_refused_after_its_three_hours() -> None:
 def test_without_anchors_nothing_is_genuine() -> None:
     statement = VERIFIER.parse(contained("nitro-2025.bin").items[0].body)
     with pytest.raises(ChainRefusedError):
-        VERIFIER.genuine(statement, RecordedBinding(), Endorsements(anchors=NO_ANCHORS), statement.document.made)
+        VERIFIER.genuine(statement, RecordedBinding(), Endorsements(anchors=TrustAnchors(())), statement.document.made)
 
 
 def test_the_root_in_the_bundle_is_the_pinned_one() -> None:

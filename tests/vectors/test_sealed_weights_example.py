@@ -15,8 +15,8 @@ from strongroom.sealing.header import HEADER_LENGTH
 from strongroom.sealing.open import ObjectExpectation, ObjectReader
 from strongroom.sealing.plan import Part
 from strongroom.sealing.prelude import Prelude, key_commitment, model_version_id
-from strongroom.sealing.seal import seal_object
 from strongroom.sealing.source import BytesSource
+from support.sealed import seal_object
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "spec" / "sealed-weights.md"
 

@@ -12,9 +12,9 @@ from strongroom.assurance.assessment import Assessment, assess
 from strongroom.assurance.attack_results import AttackRun
 from strongroom.assurance.notice import AssessmentNotice
 from strongroom.assurance.plan import Actor, Asset, SecurityPlan, Task
+from strongroom.assurance.reports.forms import FORMS
 from strongroom.assurance.statements import Claim, Statement
 from strongroom.assurance.thresholds import Thresholds
-from strongroom.cli.assess_reports import REPORTS
 from strongroom.core.canonical import encode
 from strongroom.core.digest import Digest
 from strongroom.core.ids import PersonId
@@ -41,7 +41,7 @@ def _judged_again(data: bytes) -> None:
     if Assessment.parse(made.to_bytes()) != made:
         raise AssertionError
     made.check(load())
-    for report in REPORTS.values():
+    for report in FORMS.values():
         report.writer()(made, load())
 
 

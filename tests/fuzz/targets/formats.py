@@ -17,7 +17,6 @@ from simulators.intel_chain import TD_FIELDS, intel_chain
 from simulators.nitro_chain import nitro_chain
 from simulators.sev_snp_chain import Machine, authorities, revocation_list
 from simulators.tpm_chain import (
-    Logged,
     agile_log,
     attestation_message,
     boot,
@@ -49,7 +48,6 @@ from strongroom.attestation.sev_snp.certificate_table import CertificateTable, d
 from strongroom.attestation.sev_snp.endorsement_key import EndorsementKey
 from strongroom.attestation.sev_snp.report import Report
 from strongroom.attestation.tdx.bodies import BodyType
-from strongroom.attestation.tdx.ccel import replay_rtmrs
 from strongroom.attestation.tdx.collateral import IntelCollateral
 from strongroom.attestation.tdx.pck import Pck
 from strongroom.attestation.tdx.quote import parse_sgx_quote, parse_td_quote
@@ -87,11 +85,6 @@ def event_log(data: bytes) -> None:
         replay(log, bank)
         secure_boot(log, bank)
         loader_texts(log, bank)
-
-
-def guest_log(data: bytes) -> None:
-    """Read the log of a confidential guest, whose registers are others."""
-    replay_rtmrs(EventLog.parse(data))
 
 
 def opaque_data(data: bytes) -> None:
@@ -248,12 +241,6 @@ def logs() -> tuple[bytes, ...]:
     return agile_log(boot()), old_log(boot()), *real
 
 
-def guest_logs() -> tuple[bytes, ...]:
-    """Return a log of a confidential guest."""
-    events = [Logged(register, 4, bytes(4)) for register in (1, 2, 3, 4)]
-    return (agile_log(events, banks=(wire.ALG_SHA384, wire.ALG_SHA512)),)
-
-
 def protobufs() -> tuple[bytes, ...]:
     """Return an attestation of a virtual TPM."""
     log = agile_log(boot())
@@ -346,7 +333,6 @@ FORMATS: Final[Mapping[str, Target]] = MappingProxyType(
         ),
         "nitro-document": Target(read=Document.parse, seeds=nitro_payloads, longest=8192),
         "tpm-event-log": Target(read=event_log, seeds=logs),
-        "guest-event-log": Target(read=guest_log, seeds=guest_logs, longest=8192),
         "tpm-public-area": Target(read=PublicArea.parse, seeds=public_areas, longest=2048),
         "tpm-signature": Target(read=signature, seeds=signatures, longest=2048),
         "tpm-quote": Target(

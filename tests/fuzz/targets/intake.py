@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from types import MappingProxyType
 from typing import Final
 
@@ -21,12 +22,53 @@ from strongroom.intake.source import BytesSource
 from strongroom.intake.statements import read_bundle, read_manifest
 from strongroom.intake.states import Record, State, begin
 from strongroom.intake.verdict import DeliveredFile, FileList, Verdict
+from strongroom.quarantine.adapters.channel import READ, Frame, send
+from strongroom.quarantine.adapters.reading import Reader
 from strongroom.quarantine.terms import GateRules, Scanner, SignatureTerms, Terms, read_rules
 from strongroom.release.intake_statements import IntakeRecord
 from support.delivered import checkpoint_file, delivery
 from support.pickle_corpus import corpus
 
 _AT: Final[Instant] = 1_800_000_000
+
+
+class _Said:
+    """What a reader behind the walls says to the gate; what the gate says is dropped."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left, self.written = BytesIO(data), bytearray()
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        return self._left.readinto(buffer)
+
+    def sendall(self, data: bytes, /) -> None:
+        self.written += data
+
+
+def _reader(data: bytes) -> Reader:
+    return Reader(_Said(data), {"m.bin": BytesSource(bytes(10))})
+
+
+def _reader_converts(data: bytes) -> None:
+    reader = _reader(data)
+    assert sum(map(len, reader.pieces("m.bin", reader.convert("m.bin")))) < len(data)
+
+
+def _frames(*frames: tuple[Frame, bytes]) -> bytes:
+    said = _Said(b"")
+    for kind, data in frames:
+        send(said, kind, data)
+    return bytes(said.written)
+
+
+def _verdict_frames() -> list[bytes]:
+    verdict = encode({"m.bin": {"format": "torch-zip", "facts": {"tensors": 1}}})
+    refused = encode({"rule": "form", "message": "no", "remedy": ""})
+    return [_frames((Frame.READ, READ.pack(0, 3, 4)), (Frame.ANSWER, verdict)), _frames((Frame.REFUSED, refused))]
+
+
+def _piece_frames() -> list[bytes]:
+    return [_frames((Frame.ANSWER, encode({"size": 3})), (Frame.PIECE, b"abc"), (Frame.ANSWER, encode({})))]
 
 
 def _as_file(name: str) -> Callable[[bytes], object]:
@@ -155,6 +197,8 @@ INTAKE: Final[Mapping[str, Target]] = MappingProxyType(
         "intake-terms": Target(read=_same(Terms.parse), seeds=lambda: (_terms().to_bytes(),)),
         "intake-rules": Target(read=read_rules, seeds=lambda: (encode(_terms().rules.to_json()),)),
         "intake-conversion": Target(read=_converted, seeds=lambda: (checkpoint_file(),), longest=8192),
+        "intake-reader-judges": Target(read=lambda data: _reader(data).judge(), seeds=_verdict_frames, longest=4096),
+        "intake-reader-converts": Target(read=_reader_converts, seeds=_piece_frames, longest=4096),
         "intake-index": Target(
             read=lambda data: convert_index(BytesSource(data), "a.json"),
             seeds=lambda: (b'{"metadata":{},"weight_map":{"a":"pytorch_model.bin"}}',),

@@ -8,15 +8,18 @@ from types import MappingProxyType
 from typing import Final
 
 from fuzz.targets.target import Target
+from strongroom.console import incident_facts
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
+from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import sign
-from strongroom.core.fields import reading
+from strongroom.core.fields import Fields, reading
 from strongroom.core.ids import PersonId
 from strongroom.core.signature import Ed25519Signer
 from strongroom.release.incident_statements import IncidentStanding
 from strongroom.responder.drilling import DrillReader
+from strongroom.responder.reading import DeskReader
 from strongroom.responder.response_settings import ResponseSettings
 from strongroom.response.actions import ActionName
 from strongroom.response.acts import Act, ActKind
@@ -126,6 +129,23 @@ def door(data: bytes) -> None:
     reader(data)
 
 
+def desk(data: bytes) -> None:
+    """Read what a responder's desk says, as a page and the command line do."""
+    told = parse(data)
+    answers = told if isinstance(told, dict) else {}
+
+    def ask(operation: str, /, **_members: Json) -> Fields:
+        return Fields(answers.get(operation), operation)
+
+    reader = DeskReader(ask)
+    shown = reader.read(f"inc-{'0' * 32}" if (name := answers.get("name")) is None else str(name))
+    incident_facts.told(shown, shipped_playbooks(), person="dana", here=lambda _subject: True, now=NOW)
+    for one in shown.entries:
+        incident_facts.entry(one)
+    for row in reader.incidents()[0]:
+        row.to_json()
+
+
 def _playbooks() -> Iterable[bytes]:
     folder = files("strongroom.response") / "playbooks"
     for name in ("insider.json", "sensor-silent.json"):
@@ -218,7 +238,7 @@ def _exposures() -> Iterable[bytes]:
 def _acts() -> Iterable[bytes]:
     for kind, facts, found in (
         (ActKind.TAKE, {"role": "legal"}, {}),
-        (ActKind.RESOLVE, {"key": "0" * 32, "outcome": "done"}, {"exposed": "no"}),
+        (ActKind.RESOLVE, {"key": "0" * 32, "asked": str(Digest.of(b"Is it?")), "outcome": "done"}, {"exposed": "no"}),
         (ActKind.SENT, {"clock": "eu-cop-initial", "words": "# Report\n"}, {}),
     ):
         yield Act(
@@ -256,6 +276,34 @@ def _doors() -> Iterable[bytes]:
         yield sign(DRILL_TYPE, payload, MASTER).to_bytes()
 
 
+def _desks() -> Iterable[bytes]:
+    (_first, record) = _records()
+    lines = record.split(b"\n")
+    opened = IncidentEntry.parse(lines[0])
+    row: Json = {
+        "incident": opened.incident,
+        "subject": "model:a",
+        "severity": "high",
+        "phase": "detected",
+        "certainty": "sure",
+        "opened": NOW,
+        "rule": "r",
+        "alerts": 1,
+        "drill": None,
+        "entries": len(lines),
+        "running": True,
+    }
+    (token,) = _drills()
+    shown: Json = {
+        "entries": [to_base64(line) for line in lines],
+        "runs": {f"run-{number}": to_base64(one) for number, one in enumerate(_runs())},
+        "drill": to_base64(token),
+        "held": True,
+    }
+    listed: Json = {"incidents": [row], "broken": {opened.incident: "tampered"}}
+    yield encode({"name": opened.incident, "incident": shown, "incidents": listed})
+
+
 def _subjects() -> Iterable[bytes]:
     yield b"model:atlas-7b"
     yield b"deployment:all"
@@ -267,6 +315,7 @@ RESPONSE: Final[Mapping[str, Target]] = MappingProxyType(
         "response-act": Target(read=act, seeds=_acts),
         "response-standing": Target(read=standing, seeds=_standings),
         "response-settings": Target(read=settings, seeds=_settings),
+        "response-desk": Target(read=desk, seeds=_desks, changes=200),
         "response-door": Target(read=door, seeds=_doors),
         "response-condition": Target(read=condition, seeds=_conditions),
         "response-run": Target(read=run, seeds=_runs, changes=200),

@@ -7,6 +7,7 @@ target is printed with its traceback, and written beside the corpus as ``crash-.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import atheris
 
-with atheris.instrument_imports(include=["strongroom.attestation", "strongroom.core"]):
+PACKAGES: Final = "STRONGROOM_FUZZED_PACKAGES"
+"""Set by this program for itself: what is instrumented has to be known before it is imported."""
+
+with atheris.instrument_imports(include=os.environ.get(PACKAGES, "none.of.ours").split(",")):
     from fuzz.targets.targets import TARGETS
 
 MEMORY_MB: Final = 1024
@@ -34,6 +38,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     target = TARGETS[options.name]
+    if PACKAGES not in os.environ:
+        os.environ[PACKAGES] = ",".join(target.packages)
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - this very program, once more
     options.corpus.mkdir(parents=True, exist_ok=True)
     findings = options.findings or options.corpus.parent
     findings.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from fuzz.targets.assurance import ASSURANCE
 from fuzz.targets.attributions import ATTRIBUTIONS
 from fuzz.targets.audits import AUDITS
 from fuzz.targets.backups import BACKUPS
+from fuzz.targets.bundles import BUNDLES
 from fuzz.targets.copies import COPIES
 from fuzz.targets.destructions import DESTRUCTIONS
 from fuzz.targets.detection import DETECTION
@@ -37,6 +38,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
         **ATTRIBUTIONS,
         **AUDITS,
         **BACKUPS,
+        **BUNDLES,
         **FORMATS,
         **COPIES,
         **DETECTION,
