@@ -92,7 +92,7 @@ def test_a_drill_is_seen_and_answered_by_people(lab: Watched) -> None:
     name = lab.drill("key-compromise")
     dana, sam, rina = (inside(lab, one) for one in ("dana", "sam", "rina"))
     path = f"/incidents/{name}"
-    assert "1 drill is" in dana.get("/today").text.replace("\n", " ")
+    assert "1 drill</a> under way" in dana.get("/today").text
     assert name in dana.get("/incidents").text
     assert "commander" in acts(dana, name, "take", role="commander").text
     acts(dana, name, "note", words="first line\r\nsecond line")

@@ -40,6 +40,22 @@ def test_what_was_proven_is_not_asked_for_again() -> None:
     assert view.reads == before
 
 
+def test_what_recorded_the_requests_of_hits_is_not_asked_for_again_either(index: SqliteIndex) -> None:
+    log = log_of(
+        [
+            (EventName.REQUEST_CREATED, 1, {"request": REQUESTS[0], "model": MODELS[0]}),
+            (EventName.REFUSED, 2, {"request": REQUESTS[0]}),
+        ]
+    )
+    view, reader = MemoryView(log), ProvenEntries()
+    query = Query(model=MODELS[0], event=EventName.REFUSED.value)
+    first = reader.look(view, view.head(), index, query, 1, 999)
+    before = view.reads
+    assert reader.look(view, view.head(), index, query, 1, 999) == first
+    assert len(first.hits) == 1
+    assert view.reads == before
+
+
 def test_no_more_calls_are_made_than_are_allowed() -> None:
     view, reader = MemoryView(LOG), ProvenEntries()
     places = [*range(0, 300, 70)]

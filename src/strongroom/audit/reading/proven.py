@@ -129,7 +129,10 @@ class ProvenEntries:
 
         def read(place: int) -> Entry:
             if place not in known:
-                known[place] = read_named(view, head, place)
+                # Those that recorded the hits' requests are wanted again, too.
+                with self._turn:
+                    kept = self._kept.get(place)
+                known[place] = kept or read_named(view, head, place)
             return known[place]
 
         try:
