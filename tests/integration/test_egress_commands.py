@@ -25,6 +25,7 @@ from strongroom.egress.policy import EgressPolicy
 from strongroom.release.metering import Metered, odometer_facts
 from support.egress import LOTS, policy
 from support.logs import sample_facts
+from support.lying import gullible
 from support.place import Place
 
 pytestmark = pytest.mark.integration
@@ -61,7 +62,8 @@ def in_force(place: Place, file: str) -> None:
 
 def spend(place: Place, bits: int) -> None:
     """Release the model and let its odometer go on."""
-    keeper, request = place.deployment.keeper, Digest.of(b"request")
+    # Nobody asked for this release: only what its meter says is looked at.
+    keeper, request = gullible(place.deployment.keeper), Digest.of(b"request")
     facts: dict[str, Fact] = {**sample_facts(EventName.RELEASED), "request": request, "use": 1, "model": "atlas"}
     place.deployment._run(keeper.record_pinned(EventName.RELEASED, facts))
     mirror, metered = Mirror(ATLAS.model), Metered(request=request, use=1, model=ATLAS.model)

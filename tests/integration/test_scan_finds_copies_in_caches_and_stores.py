@@ -105,7 +105,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, list[str]]]:
             monkeypatch.setenv(name, value)
         # What one process connected to, it goes on with; a search is a process of its own.
         s3fs.S3FileSystem.clear_instance_cache()
-        client = boto3.client("s3")
+        # A session of its own: the shared one keeps whatever credentials it met first.
+        client = boto3.session.Session().client("s3")
         client.create_bucket(Bucket="research")
         yield client, ranges
         for account in _backends().values():

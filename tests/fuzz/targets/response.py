@@ -157,11 +157,11 @@ def _conditions() -> Iterable[bytes]:
     yield b"__a__:value != 'x' OR __a__:value < 7"
 
 
-def _runs() -> Iterable[bytes]:
+def _runs(incident: str = "inc-1") -> Iterable[bytes]:
     for name in ("key-compromise", "weight-exfiltration-suspected"):
         book = playbook_called(name)
         variables = {"model": "model:atlas"}
-        begun = begin(shipped_playbooks(), book.id, incident="inc-1", variables=variables, terms=TERMS, now=NOW)
+        begun = begin(shipped_playbooks(), book.id, incident=incident, variables=variables, terms=TERMS, now=NOW)
         yield begun.to_bytes()
         yield tick(begun, shipped_playbooks(), NOW + 10**6).to_bytes()
 
@@ -293,11 +293,10 @@ def _desks() -> Iterable[bytes]:
         "entries": len(lines),
         "running": True,
     }
-    (token,) = _drills()
     shown: Json = {
         "entries": [to_base64(line) for line in lines],
-        "runs": {f"run-{number}": to_base64(one) for number, one in enumerate(_runs())},
-        "drill": to_base64(token),
+        "runs": {f"run-{number}": to_base64(one) for number, one in enumerate(_runs(opened.incident))},
+        "drill": None,
         "held": True,
     }
     listed: Json = {"incidents": [row], "broken": {opened.incident: "tampered"}}
