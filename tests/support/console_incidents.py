@@ -21,16 +21,15 @@ from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import NotFoundError
-from strongroom.core.ids import PersonId
 from strongroom.ipc.adapters.server import UnixServer
 from strongroom.ipc.frames import Call
-from strongroom.personnel.roster import ROSTER_TYPE, Person, PersonKind
-from strongroom.responder.desk import PAGE
+from strongroom.personnel.roster import ROSTER_TYPE
+from strongroom.responder.desk import PAGE, row
 from strongroom.response.entries import IncidentEntry
 from strongroom.response.run import Run
 from support.consoles import RunningConsole, Seen, Visitor, console
-from support.deployment import ROOTS, signer
-from support.responders import WARDEN, ResponderLab
+from support.deployment import ROOTS
+from support.responders import WARDEN, ResponderLab, warden
 from support.responses import Record
 
 
@@ -87,21 +86,12 @@ def watched(folder: Path) -> Iterator[Watched]:
     place.mkdir()
     with console(folder, desk=place / "state" / "desk.sock") as live:
         lab = live.occupied
-        warden = Person(
-            id=PersonId(WARDEN),
-            kind=PersonKind.AGENT,
-            sponsor=PersonId("sam"),
-            org="security",
-            active=True,
-            roles=frozenset({"responder"}),
-            keys=(signer(WARDEN).public_key,),
-        )
         before = lab.deployment.roster
         roster = replace(
             before,
             epoch=before.epoch + 1,
             predecessor=Digest.of(before.to_bytes()),
-            people=(*before.people, warden),
+            people=(*before.people, warden()),
         )
         signed = sign(ROSTER_TYPE, roster.to_bytes(), *ROOTS[:2])
         lab.post("documents/roster", {"envelope": signed.to_json()}, by="root-0")
@@ -136,20 +126,7 @@ class FakeDesk:
         name = name or incident.id
         self.shown[name] = record.entries
         self.runs = {key: to_base64(run.to_bytes()) for key, run in (runs or {}).items()}
-        row: dict[str, Json] = {
-            "incident": name,
-            "subject": str(incident.subject),
-            "severity": incident.severity.value,
-            "phase": incident.phase.value,
-            "certainty": incident.certainty.value,
-            "opened": incident.opened,
-            "rule": incident.rules[0],
-            "alerts": incident.alerts,
-            "drill": None if incident.drill is None else str(incident.drill),
-            "entries": incident.size,
-            "running": False,
-        }
-        self.listed.append(row)
+        self.listed.append(row(incident, running=False) | {"incident": name})
         return name
 
     async def serve(self, call: Call, _uid: int) -> dict[str, Json]:

@@ -47,6 +47,19 @@ def need_fanotify(folder: Path) -> None:
         probe.unlink()
 
 
+def warden() -> Person:
+    """Return the agent that the responder acts as."""
+    return Person(
+        id=PersonId(WARDEN),
+        kind=PersonKind.AGENT,
+        sponsor=PersonId("sam"),
+        org="security",
+        active=True,
+        roles=frozenset({"responder"}),
+        keys=(signer(WARDEN).public_key,),
+    )
+
+
 def _nobody() -> SecretBytes:
     raise AssertionError("the wallet has no passphrase")
 
@@ -176,16 +189,7 @@ class ResponderLab:
 def responder_lab(folder: Path, deployment: Deployment) -> Iterator[ResponderLab]:
     """Start log writer, keeper and broker, with the warden in the roster."""
     with deployment:
-        warden = Person(
-            id=PersonId(WARDEN),
-            kind=PersonKind.AGENT,
-            sponsor=PersonId("sam"),
-            org="security",
-            active=True,
-            roles=frozenset({"responder"}),
-            keys=(signer(WARDEN).public_key,),
-        )
-        deployment.roster = replace(deployment.roster, people=(*deployment.roster.people, warden))
+        deployment.roster = replace(deployment.roster, people=(*deployment.roster.people, warden()))
         deployment.start("log")
         deployment.start("keeper")
         deployment.adopt_first()

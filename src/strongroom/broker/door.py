@@ -28,6 +28,7 @@ class Door:
         """Return when a key of the author signed; without an author, when every key that it names did.
 
         :raises NotTheirsError: it didn't, by the roster in force.
+        :raises StrongroomError: it didn't by the roster that was known, and no newer one could be asked for.
         """
         if self._fault(envelope, kind, author) is None:
             return

@@ -126,8 +126,7 @@ async def serve(
     keeper = UnixClient(home / "run" / "keeper.sock", seconds=KEEPER_SECONDS)
     log = SocketLog(home / "run" / "log.sock", genesis)
     sessions = Sessions.open(home, genesis, authority, keeper=keeper, store=store, clock=clock)
-    door = Door(sessions.standing)
-    broker = Broker(genesis=genesis, keeper=keeper, log=log, store=store, door=door, clock=clock)
+    broker = Broker(genesis=genesis, keeper=keeper, log=log, store=store, door=Door(sessions.standing), clock=clock)
     app = make_app(broker, trust=sessions.trust.current, barred=sessions.standing.barred, limits=limits)
     contexts = [sessions.context(), login_context()]
 

@@ -26,7 +26,7 @@ _METERED: Final = (EventName.ODOMETER_ADVANCED, EventName.DROP_CHARGED)
 
 
 def gauges(visit: Visit) -> Json:
-    """Return the gauges of the models that spent most of their life, and how many have an egress policy in all."""
+    """Return the gauges of those that spent most of their life, of the first :data:`LOOKED_AT` models by name."""
     policies = visit.trust.egress.policies if visit.trust.egress is not None else ()
     looked_at = sorted(policies, key=lambda one: one.model)[:LOOKED_AT]
     found: list[tuple[int, dict[str, Json]]] = []

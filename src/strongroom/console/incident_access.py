@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from strongroom.console.errors import NoPageError, NotByConsoleError, NotShownError
-from strongroom.console.visits import HIGHEST, Visit, level_of
-from strongroom.core.errors import MalformedError, NotFoundError
+from strongroom.console.visits import HIGHEST, Visit
+from strongroom.console.visits import signable as model_signable
+from strongroom.core.canonical import Json
+from strongroom.core.errors import MalformedError, NotFoundError, UnavailableError
 from strongroom.core.ids import model_id
 from strongroom.responder.people import may_see
 from strongroom.responder.reading import DeskReader, Shown
@@ -26,6 +29,23 @@ def require_may_see(visit: Visit) -> None:
             "incidents are shown to people who may act in them, and to auditors",
             remedy="ask somebody with the role `responder` what concerns you",
         )
+
+
+def by_desk(
+    visit: Visit, empty: Mapping[str, Json], read: Callable[[Visit, DeskReader], Mapping[str, Json]]
+) -> dict[str, Json]:
+    """Return the facts of a page that is shown without a responder too: then, or while it is silent, ``empty``.
+
+    :raises NotShownError: incidents aren't shown to this person.
+    """
+    require_may_see(visit)
+    data: dict[str, Json] = {"served": visit.beside.incidents is not None, "why": "", **empty}
+    if visit.beside.incidents is not None:
+        try:
+            data |= read(visit, visit.beside.incidents)
+        except UnavailableError as error:
+            data["why"] = error.message
+    return data
 
 
 def reader_of(visit: Visit) -> DeskReader:
@@ -61,15 +81,14 @@ def signable(visit: Visit, subject: Subject) -> bool:
 
     A drill's stand-in is nobody's model. What isn't about one model may be about each.
     """
-    policy = visit.trust.policy
     if subject.shadow:
         return True
     if subject.kind is SubjectKind.MODEL:
         try:
-            level = level_of(policy, model_id(subject.name))
+            return model_signable(visit.trust, model_id(subject.name))
         except MalformedError:
             return False
-        return level is not None and level.rank <= HIGHEST.rank
+    policy = visit.trust.policy
     return policy is not None and all(terms.level.rank <= HIGHEST.rank for terms in policy.models)
 
 

@@ -187,7 +187,7 @@ async def _pin_always(keeper: Keeper, shards: Shards) -> None:
         try:
             await asyncio.to_thread(keeper.pin)
             if not keeper.locked_because:
-                # First: a log without room for refusals must not keep a silent responder from being seen.
+                # First: whatever goes wrong with the refusals must not keep a silent responder from being seen.
                 keeper.dead_man.look(keeper.record)
                 keeper.refusals.record(keeper.record)
             await shards.turn_if_due()

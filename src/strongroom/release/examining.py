@@ -24,6 +24,7 @@ from strongroom.release.statements import (
     Judged,
     StatementKind,
     StatementRefusedError,
+    lacks,
     some_signers,
 )
 
@@ -63,8 +64,9 @@ def _incident(case: Case) -> Judged:
     facts = person_facts(person, case.documents, case.ledger, case.now)
     if not facts.active:
         raise StatementRefusedError(f"`{person.id}` isn't active", reason="signer-not-cleared")
-    if RESPONDER not in person.roles:
-        raise StatementRefusedError(f"the role `{RESPONDER}` is missing", reason="signer-may-not")
+    objection = lacks(person, RESPONDER)
+    if objection:
+        raise StatementRefusedError(objection, reason="signer-may-not")
     told: dict[str, Fact] = {
         "incident": standing.incident,
         "entry": standing.entry,
@@ -88,11 +90,7 @@ def _assessment(case: Case) -> Judged:
             reason="assessment-not-current",
             remedy="assess again: strongroom assess --record",
         )
-    people = some_signers(
-        case,
-        StatementKind.ASSESSMENT,
-        lambda person: "" if ASSESSOR in person.roles else f"the role `{ASSESSOR}` is missing",
-    )
+    people = some_signers(case, StatementKind.ASSESSMENT, lambda person: lacks(person, ASSESSOR))
     facts: dict[str, Fact] = {
         "assessment": notice.assessment,
         "held": notice.held,

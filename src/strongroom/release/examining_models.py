@@ -28,6 +28,7 @@ from strongroom.release.statements import (
     Judged,
     StatementKind,
     StatementRefusedError,
+    lacks,
     signers,
     some_signers,
 )
@@ -62,9 +63,9 @@ def _drop_review(case: Case) -> Judged:
         raise ConflictError("no such drop waits for a review", reason="nothing-to-review")
 
     def may(person: Person) -> str:
-        if DROP_REVIEWER not in person.roles:
-            return f"the role `{DROP_REVIEWER}` is missing"
-        return "nobody reviews a drop of their own" if person.id == drop.person else ""
+        return lacks(person, DROP_REVIEWER) or (
+            "nobody reviews a drop of their own" if person.id == drop.person else ""
+        )
 
     reviewers = some_signers(case, StatementKind.DROP_REVIEW, may)
     facts: dict[str, Fact] = {
@@ -86,9 +87,8 @@ def _intake_record(case: Case) -> Judged:
         raise ConflictError("this record is in the log already", reason="intake-record-known")
 
     def may(person: Person) -> str:
-        if OPERATOR not in person.roles:
-            return f"the role `{OPERATOR}` is missing"
-        return "another person took this delivery in" if before and before.operator != person.id else ""
+        other = before is not None and before.operator != person.id
+        return lacks(person, OPERATOR) or ("another person took this delivery in" if other else "")
 
     people = some_signers(case, StatementKind.INTAKE_RECORD, may)
     if len(people) != 1:
@@ -149,9 +149,7 @@ def _intake_review(case: Case) -> Judged:
     operator = found.operator
 
     def may(person: Person) -> str:
-        if INTAKE_REVIEWER not in person.roles:
-            return f"the role `{INTAKE_REVIEWER}` is missing"
-        return "nobody reviews what they took in" if person.id == operator else ""
+        return lacks(person, INTAKE_REVIEWER) or ("nobody reviews what they took in" if person.id == operator else "")
 
     reviewers = signers(case, StatementKind.INTAKE_REVIEW, may)
     if reviewers != (review.reviewer,):
@@ -177,11 +175,7 @@ def _copy(case: Case) -> Judged:
         raise StatementRefusedError(
             "the statement is from the future", reason="statement-not-current", remedy="see the registrar's clock"
         )
-    people = some_signers(
-        case,
-        StatementKind.COPY,
-        lambda person: "" if REGISTRAR in person.roles else f"the role `{REGISTRAR}` is missing",
-    )
+    people = some_signers(case, StatementKind.COPY, lambda person: lacks(person, REGISTRAR))
     if len(people) != 1:
         raise StatementRefusedError("a register has one registrar", reason="signer-may-not")
     facts = case.ledger.copies.facts(said, people[0])

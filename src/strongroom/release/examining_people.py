@@ -24,6 +24,7 @@ from strongroom.release.statements import (
     Judged,
     StatementKind,
     StatementRefusedError,
+    lacks,
     signers,
     some_signers,
     vetting_officers,
@@ -159,9 +160,7 @@ def _access_review(case: Case) -> Judged:
         holders.add(grant.requester)
 
     def may(person: Person) -> str:
-        if REVIEWER not in person.roles:
-            return f"the role `{REVIEWER}` is missing"
-        return "nobody reviews a grant of their own" if person.id in holders else ""
+        return lacks(person, REVIEWER) or ("nobody reviews a grant of their own" if person.id in holders else "")
 
     reviewers = some_signers(case, StatementKind.ACCESS_REVIEW, may)
     removed = tuple(sorted((one.grant for one in review.decisions if not one.keep), key=str))

@@ -54,6 +54,7 @@ def require_recounted(
         for person in documents.roster.people
         if person.id in said and _counts(person, dossier) and _cleared(person.id, documents, ledger, now)
     ]
+    # Summed here, and not by the rule: the judges' count is what this one stands behind.
     wanted = sum(factor.count for factor in rule.factors)
     if request.action in ALWAYS_TWO:
         wanted = max(wanted, QUORUM_FLOOR)

@@ -173,6 +173,11 @@ def signers(case: Case, kind: StatementKind, may: Callable[[Person], str]) -> tu
     return tuple(sorted(found))
 
 
+def lacks(person: Person, role: str) -> str:
+    """Return why a person may not sign what takes a role, or nothing."""
+    return "" if role in person.roles else f"the role `{role}` is missing"
+
+
 def some_signers(case: Case, kind: StatementKind, may: Callable[[Person], str]) -> tuple[PersonId, ...]:
     """Return the distinct people who signed, one at least.
 
@@ -191,9 +196,7 @@ def vetting_officers(case: Case, kind: StatementKind, subject: PersonId) -> tupl
     """
 
     def may(person: Person) -> str:
-        if OFFICER not in person.roles:
-            return f"the role `{OFFICER}` is missing"
-        return "nobody vouches for themselves" if person.id == subject else ""
+        return lacks(person, OFFICER) or ("nobody vouches for themselves" if person.id == subject else "")
 
     officers = signers(case, kind, may)
     if len(officers) < OFFICERS:

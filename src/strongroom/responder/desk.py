@@ -26,6 +26,7 @@ from strongroom.responder.responding import Responding
 from strongroom.response.acts import Act, ActKind, ActRefusedError, open_act, said_of
 from strongroom.response.entries import Happened
 from strongroom.response.executor import Answer, RunError, agree, answer
+from strongroom.response.incident import Incident
 from strongroom.response.run import Outcome, Pending, Run
 
 PAGE: Final = 500
@@ -82,7 +83,7 @@ class Desk:
             self._responding.cases.values(),
             key=lambda case: (not case.incident.is_open, -case.incident.opened, case.id),
         )
-        listed: list[Json] = [_summary(case) for case in cases[:MAX_LISTED]]
+        listed: list[Json] = [row(case.incident, running=case.running) for case in cases[:MAX_LISTED]]
         return {"incidents": listed, "broken": dict[str, Json](self._responding.broken)}
 
     async def _incident(self, fields: Fields) -> dict[str, Json]:
@@ -206,10 +207,10 @@ def _waiting(case: Case, key: str) -> tuple[str, Run, Pending]:
     return found
 
 
-def _summary(case: Case) -> Json:
-    incident = case.incident
+def row(incident: Incident, *, running: bool) -> dict[str, Json]:
+    """Return what the list says of an incident; :class:`strongroom.responder.reading.Listed` reads it."""
     return {
-        "incident": case.id,
+        "incident": incident.id,
         "subject": str(incident.subject),
         "severity": incident.severity.value,
         "phase": incident.phase.value,
@@ -219,5 +220,5 @@ def _summary(case: Case) -> Json:
         "alerts": incident.alerts,
         "drill": None if incident.drill is None else str(incident.drill),
         "entries": incident.size,
-        "running": case.running,
+        "running": running,
     }

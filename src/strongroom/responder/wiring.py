@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,11 +56,10 @@ from strongroom.responder.answering.wiring import load_response, make_answering,
 from strongroom.responder.deciding import Decider
 from strongroom.responder.decoys import MAX_LIST, Decoys, newest_guarded, read_decoys, require_newest
 from strongroom.responder.guard.messages import Beat, Opened
-from strongroom.responder.health import Health
 from strongroom.responder.limits import FreezeLimits
 from strongroom.responder.response_settings import ResponseSettings
 from strongroom.responder.sensing.wiring import Senses, beating, follow, health_of, listening
-from strongroom.responder.settings import DETECTOR, GUARD, MAX_SETTINGS, ResponderSettings
+from strongroom.responder.settings import GUARD, MAX_SETTINGS, ResponderSettings
 from strongroom.responder.tailing import told_before
 
 DECOYS: Final = "decoys.json"
@@ -115,14 +114,6 @@ def save_decoys(state: Path, wallet: Wallet, decoys: Decoys) -> None:
 
 def _newest_guarded(state: Path) -> int:
     return newest_guarded(json.loads(line)["facts"] for line in read_record(state))
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    settings: ResponderSettings
-    decoys: Decoys
-    responder: Responder
-    health: Health
 
 
 def _make_stops(
@@ -187,30 +178,29 @@ def opened_event(told: Opened, settings: ResponderSettings, decoys: Mapping[str,
     }
 
 
-async def _guarded(parts: _Parts, guard: GuardProcess) -> None:
+async def _guarded(senses: Senses, guard: GuardProcess) -> None:
     """Take what the guard tells; start it again when it ended. A guard that is silent is itself told."""
-    paths = {decoy.path: decoy.model for decoy in parts.decoys.decoys}
-    files = [*paths], [*parts.settings.watched]
+    paths = {decoy.path: decoy.model for decoy in senses.decoys.decoys}
+    files = [*paths], [*senses.settings.watched]
     while True:
         before = Beat.none()
         try:
             async for told in guard.openings():
-                parts.health.heard(GUARD, uptime())
+                senses.heard(GUARD)
                 if isinstance(told, Opened):
-                    event = opened_event(told, parts.settings, paths)
-                    parts.responder.take(event, GUARD, opened=told.ticks)
+                    event = opened_event(told, senses.settings, paths)
+                    senses.responder.take(event, GUARD, opened=told.ticks)
                     continue
                 missed = told.untold + told.lost - before.untold - before.lost
                 before = told
                 if missed:
-                    parts.responder.take(_own("detector:state:evicted", parts.settings, count=missed), DETECTOR)
+                    senses.own("detector:state:evicted", count=missed)
         except GuardEndedError as error:
             _log.error("guard ended", reason=error.message)
         began = time.monotonic()
         while True:
             silent = int(time.monotonic() - began)
-            event = _own("detector:sensor:silent", parts.settings, sensor=GUARD, seconds=silent)
-            parts.responder.take(event, DETECTOR)
+            senses.own("detector:sensor:silent", sensor=GUARD, seconds=silent)
             await asyncio.sleep(RESTART_SECONDS)
             try:
                 guard = await GuardProcess.start(*files)
@@ -218,10 +208,6 @@ async def _guarded(parts: _Parts, guard: GuardProcess) -> None:
                 _log.error("guard doesn't start", reason=error.message)
                 continue
             break
-
-
-def _own(event: str, settings: ResponderSettings, **members: object) -> dict[str, object]:
-    return {"event": event, "host": settings.host, "source": DETECTOR, **members}
 
 
 def load_pack(settings: ResponderSettings) -> Pack:
@@ -292,7 +278,6 @@ async def serve(
         responder = Responder(decider, stops, gates, record, clock=SystemClock(), ticks=time.monotonic_ns, told=told)
         guarding = bool(decoys.decoys or settings.watched)
         health = health_of(settings, guarding=guarding)
-        parts = _Parts(settings, decoys, responder, health)
         senses = Senses(
             settings, decoys, decider, responder, health, frozenset(one.path for one in decoys.decoys), answering.noted
         )
@@ -300,7 +285,7 @@ async def serve(
         tasks = [asyncio.create_task(stops.keep_ready())]
         if guarding:
             guard = await GuardProcess.start([decoy.path for decoy in decoys.decoys], settings.watched)
-            tasks.append(asyncio.create_task(_guarded(parts, guard)))
+            tasks.append(asyncio.create_task(_guarded(senses, guard)))
         answers = open_doors(answering, teller, responder, state, response, SystemClock())
         async with listening(senses) as hearing, answers as going_on:
             followed, stopping = asyncio.Event(), asyncio.create_task(stop.wait())

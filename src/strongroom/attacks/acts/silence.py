@@ -42,12 +42,14 @@ def silenced_witness(trial: Trial) -> None:
         scratch.approve(request)
         trial.begin()
         witness.fall_silent()
-        time.sleep(LEAST_AGE + 1)
-        trial.attempt("an approved export", lambda: scratch.export(request, key))
-        # Whoever comes next finds no witness asked for: to change that takes its word, too.
-        witness.speak()
-        _until_given(scratch)
-        _asks_for(scratch, None)
+        try:
+            time.sleep(LEAST_AGE + 1)
+            trial.attempt("an approved export", lambda: scratch.export(request, key))
+        finally:
+            # Whoever comes next finds no witness asked for: to change that takes its word, too.
+            witness.speak()
+            _until_given(scratch)
+            _asks_for(scratch, None)
 
 
 def _asks_for(scratch: Scratch, witnesses: Witnesses | None) -> None:

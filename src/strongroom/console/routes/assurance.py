@@ -48,18 +48,18 @@ _TYPES: Final = {
 _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 
 
-def notice_of(visit: Visit) -> tuple[Notice | None, int]:
-    """Return what the log says of the newest assessment, and how many entries at its end weren't searched yet."""
+def notice_of(visit: Visit) -> Notice | None:
+    """Return what the log says of the newest assessment that the index knows of."""
     found = visit.look(_RECORDED, 1)
-    return Notice.of(*found.hits[-1]) if found.hits else None, visit.log.size - found.reach
+    return Notice.of(*found.hits[-1]) if found.hits else None
 
 
 def assurance(visit: Visit) -> Page:
     """Show the level, the ladder, the first gaps, the heat map, and what came of attacks."""
-    notice, behind = notice_of(visit)
+    notice = notice_of(visit)
     data: dict[str, Json] = {
         "notice": None if notice is None else notice.facts(visit.now),
-        "behind": behind,
+        "behind": visit.behind,
         "readers": [*sorted(READERS)],
         "shown": bool(visit.roles & READERS),
         "given": visit.beside.assessments is not None,
@@ -171,7 +171,7 @@ def _head(visit: Visit, kept: Kept) -> dict[str, Json]:
         "digest": str(kept.digest),
         "at": format_instant(made.at),
         "goal": made.goal.value,
-        "standing": standing(kept, notice_of(visit)[0]),
+        "standing": standing(kept, notice_of(visit)),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from strongroom.console.incident_access import require_may_see
+from strongroom.console.incident_access import by_desk
 from strongroom.console.plots import HEIGHT, WIDTH, dot_plot
 from strongroom.console.routes.incidents import measured
 from strongroom.console.visits import Page, Visit, page_of
@@ -23,15 +23,8 @@ _MICROS: Final = 1_000_000
 
 def drills(visit: Visit) -> Page:
     """Show drills, newest first, with what each came to, and plots of the times."""
-    require_may_see(visit)
-    data: dict[str, Json] = {"served": visit.beside.incidents is not None, "why": "", "drills": [], "next": ""}
-    data |= {"playbooks": [*sorted(PRACTISED)], "plots": [], "means": {}}
-    if visit.beside.incidents is not None:
-        try:
-            data |= _held(visit, visit.beside.incidents)
-        except UnavailableError as error:
-            data["why"] = error.message
-    return Page("drills.html", "Drills", data)
+    empty: dict[str, Json] = {"drills": [], "next": "", "playbooks": [*sorted(PRACTISED)], "plots": [], "means": {}}
+    return Page("drills.html", "Drills", by_desk(visit, empty, _held))
 
 
 def _held(visit: Visit, reader: DeskReader) -> dict[str, Json]:

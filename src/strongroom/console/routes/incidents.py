@@ -9,12 +9,12 @@ from typing import Final
 from strongroom.audit.reading.query import Query
 from strongroom.console import incident_facts
 from strongroom.console.errors import FormError, NoPageError
-from strongroom.console.incident_access import reader_of, require_may_see, shown_of, signable
+from strongroom.console.incident_access import by_desk, reader_of, require_may_see, shown_of, signable
 from strongroom.console.visits import File, Page, Visit, page_of
 from strongroom.core.canonical import Json
 from strongroom.core.clock import LATEST, format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.errors import NotFoundError, UnavailableError
+from strongroom.core.errors import NotFoundError
 from strongroom.core.events import EventName
 from strongroom.core.printable import printable
 from strongroom.responder.people import may_act
@@ -40,15 +40,8 @@ _WRITTEN: Final = ("note", "report", "lessons")
 
 def incidents(visit: Visit) -> Page:
     """Show incidents: open ones first, the newest first among them."""
-    require_may_see(visit)
-    data: dict[str, Json] = {"served": visit.beside.incidents is not None, "why": "", "incidents": [], "next": ""}
-    data |= {"broken": [], "more_broken": 0}
-    if visit.beside.incidents is not None:
-        try:
-            data |= _listed(visit, visit.beside.incidents)
-        except UnavailableError as error:
-            data["why"] = error.message
-    return Page("incidents.html", "Incidents", data)
+    empty: dict[str, Json] = {"incidents": [], "next": "", "broken": [], "more_broken": 0}
+    return Page("incidents.html", "Incidents", by_desk(visit, empty, _listed))
 
 
 def _listed(visit: Visit, reader: DeskReader) -> dict[str, Json]:

@@ -54,11 +54,11 @@ _WAITS: Final = {
 
 def intake(visit: Visit) -> Page:
     """Show deliveries, the newest first: where each stands, and what comes next."""
-    found, behind = _logged(visit)
+    found = _logged(visit)
     ordered = sorted(found.values(), key=lambda one: -one.steps[-1].index)
     data: dict[str, Json] = {
         "deliveries": [_summary(one) for one in ordered[:ROWS]],
-        "behind": behind,
+        "behind": visit.behind,
         "given": visit.beside.deliveries is not None,
     }
     return Page("intake.html", "Intake", data)
@@ -66,12 +66,12 @@ def intake(visit: Visit) -> Page:
 
 def delivery(visit: Visit) -> Page:
     """Show one delivery: its records in the log, and what the gate found."""
-    logged, behind = _one(visit)
+    logged = _one(visit)
     may = bool(visit.roles & READERS)
     found, problem = _in_folder(visit, logged) if may else (None, None)
     data: dict[str, Json] = {
         **_summary(logged),
-        "behind": behind,
+        "behind": visit.behind,
         "steps": [
             {
                 "index": one.index,
@@ -120,7 +120,7 @@ def signed_review(visit: Visit) -> File:
 
 def _review(visit: Visit, decision: Decision) -> GoTo:
     need_fields(visit.form, ASSERTION_FIELDS)
-    logged, _behind = _one(visit)
+    logged = _one(visit)
     # First: what is wrong with a folder is told to nobody else.
     if not _may_review(visit, logged):
         raise NotShownError("this delivery isn't yours to review here")
@@ -170,19 +170,18 @@ def _signed_name(visit: Visit) -> str:
     return name if said.delivery == visit.path["delivery"] else ""
 
 
-def _logged(visit: Visit) -> tuple[dict[str, Logged], int]:
-    """Return the newest deliveries, and how many entries at the log's end weren't searched yet."""
-    found = visit.look(_EVENTS, MOST)
-    return fold(found.hits), visit.log.size - found.reach
+def _logged(visit: Visit) -> dict[str, Logged]:
+    """Return the newest deliveries that the index knows of."""
+    return fold(visit.look(_EVENTS, MOST).hits)
 
 
-def _one(visit: Visit) -> tuple[Logged, int]:
-    found, behind = _logged(visit)
+def _one(visit: Visit) -> Logged:
+    found = _logged(visit)
     if visit.path["delivery"] not in found:
         raise NoPageError(
             "the newest entries about deliveries tell of no such one", remedy="strongroom audit search finds older ones"
         )
-    return found[visit.path["delivery"]], behind
+    return found[visit.path["delivery"]]
 
 
 def _summary(one: Logged) -> dict[str, Json]:

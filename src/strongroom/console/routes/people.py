@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from strongroom.audit.reading.query import Query
+from strongroom.client.state import PersonStanding
 from strongroom.console.visits import Page, Visit, page_of
 from strongroom.core.canonical import Json
-from strongroom.core.clock import format_instant
+from strongroom.core.clock import Instant, format_instant
 from strongroom.core.events import EventName
+from strongroom.core.ids import PersonId
 
 SOON: Final = 30 * 86400
 """Seconds: vetting that ends sooner is shown."""
@@ -23,11 +26,7 @@ def people(visit: Visit) -> Page:
     standing, caps = visit.session.api.people()
     ordered = sorted(standing, key=lambda one: one.person)
     shown, following = page_of(ordered, lambda one: one.person, visit.query.get("after", ""))
-    ending = sorted(
-        (one.vetted_until, one.person)
-        for one in standing
-        if one.active and one.vetted_until is not None and visit.now < one.vetted_until <= visit.now + SOON
-    )
+    ending = ending_soon(standing, visit.now)
     over = sorted(one.person for one in standing if one.active and not one.cleared(visit.now))
     data: dict[str, Json] = {
         "people": [
@@ -55,6 +54,15 @@ def people(visit: Visit) -> Page:
         "behind": visit.behind,
     }
     return Page("people.html", "People", data)
+
+
+def ending_soon(standing: Iterable[PersonStanding], now: Instant) -> list[tuple[Instant, PersonId]]:
+    """Return until when those are vetted whose vetting ends within :data:`SOON`, and who they are, the first first."""
+    return sorted(
+        (one.vetted_until, one.person)
+        for one in standing
+        if one.active and one.vetted_until is not None and now < one.vetted_until <= now + SOON
+    )
 
 
 def _reviews(visit: Visit) -> dict[str, Json]:

@@ -7,6 +7,7 @@ from typing import Final
 from strongroom.audit.reading.query import Query
 from strongroom.console.gauges import gauges
 from strongroom.console.routes.assurance import notice_of
+from strongroom.console.routes.people import ending_soon
 from strongroom.console.visits import Page, Visit
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
@@ -14,8 +15,6 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
 from strongroom.responder.people import may_see
 
-SOON: Final = 30 * 86400
-"""Seconds: vetting that ends sooner is shown."""
 MOST: Final = 8
 WATCHED: Final = 16
 """Words of the log on responders that are looked at: the newest ones."""
@@ -26,12 +25,8 @@ def today(visit: Visit) -> Page:
     trust, session = visit.trust, visit.session
     open_requests = session.api.requests_page(state="open", limit=MOST, cursor="").requests
     people, _caps = session.api.people()
-    ending = sorted(
-        (one.vetted_until, one.person)
-        for one in people
-        if one.active and one.vetted_until is not None and visit.now < one.vetted_until <= visit.now + SOON
-    )
-    notice, _behind = notice_of(visit)
+    ending = ending_soon(people, visit.now)
+    notice = notice_of(visit)
     data: dict[str, Json] = {
         "requests": [
             {

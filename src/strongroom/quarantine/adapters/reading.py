@@ -174,6 +174,9 @@ def walled_reader(sources: Mapping[str, Source]) -> Iterator[Reader]:
                 memory=_MEMORY + 3 * largest,
                 seconds=_SECONDS + total // _LEAST_PACE,
             )
+        except BaseException:
+            os.close(report)
+            raise
         finally:
             theirs.close()
             os.close(end)

@@ -187,9 +187,12 @@ def _hold(folder: Path) -> int:
         raise _unwritable(error) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(handle)
         raise RecordTakenError("another responder has this folder", remedy="stop it first") from None
+    except OSError as error:
+        os.close(handle)
+        raise _unwritable(error) from None
     return handle
 
 
