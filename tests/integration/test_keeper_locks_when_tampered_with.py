@@ -206,7 +206,7 @@ def test_a_keeper_that_was_asked_to_lock_says_so_and_starts_again(deployment: De
     deployment.call("lock")
     assert cause_of(deployment) == "asked"
     deployment.call("lock")
-    assert locked_entries(deployment) == ["asked"]
+    assert recorded(deployment) == ["asked"]
     deployment.processes["keeper"].send_signal(signal.SIGTERM)
     deployment.stop("keeper")
     deployment.start("keeper")
