@@ -50,12 +50,14 @@ format: $(SETUP) ## rewrite files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Tests start hundreds of processes, and each would compile the package anew where Python may not keep bytecode.
+# Tests start hundreds of processes, and each would compile the package anew where Python may not keep bytecode. What
+# pytest itself compiles, with asserts that say more, it keeps where Python may: each worker reads all of the tests.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 bytecode: $(SETUP)
-	$(BIN)/python -m compileall -q src
+	$(BIN)/python -m compileall -q src tests
 
 test: bytecode ## the tests, without those marked heavy
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not heavy"
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not heavy"
 
 # The heavy tests of what a change breaks first: a page as it is written, the whole by its commands, the package itself.
 # About three minutes on two cores; `make test-all` runs the others, too.
@@ -63,10 +65,10 @@ HEAVY := tests/journeys/test_first_deployment_as_written.py tests/promises/test_
 	tests/promises/test_what_is_installed_is_what_was_built.py
 
 test-heavy: bytecode ## the heavy tests that a change must pass
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m heavy $(HEAVY)
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m heavy $(HEAVY)
 
 test-all: bytecode $(STAMPS)/fuzz ## all tests
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 demo: bytecode ## seal, approve, attest, release, run and refuse, on this machine
 	$(BIN)/python demo/demo.py

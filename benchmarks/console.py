@@ -2,9 +2,14 @@
 
 Real log writer, keeper, broker and console; each page is loaded over TLS by one visitor who is signed in, one page at a
 time. Told: milliseconds from the request to the last byte, and the page's size; and the first load of a page, for which
-nothing of the log was proven before. The log gets as long as asked for with signed entries of the keeper's.
+nothing of the log was proven before. The log gets as long as asked for with signed entries of the keeper's. Told too:
+how long the console's index takes in the background, how fast a page is meanwhile, and the processor time that a page
+costs the console and the processes behind it, which says more than the clock where other programs run.
 
-    python benchmarks/console.py [--requests N] [--models N] [--entries N] [--loads N]
+    python benchmarks/console.py [--folder FOLDER] [--requests N] [--models N] [--entries N] [--loads N]
+
+A folder that is named is kept, and used again by the next run within a day; without ``console/log.index`` in it, that
+run builds the index anew.
 """
 
 from __future__ import annotations
@@ -17,7 +22,9 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -28,11 +35,13 @@ from strongroom.access.request import Action
 from strongroom.core.ids import ModelId
 from support.consoles import RunningConsole, Visitor, console
 from support.deployment import LEVEL, MODEL
+from support.long_console import keep, kept, reopened
 from support.occupied import OTHER
 
 AT_ONCE = 8
 KEEPER = "simulators.long_log_keeper"
 """One person asks for everything here; a real one would be slowed down."""
+TIMES = ("first_ms", "p50_ms", "p95_ms", "console_cpu_ms", "behind_cpu_ms")
 PAGES = (
     "/today",
     "/requests",
@@ -76,14 +85,40 @@ def lengthen(live: RunningConsole, entries: int) -> None:
         time.sleep(1)
 
 
-def index(visitor: Visitor) -> int:
-    """Have the console's index read the log to its end; returns how many visits that took."""
-    visits = 0
+def index(visitor: Visitor) -> dict[str, object]:
+    """Wait until the console's index knows the whole log; returns how long that took, and pages meanwhile."""
+    began, meanwhile = time.perf_counter(), list[float]()
     while True:
-        visits += 1
+        asked = time.perf_counter()
         told = visitor.get("/audit.json?event=log").json
+        meanwhile.append(time.perf_counter() - asked)
         if told["reach"] >= told["size"]:
-            return visits
+            break
+        time.sleep(1)
+    middle, late = _middle_and_late(meanwhile)
+    seconds = round(time.perf_counter() - began, 1)
+    return {"seconds": seconds, "visits": len(meanwhile), "p50_ms": middle, "p95_ms": late}
+
+
+def _middle_and_late(seconds: list[float]) -> tuple[float, float]:
+    cuts = statistics.quantiles([*seconds, *seconds], n=20)
+    return round(1000 * cuts[9], 1), round(1000 * cuts[18], 1)
+
+
+def _processor(*processes: int) -> float:
+    """Return the processor time that processes took, in seconds."""
+    spent = 0
+    for pid in processes:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        spent += int(fields[11]) + int(fields[12])
+    return spent / os.sysconf("SC_CLK_TCK")
+
+
+def _behind(live: RunningConsole) -> list[int]:
+    """Return the processes that the console asks: broker, keeper and log writer."""
+    broker = live.occupied.running.process
+    assert broker is not None
+    return [broker.pid, *(one.pid for one in live.occupied.deployment.processes.values())]
 
 
 def loaded(live: RunningConsole, visitor: Visitor, path: str, loads: int) -> dict[str, object]:
@@ -94,7 +129,7 @@ def loaded(live: RunningConsole, visitor: Visitor, path: str, loads: int) -> dic
         "Cookie": "; ".join(f"{name}={value}" for name, value in visitor.cookies.items()),
     }
     seconds: list[float] = []
-    size = 0
+    size, here, behind = 0, 0.0, 0.0
     while len(seconds) <= loads:
         began = time.perf_counter()
         connection.request("GET", path, headers=headers)
@@ -106,41 +141,59 @@ def loaded(live: RunningConsole, visitor: Visitor, path: str, loads: int) -> dic
         assert answer.status == 200, data
         seconds.append(time.perf_counter() - began)
         size = len(data)
+        if len(seconds) == 1:
+            here, behind = _processor(live.process.pid), _processor(*_behind(live))
     connection.close()
-    first, cuts = seconds[0], statistics.quantiles(seconds[1:], n=20)
-    told = {"first_ms": first, "p50_ms": cuts[9], "p95_ms": cuts[18]}
-    return {"page": path, **{name: round(1000 * value, 1) for name, value in told.items()}, "bytes": size}
+    middle, late = _middle_and_late(seconds[1:])
+    spent = _processor(live.process.pid) - here, _processor(*_behind(live)) - behind
+    return {
+        "page": path, "first_ms": round(1000 * seconds[0], 1), "p50_ms": middle, "p95_ms": late,
+        "console_cpu_ms": round(1000 * spent[0] / loads, 1), "behind_cpu_ms": round(1000 * spent[1] / loads, 1),
+        "bytes": size,
+    }  # fmt: skip
+
+
+@contextmanager
+def prepared(folder: Path, given: argparse.Namespace) -> Iterator[RunningConsole]:
+    """Run a furnished deployment, the one that was left in the folder or a new one, and a console before it."""
+    if kept(folder) is None:
+        terms = [
+            ModelTerms(
+                model=ModelId(f"model-{number}"), level=LEVEL, least_isolation="vm-simulated", weights=Weights.TEST
+            )
+            for number in range(given.models - 2)
+        ]
+        with console(folder, models=terms, keeper_module=KEEPER) as live:
+            began = time.perf_counter()
+            furnish(live, given.requests)
+            lengthen(live, given.entries)
+            keep(live, folder, requests=given.requests, models=given.models)
+            sys.stdout.write(f"furnished in {time.perf_counter() - began:.0f} s\n")
+    with reopened(folder, keeper_module=KEEPER) as live:
+        yield live
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="the console's pages")
+    parser.add_argument("--folder", type=Path, help="where the deployment is, or is made and left; a passing one else")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--models", type=int, default=1_000, help="models in the policy; two of them are sealed")
-    parser.add_argument("--entries", type=int, default=50_000, help="of the log, at least")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="of the log, at least")
     parser.add_argument("--loads", type=int, default=40, help="of each page")
     given = parser.parse_args()
-    terms = [
-        ModelTerms(model=ModelId(f"model-{number}"), level=LEVEL, least_isolation="vm-simulated", weights=Weights.TEST)
-        for number in range(given.models - 2)
-    ]
-    with tempfile.TemporaryDirectory() as name, console(Path(name), models=terms, keeper_module=KEEPER) as live:
-        began = time.perf_counter()
-        furnish(live, given.requests)
-        lengthen(live, given.entries)
-        sys.stdout.write(f"furnished in {time.perf_counter() - began:.0f} s\n")
+    with tempfile.TemporaryDirectory() as name, prepared(folder := given.folder or Path(name), given) as live:
         dana = live.visitor()
         dana.sign_in()
-        began = time.perf_counter()
-        visits = index(dana)
-        sys.stdout.write(f"indexed by {visits} visits in {time.perf_counter() - began:.0f} s\n")
+        indexed = index(dana)
+        sys.stdout.write(f"indexed: {json.dumps(indexed)}\n")
         rows = [loaded(live, dana, path, given.loads) for path in PAGES]
-        entries = live.occupied.head().size
+        entries, made = live.occupied.head().size, kept(folder) or {}
     for row in rows:
-        times = " ".join(f"{row[name]:>8} ms" for name in ("first_ms", "p50_ms", "p95_ms"))
+        times = " ".join(f"{row[name]:>8} ms" for name in TIMES)
         sys.stdout.write(f"{row['page']:<42} {times} {row['bytes']:>8} bytes\n")
     found = {
-        "benchmark": "console", "rows": rows, "requests": given.requests, "models": given.models,
+        "benchmark": "console", "rows": rows, **made, "indexed": indexed,
         "log_entries": entries, "cores": os.cpu_count(), "load": f"{os.getloadavg()[0]:.1f}",
     }  # fmt: skip
     sys.stdout.write(json.dumps(found) + "\n")

@@ -33,7 +33,7 @@ from strongroom.detection.engine import Engine
 from strongroom.detection.pack import Pack
 from strongroom.detection.rules import Certainty
 from strongroom.detection.wiring import linear_regex
-from support.fleet_watch import PLANTED, at, found_by, stolen_by, told
+from support.fleet_watch import PLANTED, at, doubted, found_by, stolen_by, told
 
 ROUNDS: Final = 5
 COUNTS: Final = (50, 100, 500)
@@ -143,6 +143,12 @@ def main() -> None:
         "sure": sum(a.about.certainty is Certainty.SURE for a in quiet),
     }
     print(f"\n30 quiet days: {len(loud)} alarms, {result['quiet_days']['sure']} of a kind that acts by itself")
+    doubts = doubted(SEED, quiet)
+    result["one_approver_more"] = {"asked": doubts.asked, "requests": doubts.requests, "met": doubts.met}
+    print(
+        f"one approver more: asked {doubts.asked} times, of {doubts.people} people;"
+        f" {doubts.met} of {doubts.requests} requests met it"
+    )
     for story in THEFTS:
         rule, hours, stolen = theft(story, quiet)
         print(f"  {story.name:<14}{rule:<32}{hours:>7.1f} h{stolen:>18,} bytes")

@@ -23,7 +23,7 @@ from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import PersonId
+from strongroom.core.ids import PersonId, PlatformId
 from strongroom.ipc import frames
 from strongroom.keeper.keyring import Keyring
 from strongroom.keeper.pins import Pins
@@ -43,7 +43,7 @@ from strongroom.release.decided import Decided
 from strongroom.release.delivery import Delivery
 from strongroom.release.dossier import Dossier
 from strongroom.release.key_orders import KeyAct, KeyOrder
-from strongroom.release.lease import LeaseProof
+from strongroom.release.lease import Lease, LeaseAsk, LeaseProof, Sampling
 from support.deployment import PEOPLE, person, rules, vetting
 from support.facts import NOW, good
 from support.room import found_room
@@ -69,6 +69,7 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "kek-shown": lambda data: KekShown.read(Fields(parse(data), "kek")),
     "evidence": Evidence.parse,
     "attested": Attested.parse,
+    "lease": Lease.parse,
     "lease-proof": lambda data: LeaseProof.read(Fields(parse(data), "proof")),
     "envelope": Envelope.parse,
     "call": frames.read_call,
@@ -152,6 +153,15 @@ def samples() -> list[dict[str, Json]]:
         BreakGlassReview(genesis=genesis, request=digest, outcome=Outcome.JUSTIFIED, report=digest).to_bytes(),
         Attested(evidence=b"evidence", binding=b"{}", result="e30.e30.e30").to_bytes(),
         AccessReview(genesis=genesis, at=NOW, decisions=(AccessDecision(grant=digest, keep=True),)).to_bytes(),
+        Lease(
+            genesis=genesis,
+            request=digest,
+            platform=PlatformId("tpm-" + "0" * 64),
+            ask=LeaseAsk(use=1, recipient=digest, serial=1, nonce=bytes(32)),
+            issued=NOW,
+            period=60,
+            sampling=Sampling.WHOLE,
+        ).to_bytes(),
     )
     made = [json.loads(data) for data in payloads]
     shown: dict[str, Json] = {"epoch": 1, "escrowed": True, "state": "active", "created": "2026-11-23T22:08:37Z"}

@@ -136,7 +136,7 @@ def test_an_alert_becomes_an_incident_that_people_close(lab: ResponderLab) -> No
             assert ("notify", True) in done
             # What this deployment has no means for is refused, and says so.
             failed = {one["action"]: one["failed"] for one in shown["data"]["actions"].values() if one["failed"]}
-            assert failed == {"zero-egress": "no-gate", "raise-sampling": "signed-policy"}
+            assert failed == {"zero-egress": "no-gate", "raise-sampling": "no-second-engine"}
             assert shown["data"]["evidence"]
             told = receiver.wait(1)[0]
             assert told.headers["webhook-signature"] == signature(SECRET, told.headers, told.body)

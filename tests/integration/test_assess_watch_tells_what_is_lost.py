@@ -16,6 +16,7 @@ from simulators import deployment_in_memory
 from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.assurance.assessment import Assessment
 from strongroom.cli import assess as command
+from strongroom.cli import assess_looking
 from strongroom.client import wiring
 from strongroom.core.clock import SystemClock
 from strongroom.core.errors import UnavailableError
@@ -152,7 +153,7 @@ def test_what_cant_be_seen_any_more_is_lost_once_it_expires(place: Place, monkey
         def down(*_given: object) -> None:
             raise UnavailableError("nobody answers")
 
-        monkeypatch.setattr(command, "know", down)
+        monkeypatch.setattr(assess_looking, "know", down)
 
     told = watched(place, monkeypatch, away, later(place, 600), later(place, 2 * DAY))
     assert told.count("NOT SEEN") == 3

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.assurance.attack_results import AttackResult, Outcome
-from strongroom.attacks.acts import copies, files
+from strongroom.attacks.acts import copies, decoys, files
 from strongroom.attacks.attack import chosen, registered
+from strongroom.attacks.lab import guarded
 from strongroom.attacks.lab.cast import MODEL, Cast
 from strongroom.attacks.lab.lab import Lab, open_lab
 from strongroom.attacks.lab.marker import SCRATCH_TYPE, mark_scratch, need_scratch
@@ -27,6 +28,7 @@ from strongroom.attacks.suite import attacked, layer_trial, run
 from strongroom.attacks.traces import Traces
 from strongroom.core.envelope import sign
 from strongroom.core.errors import UsageError
+from strongroom.detection.adapters.fanotify import GuardUnavailableError
 from strongroom.keys.recipient import RecipientKey
 
 pytestmark = pytest.mark.integration
@@ -98,6 +100,36 @@ def test_a_changed_backup_passes_when_nobody_verifies(lab: Lab, monkeypatch: pyt
     assert outcome(lab, "backup-changed-in-its-store") is Outcome.UNBLOCKED
 
 
+def test_a_decoy_opens_when_nobody_guards_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = chosen(["opened-decoy"])
+    found = attacked(one, lab, Traces(lab))
+    if found.outcome is Outcome.NOT_RUN:
+        pytest.skip(found.detail)
+    assert (found.outcome, found.refusal) == (Outcome.BLOCKED, "EPERM"), found.detail
+    assert found.signal == "finding: the guard told its responder, which froze the model"
+
+    @contextlib.contextmanager
+    def unguarded(_scratch: object, folder: Path) -> Iterator[tuple[Path, ...]]:
+        (folder / "decoy").write_bytes(b"noise")
+        yield (folder / "decoy",)
+
+    monkeypatch.setattr(decoys, "guarded", unguarded)
+    monkeypatch.setattr(guarded, "_FREEZE_SECONDS", 0.1)
+    found = attacked(one, lab, Traces(lab))
+    assert (found.outcome, found.signal[:8]) == (Outcome.UNBLOCKED, ""), found
+
+
+def test_where_files_cant_be_guarded_it_isnt_run_and_says_why(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_paths: object) -> None:
+        raise GuardUnavailableError("files can't be guarded: operation not permitted")
+
+    monkeypatch.setattr(guarded, "FileGuard", refused)
+    (one,) = chosen(["opened-decoy"])
+    found = attacked(one, lab, Traces(lab))
+    assert found.outcome is Outcome.NOT_RUN
+    assert found.detail == "files can't be guarded: operation not permitted: it needs root, and Linux with fanotify"
+
+
 def test_open_files_are_found_open(lab: Lab) -> None:
     names = ("keepers-files-by-another-user", "keepers-socket-by-another-user")
     if outcome(lab, names[0]) is Outcome.NOT_RUN:
@@ -119,15 +151,14 @@ def test_open_files_are_found_open(lab: Lab) -> None:
         assert outcome(lab, name) is Outcome.BLOCKED
 
 
-def test_layers_and_clocks_are_changed_in_scratch_copies_only(tmp_path: Path) -> None:
+def test_layers_and_clocks_are_changed_in_scratch_copies_only(lab: Lab, tmp_path: Path) -> None:
     cast = Cast()
-    with open_lab() as made:
-        home = made.scratch.home
-        need_scratch(home)
-        genesis = made.scratch.genesis
-        for name in ("genesis.json", MARK):
-            (tmp_path / name).write_bytes((home / name).read_bytes())
-        roots = made.scratch.cast.roots()
+    home = lab.scratch.home
+    need_scratch(home)
+    genesis = lab.scratch.genesis
+    for name in ("genesis.json", MARK):
+        (tmp_path / name).write_bytes((home / name).read_bytes())
+    roots = lab.scratch.cast.roots()
     need_scratch(tmp_path)
     other = replace(genesis, deployment="another", root_keys=tuple(one.public_key for one in cast.roots(3)))
     right = (tmp_path / MARK).read_bytes()

@@ -9,8 +9,10 @@ import pytest
 from strongroom.access.request import Action
 from strongroom.core.events import EventName
 from strongroom.keys.recipient import RecipientKey
+from strongroom.release.precautions import PrecautionKind
 from support.consoles import RunningConsole, console
 from support.deployment import MODEL
+from support.precautions import take
 
 pytestmark = pytest.mark.integration
 PAGES = ("/today", "/requests", "/requests?state=all", "/requests/new", "/models", f"/models/{MODEL}", "/people",
@@ -33,7 +35,7 @@ def test_every_page_is_there_with_its_json_twin(live: RunningConsole) -> None:
         assert len(page.text) < 100_000
         place, _, query = path.partition("?")
         twin = dana.get(f"{place}.json?{query}")
-        assert (twin.status, twin.json["person"]) == (200, "dana"), twin.text
+        assert (twin.status, twin.json["around"]["person"]) == (200, "dana"), twin.text
 
 
 def test_two_people_approve_what_a_third_asked_for(live: RunningConsole) -> None:
@@ -57,7 +59,7 @@ def test_a_request_is_made_signed_and_carried_out(live: RunningConsole) -> None:
     dana.sign_in()
     form = dana.get("/requests/new?action=freeze&model=other")
     fields = {"action": "freeze", "model": "other", "purpose": "incident-response", "ticket": "T-9", "image": "",
-              "platform": "", "hours": "2"}  # fmt: skip
+              "platform": "", "precaution": "", "hours": "2"}  # fmt: skip
     draft = dana.follow(dana.post(form, "/requests/new", **fields))
     (action,) = (one for one in draft.forms() if one.startswith("/drafts/"))
     page = dana.follow(dana.post(draft, action))
@@ -83,3 +85,65 @@ def test_what_others_wrote_stays_text(live: RunningConsole) -> None:
     page = dana.get(f"/requests/{request.digest.value.hex()}").text
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+def test_what_was_taken_away_is_told_and_lifted_by_people(live: RunningConsole) -> None:
+    dana = live.visitor()
+    dana.sign_in()
+    take(live.occupied, PrecautionKind.HOLD, MODEL, seconds=None)
+    take(live.occupied, PrecautionKind.SAMPLING, MODEL, seconds=3600)
+    assert "On hold:" in dana.get("/today").text
+    (row,) = [one for one in dana.get("/models.json").json["models"] if one["model"] == MODEL]
+    assert (row["held"]["kind"], row["replayed"]["kind"]) == ("hold", "sampling")
+    page = dana.get(f"/models/{MODEL}")
+    assert page.text.count("Ask to lift it") == 2
+    assert "every answer" in page.text
+    place = f"/requests/new?action=lift&model={MODEL}&precaution={row['held']['precaution']}"
+    assert place.replace("&", "&amp;") in page.text
+    form = dana.get(place)
+    fields = {"action": "lift", "model": MODEL, "purpose": "maintenance", "ticket": "", "image": "", "platform": "",
+              "hours": ""}  # fmt: skip
+    other = {**fields, "precaution": "sha256:" + "0" * 64}
+    assert dana.post(form, "/requests/new", **other).status == 400
+    # What the keeper refuses in the end is refused before anybody is asked to agree.
+    astray = {**fields, "model": "other", "precaution": row["held"]["precaution"]}
+    refused = dana.post(form, "/requests/new", **astray)
+    assert (refused.status, "choose that model" in refused.text) == (400, True)
+    draft = dana.follow(dana.post(form, "/requests/new", **fields, precaution=row["held"]["precaution"]))
+    (action,) = (one for one in draft.forms() if one.startswith("/drafts/"))
+    page = dana.follow(dana.post(draft, action))
+    (address,) = {one.rpartition("/")[0] for one in page.forms() if one.startswith("/requests/")}
+    for name in ("sam", "rina"):
+        visitor = live.visitor(name)
+        visitor.sign_in()
+        visitor.post(visitor.get(address), f"{address}/approve")
+    dana.post(dana.get(address), f"{address}/carry-out")
+    (row,) = [one for one in dana.get("/models.json").json["models"] if one["model"] == MODEL]
+    assert (row["held"], row["replayed"]["kind"]) == (None, "sampling")
+    assert "On hold:" not in dana.get("/today").text
+
+
+def test_one_approver_more_is_told_with_its_reason(live: RunningConsole) -> None:
+    request = live.occupied.ask_export(RecipientKey())
+    dana = live.visitor()
+    dana.sign_in()
+    path = f"/requests/{request.digest.value.hex()}"
+
+    def needed() -> int:
+        rows = dana.get("/requests.json").json["requests"]
+        return int(next(one["needed"] for one in rows if one["digest"] == str(request.digest)))
+
+    before = needed()
+    assert "one approver more" not in dana.get(path).text
+    take(live.occupied, PrecautionKind.APPROVER, "dana", seconds=3600)
+    assert needed() == before + 1
+    for address in (path, "/people"):
+        page = dana.get(address).text
+        assert ("one approver more until" in page, "inquiry; taken by dana" in page) == (True, True), address
+    for name in ("sam", "rina"):
+        visitor = live.visitor(name)
+        visitor.sign_in()
+        visitor.post(visitor.get(path), f"{path}/approve")
+    page = dana.get(path).text
+    assert "would be refused" in page
+    assert "one more" in dana.get("/requests").text

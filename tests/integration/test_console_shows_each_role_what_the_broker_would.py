@@ -6,6 +6,7 @@ console was given beside the broker is a wire that trips: whoever may not see it
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
@@ -24,15 +25,17 @@ from strongroom.client.service import Session
 from strongroom.client.wallet import Seen
 from strongroom.console.beside import Beside
 from strongroom.console.log_reader import LogReader
+from strongroom.console.rendering import Renderer, twin
 from strongroom.console.routes import ACTS, FILES, PAGES
-from strongroom.console.visits import Visit
-from strongroom.core.canonical import Json, encode
+from strongroom.console.visits import Page, Visit
+from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock
 from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import PersonId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.roster import AUDITOR, Person
 from strongroom.personnel.vetting import OFFICER
+from strongroom.response.wiring import shipped_playbooks
 from support.brokers import Caller
 from support.consoles import next_roster
 from support.deployment import MODEL, person, signer
@@ -81,6 +84,8 @@ ROWS: dict[str, Row] = {
     "/incidents/{incident}/export/{form}": Row(RESPOND, "incidents"),
     "/incidents/{incident}/kept/{name}": Row(RESPOND, "incidents"),
     "/drills": Row(RESPOND, "incidents"),
+    "/drills/drafts/{digest}": Row(frozenset()),
+    "/drills/tabletop/{playbook}": Row(RESPOND),
     "/assurance": Row(open=True),
     "/assurance/gaps": Row(ASSESS, "assessments"),
     "/assurance/measures/{category}": Row(ASSESS, "assessments"),
@@ -89,17 +94,22 @@ ROWS: dict[str, Row] = {
     "/assurance/reports/{form}": Row(ASSESS, "assessments"),
     "/intake": Row(open=True),
     "/intake/{delivery}": Row(frozenset()),
+    "/exposure-answers/{digest}": Row(frozenset()),
     "/intake-reviews/{digest}": Row(frozenset()),
 }
 """Pages and files. What nobody is shown here is what isn't there: another's draft, an unknown delivery."""
 FORMS: dict[str, Mapping[str, str]] = {
     "/requests/new": {
         "action": "freeze", "model": MODEL, "purpose": "incident-response", "ticket": "", "image": "", "platform": "",
-        "hours": "",
+        "precaution": "", "hours": "",
     },
     "/requests/{digest}/carry-out": {},
+    "/drills/new": {"playbook": "insider"},
+    "/drills/tabletop/{playbook}": {"pace": "10"},
 }  # fmt: skip
 """Forms that take no signature. The others are signed, and judged by who signed."""
+
+RENDERER = Renderer()
 
 
 class Tripped(BaseException):
@@ -180,12 +190,22 @@ class House:
         try:
             page = handler(visit)
             # As the application does: nothing is answered without what stands around it.
-            encode({**visit.chrome(), **getattr(page, "data", {})})
+            chrome = visit.chrome()
+            if isinstance(page, Page):
+                _check_twin(page, chrome, visit.now)
         except StrongroomError:
             return "refused"
         except Tripped:
             return "asked beside"
         return "shown"
+
+
+def _check_twin(page: Page, chrome: dict[str, Json], now: int) -> None:
+    """Check that a page can be made of its twin alone: links to what comes next included, nothing of it is missing."""
+    told = json.loads(twin(page, chrome))
+    around = told.pop("around")
+    again = RENDERER.page(Page(page.template, page.title, told), chrome=around, secret=b"s", now=now)
+    assert again == RENDERER.page(page, chrome=chrome, secret=b"s", now=now), page.template
 
 
 def _no_draft(*_names: str) -> Any:
@@ -215,6 +235,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         params = {
             "model": str(MODEL), "digest": asked.digest.value.hex(), "index": "3", "incident": "inc-" + "0" * 32,
             "kind": "note", "category": "weight-security", "form": "csv", "delivery": "d1", "name": "0" * 64,
+            "playbook": "insider",
         }  # fmt: skip
         made = House(lab, LogReader(index), Memory(), params)
         # Everything that is kept for everybody is there before anybody without a right comes.
@@ -231,7 +252,8 @@ def test_every_address_has_a_row() -> None:
 def test_a_page_is_shown_to_those_who_may_see_it_and_to_nobody_else(path: str, house: House) -> None:
     handler, row = dict((*PAGES, *FILES))[path], ROWS[path]
     wires: dict[str, Any] = {name: Wire() for name in ("incidents", "assessments", "deliveries")}
-    tripping, without = Beside(**wires), Beside()
+    books = shipped_playbooks()
+    tripping, without = Beside(**wires, playbooks=books), Beside(playbooks=books)
     for name in sorted(EVERYBODY | OUTSIDE):
         if row.beside:
             reached = house.outcome(name, path, handler, tripping) == "asked beside"

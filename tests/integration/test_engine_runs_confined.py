@@ -65,12 +65,14 @@ def test_same_tokens_as_the_unsealed_model_through_the_official_client(
         assert len(sampled) == 3
 
 
-def test_stop_tokens_end_an_answer_and_do_not_leave(tmp_path: Path, llama: Path) -> None:
+# The second takes a quarter of a minute to start: nothing inside reads bytecode that somebody kept.
+@pytest.mark.parametrize("engine", [BuiltIn.NUMPY, pytest.param(BuiltIn.TRANSFORMERS, marks=pytest.mark.heavy)])
+def test_stop_tokens_end_an_answer_and_do_not_leave(tmp_path: Path, llama: Path, engine: BuiltIn) -> None:
     free = tiny_llama.greedy(llama, PROMPT, 40)
     stop = free[10]
     said = free[: free.index(stop)]
     tiny_llama.make(llama, stop=stop)
-    with gateway(tmp_path, confined(tmp_path, [*BuiltIn.TRANSFORMERS.command], [])) as live:
+    with gateway(tmp_path, confined(tmp_path, [*engine.command], [])) as live:
         answer = live.complete(text_of(PROMPT), most=40, temperature=0).json()
         assert answer["choices"][0]["text"] == text_of(said)
         assert answer["choices"][0]["finish_reason"] == "stop"

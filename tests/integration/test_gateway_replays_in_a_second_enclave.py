@@ -13,10 +13,12 @@ from typing import IO, cast
 
 import pytest
 
+from strongroom.access.request import Action
 from strongroom.attacks.lab.software_tpm import SoftwareTPM
 from strongroom.attestation.adapters.measure_files import measure_trees
 from strongroom.attestation.reference_values import ReferenceImage
 from strongroom.core.digest import Digest
+from strongroom.core.envelope import sign
 from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ImageId
@@ -26,10 +28,11 @@ from strongroom.enclave.engine.builtin import BuiltIn
 from strongroom.enclave.gateway.adapters.engines import Engine, ProcessHost
 from strongroom.enclave.gateway.wiring import Second, engine_image, serve
 from strongroom.enclave.image import Image, measured
+from strongroom.release.precautions import PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
 from support import tiny_llama
 from support.attested import IMAGE, Attested
 from support.brokers import broker_beside
-from support.deployment import MODEL, Deployment
+from support.deployment import MODEL, Deployment, signer
 from support.egress import VERIFIED_BY
 from support.enclave_lab import require_sandbox
 from support.gateways import Live, serving
@@ -61,8 +64,9 @@ def cut_down(image: Image, code: Path) -> Image:
 
 
 @pytest.fixture
-def labs(tmp_path: Path) -> Iterator[tuple[LeaseLab, LeaseLab]]:
-    """One deployment, seen from the machine that answers and from the one that replays."""
+def labs(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[LeaseLab, LeaseLab]]:
+    """One deployment, seen from the machine that answers and from the one that replays; its policy may be another."""
+    policy: EgressPolicy = getattr(request, "param", POLICY)
     if not SoftwareTPM.available():
         pytest.skip("no software TPM: install swtpm and swtpm-tools")
     require_sandbox()
@@ -76,7 +80,7 @@ def labs(tmp_path: Path) -> Iterator[tuple[LeaseLab, LeaseLab]]:
         deployment.start("log")
         deployment.start("keeper", more=["--lease-seconds", "30"])
         deployment.adopt_first()
-        deployment.adopt("egress", signed(policies(deployment.genesis, POLICY)))
+        deployment.adopt("egress", signed(policies(deployment.genesis, policy)))
         path.mkdir()
         code.mkdir()
         images = (
@@ -154,10 +158,11 @@ def check_that_others_verify_nothing(answering: Release, replaying: Release) -> 
         Second(ProcessHost(another), way).check(host, POLICY)
 
 
-def test_what_the_other_engine_reproduces_costs_less(tmp_path: Path, labs: tuple[LeaseLab, LeaseLab]) -> None:
-    first, other = labs
-    answering, replaying = first.approved(), other.approved(image=REPLAYS)
-    check_that_others_verify_nothing(answering, replaying)
+@contextmanager
+def served(
+    tmp_path: Path, answering: Release, replaying: Release, policy: EgressPolicy
+) -> Iterator[tuple[Live, list[Engine]]]:
+    """Serve with both engines; yields what listens, and the two as they were started."""
     live = Live(tmp_path, lambda: pytest.fail("it is the deployment's"), model=MODEL)
     kept: list[Engine] = []
     errors = io.BytesIO()
@@ -170,7 +175,7 @@ def test_what_the_other_engine_reproduces_costs_less(tmp_path: Path, labs: tuple
                     KeptHost(answering.launch, kept),
                     Way(answering, api),
                     api,
-                    serving(tmp_path, POLICY, context=512),
+                    serving(tmp_path, policy, context=512),
                     second=second,
                     opened=lambda _facts: None,
                     listening=live.listens,
@@ -187,20 +192,70 @@ def test_what_the_other_engine_reproduces_costs_less(tmp_path: Path, labs: tuple
         live.wait()
         print(f"\nfrom launch to the first answer possible: {time.monotonic() - began:.1f} s")  # noqa: T201 - the number
         assert live.url, (live.error, errors.getvalue()[-2000:])
+        try:
+            yield live, kept
+        finally:
+            kept[0].running.kill()
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def test_what_the_other_engine_reproduces_costs_less(tmp_path: Path, labs: tuple[LeaseLab, LeaseLab]) -> None:
+    first, other = labs
+    answering, replaying = first.approved(), other.approved(image=REPLAYS)
+    check_that_others_verify_nothing(answering, replaying)
+    with served(tmp_path, answering, replaying, POLICY) as (live, kept):
         # A purse of three answers pays for twelve, all sampled by torch and replayed by numpy.
         assert [ask(live) for _ in range(12)] == [200] * 12
         # Both run under releases of their own, and the one odometer is the answering one's.
         assert {answering.request.digest, replaying.request.digest} == {
             entry.digest("request") for entry in verified_entries(first.deployment) if entry.event is EventName.RELEASED
         }
-        answers, replays = kept
-        replays.running.kill()
+        kept[1].running.kill()
         # Without it the rest of the purse is spent at the full price, and nothing is frozen.
         until = time.monotonic() + 30
         while ask(live, patience=0) == 200:
             assert time.monotonic() < until
         assert live.error is None
         assert not (tmp_path / "governor" / f"{MODEL}.frozen.json").exists()
-        answers.running.kill()
-        thread.join(20)
-        assert not thread.is_alive()
+
+
+RARELY = replace(POLICY, verified_by=replace(VERIFIED_BY, image=REPLAYS, replay_permille=1))
+
+
+@pytest.mark.parametrize("labs", [RARELY], indirect=True)
+def test_a_precaution_has_every_answer_replayed_from_the_next_lease_on(
+    tmp_path: Path, labs: tuple[LeaseLab, LeaseLab]
+) -> None:
+    first, other = labs
+    deployment = first.deployment
+    with served(tmp_path, first.approved(), other.approved(image=REPLAYS), RARELY) as (live, kept):
+        now = int(time.time())
+        precaution = Precaution(
+            genesis=deployment.genesis.digest,
+            kind=PrecautionKind.SAMPLING,
+            subject=MODEL,
+            cause=Cause.INQUIRY,
+            incident=None,
+            at=now,
+            until=now + 3600,
+        )
+        envelope = sign(PRECAUTION_TYPE, precaution.to_bytes(), signer("dana"))
+        deployment.call("state", kind="precaution", envelope=envelope.to_json())
+        # Leases are of 30 seconds, and asked for three times as often.
+        time.sleep(15)
+        # Of a thousand answers one would be replayed; a purse of three pays for eight only if all of them are.
+        assert [ask(live) for _ in range(8)] == [200] * 8
+        # Whoever ends the second engine now ends the answers with it, until people lift the precaution.
+        kept[1].running.kill()
+        until = time.monotonic() + 20
+        while ask(live, patience=0) == 200:
+            assert time.monotonic() < until
+        assert ask(live, patience=0) == 503
+        request = deployment.request(Action.LIFT, target=envelope.digest)
+        deployment.control(request, *[deployment.approve(request, by) for by in ("sam", "rina")])
+        until = time.monotonic() + 20
+        while ask(live, patience=0) == 503:
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        assert live.error is None

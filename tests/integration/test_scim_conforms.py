@@ -47,8 +47,10 @@ async def nothing(_person: PersonId, _cause: SuspensionCause) -> None:
 class TestStorageContract(AsyncScimStorageContract):
     """What the SCIM library asks of a storage."""
 
-    @pytest.fixture
-    def provider(self) -> ScimProvider:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def provider(cls) -> ScimProvider:
+        # No test changes it, and making its classes takes seconds where many modules are loaded.
         return load_default_provider()
 
     @pytest.fixture

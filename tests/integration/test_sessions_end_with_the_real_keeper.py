@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -13,15 +16,23 @@ from pathlib import Path
 
 import pytest
 
+from simulators.security_key import SoftwareSecurityKey
 from stage import free_port
+from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.broker.identity_listener import TERMS
+from strongroom.cli.main import main
 from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.console.adapters.console_folder import save_keys
+from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import DeniedError
+from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PersonId
 from strongroom.personnel.roster import ROSTER_TYPE
 from support.brokers import Caller, RunningBroker, broker_beside
 from support.deployment import ROOTS, Deployment
 from support.identity import body_of, log_in, session_caller, wallet
+from support.security_keys import Ports
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +88,32 @@ def test_a_suspension_ends_the_session_and_the_next_login(
     assert took < 1.0
 
 
-def test_up_passes_the_identity_port_on(tmp_path: Path) -> None:
+def console_folder(home: Path, folder: Path) -> Path:
+    """Return the folder of a console into which dana may sign in."""
+    DevCa.open_or_create(
+        home / "broker" / "ca", Genesis.parse((home / "genesis.json").read_bytes()).deployment, at=int(time.time())
+    )
+    main(["console", "prepare", "--folder", str(folder), "--home", str(home)], standalone_mode=False)
+    with pytest.MonkeyPatch.context() as patch:
+        ports = Ports(patch, {number: SoftwareSecurityKey(algorithms=(-7,)) for number in ("first", "second")})
+        _made, keys = ports.enrol(person=PersonId("dana"), genesis=Digest.of(b"genesis"), rp_id="localhost")
+    save_keys(folder, PersonId("dana"), keys)
+    return folder
+
+
+def status_of(port: int, path: str, authority: Path) -> int:
+    """Return what is answered at a port of this machine."""
+    connection = http.client.HTTPSConnection(
+        "localhost", port, context=ssl.create_default_context(cafile=str(authority)), timeout=10
+    )
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_up_passes_the_identity_port_on_and_serves_the_console(tmp_path: Path) -> None:
     home, words, run = tmp_path / "home", tmp_path / "words", [sys.executable, "-m", "strongroom.cli.main"]
     words.write_text("only an example, choose your own words")
     founding = ["init", "--home", str(home), "--kdf-memory", "8"]
@@ -85,20 +121,30 @@ def test_up_passes_the_identity_port_on(tmp_path: Path) -> None:
         make = [*run, "people", "keygen", "--id", name, "--out", str(tmp_path / name)]
         (tmp_path / f"{name}.pub").write_bytes(subprocess.run(make, stdout=subprocess.PIPE, check=True).stdout)
         founding += ["--root", str(tmp_path / f"{name}.pub")]
-    port, identity_port = str(free_port()), free_port()
+    port, identity_port, origin_port = str(free_port()), free_port(), free_port()
     rising = ["up", "--home", str(home), "--port", port, "--identity-port", str(identity_port)]
+    rising += ["--console", str(tmp_path / "console"), "--console-origin", f"https://localhost:{origin_port}"]
     with words.open("rb") as given, words.open("rb") as again:
         asked, asked_again = str(given.fileno()), str(again.fileno())
         subprocess.run([*run, *founding, "--passphrase-fd", asked], pass_fds=[int(asked)], check=True)
+        authority = console_folder(home, tmp_path / "console") / "broker-ca.crt"
         process = subprocess.Popen(
             [*run, *rising, "--passphrase-fd", asked_again],
             pass_fds=[int(asked_again)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     assert process.stdout is not None
+    assert process.stderr is not None
     try:
         ready = json.loads(process.stdout.readline())
+        assert ready["console_url"] == f"https://localhost:{origin_port}"
+        assert status_of(origin_port, "/sign-in", authority) == 200
+        # The console releases nothing: when it ends, what does goes on.
+        told = next(line for line in process.stderr if line.startswith("console ready"))
+        os.kill(int(told.partition("pid ")[2].rstrip(")\n")), signal.SIGKILL)
+        assert "nothing else did" in next(process.stderr)
         assert ready["identity_url"] == f"https://127.0.0.1:{identity_port}"
         context = ssl.create_default_context(cafile=str(home / "broker" / "ca" / "ca.pem"))
         caller = Caller(identity_port, context)
@@ -109,3 +155,4 @@ def test_up_passes_the_identity_port_on(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(30) == 0
         process.stdout.close()
+        process.stderr.close()

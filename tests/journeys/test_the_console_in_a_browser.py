@@ -19,12 +19,14 @@ from strongroom.core.events import EventName
 from strongroom.intake.formats.identify import Format
 from strongroom.intake.states import State
 from strongroom.keys.recipient import RecipientKey
+from strongroom.release.precautions import PrecautionKind
 from support.browsers import missing
 from support.console_browser import console_browser, find, look, sign_in, wait_for_title
 from support.console_metered import meter
 from support.console_shelves import Delivered, assessment_of, give_roles, keep, record
 from support.consoles import RunningConsole, console
 from support.deployment import MODEL
+from support.precautions import take
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")]
 PATHS = ("/today", "/requests", "/requests/new", "/models", f"/models/{MODEL}", "/people", "/attestation", "/audit",
@@ -50,6 +52,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:
 def things(live: RunningConsole) -> tuple[str, ...]:
     """Return the addresses of a request and of a delivery, made once: the lab's connections don't wait for browsers."""
     request = live.occupied.ask(Action.ROTATE)
+    # Whatever was taken away stands on these pages too.
+    take(live.occupied, PrecautionKind.APPROVER, "dana", seconds=86400)
+    take(live.occupied, PrecautionKind.SAMPLING, MODEL, seconds=86400)
+    take(live.occupied, PrecautionKind.HOLD, None, seconds=None)
     return f"/requests/{request.digest.value.hex()}", f"/intake/{delivered(live).id}"
 
 

@@ -17,6 +17,7 @@ from support.responses import Record, alert
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")]
 HOSTILE = "<img src=x onerror=document.title='owned'>"
+TABLE = "/drills/tabletop/insider?pace=10&began=2026-01-01T00:00:00Z"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -41,8 +42,20 @@ def driver(lab: Watched, downloads: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def drill(lab: Watched) -> str:
-    return lab.drill("key-compromise")
+def drill(lab: Watched, driver: Any) -> str:
+    """Hold a drill in the browser; returns its incident's id."""
+    sign_in(driver, lab.live, "dana")
+    driver.get(f"{lab.live.origin}/drills")
+    find(driver, "button[aria-label='Practise key-compromise']").click()
+    wait_for_title(driver, "Sign the drill")
+    assert "model:shadow-model" in driver.page_source
+    find(driver, "form[data-sign] button").click()
+    wait_for_title(driver, "Drills")
+    if "The drill runs" not in driver.page_source:
+        reload_until(driver, driver.current_url, "The drill runs")
+    find(driver, ".banner a").click()
+    until(driver, 'id="timeline"')
+    return str(driver.current_url.rpartition("/")[2])
 
 
 def until(driver: Any, said: str) -> None:
@@ -68,6 +81,16 @@ def sign(driver: Any) -> None:
     wait_for_title(driver, "Sign what you do")
     find(driver, "form[data-sign] button").click()
     until(driver, 'id="timeline"')
+
+
+def shuts_out(driver: Any) -> list[tuple[str, list[str]]]:
+    """Return what of the page that is open shuts somebody out: by axe's rules, or by being too wide."""
+    driver.execute_script(files("axe_playwright_python").joinpath("axe.min.js").read_text())
+    told = driver.execute_async_script(f"const done = arguments[0]; axe.run(document, {{runOnly: {RULES}}}).then(done)")
+    assert told["passes"]
+    wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    found = [(str(one["id"]), [str(node["html"])[:160] for node in one["nodes"]]) for one in told["violations"]]
+    return [*found, *([("wider than the window by", [str(wide)])] if wide > 0 else [])]
 
 
 def test_a_drill_is_taken_noted_and_answered(lab: Watched, driver: Any, drill: str) -> None:
@@ -107,7 +130,17 @@ def test_a_record_is_downloaded(lab: Watched, driver: Any, drill: str, downloads
     assert '"spec_version": "2.1"' in wanted.read_text()
 
 
-def test_a_model_is_frozen_from_an_incident_and_resumed_by_two(lab: Watched, driver: Any) -> None:
+def test_a_playbook_is_read_out_at_a_table(lab: Watched, driver: Any) -> None:
+    sign_in(driver, lab.live, "sam")
+    driver.get(f"{lab.live.origin}/drills")
+    find(driver, "a[href='/drills/tabletop/insider']").click()
+    wait_for_title(driver, "insider at a table")
+    find(driver, "main form button").click()
+    until(driver, "The next card comes")
+    assert len(driver.find_elements("css selector", "[id^='card-']")) == 1
+
+
+def test_exposure_is_entered_and_a_model_frozen_from_an_incident_and_resumed_by_two(lab: Watched, driver: Any) -> None:
     lab.responder.stop()
     try:
         with FakeDesk(lab.desk).listening() as desk:
@@ -115,6 +148,15 @@ def test_a_model_is_frozen_from_an_incident_and_resumed_by_two(lab: Watched, dri
             page = f"{lab.live.origin}/incidents/{name}"
             sign_in(driver, lab.live, "dana")
             driver.get(page)
+            find(driver, "a[href$='/do/expose']").click()
+            find(driver, "main form button").click()
+            wait_for_title(driver, "Sign what you do")
+            assert f"what the log says of {MODEL}" in driver.page_source
+            for scheme, width in (("dark", 400), ("light", 1280)):
+                look(driver, scheme=scheme, width=width)
+                assert shuts_out(driver) == []
+            sign(driver)
+            assert len(desk.acts) == 1
             find(driver, ".head a.danger").click()
             wait_for_title(driver, "New request")
             assert driver.execute_script("return document.getElementById('ticket').value") == name
@@ -166,18 +208,12 @@ def test_no_page_of_incidents_shuts_anybody_out(lab: Watched, driver: Any, drill
     driver.get_log("browser")
     found = {}
     place = f"/incidents/{drill}"
-    for path in ("/today", "/incidents", place, f"{place}/do/note", f"{place}/do/take", "/drills"):
+    driver.get(f"{lab.live.origin}/drills")
+    find(driver, "button[aria-label='Practise insider']").click()
+    wait_for_title(driver, "Sign the drill")
+    draft = str(driver.current_url).removeprefix(lab.live.origin)
+    for path in ("/today", "/incidents", place, f"{place}/do/note", f"{place}/do/take", "/drills", TABLE, draft):
         driver.get(lab.live.origin + path)
-        driver.execute_script(files("axe_playwright_python").joinpath("axe.min.js").read_text())
-        told = driver.execute_async_script(
-            f"const done = arguments[0]; axe.run(document, {{runOnly: {RULES}}}).then(done)"
-        )
-        assert told["passes"], path
-        wide = driver.execute_script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        if told["violations"] or wide > 0:
-            found[path] = [(one["id"], [node["html"][:160] for node in one["nodes"]]) for one in told["violations"]]
-            found[path].append(("wider than the window by", [str(wide)]))
-    assert found == {}
+        found[path] = shuts_out(driver)
+    assert {path: what for path, what in found.items() if what} == {}
     assert [one["message"] for one in driver.get_log("browser") if one["level"] in {"SEVERE", "WARNING"}] == []

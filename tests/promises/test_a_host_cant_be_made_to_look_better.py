@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strongroom.assessor.adapters.host import Host
+from strongroom.assessor.adapters.host_looks import host_looks
 from strongroom.assessor.collecting import Look, observe
 from strongroom.assurance.observations import Fact
 from strongroom.assurance.thresholds import Thresholds
@@ -22,7 +23,7 @@ SSHD = "etc/ssh/sshd_config"
 
 def facts(world: World, collector: str, change: Callable[[Host], Host] = lambda host: host) -> Mapping[str, Fact]:
     """Return what a collector sees; nothing where it sees nothing."""
-    return next(look.facts or {} for look in change(world.host()).looks() if look.collector == collector)
+    return next(look.facts or {} for look in host_looks(change(world.host())) if look.collector == collector)
 
 
 @pytest.mark.parametrize(
@@ -192,10 +193,10 @@ def test_whatever_stands_in_a_hosts_files_the_collectors_end(
     whole = (host.root / name).read_bytes()
     try:
         (host.root / name).write_bytes(data)
-        looks: list[Look] = list(host.looks())
+        found: list[Look] = list(host_looks(host))
     finally:
         (host.root / name).write_bytes(whole)
-    for look in looks:
+    for look in found:
         assert str(observe(look, Thresholds(), NOW, log_index=None).digest).startswith("sha256:")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE
 from strongroom.broker.door import Door, NotTheirsError
 from strongroom.core.envelope import Envelope, Signature, sign
-from strongroom.core.ids import PersonId
+from strongroom.core.ids import KeyId, PersonId
 from strongroom.core.signature import PublicKey
 from support.deployment import signer
 
@@ -28,8 +28,12 @@ class Heard:
     known: dict[str, tuple[PublicKey, ...]] = field(default_factory=dict)
     asked: int = 0
 
-    def keys_of(self, person: PersonId | None) -> tuple[PublicKey, ...]:
-        return sum(self.known.values(), ()) if person is None else self.known.get(person, ())
+    def keys_of(self, person: PersonId) -> tuple[PublicKey, ...]:
+        return self.known.get(person, ())
+
+    def keys_named(self, names: Iterable[KeyId]) -> tuple[PublicKey, ...]:
+        wanted = set(names)
+        return tuple(key for keys in self.known.values() for key in keys if key.key_id in wanted)
 
     async def refresh(self) -> None:
         self.asked += 1
@@ -42,7 +46,7 @@ def heard() -> Heard:
 
 
 def require(standing: Heard, envelope: Envelope, kind: str, author: str = "") -> None:
-    door = Door(standing)  # type: ignore[arg-type]  # it asks for no more than these two
+    door = Door(standing)  # type: ignore[arg-type]  # it asks for no more than these three
     asyncio.run(door.require_author(envelope, kind, PersonId(author) if author else None))
 
 

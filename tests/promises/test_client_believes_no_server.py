@@ -137,6 +137,7 @@ def state(size: int = 9, **changes: object) -> State:
         suspended=(),
         waiting=(),
         destructions=(),
+        precautions=(),
         destroyed=(),
         irrecoverable=(),
         closed=(),

@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import sign
-from strongroom.core.errors import MalformedError
+from strongroom.core.envelope import Envelope, sign
+from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.core.ids import model_id, person_id
+from strongroom.core.signature import SignatureError
 from strongroom.responder import responding
 from strongroom.responder.cases import Case
-from strongroom.responder.drilling import DrillReader
 from strongroom.responder.ports import DONE, Told
 from strongroom.response.actions import ActionName, Command
-from strongroom.response.drills import DRILL_TYPE, DrillToken
+from strongroom.response.acts import ACT_TYPE
+from strongroom.response.drills import DRILL_TYPE, DrillRefusedError, DrillToken
 from strongroom.response.executor import withheld
 from strongroom.response.situation import ModelFacts, Situation
 from strongroom.response.subjects import EVERYTHING, Subject
-from support.respondings import GENESIS, MODEL, Known, TestClock, key_of, responding_room
+from support.respondings import GENESIS, MODEL, TestClock, key_of, responding_room
 
 pytestmark = pytest.mark.integration
 
@@ -170,7 +171,7 @@ def test_a_sensor_beyond_its_limit_doesn_t_freeze_by_way_of_a_playbook(tmp_path:
     asyncio.run(told())
 
 
-def token(**members: object) -> bytes:
+def token(**members: object) -> Envelope:
     """Return a drill's token, as somebody signed it."""
     given = {"by": "dana", "genesis": GENESIS, "since": -60, "life": 600, **members}
     now = TestClock().now()
@@ -183,38 +184,62 @@ def token(**members: object) -> bytes:
         expires=now + given["since"] + given["life"],  # type: ignore[operator]
         nonce=os.urandom(16),
     )
-    return sign(DRILL_TYPE, made.to_bytes(), key_of(str(given["by"]))).to_bytes()
+    return sign(DRILL_TYPE, made.to_bytes(), key_of(str(given["by"])))
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("envelope", "refused"),
     [
-        token(by="mallory"),
-        token(genesis=Digest.of(b"another")),
-        token(since=86_400),
-        token(since=-700),
-        b"",
-        b"{}",
-        b"\xff" * 64,
-        b"x" * 300_000,
+        (token(by="mallory"), SignatureError),
+        (token(genesis=Digest.of(b"another")), DrillRefusedError),
+        (token(since=86_400), DrillRefusedError),
+        (token(since=-700), DrillRefusedError),
+        (sign(DRILL_TYPE, b"{}", key_of("dana")), MalformedError),
+        (sign(DRILL_TYPE, b"\xff" * 64, key_of("dana")), MalformedError),
+        (sign(DRILL_TYPE, b"x" * 300_000, key_of("dana")), MalformedError),
+        (sign(ACT_TYPE, Envelope.parse(token().to_bytes()).payload, key_of("dana")), SignatureError),
     ],
-    ids=["stranger", "elsewhere", "early", "late", "empty", "object", "bytes", "long"],
+    ids=["stranger", "elsewhere", "early", "late", "object", "bytes", "long", "another-type"],
 )
-def test_the_drill_s_door_takes_only_a_master_s_own_token(line: bytes) -> None:
-    reader = DrillReader(GENESIS, Known().masters, frozenset, lambda _digest, _token: None, TestClock())
-    with pytest.raises(MalformedError):
-        reader(line)
+def test_the_desk_holds_only_drills_that_a_master_signed(
+    tmp_path: Path, envelope: Envelope, refused: type[StrongroomError]
+) -> None:
+    async def told() -> None:
+        async with responding_room(tmp_path) as room:
+            with pytest.raises(refused):
+                await room.hold(envelope)
+            assert room.responding.used == frozenset()
+            await asyncio.sleep(0.05)
+            assert room.cases() == []
+
+    asyncio.run(told())
 
 
-def test_a_token_opens_the_door_once() -> None:
-    used: set[Digest] = set()
-    reader = DrillReader(
-        GENESIS, Known().masters, lambda: frozenset(used), lambda digest, _token: used.add(digest), TestClock()
-    )
-    line = token()
-    assert reader(line).events[0]["person"] == "shadow-dana"
-    with pytest.raises(MalformedError, match="already"):
-        reader(line)
+def test_a_drill_is_held_once_however_often_its_token_is_sent(tmp_path: Path) -> None:
+    async def told() -> None:
+        async with responding_room(tmp_path) as room:
+            envelope = token()
+            sent = await asyncio.gather(*(room.hold(envelope) for _ in range(8)), return_exceptions=True)
+            assert [one for one in sent if one is None] == [None]
+            assert {one.reason for one in sent if isinstance(one, StrongroomError)} == {"drill-used"}
+            case = await room.drilled(envelope.digest)
+        # Nor by a responder that was started anew.
+        async with responding_room(tmp_path) as room:
+            with pytest.raises(DrillRefusedError, match="already"):
+                await room.hold(envelope)
+            assert [one.id for one in room.cases()] == [case.id]
+
+    asyncio.run(told())
+
+
+def test_who_was_suspended_a_moment_ago_holds_no_drill(tmp_path: Path) -> None:
+    async def told() -> None:
+        async with responding_room(tmp_path) as room:
+            room.refreshes = lambda: room.known.suspended.add("dana")
+            with pytest.raises(SignatureError):
+                await room.hold(token())
+
+    asyncio.run(told())
 
 
 def test_nothing_real_is_called_as_stand_ins_are() -> None:

@@ -48,7 +48,9 @@ class Log:
             raise UnavailableError("nobody answers")
         told: dict[str, Json] = {
             "model": model,
+            "totals": dict.fromkeys(("holdings", "for_ever", "people", "hosts", "freezes", "versions"), 0),
             "holdings": [],
+            "list": str(Digest.of(b"")),
             "freezes": [],
             "let_out": {"ever": self.bits, "within": self.bits, "entry": None},
             "registered": {},

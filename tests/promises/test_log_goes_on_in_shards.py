@@ -12,6 +12,7 @@ from simulators.attester import NOW
 from simulators.memory_log import MemoryLog
 from strongroom.audit.entries import Entry, read_entry
 from strongroom.audit.errors import SuccessionError
+from strongroom.audit.facts import Fact
 from strongroom.audit.succession import Succession
 from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.errors import StrongroomError, UnavailableError
@@ -236,6 +237,27 @@ def test_a_closed_shard_is_pruned_when_it_was_kept_long_enough() -> None:
         assert room.keeper.journal.pruned == {1: 256}
         again = Shards(room.keeper, room.clock, ShardLimits(kept=1000))
         await again.prune(1, 512)
+
+    asyncio.run(run())
+
+
+def test_nothing_is_pruned_while_anything_is_held() -> None:
+    async def run() -> None:
+        room, shards = await long_ago(600)
+        room.clock.at += 1000
+        facts: dict[str, Fact] = {
+            "kind": "hold",
+            "subject": None,
+            "cause": "legal",
+            "incident": None,
+            "until": None,
+            "person": "dana",
+            "statement": Digest.of(b"statement"),
+        }
+        await room.keeper.record(EventName.PRECAUTION_TAKEN, facts)
+        with pytest.raises(StrongroomError) as caught:
+            await shards.prune(1, 256)
+        assert caught.value.reason == "log-held"
 
     asyncio.run(run())
 

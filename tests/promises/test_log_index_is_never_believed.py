@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strongroom.audit.adapters import index_search
 from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.adapters.index import SqliteIndex
+from strongroom.audit.adapters.index_search import trusting_nothing
 from strongroom.audit.errors import EntryForgedError, LogError, ProofError
 from strongroom.audit.reading.query import Query
-from strongroom.audit.reading.search import search
+from strongroom.audit.reading.search import IndexWrongError, Places, search
 from strongroom.audit.reading.view import PublishedView
 from strongroom.audit.tiles import Tile
-from strongroom.core.errors import StrongroomError, UnavailableError
+from strongroom.core.errors import StrongroomError, UnavailableError, UsageError
 from strongroom.core.events import EventName
 from strongroom.core.signature import Ed25519Signer
 from support.log_views import MODELS, REQUESTS, MemoryView, log_of
@@ -59,13 +63,11 @@ def change(path: Path, *statements: str) -> None:
 LIES: dict[str, tuple[str, ...]] = {
     "a wrong place": ("INSERT INTO term VALUES ('person', 'frank', 1)",),
     "a place behind the log's end": (
-        "INSERT INTO entry VALUES (99, 5, 'access:request:approved', 'done')",
+        "INSERT INTO entry VALUES (99, 5, 'access:request:approved')",
         "INSERT INTO term VALUES ('person', 'frank', 99)",
     ),
-    "a place that is no number": (
-        "DROP TABLE entry",
-        "CREATE TABLE entry (i TEXT, at INTEGER, event TEXT, outcome TEXT)",
-    ),
+    "a place that is no number": ("DROP TABLE entry", "CREATE TABLE entry (i TEXT, at INTEGER, event TEXT)"),
+    "a line whose place is text": ("INSERT INTO term VALUES ('person', 'frank', 'five')",),
     "another form": ("ALTER TABLE entry ADD COLUMN more TEXT",),
     "a trigger": ("CREATE TRIGGER t AFTER INSERT ON entry BEGIN SELECT load_extension('evil'); END",),
     "a view in the place of a table": ("DROP TABLE request", "CREATE VIEW request AS SELECT 1 AS digest, 2 AS model"),
@@ -147,10 +149,155 @@ def test_two_searches_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "index"
     assert found(path, FRANK) == [3]
     with opened(path) as first:
-        assert first.find(FRANK, 9, 100) == (3,)
+        assert first.find(FRANK, 9, 100) == Places((3,), 0)
         with pytest.raises(UnavailableError, match="index"):
             SqliteIndex(path)
-        assert first.find(FRANK, 9, 100) == (3,)
+        assert first.find(FRANK, 9, 100) == Places((3,), 0)
+
+
+def test_a_search_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    assert found(path, FRANK) == [3]
+    with opened(path) as index:
+        index._db.execute("BEGIN IMMEDIATE")
+        index._db.execute("DELETE FROM term")
+        searched = list[Places]()
+        with index._turn:
+            other = Thread(target=lambda: searched.append(index.find(FRANK, 9, 100)))
+            other.start()
+            other.join(30)
+        assert searched == [Places((3,), 0)]
+        index._db.execute("ROLLBACK")
+
+
+def test_a_search_goes_on_while_the_index_is_thrown_away(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    assert found(path, FRANK) == [3]
+    with opened(path) as index:
+        frank, view = "SELECT i FROM term WHERE value = 'frank'", MemoryView(LOG)
+        with index._readers.one() as reader:
+            assert reader.places(frank, []) == [3]
+            index.discard()
+            assert index.find(FRANK, 9, 100) == Places((), 0)
+            index.update(view, view.head())
+            assert reader.places(frank, []) == [3]
+        # Its connection went with the old file, and took nothing of the new one along.
+        assert path.with_name("index-wal").stat().st_size > 0
+        assert index.find(FRANK, 9, 100) == Places((3,), 0)
+    assert found(path, FRANK) == [3]
+
+
+def test_no_statement_over_a_file_goes_on_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_search, "ENDLESS", 50)
+    path = tmp_path / "index"
+    assert found(path, FRANK) == [3]
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n"
+    with opened(path) as index, index._readers.one() as reader, pytest.raises(IndexWrongError), trusting_nothing():
+        reader.place(endless, [])
+
+
+def test_no_statement_of_whoever_writes_goes_on_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_search, "ENDLESS", 50)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n"
+    with opened(tmp_path / "index") as index, pytest.raises(IndexWrongError), index._writer() as db:
+        db.execute(endless).fetchall()
+
+
+def test_a_trigger_that_is_called_as_a_table_is_does_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    assert found(path, FRANK) == [3]
+    change(
+        path,
+        "CREATE TRIGGER place AFTER INSERT ON entry BEGIN DELETE FROM term; END",
+        "PRAGMA writable_schema = ON",
+        # Its row comes behind its own table's, and before that of the table of the same name.
+        "UPDATE sqlite_master SET rowid = -9 WHERE name = 'entry'",
+        "UPDATE sqlite_master SET rowid = -5 WHERE type = 'trigger'",
+    )
+    assert found(path, FRANK, MemoryView(LOG * 2)) == [3, 3 + len(LOG)]
+
+
+def test_rows_out_of_their_order_are_found_out(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    assert found(path, FRANK) == [3]
+    rows = [f"INSERT INTO term VALUES ('person', 'frank', {i})" for i in range(2, 7)]  # noqa: S608
+    change(path, "DELETE FROM term", *rows)
+    whole = path.read_bytes()
+    assert whole.count(b"personfrank\x03") == 1
+    path.write_bytes(whole.replace(b"personfrank\x03", b"personfrank\x09"))
+    with opened(path) as index, pytest.raises(IndexWrongError, match="order"):
+        index.find(FRANK, 9, 7)
+    assert found(path, FRANK) == [3]
+
+
+def test_a_value_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    assert found(path, FRANK) == [3]
+    change(path, "UPDATE place SET peaks = zeroblob(1 << 21)")
+    with opened(path) as index, pytest.raises(IndexWrongError, match="can't be read"):
+        index._place(MemoryView(LOG).head().origin)
+    assert found(path, FRANK) == [3]
+
+
+def test_a_journal_that_names_somebody_s_file_takes_nothing_away(tmp_path: Path) -> None:
+    """SQLite deletes the super-journal that a rollback journal names once it has played it back."""
+    path, victim = tmp_path / "index", tmp_path / "victim"
+    assert found(path, FRANK) == [3]
+    change(path, "PRAGMA journal_mode = DELETE")
+    victim.write_bytes(b"precious\n")
+    name, magic = str(victim).encode(), bytes.fromhex("d9d505f920a163d7")
+    header = magic + struct.pack(">IIIII", 0, 0, path.stat().st_size // 4096, 512, 4096)
+    named = struct.pack(">I", 0x40000000 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + magic
+    path.with_name("index-journal").write_bytes(header.ljust(512, b"\0") + named)
+    assert found(path, FRANK) == [3]
+    assert victim.read_bytes() == b"precious\n"
+
+
+@pytest.mark.parametrize("beside", ["-wal", "-shm"])
+def test_a_link_beside_the_index_is_not_followed(tmp_path: Path, beside: str) -> None:
+    path, victim = tmp_path / "index", tmp_path / "victim"
+    victim.write_bytes(b"")
+    path.with_name(f"index{beside}").symlink_to(victim)
+    assert found(path, FRANK) == [3]
+    assert victim.read_bytes() == b""
+
+
+def test_an_index_that_is_closed_under_who_lets_it_grow_stays(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    assert found(path, FRANK) == [3]
+    longer, index = MemoryView(LOG * 2), SqliteIndex(path)
+    before, read = path.stat().st_ino, longer.entries
+
+    def closing_it(start: int, count: int) -> tuple[bytes, ...]:
+        index.close()
+        return read(start, count)
+
+    longer.entries = closing_it  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError, match="closed"):
+        index.grow(longer, longer.head())
+    # Somebody else may have it by now.
+    assert path.stat().st_ino == before
+    with opened(path) as again:
+        assert again._place(longer.head().origin).size == len(LOG)
+
+
+def test_the_beginning_of_too_many_digests_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_search, "MOST_DIGESTS", 1)
+    with opened(tmp_path / "index") as index:
+        digests = [f"sha256:abcdef{n:058}" for n in range(2)]
+        index._db.executemany("INSERT INTO term VALUES ('request', ?, 1)", [[one] for one in digests])
+        with pytest.raises(UsageError, match="begin like that"):
+            index.find(Query(request="abcdef"), 9, 100)
+        assert index.find(Query(request=digests[0]), 9, 100).looked == 0
+
+
+@pytest.mark.parametrize("beside", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("data", [b"", b"x" * 5000, bytes(40_000)])
+def test_whatever_lies_beside_the_index_changes_nothing(tmp_path: Path, beside: str, data: bytes) -> None:
+    path = tmp_path / "index"
+    assert found(path, FRANK) == [3]
+    path.with_name(f"index{beside}").write_bytes(data)
+    assert found(path, FRANK) == [3]
 
 
 def test_nobody_else_may_read_who_did_what(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from simulators.fleet import BEGIN, DAY, THEFTS, Happening, Theft
 from strongroom.detection.detector import Alert
 from strongroom.detection.rules import Certainty
-from support.fleet_watch import DAYS, PLANTED, found_by, stolen_by, told
+from support.fleet_watch import DAYS, PLANTED, doubted, found_by, stolen_by, told
 
 SEEDS: Final = (7, 11)
 
@@ -31,6 +31,13 @@ def test_somebody_is_woken_at_most_once_a_day_on_average(seed: int) -> None:
     assert len(woken) <= DAYS
     # The simulator isn't so tame that nothing could alarm.
     assert woken
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_few_requests_meet_one_approver_more_in_ordinary_days(seed: int) -> None:
+    doubts = doubted(seed, quiet(seed))
+    assert 0 < doubts.asked <= DAYS / 2
+    assert doubts.met <= doubts.requests / 20
 
 
 @pytest.mark.parametrize("theft", THEFTS, ids=lambda theft: str(theft.name))

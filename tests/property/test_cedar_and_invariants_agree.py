@@ -39,10 +39,11 @@ UNSPOKEN_OF_FREEZING = UNSPOKEN | {
     Reason.REQUESTER_CONFLICT,
     Reason.REQUESTER_NDA_MISSING,
     Reason.QUORUM_NOT_MET,
+    Reason.ONE_APPROVER_MORE,
     Reason.ONE_PERSON_TWICE,
     *(reason for reason in Reason if reason.value.startswith("approver-")),
 }
-PEOPLE_ALONE = {Action.EXPORT_PLAINTEXT, Action.RESUME, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM}
+PEOPLE_ALONE = {Action.EXPORT_PLAINTEXT, Action.RESUME, Action.LIFT, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM}
 """What the default policies let no agent ask for, whatever the invariants say."""
 
 
@@ -64,20 +65,21 @@ def test_where_the_invariants_hold_cedar_allows_and_the_other_way_round(facts: F
     assert decision.allowed is not bool(decision.refusals)
 
 
-def test_the_drawn_facts_reach_both_answers_for_every_action() -> None:
-    wanted, seen = {(action, allowed) for action in Action for allowed in (True, False)}, set()
+@pytest.mark.parametrize("action", Action)
+def test_the_drawn_facts_reach_both_answers_for_every_action(action: Action) -> None:
+    wanted, seen = {True, False}, set()
 
-    def all_seen(facts: Facts) -> bool:
-        seen.add((facts.request.action, decide(facts, ENGINE).allowed))
+    def both_seen(facts: Facts) -> bool:
+        seen.add(decide(facts, ENGINE).allowed)
         return seen == wanted
 
     find(
-        any_facts(),
-        all_seen,
-        # Until all kinds were seen: no smaller facts are looked for.
+        any_facts([action]),
+        both_seen,
+        # Until both were seen: no smaller facts are looked for.
         settings=settings(max_examples=5000, database=None, phases=[Phase.generate]),
         # The same draws each time: whether a rare kind turns up must not depend on the day.
-        random=random.Random(7),  # noqa: S311 - draws of a test
+        random=random.Random(3),  # noqa: S311 - draws of a test
     )
 
 
@@ -118,6 +120,7 @@ def with_less(facts: Facts) -> Iterator[Facts]:
     yield replace(facts, recorded_at=NOW, rule=replace(facts.rule, delay=max(1, facts.rule.delay)))
     yield replace(facts, holders=facts.holders + 100)
     yield replace(facts, review_overdue=True)
+    yield replace(facts, approver_more=True)
     yield replace(facts, terms=replace(facts.terms, export=False))
     yield replace(facts, terms=replace(facts.terms, weights=Weights.PRODUCTION))
     yield replace(facts, denied=True)

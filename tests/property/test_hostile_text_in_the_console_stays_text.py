@@ -83,6 +83,7 @@ def of_assessment(text: str) -> list[list[tuple[str, ...]]]:
                 "statements": [attested_facts(one, catalogue) for one in made.statements],
                 "next": text or "x",
                 "blind": [{"collector": "x", "subject": text, "why": text}],
+                "more_blind": 1,
             },
         ),
     ]

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.audit.adapters import index as module
+from strongroom.audit.adapters import index_search as module
 from strongroom.audit.adapters.index import SqliteIndex
 from strongroom.audit.reading.growth import Place
 from strongroom.audit.reading.query import Outcome, Query
@@ -22,6 +22,7 @@ from support.logs import AT, ORIGIN
 # At, right before and right after the times that entries have.
 TIMES = st.sampled_from([AT + at + by for at in (0, 1, 600, 601, 4000, 4600) for by in (-1, 0, 1)])
 _BEGINNINGS = sorted({event.value.rpartition(":")[0] for event in EventName} | {event.family for event in EventName})
+SMALL = st.integers(1, 4)
 WANTED: dict[str, st.SearchStrategy[object]] = {
     "person": st.sampled_from((*PEOPLE, "nobody")),
     "model": st.sampled_from(MODELS),
@@ -61,17 +62,37 @@ def test_the_index_finds_what_a_walk_finds(
             assert found == brute_force(log, query, limit)
 
 
-@given(histories(), st.lists(queries(), min_size=1, max_size=6), st.integers(1, 30))
-def test_the_index_finds_the_same_by_its_events(log: list[bytes], asked: list[Query], limit: int) -> None:
-    """As for somebody of whom the log has very much to say."""
+@given(histories(), st.lists(queries(), min_size=1, max_size=6), st.integers(1, 30), st.tuples(SMALL, SMALL))
+def test_a_search_that_stops_and_goes_on_finds_the_same(
+    log: list[bytes], asked: list[Query], limit: int, small: tuple[int, int]
+) -> None:
+    """As in a log of which each look goes through a small part, and for somebody who is in very much of it."""
+    piece, few = small
     with (
-        patch.object(module, "_FEW", 0),
+        patch.multiple(module, SLICE=piece, WORK=0, FEW=few),
         tempfile.TemporaryDirectory() as folder,
         closing(SqliteIndex(Path(folder) / "index")) as index,
     ):
         for query in asked:
             found = [place for place, _entry in search(MemoryView(log), index, query, limit)]
             assert found == brute_force(log, query, limit)
+
+
+@given(histories(), queries(), st.integers(1, 4))
+def test_what_a_search_says_it_looked_through_it_did(log: list[bytes], query: Query, piece: int) -> None:
+    with (
+        patch.multiple(module, SLICE=piece, WORK=0),
+        tempfile.TemporaryDirectory() as folder,
+        closing(SqliteIndex(Path(folder) / "index")) as index,
+    ):
+        view = MemoryView(log)
+        index.update(view, view.head())
+        whole, before = brute_force(log, query, len(log)), len(log)
+        while before:
+            part = index.find(query, 2, before)
+            assert part.looked < before
+            assert [*part.found] == [place for place in whole if part.looked <= place < before]
+            before = part.looked
 
 
 def test_the_end_of_a_time_is_not_part_of_it_and_its_beginning_is() -> None:
@@ -85,10 +106,10 @@ def test_the_end_of_a_time_is_not_part_of_it_and_its_beginning_is() -> None:
 def test_a_name_is_not_found_by_its_beginning() -> None:
     log = log_of([(EventName.PERSON_ERASED, 0, {"person": person, "officers": ()}) for person in PEOPLE])
     with tempfile.TemporaryDirectory() as folder, closing(SqliteIndex(Path(folder) / "index")) as index:
-        assert index.find(Query(person="dana"), 9, 100) == ()
+        assert index.find(Query(person="dana"), 9, 100).found == ()
         assert [place for place, _entry in search(MemoryView(log), index, Query(person="dana"), 9)] == [1]
         # And not by confirming alone: the index itself names nothing else.
-        assert index.find(Query(person="dana"), 9, 100) == (1,)
+        assert index.find(Query(person="dana"), 9, 100).found == (1,)
 
 
 @given(histories(most=12), queries())

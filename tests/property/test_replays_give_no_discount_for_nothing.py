@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from strongroom.core.errors import NotFoundError
 from strongroom.egress.bits import MILLI, Output, end_bits, verdict_bits
 from strongroom.enclave.gateway import replay as module
-from strongroom.enclave.gateway.errors import ChannelBreachError
+from strongroom.enclave.gateway.errors import ChannelBreachError, ReplayLackingError
 from strongroom.enclave.gateway.meter import Ask, Meter
 from strongroom.enclave.gateway.replay import REPLAY_SECONDS, Replays, Verdict, drawn
 from strongroom.enclave.metered import OPENING, Code, Frame, Kind, Orders
+from strongroom.release.lease import Sampling
 from support.egress import ATLAS, LOTS, VERIFIED_BY, governor, policy
 from support.logs import AT
 
@@ -208,7 +209,6 @@ def test_a_draw_is_below_a_thousand(word: int) -> None:
 def test_what_is_kept_is_bounded_and_given_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_KEPT", 20)
     scene = Scene()
-    scene.replays._room = 20
     full = 90 + end_bits(9)
     assert scene.say(9) is None
     assert scene.say(9) is None
@@ -217,7 +217,79 @@ def test_what_is_kept_is_bounded_and_given_free(monkeypatch: pytest.MonkeyPatch)
     scene.settle(scene.judge(9))
     assert scene.say(9) is None
     assert [scene.settle(one) for one in scene.replays.stop("gone")] == [full, full]
-    assert scene.replays._room == 20
+    assert scene.replays._kept == 0
+
+
+def test_while_sampling_is_raised_no_draw_spares_an_answer() -> None:
+    scene = Scene(draw=lambda: 999)
+    scene.replays.rules = replace(VERIFIED_BY, replay_permille=1)
+    assert scene.say(3) is not None
+    # One that is under way when it is raised is drawn when it ends: it doesn't slip through.
+    begun = scene.meter.begin("dana", Ask(prompt=(1,), most=3), seed=7, now=AT)
+    scene.meter.sample(Sampling.WHOLE)
+    said = b"".join(Frame(begun.answer, Code.TOKEN, 5).to_bytes() for _ in range(3))
+    *_tokens, heard = scene.meter.received(said + Frame(begun.answer, Code.LENGTH).to_bytes(), AT)
+    assert heard.settled is None
+    assert [scene.say(3) for _ in range(20)] == [None] * 20
+    scene.meter.sample(Sampling.POLICY)
+    assert scene.say(3) is not None
+
+
+def test_while_sampling_is_raised_what_cannot_be_replayed_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(ready=False)
+    scene.meter.sample(Sampling.WHOLE)
+    with pytest.raises(ReplayLackingError):
+        scene.say(3)
+    scene.replays.received(READY)
+    monkeypatch.setattr(module, "MAX_KEPT", 20)
+    assert scene.say(9) is None
+    with pytest.raises(ReplayLackingError):
+        scene.say(15)
+    assert scene.say(3) is None
+    # Whoever ends the second engine ends the answers with it.
+    scene.replays.stop("gone")
+    with pytest.raises(ReplayLackingError):
+        scene.say(3)
+    assert scene.governor.level(ATLAS, AT).answers == 2
+    scene.meter.sample(Sampling.POLICY)
+    assert scene.say(3) == 30 + end_bits(3)
+
+
+@pytest.mark.parametrize(("seconds", "answers"), [(10, 5), (1, 30)])
+def test_while_sampling_is_raised_no_more_waits_than_the_second_engine_has_time_for(
+    monkeypatch: pytest.MonkeyPatch, seconds: int, answers: int
+) -> None:
+    # Else an engine that is sized for a share would fall behind, be ended for it, and every answer with it.
+    monkeypatch.setattr(module, "AT_ONCE", 9)
+    monkeypatch.setattr(module, "REPLAY_SECONDS", 22)
+    scene = Scene()
+    scene.meter.sample(Sampling.WHOLE)
+    # Nothing waits: one answer may begin, however long it is.
+    assert scene.say(10) is None
+    with pytest.raises(ReplayLackingError):
+        scene.say(1)
+    scene.settle(scene.judge(10))
+    scene.replays.took(seconds)
+    # Each holds two tokens: of 11 in so many seconds, and 11 seconds' worth of that.
+    assert [scene.say(1) for _ in range(answers)] == [None] * answers
+    with pytest.raises(ReplayLackingError):
+        scene.say(1)
+    # Under the policy's share there is room: most of it isn't waited for.
+    scene.meter.sample(Sampling.POLICY)
+    assert scene.say(9) is None
+
+
+def test_a_gateway_without_a_second_engine_serves_nothing_that_is_to_be_replayed() -> None:
+    alone = Meter(governor(RULES, vouched=10**6), ATLAS, 1024)
+    alone.received(READY, AT)
+    alone.sample(Sampling.WHOLE)
+    with pytest.raises(ReplayLackingError):
+        alone.begin("dana", Ask(prompt=(1,), most=3), seed=7, now=AT)
+    # Where the policy names nobody who could, nothing is asked of anybody.
+    other = Meter(governor(replace(RULES, verified_by=None), vouched=10**6), ATLAS, 1024)
+    other.received(READY, AT)
+    other.sample(Sampling.WHOLE)
+    other.begin("dana", Ask(prompt=(1,), most=3), seed=7, now=AT)
 
 
 def test_a_replay_that_takes_too_long_is_seen() -> None:

@@ -156,6 +156,7 @@ BUILDERS: dict[Action, Builder] = {
     Action.FREEZE: lambda view, why: requests.ask_to_freeze(view, why, model=MODEL),
     Action.RESUME: lambda view, why: requests.ask_to_resume(view, why, model=MODEL),
     Action.ROTATE: lambda view, why: requests.ask_to_rotate(view, why, model=MODEL),
+    Action.LIFT: lambda view, why: requests.ask_to_lift(view, why, model=MODEL, precaution=Digest.of(b"t")),
     Action.DESTROY: lambda view, why: requests.ask_to_destroy(view, why, model=MODEL),
     Action.REVOKE_GRANT: lambda view, why: requests.ask_to_revoke_grant(view, why, model=MODEL, target=Digest.of(b"t")),
     Action.REVOKE_PLATFORM: lambda view, why: requests.ask_to_revoke_platforms(
@@ -394,6 +395,7 @@ def test_the_default_rules_ask_for_whom_they_should() -> None:
         Action.REVOKE_GRANT: [0, 0, 2, 2, 2],
         Action.REVOKE_PLATFORM: [0, 0, 2, 2, 2],
         Action.ROTATE: [0, 0, 2, 2, 2],
+        Action.LIFT: [2, 2, 2, 2, 2],
         Action.DESTROY: [2, 2, 2, 3, 3],
         # At SL5 nothing is exported: there is no rule to meet.
         Action.EXPORT_PLAINTEXT: [2, 2, 2, 3],

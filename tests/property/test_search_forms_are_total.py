@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.audit.reading.query import Query
-from strongroom.console.routes import audit
+from strongroom.console.routes import audit, exposure
 from strongroom.core.errors import StrongroomError
 from support.logs import AT
 
@@ -36,7 +36,7 @@ def test_a_search_is_a_query_or_is_refused(query: dict[str, str]) -> None:
     visit = cast("Any", SimpleNamespace(query=query, now=AT))
     try:
         asked = audit._asked(visit)
-        audit._window(visit, {name: text for name in ("since", "until") if (text := audit._text(visit, name))})
+        exposure._window(visit, {name: text for name in ("since", "until") if (text := audit.asked_text(visit, name))})
     except StrongroomError:
         return
     given_any = any(text.strip() for text in query.values())

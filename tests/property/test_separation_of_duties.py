@@ -122,7 +122,7 @@ def situations(draw: st.DrawFn) -> Facts:
         measurement=D if opens else None,
         platforms=(PlatformId("tpm-" + "0" * 64),) if opens or action is Action.REVOKE_PLATFORM else (),
         recipient=D if action in {Action.SEAL, Action.EXPORT_PLAINTEXT} else None,
-        target=D if action is Action.REVOKE_GRANT else None,
+        target=D if action in {Action.REVOKE_GRANT, Action.LIFT} else None,
         not_before=NOW - 600,
         expires=NOW + draw(st.sampled_from([600, 600, 600, DAY, 9 * DAY, -1])),
         max_uses=draw(st.sampled_from([1, 1, 20])) if opens else 1,
@@ -154,6 +154,7 @@ def situations(draw: st.DrawFn) -> Facts:
         uses_left=1 if good else draw(st.integers(-1, 1)),
         holders=1 if good else draw(st.sampled_from([0, 20, 21, 50, 51, 100, 101])),
         review_overdue=draw(st.sampled_from([False, False, False, True])),
+        approver_more=draw(st.sampled_from([False, False, False, True])),
         enclave=EnclaveFacts(
             isolation=3,
             least_isolation=2 if good else 4,
@@ -242,7 +243,8 @@ def worsened(draw: st.DrawFn) -> tuple[Facts, Facts, str]:
     how = draw(
         st.sampled_from(["inactive", "lapsed", "unvetted", "tier", "left", "conflict", "soft key", "no role", "agent"])
     )
-    what = draw(st.sampled_from(["requester", "approver", "withdrawn", "denied", "frozen", "overdue", "caps", "spent"]))
+    whats = ["requester", "approver", "withdrawn", "denied", "frozen", "overdue", "watched", "caps", "spent"]
+    what = draw(st.sampled_from(whats))
     if what == "requester":
         # An agent may ask: being one takes nothing away from a requester.
         assume(how != "agent")
@@ -259,6 +261,7 @@ def worsened(draw: st.DrawFn) -> tuple[Facts, Facts, str]:
         "denied": {"denied": True},
         "frozen": {"frozen": True},
         "overdue": {"review_overdue": True},
+        "watched": {"approver_more": True},
         "caps": {"holders": facts.holders + 200},
         "spent": {"uses_left": facts.uses_left - 1},
     }

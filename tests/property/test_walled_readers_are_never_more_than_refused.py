@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import suppress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +102,17 @@ def test_no_byte_is_handed_out_but_of_the_files_that_are_shown(data: bytes) -> N
         assert handed[0] == Frame.DATA
         assert handed[5 : 5 + length] in SHOWN["a"].read(0, 10)
         handed = handed[5 + length :]
+
+
+class OnABadDisk(BytesSource):
+    """A file whose disk reports an error."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        raise OSError(errno.EIO, f"input/output error: {length} bytes at {offset}")
+
+
+def test_an_error_of_the_gates_own_disk_isnt_told_as_the_readers_end() -> None:
+    said = Said(frame(Frame.READ, READ.pack(0, 0, 4)))
+    with pytest.raises(OSError, match="input/output error") as failed:
+        Reader(said, {"a": OnABadDisk(bytes(10))}).judge()
+    assert failed.value.errno == errno.EIO

@@ -14,11 +14,11 @@ from strongroom.access.facts import Facts
 from strongroom.access.invariants import Reason
 from strongroom.access.legitimate import legitimate
 from strongroom.access.policy import Factor, Policy, Rule, Unit
-from strongroom.access.request import Action, Purpose
+from strongroom.access.request import STOPS, Action, Purpose
 from strongroom.access.weighing import MAX_WEIGHED, fillings, weighed
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.decided import Decided
-from strongroom.release.policy_diff import STOPS, Mark, differences
+from strongroom.release.policy_diff import Mark, differences
 from strongroom.release.steps import Check, Step
 from strongroom.release.what_if import recorded_reasons, redecide, try_out, under
 from support.policies import ENGINE, EVERY_LEVEL, facts_under

@@ -151,6 +151,7 @@ class SimulatedKeeper:
             "frozen": [],
             "suspended": [*sorted(self.suspended)],
             "waiting": [],
+            "precautions": [],
             "destructions": [],
             "destroyed": [],
             "irrecoverable": [],

@@ -19,6 +19,7 @@ from simulators.attester import APPRAISAL
 from strongroom.access.policy import Factor, ModelTerms, Policy, Rule
 from strongroom.access.request import Action
 from strongroom.assessor.adapters.host import Host
+from strongroom.assessor.adapters.host_looks import host_looks
 from strongroom.assessor.adapters.places import place_looks
 from strongroom.assessor.collecting import Look, observe
 from strongroom.assessor.deployment import DeploymentSeen, PlatformSeen, looks
@@ -402,7 +403,7 @@ class World:
 
     def looks(self) -> list[Look]:
         """Run the collectors."""
-        found = [*looks(self.seen, NOW), *self.host().looks()]
+        found = [*looks(self.seen, NOW), *host_looks(self.host())]
         found += [broken_log(self.broken)] if self.broken else self.log.looks(self.witnesses, NOW)
         found += place_looks(self.copies, [self.folder / "weights"], self.log.manifests)
         found += [

@@ -14,10 +14,9 @@ from pathlib import Path
 from simulators.attester import APPRAISAL, tpm_root
 from strongroom.access.request import Action, Purpose
 from strongroom.attacks.lab.software_tpm import SoftwareTPM
+from strongroom.attacks.lab.tpm_host import TpmHost, bound, made_up_measurements
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
-from strongroom.attestation.adapters.tpm_device import TpmDevice
-from strongroom.attestation.evidence import devices_digest
-from strongroom.attestation.measurement import Measurement, launch_measurements
+from strongroom.attestation.measurement import Measurement
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
 from strongroom.attestation.tpm.credential import Credential
 from strongroom.attestation.transcript import Binding
@@ -34,7 +33,6 @@ from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
 from strongroom.sealing.adapters.directory import seal_directory
 from strongroom.sealing.canary import Canary
 from strongroom.sealing.write import SealedDirectory, VersionFacts
-from strongroom.tpm.adapters.transport import DescriptorTransport
 from support.deployment import DAY, MODEL, ROOTS, Deployment, publisher
 
 IMAGE = ImageId("embedder")
@@ -59,17 +57,12 @@ class Sealed:
     wrapped: WrappedDataKey
 
 
-class Attested:
+class Attested(TpmHost):
     """A running deployment that can release. Every part of a release can be taken and changed by the caller."""
 
     def __init__(self, deployment: Deployment, tpm: SoftwareTPM, measurements: tuple[Measurement, ...] = ()) -> None:
+        super().__init__(tpm, measurements or made_up_measurements(deployment.genesis.digest))
         self.deployment = deployment
-        self.tpm = tpm
-        genesis = deployment.genesis.digest
-        made = [Digest.of(name.encode()) for name in ("interpreter", "files", "command", "sandbox")]
-        self.measurements = measurements or launch_measurements(
-            interpreter=made[0], files=made[1], command=made[2], sandbox=made[3], genesis=genesis
-        )
         self.platform = PlatformId("")
         self.record: Envelope | None = None
         self.values_epoch = 0
@@ -105,17 +98,6 @@ class Attested:
         ended = self.deployment.call("enrol-finish", session=begun["session"], answer=to_base64(answer))
         self.record = envelope(ended["platform"])
         self.platform = PlatformId(str(begun["platform"]))
-
-    def device(self) -> TpmDevice:
-        """Connect to the TPM."""
-        return TpmDevice(DescriptorTransport.unix(self.tpm.socket_path))
-
-    def measure(self, measurements: tuple[Measurement, ...] | None = None) -> None:
-        """Power the TPM anew and measure into it, as a launcher does."""
-        self.tpm.power_cycle()
-        with self.device() as device:
-            device.startup()
-            TpmAttester(device).measure(measurements or self.measurements)
 
     def seal(
         self,
@@ -189,27 +171,7 @@ class Attested:
 
     def binding(self, request: Envelope, sealed: Sealed, challenge: str, nonce: bytes, key: RecipientKey) -> Binding:
         """Return what evidence for a challenge commits to."""
-        manifest = sealed.sealed.manifest
-        return Binding(
-            genesis=self.deployment.genesis.digest,
-            challenge=challenge,
-            nonce=nonce,
-            request=request.digest,
-            model=manifest.model,
-            version=manifest.version,
-            manifest=manifest.digest,
-            recipient_key=key.digest,
-            devices=devices_digest(()),
-        )
-
-    def evidence(
-        self, binding: Binding, key: RecipientKey, measurements: tuple[Measurement, ...] | None = None
-    ) -> bytes:
-        """Quote for a binding."""
-        with self.device() as device:
-            return TpmAttester(device).attest(
-                binding=binding, measurements=measurements or self.measurements, recipient_key=key.public
-            )
+        return bound(self.deployment.genesis.digest, request, sealed.sealed.manifest, challenge, nonce, key)
 
     def testimony(
         self, request: Envelope, sealed: Sealed, key: RecipientKey, measurements: tuple[Measurement, ...] | None = None

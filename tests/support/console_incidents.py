@@ -144,11 +144,14 @@ class FakeDesk:
                 entries = [to_base64(one.to_bytes()) for one in self.shown[name][after : after + PAGE]]
                 return {"entries": list[Json](entries), "runs": self.runs, "drill": None, "held": False}
             case "kept":
-                return {"data": to_base64(self.kept[fields.text("name")])}
-            case _:
+                name = fields.text("name")
+                if name not in self.kept:
+                    raise NotFoundError("nothing is kept under that name")
+                return {"data": to_base64(self.kept[name])}
+            case operation:
                 with fields.child("envelope") as child:
                     self.acts.append(Envelope.read(child))
-                return {"entries": 1}
+                return {} if operation == "drill" else {"entries": 1}
 
     @contextmanager
     def listening(self) -> Iterator[FakeDesk]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -17,13 +18,15 @@ from strongroom.intake.formats.identify import Format
 from strongroom.intake.rules import Rule
 from strongroom.intake.states import State
 from strongroom.keys.recipient import RecipientKey
+from strongroom.release.precautions import PrecautionKind
 from support.browsers import missing
-from support.console_browser import console_browser, look, picture, sign_in
+from support.console_browser import console_browser, find, look, picture, sign_in
 from support.console_incidents import Watched, watched
 from support.console_metered import meter
 from support.console_shelves import Delivered, assessment_of, give_roles, keep, record
 from support.consoles import RunningConsole
 from support.deployment import MODEL
+from support.precautions import take
 from support.responders import opens, plant
 
 WIDTHS = {"wide": 1280, "narrow": 400}
@@ -37,6 +40,9 @@ def pages(live: RunningConsole) -> dict[str, str]:
     lab.approve(asked, "sam")
     lab.ask(Action.ROTATE)
     lab.post(f"requests/{lab.ask(Action.FREEZE, model='other').digest}/control")
+    take(lab, PrecautionKind.APPROVER, "dana", seconds=86400)
+    take(lab, PrecautionKind.SAMPLING, MODEL, seconds=86400)
+    take(lab, PrecautionKind.HOLD, "other", seconds=None)
     give_roles(lab, sam="assessor", rina="intake-reviewer auditor")
     made = assessment_of(lab)
     keep(live, made)
@@ -52,7 +58,7 @@ def pages(live: RunningConsole) -> dict[str, str]:
         "today": "/today",
         "requests": "/requests",
         "request": f"/requests/{asked.digest.value.hex()}",
-        "request-new": "/requests/new",
+        "request-new": "/requests/new?action=lift&model=other",
         "models": "/models",
         "model": f"/models/{MODEL}",
         "people": "/people",
@@ -93,7 +99,23 @@ def incident_pages(lab: Watched) -> dict[str, str]:
         "incident-drill": f"/incidents/{held[-1]}",
         "act-form": f"{path}/do/note",
         "drills": "/drills",
+        "tabletop": "/drills/tabletop/insider?pace=10&began=2026-01-01T00:00:00Z",
     }
+
+
+def drafts(driver: Any, live: RunningConsole, incident: str) -> dict[str, str]:
+    """Have what is to be signed made in this browser, and return those pages."""
+    found = {}
+    for name, path, button in (
+        ("drill-draft", "/drills", "button[aria-label='Practise insider']"),
+        ("act-exposure", f"{incident}/do/expose", "main form button"),
+        ("act", f"{incident}/do/move", "main form button"),
+    ):
+        driver.get(live.origin + path)
+        find(driver, button).click()
+        find(driver, "form[data-sign]")
+        found[name] = str(driver.current_url).removeprefix(live.origin)
+    return found
 
 
 def main() -> None:
@@ -105,9 +127,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, watched(Path(name)) as lab:
         live, wanted = lab.live, {*sys.argv[2:]}
         shown = pages(live) | incident_pages(lab)
-        shown = {page: path for page, path in shown.items() if not wanted or page in wanted}
         with console_browser(live, Path(name) / "profile") as driver:
             sign_in(driver, live, "rina")
+            shown |= drafts(driver, live, shown["incident"])
+            shown = {page: path for page, path in shown.items() if not wanted or page in wanted}
             for width, pixels in WIDTHS.items():
                 for scheme in ("light", "dark"):
                     look(driver, scheme=scheme, width=pixels)

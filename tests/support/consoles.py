@@ -8,8 +8,6 @@ import json
 import os
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,6 +35,7 @@ from strongroom.personnel.enrolment import ENROLMENT_TYPE
 from strongroom.personnel.roster import ROSTER_TYPE, Person
 from strongroom.personnel.vetting import OFFICER
 from support.deployment import ROOTS, signer
+from support.forked import Forked, Process
 from support.occupied import Occupied, occupied
 from support.security_keys import Parts, Ports, allowed
 
@@ -234,7 +233,7 @@ class RunningConsole:
     folder: Path
     port: int
     context: ssl.SSLContext
-    process: subprocess.Popen[bytes]
+    process: Process
     holders: dict[str, Holder]
 
     @property
@@ -268,7 +267,6 @@ def console(
 ) -> Iterator[RunningConsole]:
     """Run a deployment of which three people have security keys, perhaps with an identity provider, and a console."""
     port = free_port()
-    origin = f"https://localhost:{port}"
     with occupied(folder / "home", keeper_module=keeper_module, also=models) as lab:
         holders = enrol(lab)
         lab.running.stop()
@@ -284,31 +282,36 @@ def console(
         for name, holder in holders.items():
             WalletFolder.create_of_security_keys(folder / f"{name}-wallet", PersonId(name), holder.keys)
         run("console", "admit", "--folder", str(place), *(str(folder / f"{name}-wallet") for name in NAMES))
-        urls = {"--url": lab.running.port, "--identity-url": lab.running.identity_port}
-        command = [sys.executable, "-m", "strongroom.cli.main", "console", "serve", "--folder", str(place)]
-        for option in ("assessments", "quarantine"):
-            (place / option).mkdir()
-            command += [f"--{option}", str(place / option)]
-        if desk is not None:
-            command += ["--responder", str(desk)]
-        for option, number in urls.items():
-            command += [option, f"https://127.0.0.1:{number}"]
+        more = [] if desk is None else ["--responder", str(desk)]
         if provider is not None:
-            command += ["--issuer", provider.issuer, "--issuer-ca", str(provider.authority_file)]
-        with (folder / "console.err").open("ab") as errors:
-            process = subprocess.Popen(
-                [*command, "--origin", origin], stdout=subprocess.PIPE, stderr=errors, env={**os.environ}
-            )
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert line, (folder / "console.err").read_text()[-3000:]
-            context = ssl.create_default_context(cadata=(place / "broker-ca.crt").read_text())
-            yield RunningConsole(lab, place, port, context, process, holders)
-        finally:
-            process.terminate()
-            process.wait(20)
-            process.stdout.close()
+            more += ["--issuer", provider.issuer, "--issuer-ca", str(provider.authority_file)]
+        with served(lab, place, holders, port, *more) as live:
+            yield live
+
+
+@contextmanager
+def served(lab: Occupied, place: Path, holders: dict[str, Holder], port: int, *more: str) -> Iterator[RunningConsole]:
+    """Run the console whose folder ``place`` is before a deployment that runs; ``more``: options of its command."""
+    command = ["console", "serve", "--folder", str(place), *more]
+    command += ["--origin", f"https://localhost:{port}"]
+    for option in ("assessments", "quarantine"):
+        (place / option).mkdir(exist_ok=True)
+        command += [f"--{option}", str(place / option)]
+    for option, number in {"--url": lab.running.port, "--identity-url": lab.running.identity_port}.items():
+        command += [option, f"https://127.0.0.1:{number}"]
+    errors = place.parent / "console.err"
+    with errors.open("ab") as to:
+        process = Forked("strongroom.cli.main", command, stderr=to.fileno())
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, errors.read_text()[-3000:]
+        context = ssl.create_default_context(cadata=(place / "broker-ca.crt").read_text())
+        yield RunningConsole(lab, place, port, context, process, holders)
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
 
 
 def random_token() -> str:

@@ -91,6 +91,7 @@ def rules() -> tuple[Rule, ...]:
         rule(Action.FREEZE, "responder", ()),
         rule(Action.RESUME, "responder", two),
         rule(Action.REVOKE_GRANT, "responder", ()),
+        rule(Action.LIFT, "responder", two),
         rule(Action.REVOKE_PLATFORM, "responder", ()),
         rule(Action.ROTATE, "responder", ()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -177,9 +178,9 @@ def any_rule(draw: st.DrawFn, rule: Rule) -> Rule:
 
 
 @st.composite
-def any_facts(draw: st.DrawFn) -> Facts:
-    """Draw facts, many of them allowed, most of the others refused for few reasons."""
-    facts = good(draw(st.sampled_from(Action)))
+def any_facts(draw: st.DrawFn, actions: Sequence[Action] = tuple(Action)) -> Facts:
+    """Draw facts about one of some actions, many of them allowed, most of the others refused for few reasons."""
+    facts = good(draw(st.sampled_from(actions)))
     requester = draw(any_person("dana", "asker", "red"))
     crowd = [
         draw(any_person("sam", "red")),
@@ -224,5 +225,6 @@ def any_facts(draw: st.DrawFn) -> Facts:
         uses_left=draw(mostly(1, 0, -1)),
         holders=draw(mostly(1, 21, 51, 101)),
         review_overdue=draw(mostly(False, True)),  # noqa: FBT003
+        approver_more=draw(mostly(False, True)),  # noqa: FBT003
         enclave=draw(mostly(enclave, None)),
     )

@@ -25,10 +25,13 @@ _SERVER: Final = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
         "strongroom.audit.wiring",
+        "strongroom.broker.people.scim_app",
         "strongroom.broker.wiring",
         "strongroom.cli.main",
         "strongroom.cli.session",
+        "strongroom.console.wiring",
         "strongroom.keeper.wiring",
+        "strongroom.responder.wiring",
     ]
 )
 _ABOVE: Final = 200

@@ -28,6 +28,7 @@ from strongroom.enclave.gateway.keys import ApiKeys, digest_of
 from strongroom.enclave.gateway.odometer import OdometerLog
 from strongroom.enclave.gateway.wiring import Serving, serve_channel
 from strongroom.enclave.metered import Kind, Order
+from strongroom.release.lease import Sampling
 from support.file_odometer import FileOdometer
 
 ATLAS: Final = ModelId("atlas")
@@ -125,6 +126,8 @@ class Live:
     stopped_at: float = 0.0
     error: StrongroomError | None = None
     """Why it ended."""
+    sampling: Sampling = Sampling.POLICY
+    """What the keeper's newest lease asks for."""
     _listening: threading.Event = field(default_factory=threading.Event)
 
     def client(self, key: str = KEY, **options: Any) -> Any:
@@ -165,6 +168,7 @@ class Live:
                         listening=self.listens,
                         clock=self.clock,
                         replayer=replayer,
+                        sampling=lambda: self.sampling,
                     )
                 )
         except StrongroomError as error:
@@ -174,7 +178,7 @@ class Live:
 
     def wait(self) -> None:
         """Wait until it listens, or ended."""
-        assert self._listening.wait(60)
+        assert self._listening.wait(180)
 
 
 def serving(folder: Path, policy: EgressPolicy | None = None, **changes: Any) -> Serving:

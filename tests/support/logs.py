@@ -41,6 +41,8 @@ LOG_KEY: Final = VerifierKey(ORIGIN, LOG_SIGNER.public_key)
 _SAMPLES: Final[dict[Kind, Fact]] = {
     Kind.DIGEST: Digest.of(b"sample"),
     Kind.DIGEST_OR_NULL: None,
+    Kind.ID_OR_NULL: None,
+    Kind.INSTANT_OR_NULL: None,
     Kind.DIGESTS: (Digest.of(b"one"), Digest.of(b"two")),
     Kind.INTEGER: 7,
     Kind.INTEGER_OR_NULL: None,

@@ -30,6 +30,7 @@ from strongroom.responder.decoys import Decoy, DecoyKind, Decoys
 from strongroom.responder.wiring import DECOYS
 from support.brokers import RunningBroker
 from support.deployment import MODEL, ROOTS, Deployment, signer
+from support.forked import Forked, Process
 
 WARDEN = "warden"
 OPENER = Path(__file__).with_name("decoy_opener.py")
@@ -71,7 +72,7 @@ class ResponderLab:
     folder: Path
     deployment: Deployment
     broker: RunningBroker
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     settings: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -118,18 +119,13 @@ class ResponderLab:
         }
         path = self.folder / "responder.json"
         path.write_text(json.dumps(made))
-        command = [sys.executable, "-m", program, "--home", str(self.deployment.home)]
-        command += ["--wallet", str(self.wallet), "--settings", str(path), "--state", str(self.state)]
+        arguments = ["--home", str(self.deployment.home)]
+        arguments += ["--wallet", str(self.wallet), "--settings", str(path), "--state", str(self.state)]
         if response is not None:
             (self.folder / "response.json").write_text(json.dumps(response))
-            command += ["--response", str(self.folder / "response.json")]
+            arguments += ["--response", str(self.folder / "response.json")]
         with (self.folder / "responder.err").open("ab") as errors:
-            self.process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
-            )
+            self.process = Forked(program, arguments, stderr=errors.fileno())
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.errors()

@@ -13,7 +13,7 @@ from pathlib import Path
 from strongroom.core.canonical import parse
 from strongroom.core.clock import Clock, Instant
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import sign
+from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import StrongroomError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, PersonId
@@ -26,12 +26,11 @@ from strongroom.ipc.frames import Call
 from strongroom.responder.acting import Outcome as Acted
 from strongroom.responder.acting import Responder, Stopped
 from strongroom.responder.adapters.case_files import CaseFiles
-from strongroom.responder.adapters.line_socket import LineSocket
 from strongroom.responder.adapters.record_file import RecordFile
 from strongroom.responder.cases import Case
 from strongroom.responder.deciding import Decider
 from strongroom.responder.desk import Desk
-from strongroom.responder.drilling import DRILL, DrillReader
+from strongroom.responder.drilling import DRILL, Drills
 from strongroom.responder.evidence import Receipts
 from strongroom.responder.limits import FreezeLimits
 from strongroom.responder.ports import Port, Told, refused
@@ -143,9 +142,11 @@ class Room:
     stops: Stops
     clock: Clock
     failed: list[tuple[str, str]]
+    refreshes: Callable[[], object] = lambda: None
+    """What the desk learns when it looks at the roster anew."""
 
     async def drill(self, playbook: str, *, by: str = "dana", event: str = "") -> Digest:
-        """Hand a signed token in at the drill's door."""
+        """Hand a signed token in at the desk."""
         now = self.clock.now()
         token = DrillToken(
             genesis=GENESIS,
@@ -157,12 +158,13 @@ class Room:
             nonce=os.urandom(16),
         )
         envelope = sign(DRILL_TYPE, token.to_bytes(), key_of(by))
-        _reader, writer = await asyncio.open_unix_connection(self.folder / "drill.sock")
-        writer.write(envelope.to_bytes() + b"\n")
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
+        await self.hold(envelope)
         return envelope.digest
+
+    async def hold(self, token: Envelope) -> None:
+        """Hand a drill's token in, as it is."""
+        answer = await self.desk.serve(Call(1, "drill", Fields({"envelope": token.to_json()}, "drill")), 0)
+        assert answer == {}
 
     def take(self, event: Mapping[str, object], source: str) -> None:
         """Show the rules a real event."""
@@ -294,21 +296,19 @@ async def responding_room(
     def take(event: Event) -> None:
         responder.take(event, DRILL, opened=time.monotonic_ns())
 
-    reader = DrillReader(GENESIS, known.masters, lambda: responding.used, responding.practise, clock)
-    door = LineSocket(DRILL, os.geteuid(), reader, take, heard=lambda: None)
-    await door.start(folder / "drill.sock")
+    drills = Drills(GENESIS, known.masters, lambda: responding.used, responding.practise, take, clock)
 
     async def refresh() -> None:
-        return None
+        room.refreshes()
 
     task = asyncio.create_task(responding.serve())
-    desk = Desk(responding, clock, refresh)
+    desk = Desk(responding, clock, refresh, drills.hold)
+    room = Room(folder, responding, responder, desk, notes, known, receiver, stops, clock, failed)
     try:
-        yield Room(folder, responding, responder, desk, notes, known, receiver, stops, clock, failed)
+        yield room
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await door.stop()
         await responder.rest()
         record.close()
 

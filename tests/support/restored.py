@@ -98,7 +98,7 @@ def carried_away(deployment: Deployment, backup: Path, place: Path) -> Safe:
     """Copy what custodians and auditors have: the key package and the published log, as they are now."""
     with BlockingLogClient(deployment.home / "run" / "log.sock") as client:
         client.flush()
-    shutil.copytree(deployment.home / "log" / "public", place)
+    shutil.copytree(deployment.home / "log" / "public", place, ignore=shutil.ignore_patterns("*.new"))
     folder = deployment.home / "keeper"
     package = KeyPackage.of(deployment.genesis, load_keyring(folder), EscrowFile(folder).load())
     return Safe(

@@ -18,6 +18,7 @@ from strongroom.response.wiring import playbook_called, shipped_playbooks
 from support.responses import NOW, TERMS, Record, alert
 
 BOOKS = shipped_playbooks()
+MODELS = ("atlas",)
 
 
 def shown() -> Shown:
@@ -43,10 +44,10 @@ def queries(incident: Shown) -> dict[ActKind, dict[str, str]]:
     }
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TITLES if kind is not ActKind.RESOLVE])
+@pytest.mark.parametrize("kind", [kind for kind in TITLES if kind not in {ActKind.RESOLVE, ActKind.EXPOSE}])
 def test_each_form_makes_an_act_that_every_reader_reads(kind: ActKind) -> None:
     incident = shown()
-    form = form_of(kind, incident, BOOKS, queries(incident).get(kind, {}))
+    form = form_of(kind, incident, BOOKS, queries(incident).get(kind, {}), models=MODELS)
     sent = {one.name: one.given or (one.options[0] if one.options else "false-alarm") for one in form.fields}
     facts, found = read_act(form, sent, incident, now=NOW)
     act = Act(
@@ -65,7 +66,7 @@ def test_each_form_makes_an_act_that_every_reader_reads(kind: ActKind) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in TITLES if kind is not ActKind.RESOLVE])
 def test_other_fields_and_other_choices_are_refused(kind: ActKind) -> None:
     incident = shown()
-    form = form_of(kind, incident, BOOKS, queries(incident).get(kind, {}))
+    form = form_of(kind, incident, BOOKS, queries(incident).get(kind, {}), models=MODELS)
     sent = {one.name: one.given or (one.options[0] if one.options else "words") for one in form.fields}
     for changed in ({**sent, "more": "x"}, {name: sent[name] for name in list(sent)[1:]}):
         with pytest.raises(FormError):
@@ -82,25 +83,45 @@ def test_what_is_answered_sets_what_its_step_asks_for_and_nothing_else() -> None
     assert not withheld(run) or incident.waits
     asked = [one.pending for one in incident.waits if one.pending.action is None]
     for one in asked:
-        form = form_of(ActKind.RESOLVE, incident, BOOKS, {"key": one.key})
+        form = form_of(ActKind.RESOLVE, incident, BOOKS, {"key": one.key}, models=MODELS)
         sets = {field.name for field in form.fields} - {"key", "outcome"}
         assert all(name.startswith("set-") for name in sets)
 
 
-def test_exposure_isnt_entered_here() -> None:
-    with pytest.raises(FormError, match="command line"):
-        form_of(ActKind.EXPOSE, shown(), BOOKS, {})
+@pytest.mark.parametrize(
+    ("subject", "models", "offered"),
+    [
+        ("model:atlas", {"atlas", "other"}, ("atlas",)),
+        ("host:w1", {"other", "atlas"}, ("atlas", "other")),
+        ("model:gone", {"atlas"}, ("atlas",)),
+        ("model:atlas", set(), None),
+        ("model:shadow-atlas", {"atlas"}, None),
+    ],
+)
+def test_exposure_is_read_of_a_model_that_the_incident_names(
+    subject: str, models: set[str], offered: tuple[str, ...] | None
+) -> None:
+    drill = Digest.of(b"token") if "shadow" in subject else None
+    record = Record.of(alert(subject, drill=drill))
+    incident = Shown(incident=record.incident, entries=tuple(record.entries), runs={}, token=None, held=False)
+    if offered is None:
+        with pytest.raises(FormError):
+            form_of(ActKind.EXPOSE, incident, BOOKS, {}, models=models)
+        return
+    form = form_of(ActKind.EXPOSE, incident, BOOKS, {}, models=models)
+    assert [(one.name, one.options) for one in form.fields] == [("model", offered)]
+    assert read_act(form, {"model": offered[-1]}, incident, now=NOW) == ({"model": offered[-1]}, {})
 
 
 @pytest.mark.parametrize("kind", [ActKind.AGREE, ActKind.RESOLVE])
 def test_what_doesnt_wait_isnt_agreed_to(kind: ActKind) -> None:
     with pytest.raises(FormError):
-        form_of(kind, shown(), BOOKS, {"key": "0" * 32})
+        form_of(kind, shown(), BOOKS, {"key": "0" * 32}, models=MODELS)
 
 
 def test_lines_end_as_the_person_saw_them() -> None:
     incident = shown()
-    form = form_of(ActKind.NOTE, incident, BOOKS, {})
+    form = form_of(ActKind.NOTE, incident, BOOKS, {}, models=MODELS)
     facts, _found = read_act(form, {"words": "one\r\ntwo"}, incident, now=NOW)
     assert facts == {"words": "one\ntwo"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from strongroom.audit.errors import ForkError, LogError, MissingRowsError, ProofError, WrongKeyError
 from strongroom.audit.tiles import Tile
 from strongroom.cli.audit import audit
+from strongroom.core.digest import Digest
 from strongroom.core.errors import NotFoundError, UsageError
 from strongroom.core.events import EventName
 from support.log_views import PLATFORMS, REQUESTS, log_of
@@ -184,8 +186,8 @@ def test_exposure_names_everybody_with_proof(log: LocalLog) -> None:
     ways = [(one["way"], one["person"], one["until"], one["entries"]) for one in told["holdings"]]
     assert ways == [
         ("sealed", "dana", None, [3]),
-        ("released", "dana", "2026-11-24T00:08:52Z", [5, 6]),
         ("exported", "frank", None, [8]),
+        ("released", "dana", "2026-11-24T00:08:52Z", [5, 6]),
     ]
     assert told["registered"] == {"1": 4}
     assert told["signed"] is True
@@ -205,7 +207,24 @@ def test_exposure_within_a_window_and_of_a_version(log: LocalLog) -> None:
     assert [one["way"] for one in late["holdings"]] == ["sealed", "exported"]
     assert exposure(log, "--version", "2")["holdings"] == []
     tight = exposure(log, "--lease-seconds", "60")
-    assert tight["holdings"][1]["until"] == "2026-11-23T23:10:52Z"
+    assert tight["holdings"][2]["until"] == "2026-11-23T23:10:52Z"
+
+
+def test_the_list_of_an_exposure_is_written_whole_and_for_nobody_else(log: LocalLog, tmp_path: Path) -> None:
+    listed, victim = tmp_path / "list", tmp_path / "victim"
+    listed.write_text("old")
+    listed.chmod(0o644)
+    told = exposure(log, "--list", str(listed))
+    assert told["list"] == str(Digest.of(listed.read_bytes()))
+    assert len(listed.read_bytes().splitlines()) == told["totals"]["holdings"] == 3
+    assert stat.S_IMODE(listed.stat().st_mode) == 0o600
+    # A link where the new one is made beside the old is not followed, and the old one stays.
+    victim.write_text("mine")
+    (tmp_path / ".list.new").symlink_to(victim)
+    before = listed.read_bytes()
+    result = run(log, "exposure", "atlas-7b", "--version", "2", "--list", str(listed), *keyed(log))
+    assert isinstance(result.exception, OSError)
+    assert (victim.read_text(), listed.read_bytes()) == ("mine", before)
 
 
 def test_exposure_in_words(log: LocalLog) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from architecture.test_docs_commands_exist import complaint
 from strongroom.assessor.adapters.host import Host
+from strongroom.assessor.adapters.host_looks import host_looks
 from strongroom.assessor.collecting import COLLECTORS
 from strongroom.assurance.checks.every import CHECKS
 from strongroom.assurance.judging import judge
@@ -51,7 +52,7 @@ def test_a_host_that_shows_nothing_is_not_seen(tmp_path: Path) -> None:
     host = Host(
         name="bare", root=tmp_path, home=tmp_path, device="0:0", owner=0, run=lambda _command: None, clock=lambda: None
     )
-    looks = {one.collector: one for one in host.looks()}
+    seen = {one.collector: one for one in host_looks(host)}
     for collector in ("host.accounts", "host.cpu", "host.disk", "host.firewall", "host.listeners", "host.memory"):
-        assert looks[collector].facts is None
-        assert looks[collector].missing
+        assert seen[collector].facts is None
+        assert seen[collector].missing

@@ -17,7 +17,7 @@ from strongroom.audit.reading.query import Query
 from strongroom.console.errors import FormError
 from strongroom.console.gauges import gauges, readings
 from strongroom.console.log_reader import LogReader, OneStep, Opened
-from strongroom.console.routes import audit
+from strongroom.console.routes import audit, exposure
 from strongroom.console.visits import Visit
 from strongroom.core.errors import UsageError
 from strongroom.core.events import EventName
@@ -146,7 +146,7 @@ def test_exposure_is_what_the_whole_log_says_or_nothing(index: SqliteIndex) -> N
     visit = _visit(view, index, query)
     answers: list[Any] = []
     while not (answers and answers[-1]["whole"]):
-        answers.append(cast("Any", audit.exposure(visit).data["answer"]))
+        answers.append(cast("Any", exposure.exposure(visit).data["answer"]))
         assert len(answers) < 60
     assert all("holdings" not in one for one in answers[:-1])
     assert [one["read"] for one in answers] == sorted({one["read"] for one in answers})
@@ -157,9 +157,9 @@ def test_exposure_is_what_the_whole_log_says_or_nothing(index: SqliteIndex) -> N
 def test_exposure_of_more_than_a_page_reads_names_the_command(
     index: SqliteIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "MOST_READ", 3)
+    monkeypatch.setattr(exposure, "MOST_READ", 3)
     view = MemoryView(log_of([(EventName.RELEASED, 1, {"model": MODELS[0]})] * 4))
-    answer = cast("Any", audit.exposure(_visit(view, index, {"model": MODELS[0]})).data["answer"])
+    answer = cast("Any", exposure.exposure(_visit(view, index, {"model": MODELS[0]})).data["answer"])
     assert (answer["enough"], answer["whole"], answer["read"]) == (False, False, 0)
 
 
@@ -168,7 +168,7 @@ def test_exposure_of_more_than_a_page_reads_names_the_command(
 )
 def test_exposure_that_cannot_be_asked_is_refused(query: dict[str, str], index: SqliteIndex) -> None:
     with pytest.raises((FormError, UsageError)):
-        audit.exposure(_visit(MemoryView(LOG), index, query))
+        exposure.exposure(_visit(MemoryView(LOG), index, query))
 
 
 def test_a_visit_takes_in_one_step_of_the_log_however_often_it_looks(index: SqliteIndex) -> None:

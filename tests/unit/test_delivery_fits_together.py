@@ -18,6 +18,7 @@ from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import Ed25519Signer, HybridSigner, SignatureError
 from strongroom.keys.recipient import DeliveryError, RecipientKey
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery, DeliveryMismatchError, accept
+from strongroom.release.lease import Sampling
 from support.cosigners import LOG_COSIGNER
 
 KEEPER = Ed25519Signer.from_seed(b"K" * 32)
@@ -53,6 +54,7 @@ def delivery_to(key: RecipientKey) -> Delivery:
         checkpoint="strongroom/test\n42\nAAAA\n",
         issued=1_795_000_000,
         lease_seconds=60,
+        sampling=Sampling.POLICY,
     )
     return bare.carrying(SecretBytes(bytearray(b"D" * 32)), key.public)
 
@@ -79,6 +81,7 @@ CHANGES: dict[str, object] = {
     "checkpoint": "strongroom/test\n43\nAAAA\n",
     "issued": 1_795_000_001,
     "lease_seconds": 3600,
+    "sampling": Sampling.WHOLE,
     "ciphertext": b"",
 }
 
@@ -174,6 +177,8 @@ def edited(**members: Json) -> bytes:
         edited(issued=1_795_000_000),
         edited(lease_seconds=4),
         edited(lease_seconds=3601),
+        edited(sampling="none"),
+        edited(sampling=1),
         b"{}",
     ],
 )

@@ -128,3 +128,5 @@ def test_a_tabletop_reads_out_its_cards_in_time() -> None:
     cards = tabletop(playbook_called("insider"), pace=10)
     assert [card.minute for card in cards] == [10 * i for i in range(len(cards))]
     assert len(cards) >= 4
+    # As people would come to them: what is done where nothing else helped is read out last.
+    assert (cards[0].asks, cards[-1].asks) == ("What are the grounds?", "Take over by hand")

@@ -168,7 +168,7 @@ def exposure(*holdings: Holding, ever: int = 0) -> Exposure:
 def test_the_audit_shelfs_answer_is_read_as_it_is_given() -> None:
     given = exposure(holding(Way.RELEASED, until=NOW + 9, bits=7), holding(Way.EXPORTED, until=None), ever=250)
     read = read_exposure(given.to_json(), theft_bits=1000)
-    assert [one.bits for one in read.holders] == [7, 0]
+    assert [one.bits for one in read.holders] == [0, 7]
     assert (read.people, read.hosts) == (("rina",), ("tpm-" + "a" * 64,))
     assert read.thousandths == 250
     assert read.could_be_whole

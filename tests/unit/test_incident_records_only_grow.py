@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
+from strongroom.response import entries as entries_module
+from strongroom.response import incident as incident_module
 from strongroom.response.entries import FACTS, SERVES, Fact, Function, Happened, IncidentEntry, Phase
 from strongroom.response.grading import Certainty, Severity, grade
 from strongroom.response.incident import (
@@ -284,3 +286,49 @@ def test_no_alert_is_lost_for_its_words(text: str, subject: str) -> None:
 def test_other_subjects_are_refused(text: str) -> None:
     with pytest.raises(MalformedError):
         Subject.parse(text)
+
+
+def test_a_record_that_is_read_in_parts_says_the_same_and_what_was_read_before_stays() -> None:
+    made = record(*READY, (H.CLOSED, {"lessons": D}, DANA))
+    for parts in range(1, len(made.entries)):
+        first = fold(made.entries[:parts])
+        again = fold(made.entries[:parts])
+        assert fold(made.entries[parts:], before=first) == made.incident
+        assert first == again
+
+
+def test_an_entry_that_is_refused_in_the_middle_leaves_nothing_of_those_before_it() -> None:
+    before, again = record(*READY).incident, record(*READY).incident
+    noted = before.next(H.NOTE_ADDED, DANA, NOW, {"note": D})
+    after = before.apply(noted)
+    with pytest.raises(RecordError):
+        fold([noted, after.next(H.OPENED, DANA, NOW, record().entries[0].facts)], before=before)
+    with pytest.raises(BrokenRecordError):
+        fold([noted, noted], before=before)
+    assert before == again != after
+    for name in [one.name for one in fields(before)]:
+        value = getattr(before, name)
+        assert not isinstance(value, dict | list | set) or getattr(after, name) is not value
+
+
+def test_an_entry_that_was_read_is_written_as_it_was_read_and_a_changed_one_is_not() -> None:
+    entry = record(*READY).entries[3]
+    read = IncidentEntry.parse(entry.to_bytes())
+    assert read == entry
+    assert (read.to_bytes(), read.digest) == (entry.to_bytes(), entry.digest)
+    assert replace(read, seq=9).to_bytes() == replace(entry, seq=9).to_bytes() != entry.to_bytes()
+
+
+def test_a_record_that_was_read_is_folded_without_writing_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incident_module, "MAX_ENTRIES", 300)
+    entries = [IncidentEntry.parse(record().entries[0].to_bytes())]
+    for number in range(1, 300):
+        facts = {"action": "notify", "subject": "model:atlas", "key": f"k{number}"}
+        after = replace(entries[0], seq=number, previous=entries[-1].digest, happened=H.ACTION_PROPOSED, facts=facts)
+        entries.append(IncidentEntry.parse(after.to_bytes()))
+    with monkeypatch.context() as patch:
+        patch.setattr(entries_module, "encode", lambda _value: pytest.fail("an entry was written again"))
+        incident = fold(entries)
+    assert (incident.size, len(incident.doings)) == (300, 299)
+    with pytest.raises(RecordError, match="close it"):
+        incident.apply(incident.next(H.NOTE_ADDED, DANA, NOW, {"note": D}))

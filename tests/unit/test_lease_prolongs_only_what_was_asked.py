@@ -28,6 +28,7 @@ from strongroom.release.lease import (
     LeaseLostError,
     LeaseMismatchError,
     LeaseProof,
+    Sampling,
     accept_lease,
 )
 from support.cosigners import LOG_COSIGNER
@@ -47,7 +48,15 @@ GENESIS = Genesis(
 REQUEST = Digest.of(b"request")
 PLATFORM = PlatformId("tpm-" + "5a" * 32)
 ASK = LeaseAsk(use=3, recipient=Digest.of(b"recipient"), serial=7, nonce=b"n" * 32)
-LEASE = Lease(genesis=GENESIS.digest, request=REQUEST, platform=PLATFORM, ask=ASK, issued=1_795_000_000, period=60)
+LEASE = Lease(
+    genesis=GENESIS.digest,
+    request=REQUEST,
+    platform=PLATFORM,
+    ask=ASK,
+    issued=1_795_000_000,
+    period=60,
+    sampling=Sampling.POLICY,
+)
 # What comes in from the keeper, or from a launcher that makes it up.
 NONCES = st.binary(min_size=32, max_size=32)
 ASKS = st.builds(
@@ -77,7 +86,7 @@ ASK_CHANGES: dict[str, object] = {"use": 4, "recipient": Digest.of(b"x"), "seria
 
 
 def test_every_member_that_must_match_is_tried_here() -> None:
-    assert {field.name for field in fields(Lease)} == {*CHANGES, "ask", "issued", "period"}
+    assert {field.name for field in fields(Lease)} == {*CHANGES, "ask", "issued", "period", "sampling"}
     assert {field.name for field in fields(LeaseAsk)} == set(ASK_CHANGES)
 
 
@@ -100,14 +109,18 @@ def test_step_7_only_the_keeper_s_signature_will_do() -> None:
         sign(LEASE_TYPE.replace("lease", "delivery"), payload, KEEPER),
         Envelope(LEASE_TYPE, payload, ()),
         replace(sign(LEASE_TYPE, payload, KEEPER), payload=payload.replace(b'"period":60', b'"period":3600')),
+        replace(
+            sign(LEASE_TYPE, replace(LEASE, sampling=Sampling.WHOLE).to_bytes(), KEEPER),
+            payload=payload,
+        ),
     ):
         with pytest.raises(SignatureError):
             accept_lease(envelope, GENESIS, request=REQUEST, platform=PLATFORM, ask=ASK)
 
 
-@given(ASKS, st.integers(LEAST_SECONDS, MOST_SECONDS), st.integers(0, 4_000_000_000))
-def test_written_and_read_back(ask: LeaseAsk, period: int, issued: int) -> None:
-    lease = replace(LEASE, ask=ask, period=period, issued=issued)
+@given(ASKS, st.integers(LEAST_SECONDS, MOST_SECONDS), st.integers(0, 4_000_000_000), st.sampled_from(Sampling))
+def test_written_and_read_back(ask: LeaseAsk, period: int, issued: int, sampling: Sampling) -> None:
+    lease = replace(LEASE, ask=ask, period=period, issued=issued, sampling=sampling)
     assert Lease.parse(lease.to_bytes()) == lease
     with Fields(dict(ask.to_json()), "ask") as told:
         assert LeaseAsk.read(told) == ask
@@ -131,6 +144,8 @@ def edited(**members: Json) -> bytes:
         edited(platform="tpm-1"),
         edited(v=2),
         edited(extra=1),
+        edited(sampling="none"),
+        edited(sampling=None),
         b"{}",
     ],
 )

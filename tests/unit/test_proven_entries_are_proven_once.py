@@ -146,7 +146,7 @@ def test_whoever_comes_late_with_an_older_head_throws_nothing_away(index: Sqlite
 
     index._growing = Overtaken()  # type: ignore[assignment]
     assert index.grow(older, older.head()) == 301
-    assert index.find(FIRST, 1, 999) == (299,)
+    assert index.find(FIRST, 1, 999).found == (299,)
 
 
 def test_a_full_disk_costs_the_step_and_not_the_index(index: SqliteIndex) -> None:
@@ -157,7 +157,7 @@ def test_a_full_disk_costs_the_step_and_not_the_index(index: SqliteIndex) -> Non
     index._db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
     with pytest.raises(UnavailableError, match="SQLITE_FULL"):
         index.grow(view, view.head())
-    assert index.find(FIRST, 1, 9999) == (2047,)
+    assert index.find(FIRST, 1, 9999).found == (2047,)
     index._db.execute("PRAGMA max_page_count = 1000000").fetchall()
     assert index.grow(view, view.head()) == 4001
 
@@ -190,7 +190,7 @@ def test_an_index_that_is_thrown_away_while_it_grows_gets_no_gap(index: SqliteIn
     view = Meddling(log)
     for _ in range(4):
         reach = index.grow(view, view.head())
-        assert index.find(FIRST, 9999, 9999) == tuple(range(1, reach))
+        assert index.find(FIRST, 9999, 9999).found == tuple(range(1, reach))
     assert reach == 4001
 
 

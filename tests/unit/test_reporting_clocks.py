@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -10,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.core.clock import format_instant, parse_instant
+from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, NotFoundError
 from strongroom.framework.catalogue import load
+from strongroom.response import drafts
 from strongroom.response.clocks import DAY, DUTIES, HOUR, deadline, running
 from strongroom.response.drafts import blanks, draft_report
 from strongroom.response.entries import Fact, Happened
-from strongroom.response.exposure import Exposed, Holder
+from strongroom.response.exposure import Exposed, Holder, Totals
 from support.responses import NOW, Record, alert
 
 H = Happened
@@ -101,6 +104,7 @@ def incident() -> Record:
 
 EXPOSED = Exposed(
     model="atlas",
+    totals=Totals(holdings=2, for_ever=1, people=2, hosts=1),
     holders=(
         Holder(
             way="released",
@@ -156,6 +160,22 @@ def test_a_draft_says_what_is_known_and_names_what_is_not() -> None:
     assert len(blanks(text)) == 6
     without = draft_report(made, running(made)[0], None, now=NOW)
     assert "who could have had which bytes, and when" in blanks(without)
+
+
+def test_a_draft_about_thousands_names_some_and_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "MAX_LISTED", 2)
+    record = incident()
+    for number in range(5):
+        record.add(H.EVIDENCE_FROZEN, {"evidence": str(Digest.of(b"%d" % number)), "entries": 1})
+        named: dict[str, Fact] = {"action": "notify", "subject": "model:atlas", "key": f"n{number}"}
+        record.add(H.ACTION_PROPOSED, named)
+    many = replace(EXPOSED, totals=Totals(holdings=20_000, for_ever=1, people=700, hosts=1))
+    made = record.incident
+    text = draft_report(made, running(made)[0], many, now=NOW)
+    for told in ("people: omar, rina, and 698 more", "and 19998 more", "and 3 more", "4 before that"):
+        assert told in text
+    assert str(Digest.of(b"4")) in text
+    assert str(Digest.of(b"0")) not in text
 
 
 def test_a_draft_of_a_report_that_is_owed_again_says_so() -> None:

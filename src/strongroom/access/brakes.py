@@ -10,7 +10,7 @@ from strongroom.access.facts import WAITS_AGREED, AccessClass, Facts, PersonFact
 from strongroom.access.invariants import CAP_LEVEL, CUSTODIAN, NO_EXPORT_LEVEL
 from strongroom.access.legitimate import AT, OTHER_UNIT, cleared
 from strongroom.access.policy import Factor, Weights
-from strongroom.access.request import OPENS, Action
+from strongroom.access.request import OPENS, STOPS, Action
 
 AGREES: Final = (Factor(role="agrees", count=1),)
 """What is asked for where a rule asks for no approval of its own."""
@@ -58,6 +58,10 @@ def _starts(facts: Facts) -> bool:
 
 def _destroys(facts: Facts) -> bool:
     return facts.request.action is Action.DESTROY
+
+
+def _slowed(facts: Facts) -> bool:
+    return facts.request.action not in STOPS
 
 
 def _opens(facts: Facts) -> bool:
@@ -164,6 +168,7 @@ BRAKES: Final = (
     ),
     Brake("nobody else approved", lambda facts: replace(_asking(facts), approvers=()), _starts),
     Brake("only the requester approved", _alone, _starts),
+    Brake("a precaution asks for one approver more", lambda facts: replace(facts, approver_more=True), _slowed),
     Brake("only agents approved", _agreed(lambda person: replace(person, human=False)), _starts),
     Brake("only people approved whose vetting lapsed", _agreed(lambda p: replace(p, vetted_until=AT)), _starts),
     Brake("only people approved who aren't active", _agreed(lambda p: replace(p, active=False)), _starts),

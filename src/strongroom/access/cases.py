@@ -145,6 +145,7 @@ def _changed(facts: Facts, fields: Fields) -> Facts:
         denied=_flag(fields, "denied"),
         frozen=_flag(fields, "frozen"),
         review_overdue=_flag(fields, "review_overdue"),
+        approver_more=_flag(fields, "approver_more"),
         uses_left=fields.integer("uses_left", most=1_000_000) if fields.optional("uses_left") else request.max_uses,
         holders=fields.integer("holders", most=1_000_000) if fields.optional("holders") else facts.holders,
     )

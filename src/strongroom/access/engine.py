@@ -194,6 +194,7 @@ def _request(facts: Facts) -> dict[str, Json]:
         "holders": facts.holders,
         "cap": facts.holders if cap is None else cap,
         "reviewOverdue": facts.review_overdue,
+        "approverMore": facts.approver_more,
     }
     if facts.enclave is not None:
         context["enclave"] = {

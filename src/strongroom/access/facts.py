@@ -195,6 +195,8 @@ class Facts:
     """People, the requester among them, with live grants of this class of access to models at SL3 and above."""
     review_overdue: bool = False
     """A break-glass opening of this model wasn't reviewed in time: its rules are tighter until it is."""
+    approver_more: bool = False
+    """A responder's precaution about the requester stands: it slows whatever doesn't only stop something."""
     enclave: EnclaveFacts | None
 
     @property
@@ -239,6 +241,7 @@ class Facts:
                     uses_left=fields.integer("uses_left", most=1_000_001),
                     holders=fields.integer("holders", most=1_000_000),
                     review_overdue=fields.boolean("review_overdue"),
+                    approver_more=fields.boolean("approver_more"),
                     enclave=enclave,
                 )
 
@@ -265,5 +268,6 @@ class Facts:
             "uses_left": max(0, self.uses_left),
             "holders": self.holders,
             "review_overdue": self.review_overdue,
+            "approver_more": self.approver_more,
             "enclave": self.enclave.to_json() if self.enclave else None,
         }

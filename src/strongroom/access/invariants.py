@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
@@ -14,7 +15,7 @@ from strongroom.access.clearance import ANYONE, approver_lacks, eligible, fits, 
 from strongroom.access.facts import WAITS_AGREED, Facts, access_class, cap_of
 from strongroom.access.policy import Factor, Unit, Weights
 from strongroom.access.quorum import fill, missing
-from strongroom.access.request import OPENS, Action
+from strongroom.access.request import OPENS, STOPS, Action
 from strongroom.core.ids import PersonId
 from strongroom.framework.levels import SecurityLevel
 
@@ -25,7 +26,7 @@ NO_EXPORT_LEVEL: Final = SecurityLevel.SL5
 CUSTODIAN: Final = "key-custodian"
 """The role of who answers for keys: a holder of a root key or of a share of it. The root quorum signs who has it."""
 BREAK_GLASS_SECONDS: Final = 3600
-ALWAYS_TWO: Final = frozenset({Action.RESUME, Action.BREAK_GLASS, Action.EXPORT_PLAINTEXT, Action.DESTROY})
+ALWAYS_TWO: Final = frozenset({Action.RESUME, Action.LIFT, Action.BREAK_GLASS, Action.EXPORT_PLAINTEXT, Action.DESTROY})
 """Actions that two others must agree to at every level."""
 
 
@@ -58,6 +59,7 @@ class Reason(StrEnum):
     APPROVAL_NOT_RECORDED = "approver-approval-not-recorded"
     APPROVAL_STALE = "approver-approval-stale"
     QUORUM_NOT_MET = "quorum-not-met"
+    ONE_APPROVER_MORE = "one-approver-more"
     QUORUM_BELOW_FLOOR = "quorum-below-floor"
     COOLING_OFF = "cooling-off"
     NOT_YET_VALID = "not-yet-valid"
@@ -71,6 +73,7 @@ class Reason(StrEnum):
     EXPORT_DISABLED = "export-disabled"
     FROZEN = "model-frozen"
     MODEL_DESTROYED = "model-destroyed"
+    HELD = "model-held"
     ENCLAVE_MISSING = "enclave-missing"
     MEASUREMENT_UNKNOWN = "measurement-unknown"
     PLATFORM_NOT_NAMED = "platform-not-named"
@@ -82,12 +85,14 @@ class Reason(StrEnum):
 
 def factors_of(facts: Facts) -> tuple[Factor, ...]:
     """Return the factors that count now: the rule's, a key custodian for a destruction whatever the rule says, and one
-    more person while a break-glass review is overdue.
+    more person each while a break-glass review is overdue, and while a precaution about the requester stands.
     """
     factors = facts.rule.factors
     if facts.request.action is Action.DESTROY and all(factor.role != CUSTODIAN for factor in factors):
         factors = (*factors, Factor(role=CUSTODIAN, count=1))
     if facts.review_overdue and facts.request.action is not Action.FREEZE:
+        factors = (*factors, Factor(role=ANYONE, count=1))
+    if facts.approver_more and facts.request.action not in STOPS:
         factors = (*factors, Factor(role=ANYONE, count=1))
     return factors
 
@@ -144,7 +149,11 @@ def _quorum(facts: Facts) -> Iterator[tuple[Reason, str]]:
         yield Reason.SELF_APPROVAL, f"`{facts.requester.id}` made the request and can't approve it"
     if quorum(facts) is None:
         yield from _not_counted(facts)
-        yield Reason.QUORUM_NOT_MET, f"still needed, each by a different person with current vetting: {_empty(facts)}"
+        needed = f"still needed, each by a different person with current vetting: {_empty(facts)}"
+        if facts.approver_more and quorum(replace(facts, approver_more=False)) is not None:
+            yield Reason.ONE_APPROVER_MORE, f"{needed}: a precaution about `{facts.requester.id}` asks for one more"
+        else:
+            yield Reason.QUORUM_NOT_MET, needed
     above_floor = facts.terms.level.rank >= QUORUM_FLOOR_LEVEL.rank
     if above_floor and action is not Action.FREEZE and rule.quorum < QUORUM_FLOOR:
         yield (

@@ -105,7 +105,7 @@ def _request(rule: Rule, terms: ModelTerms, purpose: Purpose) -> Request:
         measurement=_NOBODY if opens else None,
         platforms=(PlatformId("tpm-" + "0" * 64),) if opens or action is Action.REVOKE_PLATFORM else (),
         recipient=_NOBODY if action in _TAKES else None,
-        target=_NOBODY if action is Action.REVOKE_GRANT else None,
+        target=_NOBODY if action in {Action.REVOKE_GRANT, Action.LIFT} else None,
         not_before=AT,
         expires=AT + min(rule.max_window, BREAK_GLASS_SECONDS),
         max_uses=1,

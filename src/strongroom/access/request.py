@@ -42,12 +42,17 @@ class Action(StrEnum):
     REVOKE_PLATFORM = "revoke-platform"
     ROTATE = "rotate"
     """Gives a model a new key-encryption key; its weights and data keys stay as they are."""
+    LIFT = "lift"
+    """Lifts a precaution: a hold, or that every answer is replayed."""
     DESTROY = "destroy"
     """Destroys a model's keys for good. It waits from the moment its quorum agreed on, in sight of everybody."""
 
 
 OPENS: Final = frozenset({Action.OPEN_IN_ENCLAVE, Action.BREAK_GLASS})
 """Actions whose data key goes to an attested enclave."""
+STOPS: Final = frozenset({Action.FREEZE, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM})
+"""What only takes away: an attacker would gain by slowing it. Every other lets something out, changes what can be let
+out, gives something back, or can't be undone."""
 
 
 class Purpose(StrEnum):
@@ -90,7 +95,7 @@ class Request:
     recipient: Digest | None
     """For ``seal`` and ``export-plaintext``: digest of the recipient key that the requester's client made."""
     target: Digest | None
-    """For ``revoke-grant``: the request whose grant falls."""
+    """For ``revoke-grant``: the request whose grant falls. For ``lift``: the name of the precaution that ends."""
     not_before: Instant
     expires: Instant
     max_uses: int
@@ -149,7 +154,7 @@ class Request:
             "measurement": (self.measurement is not None, opens),
             "platforms": (bool(self.platforms), opens or self.action is Action.REVOKE_PLATFORM),
             "recipient": (self.recipient is not None, exports or self.action is Action.SEAL),
-            "target": (self.target is not None, self.action is Action.REVOKE_GRANT),
+            "target": (self.target is not None, self.action in {Action.REVOKE_GRANT, Action.LIFT}),
             "version": (self.version > 0, opens or exports or self.action is Action.SEAL),
         }
         for name, (there, wanted) in needed.items():

@@ -10,7 +10,7 @@ from strongroom.access.facts import WAITS_AGREED, Facts, access_class, cap_of
 from strongroom.access.invariants import CAP_LEVEL, describe, factors_of
 from strongroom.access.policy import Factor, Weights
 from strongroom.access.quorum import fill, missing
-from strongroom.access.request import Action
+from strongroom.access.request import STOPS, Action
 from strongroom.core.ids import PersonId
 
 MAX_WEIGHED: Final = 2048
@@ -78,6 +78,8 @@ def _limits(facts: Facts) -> Iterator[str]:
         yield f"{facts.holders} people with `{access.value}` access, at most {cap}"
     if facts.review_overdue and request.action is not Action.FREEZE:
         yield "one approver more, a break-glass review being overdue"
+    if facts.approver_more and request.action not in STOPS:
+        yield "one approver more, a responder's precaution about the requester standing"
     if facts.enclave is not None:
         yield f"isolation rank {facts.enclave.isolation}, at least {facts.enclave.least_isolation}"
         if facts.terms.weights is Weights.TEST:

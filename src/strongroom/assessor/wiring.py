@@ -10,6 +10,7 @@ from pathlib import Path
 
 from strongroom.assessor.adapters.broker_tls import broker_look
 from strongroom.assessor.adapters.host import Host
+from strongroom.assessor.adapters.host_looks import host_looks
 from strongroom.assessor.adapters.places import place_looks
 from strongroom.assessor.collecting import Look, observe
 from strongroom.assessor.deployment import DeploymentSeen, PlatformSeen, checked_standings, looks
@@ -204,7 +205,7 @@ def _host(home: Path) -> Callable[[], list[Look]]:
     # Protections are tried in forked children: here, before there is a second thread.
     synchronised = look_at_host(home).clock_synchronised
     host = Host.this(home, lambda: synchronised)
-    return lambda: list(host.looks())
+    return lambda: list(host_looks(host))
 
 
 def _deployment(session: Session, known: Known) -> DeploymentSeen:

@@ -64,6 +64,8 @@ class Layer(StrEnum):
     CLIENT = "client"
     """What the people's own side checks, whatever a server says."""
     WEBHOOKS = "webhooks"
+    DECOYS = "decoys"
+    """The kernel asks the guard before a decoy opens, and the responder freezes the model that it stands for."""
 
 
 BEHIND: Final = frozenset({Layer.RECOUNT, Layer.JOURNAL})

@@ -45,8 +45,10 @@ class Kind(StrEnum):
     INTEGER = "integer"
     INTEGER_OR_NULL = "integer or null"
     INSTANT = "instant"
+    INSTANT_OR_NULL = "instant or null"
     CODE = "code"
     ID = "id"
+    ID_OR_NULL = "id or null"
     IDS = "list of ids"
     MODEL = "model id"
     PERSON = "person id"
@@ -88,8 +90,10 @@ _TEXT: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.DIGEST_OR_NULL: _digest,
     Kind.DIGESTS: _digest,
     Kind.INSTANT: parse_instant,
+    Kind.INSTANT_OR_NULL: parse_instant,
     Kind.CODE: _matching(_CODE, 96, "a code"),
     Kind.ID: _matching(_ID, 128, "an id"),
+    Kind.ID_OR_NULL: _matching(_ID, 128, "an id"),
     Kind.IDS: _matching(_ID, 128, "an id"),
     Kind.MODEL: model_id,
     Kind.PERSON: person_id,
@@ -99,7 +103,7 @@ _TEXT: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.PUBLIC_KEY: PublicKey.parse,
     Kind.COSIGNER: _cosigner,
 }
-_NULLABLE: Final = frozenset({Kind.DIGEST_OR_NULL, Kind.INTEGER_OR_NULL})
+_NULLABLE: Final = frozenset({Kind.DIGEST_OR_NULL, Kind.INTEGER_OR_NULL, Kind.INSTANT_OR_NULL, Kind.ID_OR_NULL})
 _LISTS: Final = frozenset({Kind.DIGESTS, Kind.IDS, Kind.PERSONS})
 
 _REQUEST: Final = {"request": Kind.DIGEST}
@@ -182,6 +186,16 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "person": Kind.PERSON,
             "statement": Kind.DIGEST,
         },
+        EventName.PRECAUTION_TAKEN: {
+            "kind": Kind.CODE,
+            "subject": Kind.ID_OR_NULL,
+            "cause": Kind.CODE,
+            "incident": Kind.ID_OR_NULL,
+            "until": Kind.INSTANT_OR_NULL,
+            "person": Kind.PERSON,
+            "statement": Kind.DIGEST,
+        },
+        EventName.PRECAUTION_LIFTED: {**_ON_MODEL, "precaution": Kind.DIGEST},
         EventName.BACKUP_MADE: {"backup": Kind.DIGEST, "size": Kind.INTEGER},
         EventName.DEPLOYMENT_RESTORED: {
             "order": Kind.DIGEST,

@@ -35,6 +35,7 @@ TAKES_AWAY: Final = frozenset(
         EventName.KEK_RETIRED,
         EventName.MODEL_DESTROYED,
         EventName.PERSON_SUSPENDED,
+        EventName.PRECAUTION_TAKEN,
         EventName.PLATFORM_REVOKED,
         EventName.REQUEST_DENIED,
         EventName.AUTHENTICATOR_REGRESSED,

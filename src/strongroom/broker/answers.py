@@ -386,6 +386,19 @@ class LogState(Answer):
     root: str
 
 
+class PrecautionShown(Answer):
+    """A precaution that stands: about whom or what (null for the whole deployment), why, by whom, until when."""
+
+    precaution: DigestText
+    kind: str
+    subject: str | None
+    cause: str
+    incident: str | None
+    person: str
+    taken: InstantText
+    until: InstantText | None
+
+
 class StateAnswer(Answer):
     """The keeper's status, the documents in force, and the newest signed checkpoint."""
 
@@ -399,6 +412,7 @@ class StateAnswer(Answer):
     irrecoverable: list[str]
     closed: list[str]
     lost: list[str]
+    precautions: list[PrecautionShown]
     models: dict[str, AdoptedShown]
     frozen: list[str]
     log: LogState
@@ -419,47 +433,6 @@ class GenesisAnswer(Answer):
     log_origin: str
     log_key: str
     log_cosigner: str
-
-
-class CheckpointAnswer(Answer):
-    """The newest signed checkpoint (C2SP signed note)."""
-
-    size: int
-    checkpoint: str
-
-
-class SeamShown(Answer):
-    """How a shard was closed, base64 each: its final checkpoint, its last entry, and that entry's audit path."""
-
-    checkpoint: str
-    entry: str
-    proof: list[str]
-
-
-class SeamsAnswer(Answer):
-    """How the log's shards were closed, oldest first; none where the one that was asked for is open."""
-
-    seams: list[SeamShown]
-
-
-class EntriesAnswer(Answer):
-    """Entries of the log from ``start`` on."""
-
-    start: int
-    entries: list[str]
-
-
-class InclusionAnswer(Answer):
-    """A leaf hash and its audit path, leaf to root."""
-
-    leaf: str
-    proof: list[str]
-
-
-class ConsistencyAnswer(Answer):
-    """A consistency proof."""
-
-    proof: list[str]
 
 
 class NoticeShown(Answer):

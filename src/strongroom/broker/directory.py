@@ -39,6 +39,7 @@ _STATUS: Final = (
     "irrecoverable",
     "closed",
     "lost",
+    "precautions",
     "log",
     "latest",
 )

@@ -43,8 +43,8 @@ class Door:
             )
 
     def _fault(self, envelope: Envelope, kind: str, author: PersonId | None) -> SignatureError | None:
-        named = {signature.key_id for signature in envelope.signatures}
-        keys = tuple(key for key in self._standing.keys_of(author) if author is not None or key.key_id in named)
+        standing, named = self._standing, {signature.key_id for signature in envelope.signatures}
+        keys = standing.keys_named(named) if author is None else standing.keys_of(author)
         try:
             if keys:
                 verify(envelope, kind, keys, threshold=1)

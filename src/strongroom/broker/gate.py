@@ -93,6 +93,17 @@ class Catch:
         )
 
 
+async def answer_within(seconds: float, serve: App, scope: Scope, receive: Receive, send: Send, *, remedy: str) -> None:
+    """Serve one request; what is refused, or takes longer than ``seconds``, is answered as a problem."""
+    try:
+        async with asyncio.timeout(seconds):
+            await serve(scope, receive, send)
+    except TimeoutError:
+        await problem(TooSlowError("the request took too long", remedy=remedy))(scope, receive, send)
+    except StrongroomError as error:
+        await problem(error)(scope, receive, send)
+
+
 class Gate:
     """Refuses callers without an identity, too many calls, bodies too large or of an ambiguous form, slow requests.
 
@@ -116,18 +127,9 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            return
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                await self._serve(scope, receive, send)
-        except TimeoutError:
-            error = TooSlowError(
-                "the request took too long", remedy="look into the log whether it was done; then ask again"
-            )
-            await problem(error)(scope, receive, send)
-        except StrongroomError as error:
-            await problem(error)(scope, receive, send)
+        if scope["type"] == "http":
+            remedy = "look into the log whether it was done; then ask again"
+            await answer_within(self._limits.seconds, self._serve, scope, receive, send, remedy=remedy)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope.setdefault("state", {})

@@ -12,7 +12,6 @@ main API is here: whatever isn't listed is not found. Everything a caller may us
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -21,13 +20,13 @@ from typing import Final
 
 from fastapi.responses import Response
 
-from strongroom.broker.errors import TooManyCallsError, TooSlowError
-from strongroom.broker.gate import PEER, App, Catch, Receive, Scope, Send, read_body, replayed
+from strongroom.broker.errors import TooManyCallsError
+from strongroom.broker.gate import PEER, App, Catch, Receive, Scope, Send, answer_within, read_body, replayed
 from strongroom.broker.login import Attempt, LoginDesk, Members, NotConfiguredError
 from strongroom.broker.problems import problem
 from strongroom.core.buckets import Buckets, Rate, share_of
 from strongroom.core.canonical import parse
-from strongroom.core.errors import NotFoundError, StrongroomError, UsageError
+from strongroom.core.errors import NotFoundError, UsageError
 from strongroom.core.fields import reading
 
 TERMS: Final = "/login/v1/terms"
@@ -111,15 +110,8 @@ class IdentityListener:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            return
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                await self._serve(scope, receive, send)
-        except TimeoutError:
-            await problem(TooSlowError("the request took too long", remedy="ask again"))(scope, receive, send)
-        except StrongroomError as error:
-            await problem(error)(scope, receive, send)
+        if scope["type"] == "http":
+            await answer_within(self._limits.seconds, self._serve, scope, receive, send, remedy="ask again")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Nobody is known here by a certificate, whatever stands in the connection's state.

@@ -7,7 +7,7 @@ is close the door on certificates that still hold, within a second of a suspensi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -19,7 +19,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError, TamperedError, UnavailableError
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
-from strongroom.core.ids import PersonId, person_id
+from strongroom.core.ids import KeyId, PersonId, person_id
 from strongroom.core.signature import PublicKey
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
 from strongroom.release.documents import DocumentKind
@@ -39,6 +39,7 @@ class Standing:
         self._store = store
         self._digest: Digest | None = None
         self._people: Mapping[PersonId, Person] = {}
+        self._keys: Mapping[KeyId, PublicKey] = {}
         self._out: frozenset[PersonId] = frozenset()
         self._asking = asyncio.Lock()
         self._silent = False
@@ -50,10 +51,14 @@ class Standing:
         """
         return identity.party is Party.PERSON and identity.name in self._out
 
-    def keys_of(self, person: PersonId | None) -> tuple[PublicKey, ...]:
-        """Return a person's keys, or everybody's, by the roster that was last heard of."""
-        people = self._people.values() if person is None else filter(None, [self._people.get(person)])
-        return tuple(key for one in people for key in one.keys)
+    def keys_of(self, person: PersonId) -> tuple[PublicKey, ...]:
+        """Return a person's keys by the roster that was last heard of; none of a stranger."""
+        known = self._people.get(person)
+        return () if known is None else known.keys
+
+    def keys_named(self, names: Iterable[KeyId]) -> tuple[PublicKey, ...]:
+        """Return those of the named keys that anybody of that roster has."""
+        return tuple(self._keys[name] for name in names if name in self._keys)
 
     async def refresh(self) -> None:
         """Ask the keeper.
@@ -73,7 +78,10 @@ class Standing:
         self._out = _all_out(self._people, suspended)
         digest = _roster_digest(status.child("documents"))
         if digest is not None and digest != self._digest:
-            self._people = {person.id: person for person in (await self._roster(digest)).people}
+            people = (await self._roster(digest)).people
+            self._people = {person.id: person for person in people}
+            # Once a roster, not once an approval: a key's name is a hash of it.
+            self._keys = {key.key_id: key for person in people for key in person.keys}
             self._digest = digest
             self._out = _all_out(self._people, suspended)
 

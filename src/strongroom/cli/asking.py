@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 
 from strongroom.access.request import Action, Purpose, Request
+from strongroom.cli.grouped import grouped
 from strongroom.cli.output import end, show
 from strongroom.cli.session import read_file
 from strongroom.client.requests import Asking
@@ -20,47 +22,48 @@ from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ExitCode, UsageError
 
-F = TypeVar("F", bound=Callable[..., Any])
 MAX_JUSTIFICATION: Final = 16 << 20
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def why_options(default: Purpose | None) -> Callable[[F], F]:
-    """Add ``--purpose``, ``--ticket`` and ``--justification``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Why something is asked for, as it was given."""
 
-    def add(function: F) -> F:
-        options = (
-            click.option(
-                "--purpose",
-                type=click.Choice([purpose.value for purpose in Purpose]),
-                default=default.value if default else None,
-                required=default is None,
-                show_default=default is not None,
-                help="Why.",
-            ),
-            click.option("--ticket", default="", help="The ticket that this is about."),
-            click.option(
-                "--justification",
-                type=click.Path(path_type=Path, dir_okay=False),
-                help="A file with the reasons; the request names its digest.",
-            ),
-        )
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
+    purpose: str
+    ticket: str
+    justification: Path | None
 
 
-def asking(
-    person: Session, *, purpose: str, ticket: str, justification: Path | None, window: str | None = None
-) -> Asking:
+def why_options(default: Purpose | None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add ``--purpose``, ``--ticket`` and ``--justification``; passed as ``why``."""
+    return grouped(
+        Why,
+        "why",
+        click.option(
+            "--purpose",
+            type=click.Choice([purpose.value for purpose in Purpose]),
+            default=default.value if default else None,
+            required=default is None,
+            show_default=default is not None,
+            help="Why.",
+        ),
+        click.option("--ticket", default="", help="The ticket that this is about."),
+        click.option(
+            "--justification",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="A file with the reasons; the request names its digest.",
+        ),
+    )
+
+
+def asking(person: Session, why: Why, *, window: str | None = None) -> Asking:
     """Return who asks, why and for how long."""
-    reasons = None if justification is None else Digest.of(read_file(justification, most=MAX_JUSTIFICATION))
+    reasons = None if why.justification is None else Digest.of(read_file(why.justification, most=MAX_JUSTIFICATION))
     return Asking(
         requester=person.wallet.identity.person,
-        purpose=Purpose(purpose),
-        ticket=ticket,
+        purpose=Purpose(why.purpose),
+        ticket=why.ticket,
         now=person.clock.now(),
         window=None if window is None else seconds(window),
         justification=reasons,

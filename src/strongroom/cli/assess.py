@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
 import click
 
-import strongroom
-from strongroom.assessor.collecting import Look
-from strongroom.assessor.logged import LogFold
-from strongroom.assessor.wiring import BrokerPlace, Known, Scope, assess_deployment, know
-from strongroom.assurance.assessment import ASSESSMENT_TYPE, MAX_ASSESSMENT, Assessment
-from strongroom.assurance.attack_results import AttackRun
+from strongroom.assurance.assessment import ASSESSMENT_TYPE, Assessment
 from strongroom.assurance.errors import BelowLevelError
 from strongroom.assurance.notice import NOTICE_TYPE, AssessmentNotice
 from strongroom.assurance.plan import SecurityPlan
 from strongroom.assurance.reports.forms import FORMS
-from strongroom.assurance.statements import Attested
-from strongroom.assurance.thresholds import Thresholds
 from strongroom.cli.asking import seconds
-from strongroom.cli.assess_files import read_plan, read_statements
-from strongroom.cli.assess_home import (
-    Installation,
-    RegisterPlace,
-    ResponderPlace,
-    home_looks,
-    register_look,
-    responder_look,
-    self_look,
-)
+from strongroom.cli.assess_looking import FILE, FOLDER, Looking, Places, places_options
 from strongroom.cli.assess_reports import wanted, write_reports
 from strongroom.cli.assess_show import against_plan, drift, lines
 from strongroom.cli.assess_watch import newest_before, tell_or_print, watch
 from strongroom.cli.files import json_option
+from strongroom.cli.grouped import grouped
 from strongroom.cli.lazy import LazyGroup
 from strongroom.cli.output import refuse, show
-from strongroom.cli.session import as_wallet, open_wallet, passphrase_option, read_file, session, write_file
+from strongroom.cli.session import as_wallet, passphrase_option, session, write_file
 from strongroom.cli.stopping import Stopping
-from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.service import Session
-from strongroom.client.wallet import WalletError
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.envelope import sign
@@ -52,15 +35,54 @@ from strongroom.framework.catalogue import Catalogue, load
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.statements import StatementKind
 
-_LEVELS: Final = click.Choice([level.value for level in SecurityLevel], case_sensitive=False)
 _FLOORS: Final = click.Choice([level.value for level in SecurityLevel if level is not SecurityLevel.SL5])
-_FILE: Final = click.Path(path_type=Path, dir_okay=False)
-_FOLDER: Final = click.Path(path_type=Path, file_okay=False, exists=True)
 _NAME: Final = "assessment"
 
 
-_Made = tuple[Assessment, SecurityPlan | None, tuple[str, ...]]
-"""An assessment, the plan that it is compared with, and which statements were refused."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """What is made of one assessment."""
+
+    fail_under: str | None
+    out: str
+    folder: Path
+    against: Path | None
+    record: bool
+    everything: bool
+
+
+_result_options: Final = grouped(
+    _Result,
+    "result",
+    click.option("--fail-under", type=_FLOORS, help="Exit code 3 if a lower level is held."),
+    click.option("--out", default="", help=f"Also write reports: any of {', '.join(FORMS)}, with commas."),
+    click.option("--to", "folder", type=FOLDER, default=Path(), help="Where they are written."),
+    click.option("--against", type=FILE, help="An earlier assessment: say what changed since."),
+    click.option("--record", is_flag=True, help="Sign the assessment, write it out, and have the log name it."),
+    click.option("--all", "everything", is_flag=True, help="List every gap up to the level."),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watching:
+    """Whether and how it goes on."""
+
+    newest: Path | None
+    every: str
+    tell: Path | None
+
+
+_watch_options: Final = grouped(
+    _Watching,
+    "watching",
+    click.option(
+        "--watch", "newest", type=FILE, help="Go on until interrupted, and tell what is lost; FILE keeps the newest."
+    ),
+    click.option("--every", default="15m", show_default=True, help="With --watch: how often."),
+    click.option(
+        "--tell", type=FILE, help="With --watch: also the responder's socket for a sensor of kind `strongroom`."
+    ),
+)
 
 
 class _Commands(LazyGroup):
@@ -73,32 +95,9 @@ class _Commands(LazyGroup):
 
 
 @click.group("assess", cls=_Commands, invoke_without_command=True)
-@click.option("--level", "goal", type=_LEVELS, default="SL3", show_default=True, help="The level that is aimed at.")
-@click.option("--fail-under", type=_FLOORS, help="Exit code 3 if a lower level is held.")
-@click.option("--home", type=_FOLDER, help="The deployment's folder, if it is on this machine: its host is looked at.")
-@click.option("--sealed", type=_FOLDER, multiple=True, help="A sealed directory; repeat it for every copy.")
-@click.option("--search", type=_FOLDER, multiple=True, help="A folder to search for weights in the clear; repeat it.")
-@click.option("--statements", type=_FOLDER, help="A folder with signed statements.")
-@click.option("--plan", "plan_file", type=_FILE, help="The signed security plan.")
-@click.option("--attacks", type=_FILE, help="The attack suite's report, as JSON.")
-@click.option("--thresholds", type=_FILE, help="Stricter figures than the default ones, as JSON.")
-@click.option("--responder", type=_FILE, help="The settings of the responder that guards this machine.")
-@click.option("--responder-state", type=_FOLDER, help="Its folder.")
-@click.option("--register", type=_FOLDER, help="The folder of the register of copies.")
-@click.option("--registrar", help="Its registrar's key, or a file with it.")
-@click.option("--provenance", type=_FILE, help="The installation's signed provenance.")
-@click.option("--key", help="The key that signed it, or a file with it.")
-@click.option("--sbom", type=_FILE, help="The bill of materials that it names.")
-@click.option("--out", default="", help=f"Also write reports: any of {', '.join(FORMS)}, with commas.")
-@click.option("--to", "folder", type=_FOLDER, default=Path(), help="Where they are written.")
-@click.option("--against", type=_FILE, help="An earlier assessment: say what changed since.")
-@click.option("--record", is_flag=True, help="Sign the assessment, write it out, and have the log name it.")
-@click.option(
-    "--watch", "newest", type=_FILE, help="Go on until interrupted, and tell what is lost; FILE keeps the newest."
-)
-@click.option("--every", default="15m", show_default=True, help="With --watch: how often.")
-@click.option("--tell", type=_FILE, help="With --watch: also the responder's socket for a sensor of kind `strongroom`.")
-@click.option("--all", "everything", is_flag=True, help="List every gap up to the level.")
+@places_options
+@_result_options
+@_watch_options
 @as_wallet
 @passphrase_option
 @json_option
@@ -106,30 +105,9 @@ class _Commands(LazyGroup):
 def assess(
     context: click.Context,
     *,
-    goal: str,
-    fail_under: str | None,
-    home: Path | None,
-    sealed: tuple[Path, ...],
-    search: tuple[Path, ...],
-    statements: Path | None,
-    plan_file: Path | None,
-    attacks: Path | None,
-    thresholds: Path | None,
-    responder: Path | None,
-    responder_state: Path | None,
-    register: Path | None,
-    registrar: str | None,
-    provenance: Path | None,
-    key: str | None,
-    sbom: Path | None,
-    out: str,
-    folder: Path,
-    against: Path | None,
-    record: bool,
-    newest: Path | None,
-    every: str,
-    tell: Path | None,
-    everything: bool,
+    places: Places,
+    result: _Result,
+    watching: _Watching,
     wallet: Path,
     passphrase_fd: int | None,
     as_json: bool,
@@ -141,45 +119,46 @@ def assess(
     """
     if context.invoked_subcommand is not None:
         return
-    names, catalogue = wanted(out), load()
-    if newest is not None and (record or out or against is not None or fail_under or as_json):
+    names, catalogue = wanted(result.out), load()
+    if watching.newest is not None and (
+        result.record or result.out or result.against is not None or result.fail_under or as_json
+    ):
         raise UsageError("`--watch` goes with none of --record, --out, --against, --fail-under and --json")
-    looking = _Looking(
-        catalogue=catalogue,
-        goal=SecurityLevel(goal.upper()),
-        limits=Thresholds() if thresholds is None else Thresholds.parse(read_file(thresholds, most=8192)),
-        home=home,
-        sealed=sealed,
-        searched=search,
-        statements=statements,
-        plan=plan_file,
-        attacks=None if attacks is None else AttackRun.parse(read_file(attacks, most=MAX_ASSESSMENT)),
-        installation=Installation(provenance=provenance, key=key, bill=sbom),
-        responder=ResponderPlace(settings=responder, state=responder_state),
-        copies=RegisterPlace(folder=register, key=registrar),
-        broker=_broker(open_wallet(wallet)),
-    )
+    looking = places.looking(catalogue, wallet)
     with session(wallet, passphrase_fd) as person:
-        genesis = person.wallet.genesis().digest
-        if newest is not None:
-            began = newest_before(newest, genesis)
-            with Stopping() as stopping:
-                told, pause = tell_or_print(tell), seconds(every)
-                watch(
-                    lambda: looking.look(person)[0],
-                    newest,
-                    began,
-                    catalogue,
-                    person.clock,
-                    told,
-                    every=pause,
-                    stopping=stopping,
-                )
+        if watching.newest is not None:
+            _watch(watching, watching.newest, looking, person)
             return
-        before = None if against is None else newest_before(against, genesis)
-        made, plan, refused = looking.look(person)
-        written = write_reports(names, made, catalogue, folder)
-        index = _record(made, person, folder) if record else None
+        made, data, text = _assessed(result, names, looking, person)
+    show(data, text, as_json=as_json)
+    _floor(made, result.fail_under, as_json=as_json)
+
+
+def _watch(watching: _Watching, newest: Path, looking: Looking, person: Session) -> None:
+    began = newest_before(newest, person.wallet.genesis().digest)
+    with Stopping() as stopping:
+        told, pause = tell_or_print(watching.tell), seconds(watching.every)
+        watch(
+            lambda: looking.look(person)[0],
+            newest,
+            began,
+            looking.catalogue,
+            person.clock,
+            told,
+            every=pause,
+            stopping=stopping,
+        )
+
+
+def _assessed(
+    result: _Result, names: tuple[str, ...], looking: Looking, person: Session
+) -> tuple[Assessment, dict[str, Json], list[str]]:
+    """Look, and do with it what was asked; returns the assessment, and what is told of it."""
+    against, catalogue = result.against, looking.catalogue
+    before = None if against is None else newest_before(against, person.wallet.genesis().digest)
+    made, plan, refused = looking.look(person)
+    written = write_reports(names, made, catalogue, result.folder)
+    index = _record(made, person, result.folder) if result.record else None
     data: dict[str, Json] = {
         "assessment": made.to_json(),
         "digest": str(made.digest),
@@ -187,82 +166,8 @@ def assess(
         "written": [str(path) for path in written],
         "statements_refused": [*refused],
     }
-    text = [*lines(made, catalogue, everything=everything), *_notes(made, catalogue, plan, before, refused, index)]
-    show(data, text, as_json=as_json)
-    _floor(made, fail_under, as_json=as_json)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Looking:
-    """What is looked at, and what it is judged by: the same at each look."""
-
-    catalogue: Catalogue
-    goal: SecurityLevel
-    limits: Thresholds
-    home: Path | None
-    sealed: tuple[Path, ...]
-    searched: tuple[Path, ...]
-    statements: Path | None
-    plan: Path | None
-    attacks: AttackRun | None
-    installation: Installation
-    responder: ResponderPlace
-    copies: RegisterPlace
-    broker: BrokerPlace | None
-
-    def look(self, person: Session) -> _Made:
-        """Look at everything now, and judge it."""
-        known = know(person)
-        words, refused = _statements(self.statements, person, known)
-        plan = _plan(self.plan, person, known)
-        scope = Scope(
-            broker=self.broker,
-            home=self.home,
-            sealed=self.sealed,
-            searched=self.searched,
-            more=lambda log: self._beside(person, known, log),
-            plan=plan,
-            attacks=self.attacks,
-        )
-        made = assess_deployment(
-            person,
-            known,
-            scope,
-            words,
-            self.catalogue,
-            goal=self.goal,
-            limits=self.limits,
-            version=strongroom.__version__,
-        )
-        return made, plan, refused
-
-    def _beside(self, person: Session, known: Known, log: LogFold) -> Iterator[Look]:
-        genesis = known.trust.genesis
-        yield self_look(self.installation)
-        yield responder_look(self.responder, genesis, known.trust.roster, log.silent)
-        yield register_look(self.copies, genesis.digest, self.sealed, person.clock.now())
-        if self.home is not None:
-            yield from home_looks(self.home)
-
-
-def _broker(wallet: WalletFolder) -> BrokerPlace | None:
-    try:
-        return BrokerPlace(wallet.identity.url, *wallet.tls_files())
-    except WalletError:
-        return None
-
-
-def _statements(folder: Path | None, person: Session, known: Known) -> tuple[tuple[Attested, ...], tuple[str, ...]]:
-    if folder is None:
-        return (), ()
-    now = person.clock.now()
-    return read_statements(folder, known.attestors(now), genesis=known.trust.genesis.digest, now=now)
-
-
-def _plan(path: Path | None, person: Session, known: Known) -> SecurityPlan | None:
-    if path is None:
-        return None
-    return read_plan(path, known.attestors(person.clock.now()), genesis=known.trust.genesis.digest)
+    notes = _notes(made, catalogue, plan, before, refused, index)
+    return made, data, [*lines(made, catalogue, everything=result.everything), *notes]
 
 
 def _record(made: Assessment, person: Session, folder: Path) -> int:

@@ -12,6 +12,7 @@ from strongroom.assurance.assessment import MAX_ASSESSMENT, Assessment
 from strongroom.assurance.plan import MAX_PLAN, PLAN_SIGNERS, PLAN_TYPE, SecurityPlan, draft
 from strongroom.cli.assess_files import read_envelope
 from strongroom.cli.assess_show import against_plan
+from strongroom.cli.drafts import require_new
 from strongroom.cli.output import show, table
 from strongroom.cli.session import (
     as_wallet,
@@ -25,7 +26,6 @@ from strongroom.cli.session import (
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.clock import SystemClock, format_instant
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import ConflictError
 from strongroom.core.ids import person_id
 from strongroom.core.printable import printable
 from strongroom.framework.catalogue import load
@@ -47,8 +47,7 @@ def plan() -> None:
 @json_option
 def draft_plan(file: Path, assessment: Path, owner: str, before: Path | None, *, as_json: bool) -> None:
     """Write the next plan to FILE: each gap with an owner, an effort and a date. Edit it, then sign it."""
-    if file.exists():
-        raise ConflictError(f"`{file}` is there already", remedy="choose another name")
+    require_new(file)
     made, catalogue = _assessment(assessment), load()
     old = None if before is None else SecurityPlan.parse(read_envelope(before).payload)
     new = draft(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
 import click
 
@@ -11,6 +13,7 @@ from strongroom.audit.reading.growth import Place, read_from
 from strongroom.cli.audit_reading import Source, moment, say_unverified, source_options
 from strongroom.cli.files import json_option
 from strongroom.cli.output import show
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.clock import Instant, SystemClock, format_instant
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import model_id
@@ -36,6 +39,13 @@ from strongroom.core.ids import model_id
     show_default=True,
     help="The longest lease that your keeper ever gave.",
 )
+@click.option("--entries", type=click.IntRange(min=0), help="As the log was after its first so many entries.")
+@click.option(
+    "--list",
+    "list_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all who could have had the bytes into this file, a line of JSON for each.",
+)
 @json_option
 def exposure(
     model: str,
@@ -46,11 +56,14 @@ def exposure(
     evidence_seconds: int,
     lease_seconds: int,
     *,
+    entries: int | None,
+    list_file: Path | None,
     as_json: bool,
 ) -> None:
     """Say who and what could have had MODEL's bytes, and when: publishers, enclaves, recipients of exports.
 
     Every line names the log entries that say so; `audit show` proves each of them. The whole log is read for it.
+    With --json the 1000 most exposed are named and all are counted; --list writes all, to the digest that it names.
     """
     window = Window(since=moment(since), until=moment(until))
     if window.since is not None and window.until is not None and window.since >= window.until:
@@ -58,10 +71,15 @@ def exposure(
     fold = ExposureFold(model_id(model), Limits(evidence=evidence_seconds, lease=lease_seconds))
     with source.opened() as view:
         head = view.head()
-        for index, entry in read_from(view, Place.start(head.origin), head):
+        if entries is not None and entries > head.size:
+            raise UsageError(f"the log has {head.size} entries")
+        for index, entry in islice(read_from(view, Place.start(head.origin), head), entries):
             fold.apply(index, entry)
         say_unverified(view)
         found, signed = fold.answer(version=version, window=window), view.signed
+    if list_file is not None:
+        # Whole or not at all, and for nobody else: it names people and platforms.
+        write_durably(list_file, b"".join(found.lines()))
     show({**found.to_json(), "signed": signed}, _told(found, SystemClock().now()), as_json=as_json)
 
 

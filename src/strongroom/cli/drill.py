@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from pathlib import Path
 from typing import Final
@@ -17,26 +16,20 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
-from strongroom.core.errors import NotFoundError, UnavailableError
-from strongroom.core.ids import SHADOW
+from strongroom.core.errors import NotFoundError
 from strongroom.response.drills import (
     DRILL_TYPE,
     NONCE_BYTES,
     PRACTISED,
-    DrillToken,
+    drill_of,
     measure,
     planned_at_once,
     tabletop,
 )
 from strongroom.response.executor import withheld
-from strongroom.response.subjects import Subject, SubjectKind
 from strongroom.response.wiring import playbook_called
 
-LIFE: Final = 3600
 POLL_SECONDS: Final = 0.25
-DOOR: Final = "drill.sock"
-SEND_SECONDS: Final = 10.0
-_NAMES: Final = {SubjectKind.MODEL: "model", SubjectKind.PERSON: "person", SubjectKind.HOST: "host"}
 
 
 @click.command("drill")
@@ -59,7 +52,7 @@ def drill(
     passphrase_fd: int | None,
     as_json: bool,
 ) -> None:
-    """Practise PLAYBOOK against stand-ins, and say how long it took and what was missed. Run as the responder's user.
+    """Practise PLAYBOOK against stand-ins, and say how long it took and what was missed.
 
     A drill hides nothing: whatever real happens meanwhile is real.
     """
@@ -71,32 +64,10 @@ def drill(
     if desk is None:
         raise NotFoundError("no responder is named", remedy="name its socket with --desk")
     opened = open_wallet(wallet, passphrase_fd)
-    now = SystemClock().now()
-    token = DrillToken(
-        genesis=opened.genesis().digest,
-        playbook=playbook,
-        event=PRACTISED[playbook],
-        subjects=tuple(Subject(kind, f"{SHADOW}{name}") for kind, name in _NAMES.items()),
-        not_before=now - 60,
-        expires=now - 60 + LIFE,
-        nonce=os.urandom(NONCE_BYTES),
-    )
+    token = drill_of(playbook, genesis=opened.genesis().digest, now=SystemClock().now(), nonce=os.urandom(NONCE_BYTES))
     envelope = sign(DRILL_TYPE, token.to_bytes(), opened.signer())
-    _hand_in(desk.with_name(DOOR), envelope.to_bytes())
+    reader(desk).hold_drill(envelope)
     _tell(_opened(desk, envelope.digest, wait), desk, playbook, wait, as_json=as_json)
-
-
-def _hand_in(door: Path, line: bytes) -> None:
-    with socket.socket(socket.AF_UNIX) as sender:
-        sender.settimeout(SEND_SECONDS)
-        try:
-            sender.connect(str(door))
-            sender.sendall(line + b"\n")
-        except OSError as error:
-            raise UnavailableError(
-                f"the drill's door doesn't open: {error.strerror or type(error).__name__}",
-                remedy="run it as the responder's user",
-            ) from None
 
 
 def _opened(desk: Path, token: Digest, wait: float) -> str:
@@ -109,7 +80,7 @@ def _opened(desk: Path, token: Digest, wait: float) -> str:
         time.sleep(POLL_SECONDS)
     raise NotFoundError(
         f"nothing alerted within {wait:.0f} seconds: the drill was missed",
-        remedy="see that your key may hold drills, and that a rule of the loaded pack names this playbook",
+        remedy="see that a rule of the loaded pack names this playbook",
     )
 
 

@@ -19,7 +19,14 @@ from strongroom.cli.attestation_collect import CHIPS, Interface, chip_source
 from strongroom.cli.enclave_gate import gate as gate_group
 from strongroom.cli.enclave_image import image as image_group
 from strongroom.cli.enclave_machine import run_in_machine, serve_in_machine
-from strongroom.cli.enclave_order import process_order
+from strongroom.cli.enclave_options import (
+    TPM_HELP,
+    Opening,
+    image_option,
+    opening_options,
+    sealed_option,
+    show_measured,
+)
 from strongroom.cli.enclave_serve import serving
 from strongroom.cli.enclave_workspace import workspace
 from strongroom.cli.grant import revoke_platforms
@@ -30,18 +37,11 @@ from strongroom.client.wiring import connect
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import ExitCode, PendingError, StrongroomError, UsageError
-from strongroom.core.ids import PlatformId, image_id
-from strongroom.enclave.image import reference_entry
+from strongroom.core.ids import PlatformId
 from strongroom.enclave.launch.relay import Challenged, Opened, Released
-from strongroom.enclave.launch.wiring import Launch, measure_image, python_image, run, tpm_transport
+from strongroom.enclave.launch.wiring import python_image, run, tpm_transport
 from strongroom.release.lease import LeaseAsk, LeaseProof
 
-_TPM_HELP = "The TPM: device:/dev/tpmrm0, or a simulator as unix:PATH or tcp:HOST:PORT."
-_tpm = click.option("--tpm", required=True, help=_TPM_HELP)
-_image = click.option("--image", required=True, help="The image's name in the reference values.")
-_sealed = click.option(
-    "--sealed", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Sealed directory."
-)
 _command = click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 
 
@@ -51,7 +51,7 @@ def enclave() -> None:
 
 
 @enclave.command("enrol")
-@click.option("--tpm", help=_TPM_HELP)
+@click.option("--tpm", help=TPM_HELP)
 @click.option(
     "--chip",
     type=click.Choice([one.value for one in CHIPS]),
@@ -110,8 +110,8 @@ def _record(envelope: Envelope, folder: WalletFolder) -> PlatformRecord:
 
 
 @enclave.command("measure")
-@_image
-@_sealed
+@image_option
+@sealed_option
 @as_wallet
 @_command
 def measure(image: str, sealed: Path, wallet: Path, command: tuple[str, ...]) -> None:
@@ -119,27 +119,17 @@ def measure(image: str, sealed: Path, wallet: Path, command: tuple[str, ...]) ->
 
     COMMAND is the absolute path of a Python script and its arguments.
     """
-    genesis = WalletFolder(wallet, no_passphrase).genesis()
-    made = python_image(image_id(image), command, sealed)
-    click.echo(json.dumps(reference_entry(made.image, measure_image(made, genesis)), indent=2))
+    show_measured(wallet, image, lambda name: python_image(name, command, sealed))
 
 
 @enclave.command("run")
-@click.argument("model")
-@_sealed
-@_image
-@click.option("--request", "request_text", required=True, help="Digest of the approved request (sha256:...).")
-@_tpm
+@opening_options
 @click.option("--timeout", default=3600.0, show_default=True, help="Seconds that the command may run.")
 @as_wallet
 @json_option
 @_command
 def run_command(
-    model: str,
-    sealed: Path,
-    image: str,
-    request_text: str,
-    tpm: str,
+    opening: Opening,
     timeout: float,
     wallet: Path,
     command: tuple[str, ...],
@@ -154,11 +144,10 @@ def run_command(
     and the exit code is 3.
     """
     folder = WalletFolder(wallet, no_passphrase)
-    made = python_image(image_id(image), command, sealed)
-    order = process_order(folder.genesis(), made, model, sealed, request_text)
+    launch = opening.launch(folder.genesis(), lambda name, sealed: python_image(name, command, sealed))
     with connect(folder) as transport:
         status = run(
-            Launch(image=made, order=order, tpm=tpm),
+            launch,
             _Broker(BrokerApi(transport)),
             opened=lambda facts: _tell(facts, as_json=as_json),
             out=sys.stdout.buffer,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
-from strongroom.cli.enclave_order import process_order
+from strongroom.cli.enclave_options import Opening, image_option, opening_options, sealed_option, show_measured
 from strongroom.cli.files import read_file
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, ask_passphrase, json_option, no_passphrase, passphrase_option, yes_option
@@ -30,14 +30,12 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ConflictError, DeniedError, PendingError, UsageError
-from strongroom.core.ids import image_id, model_id
+from strongroom.core.ids import model_id
 from strongroom.core.secret import SecretBytes
 from strongroom.egress.archive import Archive
 from strongroom.egress.bits import BYTE_BITS
 from strongroom.egress.workspace import quota_left
-from strongroom.enclave.image import reference_entry
 from strongroom.enclave.launch.relay import Opened, ReleasePort
-from strongroom.enclave.launch.wiring import Launch, measure_image
 from strongroom.enclave.workspace.wiring import Work, pack_input, run_workspace, workspace_image
 from strongroom.keys.adapters.identity_file import open_identity
 from strongroom.keys.recipient import RecipientIdentity, parse_public
@@ -49,8 +47,6 @@ from strongroom.release.statements import StatementKind
 _FOLDER: Final = click.Path(path_type=Path, exists=True, file_okay=False)
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 _NEW: Final = click.Path(path_type=Path)
-_sealed = click.option("--sealed", type=_FOLDER, required=True, help="Sealed directory.")
-_image = click.option("--image", required=True, help="The image's name in the reference values.")
 _identity = click.option(
     "--identity", type=_FILE, required=True, help="Your recipient identity: `strongroom recipient new`."
 )
@@ -72,11 +68,7 @@ def workspace(port: Callable[[BrokerApi], ReleasePort], tell: Callable[..., None
         group.add_command(command)
 
     @group.command("run")
-    @click.argument("model")
-    @_sealed
-    @_image
-    @click.option("--request", "request_text", required=True, help="Digest of the approved request (sha256:...).")
-    @click.option("--tpm", required=True, help="The TPM: device:/dev/tpmrm0, or unix:PATH or tcp:HOST:PORT.")
+    @opening_options
     @click.option("--code", type=_FILE, required=True, help="Script (.py) or notebook (.ipynb).")
     @click.option("--input", "folder", type=_FOLDER, help="Folder whose files are handed in.")
     @click.option("--drop", type=_NEW, required=True, help="New file for what comes out, for reviewers to open.")
@@ -85,11 +77,7 @@ def workspace(port: Callable[[BrokerApi], ReleasePort], tell: Callable[..., None
     @json_option
     def run(
         *,
-        model: str,
-        sealed: Path,
-        image: str,
-        request_text: str,
-        tpm: str,
+        opening: Opening,
         code: Path,
         folder: Path | None,
         drop: Path,
@@ -105,8 +93,7 @@ def workspace(port: Callable[[BrokerApi], ReleasePort], tell: Callable[..., None
         """
         own = WalletFolder(wallet, no_passphrase)
         handed = pack_input(code, folder)
-        made = workspace_image(image_id(image), sealed, input_bytes=len(handed))
-        launch = Launch(image=made, order=process_order(own.genesis(), made, model, sealed, request_text), tpm=tpm)
+        launch = opening.launch(own.genesis(), partial(workspace_image, input_bytes=len(handed)))
         with connect(own) as transport:
             run_workspace(
                 launch,
@@ -129,17 +116,15 @@ def workspace(port: Callable[[BrokerApi], ReleasePort], tell: Callable[..., None
 
 
 @click.command("measure")
-@_image
-@_sealed
+@image_option
+@sealed_option
 @as_wallet
 def _measure(image: str, sealed: Path, wallet: Path) -> None:
     """Measure the workspace on this machine and print its entry for the reference values.
 
     The code that is run in it, and its input, aren't part of the measurement; their digest is logged at each run.
     """
-    genesis = WalletFolder(wallet, no_passphrase).genesis()
-    made = workspace_image(image_id(image), sealed)
-    click.echo(json.dumps(reference_entry(made.image, measure_image(made, genesis)), indent=2))
+    show_measured(wallet, image, lambda name: workspace_image(name, sealed))
 
 
 @click.command("key")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from strongroom.access.request import Action
 from strongroom.cli.output import progress_bar, show
 from strongroom.cli.sealed import identity_option
 from strongroom.cli.session import as_wallet, ask_passphrase, json_option, passphrase_option, session
+from strongroom.cli.staging import whole_or_none
 from strongroom.client.delivery import accept_for_export
 from strongroom.core.canonical import Json
 from strongroom.core.errors import ConflictError, UsageError
@@ -60,24 +60,21 @@ def export(
 
 def _write(sealed: Path, out: Path, data_key: SecretBytes, manifest: VerifiedManifest) -> int:
     """Write every file into a private folder that takes its name only when all of it is there and authentic."""
-    staging = out.with_name(f".{out.name}.exporting")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(mode=0o700, parents=True)
-    try:
-        with open_directory(sealed, data_key=data_key, manifest=manifest) as model, progress_bar("exporting") as bar:
-            files = model.files()
-            for done, file in enumerate(files, start=1):
-                path = staging / file.name
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                try:
-                    write_file(model, file.name, handle)
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-                if bar:
-                    bar(done, len(files))
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with (
+        whole_or_none(out, "exporting") as staging,
+        open_directory(sealed, data_key=data_key, manifest=manifest) as model,
+        progress_bar("exporting") as bar,
+    ):
+        files = model.files()
+        for done, file in enumerate(files, start=1):
+            path = staging / file.name
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                write_file(model, file.name, handle)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            if bar:
+                bar(done, len(files))
     return len(files)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Purpose
-from strongroom.cli.asking import act, asking, why_options
+from strongroom.cli.asking import Why, act, asking, why_options
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
 from strongroom.client.requests import ask_to_freeze
 from strongroom.core.ids import model_id
@@ -21,9 +21,7 @@ from strongroom.core.ids import model_id
 @json_option
 def freeze(
     model: str,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     wallet: Path,
     passphrase_fd: int | None,
     *,
@@ -33,6 +31,6 @@ def freeze(
     name = model_id(model)
     with session(wallet, passphrase_fd) as person:
         trust = person.refresh()
-        why = asking(person, purpose=purpose, ticket=ticket, justification=justification)
-        made = ask_to_freeze(trust, why, model=name)
+        asked = asking(person, why)
+        made = ask_to_freeze(trust, asked, model=name)
         act(person, made, trust, verb="resume", done=f"`{name}` is frozen", as_json=as_json)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from strongroom.cli.files import read_file
+from strongroom.cli.grouped import grouped
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
 from strongroom.client.service import Session
@@ -87,19 +87,8 @@ class GatewayOptions:
         )
 
 
-def gateway_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the gateway's options; passed as ``gateway``."""
-    names = tuple(GatewayOptions.__dataclass_fields__)
-
-    @functools.wraps(function)
-    def wrapped(**members: Any) -> None:
-        gateway = GatewayOptions(**{name: members.pop(name) for name in names})
-        function(**members, gateway=gateway)
-
-    made: Callable[..., None] = wrapped
-    for option in reversed(_OPTIONS):
-        made = option(made)
-    return made
+gateway_options: Final = grouped(GatewayOptions, "gateway", *_OPTIONS)
+"""Adds the gateway's options; passed as ``gateway``."""
 
 
 def serve_from(

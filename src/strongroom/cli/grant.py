@@ -7,12 +7,11 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Action, Purpose
-from strongroom.cli.asking import act, asking, carry_out, why_options
+from strongroom.cli.asking import Why, act, asking, carry_out, why_options
 from strongroom.cli.output import show, table
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
 from strongroom.client.requests import ask_to_revoke_grant, ask_to_revoke_platforms
 from strongroom.client.told import GrantShown
-from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import model_id
@@ -34,7 +33,7 @@ def ls(wallet: Path, *, everything: bool, as_json: bool) -> None:
         listed = [one for one in person.api.grants() if everything or one.live]
     rows = [grant_row(one) for one in listed]
     text = table(rows, ("GRANT", "BY", "MODEL", "ACCESS", "USES", "LAST USED", "UNTIL")) if rows else "nobody holds any"
-    show({"grants": [grant_json(one) for one in listed]}, text, as_json=as_json)
+    show({"grants": [one.to_json() for one in listed]}, text, as_json=as_json)
 
 
 def grant_row(one: GrantShown) -> tuple[str, ...]:
@@ -42,21 +41,6 @@ def grant_row(one: GrantShown) -> tuple[str, ...]:
     used = "never" if one.last_used is None else format_instant(one.last_used)
     until = format_instant(one.expires) if one.live else "over"
     return one.grant.value.hex()[:12], one.requester, one.model, one.access, str(one.uses), used, until
-
-
-def grant_json(one: GrantShown) -> Json:
-    """Return a grant as JSON."""
-    return {
-        "grant": str(one.grant),
-        "requester": one.requester,
-        "model": one.model,
-        "access": one.access,
-        "issued": format_instant(one.issued),
-        "expires": format_instant(one.expires),
-        "uses": one.uses,
-        "last_used": None if one.last_used is None else format_instant(one.last_used),
-        "live": one.live,
-    }
 
 
 @grant.command("revoke")
@@ -70,9 +54,7 @@ def revoke(
     *,
     digest: str | None,
     approved: str | None,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     wallet: Path,
     passphrase_fd: int | None,
     as_json: bool,
@@ -85,9 +67,9 @@ def revoke(
             carry_out(person, person.find(approved), Action.REVOKE_GRANT, done="revoked", as_json=as_json)
             return
         trust = person.refresh()
-        why = asking(person, purpose=purpose, ticket=ticket, justification=justification)
+        asked = asking(person, why)
         review = person.review(person.find(digest or ""))
-        made = ask_to_revoke_grant(trust, why, model=review.request.model, target=review.digest)
+        made = ask_to_revoke_grant(trust, asked, model=review.request.model, target=review.digest)
         done = f"the grant of {review.digest} is revoked"
         act(person, made, trust, verb="grant revoke", done=done, as_json=as_json)
 
@@ -105,9 +87,7 @@ def revoke_platforms(
     platforms: tuple[str, ...],
     model: str | None,
     approved: str | None,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     wallet: Path,
     passphrase_fd: int | None,
     as_json: bool,
@@ -120,7 +100,7 @@ def revoke_platforms(
             carry_out(person, person.find(approved), Action.REVOKE_PLATFORM, done="revoked", as_json=as_json)
             return
         trust = person.refresh()
-        why = asking(person, purpose=purpose, ticket=ticket, justification=justification)
+        asked = asking(person, why)
         named = person.platform(platforms)
-        made = ask_to_revoke_platforms(trust, why, model=model_id(model or ""), platforms=named)
+        made = ask_to_revoke_platforms(trust, asked, model=model_id(model or ""), platforms=named)
         act(person, made, trust, verb="enclave revoke", done=f"{len(named)} platforms are revoked", as_json=as_json)

@@ -19,6 +19,7 @@ from strongroom.cli.ceremony import Card, check_numbers, confirm, read_cards
 from strongroom.cli.passphrase import new_passphrase
 from strongroom.cli.pin_anchor import choose_anchor
 from strongroom.cli.public_keys import public_keys
+from strongroom.cli.staging import whole_or_none
 from strongroom.core.errors import ConflictError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import SIGNING_ALGORITHMS
@@ -80,10 +81,7 @@ def init(
     cards = _cards(custodians, custodian_threshold or 0, ceremony=ceremony, yes=yes)
     providers = [KeyUri.parse(text) for text in (root_provider, second_root_provider) if text is not None]
     typed = any(uri.service is Service.LOCAL for uri in providers)
-    staging = home.with_name(f".{home.name}.founding")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(mode=0o700, parents=True)
-    try:
+    with whole_or_none(home, "founding") as staging:
         (staging / "run").mkdir(mode=0o700)
         log_keys = create_log_keys(staging, os.urandom)
         with new_passphrase(passphrase_fd) if typed else nullcontext() as passphrase:
@@ -107,10 +105,6 @@ def init(
         if cards:
             # For custodians to carry away, with the log's keys; the keeper has its own copy.
             shutil.copyfile(staging / "keeper" / ESCROW_NAME, staging / "escrow-1.json")
-        staging.rename(home)
-    finally:
-        # Half a deployment must not look like one: either the whole folder appears, or none.
-        shutil.rmtree(staging, ignore_errors=True)
     _tell(home, genesis, cards, custodian_threshold, as_json=as_json)
 
 

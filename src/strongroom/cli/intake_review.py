@@ -16,6 +16,7 @@ from strongroom.core.errors import ConflictError, UsageError
 from strongroom.intake.reviews import MAX_SIGNED, REVIEW_TYPE, Decision, Review
 from strongroom.quarantine.adapters.delivery_folder import DeliveryFolder
 from strongroom.quarantine.gate import checked, review_of, terms_of
+from strongroom.release.errors import STATEMENT_KNOWN
 from strongroom.release.statements import StatementKind
 
 
@@ -92,6 +93,6 @@ def _hand_in(person: Session, envelope: Envelope) -> int | None:
     try:
         return person.api.hand_in(StatementKind.INTAKE_REVIEW, envelope).index
     except ConflictError as error:
-        if error.reason != "statement-known":
+        if error.reason != STATEMENT_KNOWN:
             raise
         return None

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Purpose
-from strongroom.cli.asking import asking, why_options
+from strongroom.cli.asking import Why, asking, why_options
 from strongroom.cli.intake_show import ended, show_standing
 from strongroom.cli.output import progress_bar
 from strongroom.cli.publishing import is_unfinished, waiting_for_approvals
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file, session, yes_option
+from strongroom.client.precautions import require_no_hold
 from strongroom.client.publish import Waiting, publish
 from strongroom.client.requests import Asking
 from strongroom.client.service import Session
@@ -48,9 +49,7 @@ def seal(
     reviews: tuple[Path, ...],
     wait: bool,
     window: str | None,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     wallet: Path,
     passphrase_fd: int | None,
     as_json: bool,
@@ -64,8 +63,8 @@ def seal(
         gated = gate(person, folder)
         standing = gated.review(said)
         if standing.last.state is State.REVIEWED:
-            why = asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window)
-            _seal(person, folder, gated, why, waiting_for_approvals() if wait else None)
+            asked = asking(person, why, window=window)
+            _seal(person, folder, gated, asked, waiting_for_approvals() if wait else None)
             standing = gated.standing()
         show_standing(folder, standing, as_json=as_json)
         ended(standing)
@@ -105,8 +104,10 @@ def _seal(person: Session, folder: DeliveryFolder, gated: Gate, why: Asking, wai
 def discard(*, delivery: Path, wallet: Path, passphrase_fd: int | None, yes: bool, as_json: bool) -> None:
     """Give DELIVERY up: recorded as refused, and its copy's key destroyed. What was delivered is untouched."""
     with session(wallet, passphrase_fd) as person, delivery_folder(delivery) as folder:
+        gated = gate(person, folder)
+        require_no_hold(person.refresh(), gated.standing().last.model)
         if not yes:
             click.confirm("Destroy the key of this delivery's copy, for good?", abort=True, err=True)
         sealed = read_envelope(folder.sealed).digest if folder.sealed.is_dir() else None
-        standing = gate(person, folder).withdraw(sealed)
+        standing = gated.withdraw(sealed)
         show_standing(folder, standing, as_json=as_json)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Action, Purpose
-from strongroom.cli.asking import act, asking, carry_out, why_options
+from strongroom.cli.asking import Why, act, asking, carry_out, why_options
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session, write_file, yes_option
 from strongroom.client.certificates import certificate_lines
@@ -29,9 +29,7 @@ from strongroom.release.destruction import verify_certificate
 def destroy(
     model: str | None,
     digest: str | None,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     wallet: Path,
     passphrase_fd: int | None,
     *,
@@ -54,8 +52,8 @@ def destroy(
             carry_out(person, review.digest, Action.DESTROY, done=done, as_json=as_json)
             return
         trust = person.refresh()
-        why = asking(person, purpose=purpose, ticket=ticket, justification=justification)
-        made = ask_to_destroy(trust, why, model=model_id(model or ""))
+        asked = asking(person, why)
+        made = ask_to_destroy(trust, asked, model=model_id(model or ""))
         act(person, made, trust, verb="key destroy", done=done, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Action, Purpose
-from strongroom.cli.asking import act, asking, carry_out, why_options
+from strongroom.cli.asking import Why, act, asking, carry_out, why_options
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
 from strongroom.client.requests import ask_to_rotate
 from strongroom.core.errors import UsageError
@@ -24,9 +24,7 @@ from strongroom.core.ids import model_id
 def rotate(
     model: str | None,
     digest: str | None,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     wallet: Path,
     passphrase_fd: int | None,
     *,
@@ -45,6 +43,6 @@ def rotate(
             carry_out(person, person.find(digest), Action.ROTATE, done=done, as_json=as_json)
             return
         trust = person.refresh()
-        why = asking(person, purpose=purpose, ticket=ticket, justification=justification)
-        made = ask_to_rotate(trust, why, model=model_id(model or ""))
+        asked = asking(person, why)
+        made = ask_to_rotate(trust, asked, model=model_id(model or ""))
         act(person, made, trust, verb="key rotate", done=done, as_json=as_json)

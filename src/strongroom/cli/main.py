@@ -51,6 +51,7 @@ VERBS: Final[dict[str, tuple[str, str, str]]] = {
     "people": ("people", "people", "Make keys and wallets, and draft the roster."),
     "pin-anchor": ("pin_anchor", "pin_anchor", "Have the TPM say how new the keeper's disk must be."),
     "policy": ("policy", "policy", "Draft, try and compare the release policy."),
+    "precaution": ("precaution", "precaution", "Take something away for a while, short of a freeze."),
     "recipient": ("recipient", "recipient", "Make identities that open models without a keeper."),
     "request": ("request", "request", "Ask for access to a model, and see what is asked."),
     "reseal": ("reseal", "reseal", "Seal a sealed directory anew, under another data key."),

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificates
 
 from strongroom.broker.adapters.dev_ca import DevCa
+from strongroom.cli.drafts import read_document, read_draft, require_new
 from strongroom.cli.later import DIRECTORY
 from strongroom.cli.output import show, table
 from strongroom.cli.passphrase import new_passphrase
@@ -24,11 +25,10 @@ from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.documents import person_line, summary
 from strongroom.client.state import PersonStanding
 from strongroom.client.wallet import MAX_WALLET_FILE
-from strongroom.core.canonical import Json, encode, parse
+from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import Instant, SystemClock
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import MAX_PAYLOAD, Envelope
-from strongroom.core.errors import ConflictError, MalformedError, UsageError
+from strongroom.core.errors import ConflictError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId, person_id
 from strongroom.core.signature import SIGNING_ALGORITHMS, PublicKey, SignatureAlgorithm
@@ -184,8 +184,7 @@ def roster_group() -> None:
 @json_option
 def roster_new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> None:
     """Begin a draft in FILE: an empty first roster, or the successor of the one in force."""
-    if file.exists():
-        raise ConflictError(f"`{file}` is there already", remedy="choose another name")
+    require_new(file)
     if following:
         with session(wallet) as person:
             trust = person.refresh()
@@ -301,7 +300,7 @@ def _certificate(file: Path) -> bytes:
 @json_option
 def roster_show(file: Path, *, as_json: bool) -> None:
     """Show a draft, or a signed roster."""
-    draft = _load(file, signed=True)
+    draft = _shown(file)
     show(parse(draft.to_bytes()), summary(DocumentKind.ROSTER, draft), as_json=as_json)
 
 
@@ -314,17 +313,12 @@ def _keys(before: tuple[PublicKey, ...], keys: Sequence[str], publishing: Sequen
     return (*kept, *signing, *hybrid)
 
 
-def _load(file: Path, *, signed: bool = False) -> Roster:
-    data = read_file(file, most=2 * MAX_PAYLOAD)
-    value = parse(data, max_bytes=2 * MAX_PAYLOAD)
-    if isinstance(value, dict) and "payloadType" in value:
-        if not signed:
-            raise MalformedError(
-                f"`{file.name}` is signed already; a change would make the signatures worthless",
-                remedy="begin the next one: strongroom people roster new --next",
-            )
-        return Roster.parse(Envelope.parse(data).payload)
-    return Roster.parse(encode(value))
+def _load(file: Path) -> Roster:
+    return Roster.parse(read_draft(file, begin="strongroom people roster new --next"))
+
+
+def _shown(file: Path) -> Roster:
+    return Roster.parse(read_document(file))
 
 
 def _save(file: Path, draft: Roster, *, as_json: bool, shown: PersonId | None = None) -> None:

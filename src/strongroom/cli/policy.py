@@ -26,16 +26,17 @@ from strongroom.access.self_test import Vector, failures, safe_engine, vectors
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.audit.witness_policy import MAX_POLICY, WitnessPolicy
 from strongroom.cli import comparing
+from strongroom.cli.drafts import read_document, read_draft, require_new
 from strongroom.cli.output import end, show, table
 from strongroom.cli.session import as_wallet, json_option, open_wallet, read_file, session, write_file
 from strongroom.client.decisions import MOST, to_file
 from strongroom.client.default_policy import default_policy
 from strongroom.client.documents import summary
 from strongroom.client.policy_words import explained
-from strongroom.core.canonical import Json, encode, parse
+from strongroom.core.canonical import Json, parse
 from strongroom.core.digest import Digest
-from strongroom.core.envelope import MAX_PAYLOAD, Envelope
-from strongroom.core.errors import ConflictError, ExitCode, MalformedError, UsageError
+from strongroom.core.envelope import MAX_PAYLOAD
+from strongroom.core.errors import ConflictError, ExitCode, UsageError
 from strongroom.core.ids import model_id, person_id
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.documents import DocumentKind, isolation_rank
@@ -60,8 +61,7 @@ def policy() -> None:
 @json_option
 def new(file: Path, wallet: Path, *, following: bool, as_json: bool) -> None:
     """Begin a draft in FILE: the default policy, or the successor of the one in force."""
-    if file.exists():
-        raise ConflictError(f"`{file}` is there already", remedy="choose another name")
+    require_new(file)
     if not following:
         _save(file, default_policy(open_wallet(wallet).genesis().digest), as_json=as_json)
         return
@@ -241,7 +241,7 @@ def test(file: Path, cases: Path | None, *, as_json: bool) -> None:
 
     Ends with code 3 when something came out otherwise than it must.
     """
-    draft = _load(file, signed=True)
+    draft = _shown(file)
     engine = CedarEngine(draft)
     asked = len(tuple(vectors(draft)))
     failed = tuple(failures(draft, engine))
@@ -276,7 +276,7 @@ def diff(file: Path, decisions: Path | None, last: int, wallet: Path, *, fail_on
 
     Decisions are made again on the facts of their day, and only those count whose digest the log holds.
     """
-    draft = _load(file, signed=True)
+    draft = _shown(file)
     with session(wallet) as person:
         compared = comparing.compare(person, person.refresh(), draft, decisions, last)
     show(comparing.to_json(compared), comparing.lines(compared), as_json=as_json)
@@ -341,23 +341,18 @@ def _case_json(result: CaseResult) -> Json:
 
 def _named(file: Path | None, wallet: Path) -> Policy:
     if file is not None:
-        return _load(file, signed=True)
+        return _shown(file)
     with session(wallet) as person:
         _roster, in_force = person.refresh().require_documents()
     return in_force
 
 
-def _load(file: Path, *, signed: bool = False) -> Policy:
-    data = read_file(file, most=2 * MAX_PAYLOAD)
-    value = parse(data, max_bytes=2 * MAX_PAYLOAD)
-    if isinstance(value, dict) and "payloadType" in value:
-        if not signed:
-            raise MalformedError(
-                f"`{file.name}` is signed already; a change would make the signatures worthless",
-                remedy="begin the next one: strongroom policy new --next",
-            )
-        return _checked(Policy.parse(Envelope.parse(data).payload))
-    return _checked(Policy.parse(encode(value)))
+def _load(file: Path) -> Policy:
+    return _checked(Policy.parse(read_draft(file, begin="strongroom policy new --next")))
+
+
+def _shown(file: Path) -> Policy:
+    return _checked(Policy.parse(read_document(file)))
 
 
 def _checked(read: Policy) -> Policy:

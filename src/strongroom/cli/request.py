@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, Action
-from strongroom.cli.asking import asking, why_options
+from strongroom.cli.asking import Why, asking, why_options
 from strongroom.cli.output import show, table
 from strongroom.cli.review import review_break_glass
 from strongroom.cli.sealed import read_recipient
@@ -63,9 +63,7 @@ def create(
     recipient: Path | None,
     window: str | None,
     uses: int,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     wallet: Path,
     passphrase_fd: int | None,
     as_json: bool,
@@ -76,14 +74,14 @@ def create(
         raise UsageError("an enclave needs --image, and perhaps --on; export-plaintext needs --to alone")
     with session(wallet, passphrase_fd) as person:
         trust = person.refresh()
-        why = asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window)
+        asked = asking(person, why, window=window)
         if recipient is not None:
             named = Digest.of(read_recipient(recipient))
-            made = ask_to_export(trust, why, model=model_id(model), recipient=named)
+            made = ask_to_export(trust, asked, model=model_id(model), recipient=named)
         else:
             made = ask_to_open(
                 trust,
-                why,
+                asked,
                 model=model_id(model),
                 image=image_id(image or ""),
                 platforms=person.platform(platforms),

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Action, Purpose, Request
-from strongroom.cli.asking import asking, why_options
+from strongroom.cli.asking import Why, asking, why_options
 from strongroom.cli.output import progress_bar
 from strongroom.cli.publishing import is_unfinished, require_free, show_published, waiting_for_approvals
 from strongroom.cli.sealed import identity_option, read_recipient
 from strongroom.cli.session import as_wallet, ask_passphrase, json_option, passphrase_option, read_file, session
-from strongroom.client.publish import publish
+from strongroom.client.publish import Published, publish
 from strongroom.client.resealing import exported_key, forget_exported
 from strongroom.client.trust import Trust
 from strongroom.client.wiring import reseal_to_directory
@@ -55,9 +55,7 @@ def reseal(
     sealed: Path,
     out: Path,
     window: str | None,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     to: tuple[Path, ...],
     copy: str | None,
     canaries: Path | None,
@@ -103,18 +101,26 @@ def reseal(
             ),
             model=made_of,
             place=str(place),
-            asking=asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
+            asking=asking(person, why, window=window),
             waiting=waiting_for_approvals() if wait else None,
             copy_of=_marked_from(made_of, request.model, review.trust),
         )
         forget_exported(person, request)
-    if made.model == request.model:
-        first = f"sealed `{made.model}` anew as version {made.version} at {out}"
-        more = f"  delete     {sealed} and its copies: the old data key still opens them"
-    else:
-        first = f"sealed a marked copy of `{request.model}` as `{made.model}` version {made.version} at {out}"
-        more = f"  keep       {sealed}: without it nobody can tell whose copy a leaked one is"
+    first, more = _told(made, request.model, sealed, out)
     show_published(made, out, first, more, as_json=as_json)
+
+
+def _told(made: Published, original: ModelId, sealed: Path, out: Path) -> tuple[str, str]:
+    """Return what was made, and what becomes of the sealed directory that it was made of."""
+    if made.model == original:
+        return (
+            f"sealed `{made.model}` anew as version {made.version} at {out}",
+            f"  delete     {sealed} and its copies: the old data key still opens them",
+        )
+    return (
+        f"sealed a marked copy of `{original}` as `{made.model}` version {made.version} at {out}",
+        f"  keep       {sealed}: without it nobody can tell whose copy a leaked one is",
+    )
 
 
 def _marked_from(made_of: ModelId, original: ModelId, trust: Trust) -> ModelId | None:

@@ -9,6 +9,9 @@ from typing import Final
 import click
 
 from strongroom.cli.session import as_wallet
+from strongroom.core.clock import SystemClock
+from strongroom.detection.detector import DAY
+from strongroom.responder.adapters.record_archive import archive_record, require_nothing_held
 from strongroom.responder.adapters.record_file import read_record
 from strongroom.responder.wiring import run_responder
 
@@ -38,9 +41,30 @@ def run(
     run_responder(home, wallet, settings, response, state, passphrase_fd)
 
 
-@responder.command("record")
+@responder.group("record")
+def record() -> None:
+    """What it was told and did: show it, or put its old files aside."""
+
+
+@record.command("show")
 @_state
-def record(state: Path) -> None:
+def show(state: Path) -> None:
     """Check the record and print it, JSON, one line for each alert and each thing done. Exit code 6: it was changed."""
     for line in read_record(state):
         click.echo(json.dumps(json.loads(line)["facts"], ensure_ascii=True, sort_keys=True))
+
+
+@record.command("archive")
+@_state
+@click.option("--home", type=_FOLDER, required=True, help="The deployment's folder: its keeper says what is on hold.")
+@click.option("--to", type=_FOLDER, required=True, help="Where the files go: a folder of this record's own.")
+@click.option("--days", type=click.IntRange(8), default=90, show_default=True, help="What is younger stays.")
+def archive(state: Path, home: Path, to: Path, days: int) -> None:
+    """Move the record's oldest files elsewhere, while the responder stands still.
+
+    A file stays while anything is on hold, or while it has what is younger, isn't in an incident yet, or is an open
+    incident's. The newest file always stays, and the record says where it begins from then on.
+    """
+    require_nothing_held(home)
+    for name in archive_record(state, to, before=SystemClock().now() - days * DAY):
+        click.echo(f"{name} -> {to}")

@@ -30,6 +30,7 @@ from strongroom.backup.header import Part
 from strongroom.backup.judgement import SeenHead, require_reaches, require_witnesses, seen_checkpoint
 from strongroom.backup.replaying import Replayed
 from strongroom.broker.adapters.restoring import Vouched, keep_vouched, signed_requests, wrapping_keks
+from strongroom.cli.staging import whole_or_none
 from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
@@ -115,18 +116,10 @@ def put_back(asked: Asked, reached: Callable[[str], None] = lambda _step: None) 
     home = asked.home.absolute()
     if home.is_symlink() or home.exists():
         raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
-    staging = home.with_name(f".{home.name}.restoring")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(mode=0o700, parents=True)
-    try:
+    with whole_or_none(home, "restoring") as staging:
         reached("begun")
         told = _Restoration(asked, staging).run(reached)
-        staging.rename(home)
-        sync_folder(home.parent)
-        reached("named")
-    finally:
-        # Half a deployment must not look like one: either the whole folder appears, or none.
-        shutil.rmtree(staging, ignore_errors=True)
+    reached("named")
     return told
 
 

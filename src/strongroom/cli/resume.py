@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Action, Purpose
-from strongroom.cli.asking import act, asking, carry_out, why_options
+from strongroom.cli.asking import Why, act, asking, carry_out, why_options
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
 from strongroom.client.requests import ask_to_resume
 from strongroom.core.errors import UsageError
@@ -24,9 +24,7 @@ from strongroom.core.ids import model_id
 def resume(
     model: str | None,
     digest: str | None,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     wallet: Path,
     passphrase_fd: int | None,
     *,
@@ -41,6 +39,6 @@ def resume(
             return
         name = model_id(model or "")
         trust = person.refresh()
-        why = asking(person, purpose=purpose, ticket=ticket, justification=justification)
-        made = ask_to_resume(trust, why, model=name)
+        asked = asking(person, why)
+        made = ask_to_resume(trust, asked, model=name)
         act(person, made, trust, verb="resume", done=f"`{name}` is resumed", as_json=as_json)

@@ -7,10 +7,12 @@ from typing import Final
 
 import click
 
-from strongroom.cli.grant import grant_json, grant_row
+from strongroom.cli.grant import grant_row
 from strongroom.cli.output import show, table
 from strongroom.cli.session import as_wallet, json_option, read_file, session
 from strongroom.cli.statements import save_draft
+from strongroom.client import reviews
+from strongroom.client.reviews import DAY, SOON, UNUSED
 from strongroom.client.service import Session
 from strongroom.client.statements import draft, read_statement
 from strongroom.client.told import GrantShown
@@ -21,7 +23,6 @@ from strongroom.core.errors import UsageError
 from strongroom.personnel.statements import AccessDecision, AccessReview, BreakGlassReview, Outcome
 from strongroom.release.statements import StatementKind
 
-DAY: Final = 86400
 DANGER: Final = 0.9
 """Share of a cap from which on it is said."""
 MAX_REPORT: Final = 16 << 20
@@ -29,7 +30,9 @@ MAX_REPORT: Final = 16 << 20
 
 @click.command("review")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.option("--unused", type=click.IntRange(min=0), default=30, show_default=True, help="Days without a use.")
+@click.option(
+    "--unused", type=click.IntRange(min=0), default=UNUSED // DAY, show_default=True, help="Days without a use."
+)
 @click.option("--keep", multiple=True, help="A grant that stays, or how its digest begins; may repeat.")
 @click.option("--remove", multiple=True, help="A grant that ends, or how its digest begins; may repeat.")
 @as_wallet
@@ -44,7 +47,7 @@ def review(
     with session(wallet) as person:
         trust = person.refresh()
         now = person.clock.now()
-        idle = [one for one in person.api.grants() if one.live and now - (one.last_used or one.issued) >= unused * DAY]
+        idle = reviews.unused(person.api.grants(), now, seconds=unused * DAY)
         if file is not None:
             decided = _decided(idle, keep, remove)
             statement = AccessReview(genesis=trust.genesis.digest, at=now, decisions=decided)
@@ -80,9 +83,9 @@ def review_break_glass(digest: str, file: Path, outcome: str, report: Path, wall
 def _list(person: Session, idle: list[GrantShown], unused: int, now: Instant, *, as_json: bool) -> None:
     known, caps = person.api.people()
     near = [cap for cap in caps if cap.people >= DANGER * cap.cap]
-    lapsing = [one for one in known if one.active and (one.vetted_until or 0) - now < 30 * DAY]
+    lapsing = [*reviews.uncleared(known, now), *reviews.ending(known, now)]
     data: dict[str, Json] = {
-        "unused": [grant_json(one) for one in idle],
+        "unused": [one.to_json() for one in idle],
         "caps_in_danger": [{"access": cap.access, "people": cap.people, "cap": cap.cap} for cap in near],
         "vetting_lapses": [one.person for one in lapsing],
     }
@@ -90,7 +93,7 @@ def _list(person: Session, idle: list[GrantShown], unused: int, now: Instant, *,
     lines = [
         table([grant_row(one) for one in idle], header) if idle else f"no live grant is unused for {unused} days",
         *(f"cap in danger: {cap.people} of {cap.cap} people hold {cap.access} access" for cap in near),
-        *(f"vetting lapses within 30 days, or has: {one.person}" for one in lapsing),
+        *(f"vetting lapses within {SOON // DAY} days, or has: {one.person}" for one in lapsing),
     ]
     show(data, lines, as_json=as_json)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Purpose
-from strongroom.cli.asking import asking, why_options
+from strongroom.cli.asking import Why, asking, why_options
 from strongroom.cli.output import progress_bar
 from strongroom.cli.publishing import is_unfinished, require_free, show_published, waiting_for_approvals
 from strongroom.cli.sealed import read_recipient
@@ -47,9 +47,7 @@ def seal(
     model: str,
     out: Path,
     window: str | None,
-    purpose: str,
-    ticket: str,
-    justification: Path | None,
+    why: Why,
     to: tuple[Path, ...],
     canaries: Path | None,
     wallet: Path,
@@ -80,7 +78,7 @@ def seal(
             ),
             model=name,
             place=str(place),
-            asking=asking(person, purpose=purpose, ticket=ticket, justification=justification, window=window),
+            asking=asking(person, why, window=window),
             waiting=waiting_for_approvals() if wait else None,
         )
     show_published(made, out, f"sealed `{made.model}` version {made.version} at {out}", as_json=as_json)

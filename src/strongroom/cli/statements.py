@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from strongroom.cli.drafts import require_new
 from strongroom.cli.output import show
 from strongroom.cli.session import (
     as_wallet,
@@ -24,7 +25,7 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant, parse_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import ConflictError, UsageError
+from strongroom.core.errors import UsageError
 from strongroom.core.ids import person_id
 from strongroom.personnel.lifecycle import Employment
 from strongroom.personnel.statements import MAX_STATEMENT, Erasure, Objection
@@ -188,8 +189,7 @@ def save_draft(file: Path, read: ReadStatement, *, as_json: bool) -> None:
 
     :raises ConflictError: there is a file already.
     """
-    if file.exists():
-        raise ConflictError(f"`{file}` is there already", remedy="choose another name")
+    require_new(file)
     write_file(file, read.envelope.to_bytes())
     data: Json = {"file": str(file), "kind": read.kind.value, "digest": str(read.envelope.digest)}
     show(data, (*read.lines, f"{file}: to be signed with `strongroom people sign {file}`"), as_json=as_json)

@@ -9,6 +9,7 @@ import click
 from strongroom.cli.output import end, show
 from strongroom.cli.session import as_wallet, json_option, open_wallet, session
 from strongroom.client.adapters.session_files import session_until
+from strongroom.client.precautions import precaution_text
 from strongroom.client.trust import Trust
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
@@ -54,6 +55,7 @@ def status(wallet: Path, *, as_json: bool) -> None:
         "closed": [*trust.closed],
         "lost": [*trust.lost],
         "suspended": [*trust.suspended],
+        "precautions": [one.to_json() for one in trust.precautions],
         "models": {
             name: {"version": model.version, "manifest": str(model.manifest), "frozen": model.frozen}
             for name, model in sorted(trust.models.items())
@@ -100,6 +102,7 @@ def _lines(trust: Trust, before: int, until: str | None) -> list[str]:
         for change in trust.waiting
     ]
     lines += [*destruction_lines(trust), *escrow_lines(trust)]
+    lines += [f"PRECAUTION        {precaution_text(one)}" for one in trust.precautions]
     lines += [f"suspended         {person}" for person in trust.suspended]
     for name, model in sorted(trust.models.items()):
         lines.append(f"model             {name} version {model.version}{', FROZEN' if model.frozen else ''}")

@@ -1,4 +1,7 @@
-"""``strongroom up``: starts log writer, keeper and broker, and stops all three when one of them ends."""
+"""``strongroom up``: starts log writer, keeper and broker, and stops all three when one of them ends.
+
+Where it is told to, it starts the console as well, which releases nothing: when that ends, the three go on.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ from strongroom.release.lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0
+CONSOLE: Final = "console"
 
 
 class ProcessEndedError(UnavailableError):
@@ -37,19 +41,27 @@ class ProcessEndedError(UnavailableError):
 
 
 class Deployment:
-    """The three processes, in the order in which they start; they are stopped the other way round."""
+    """The processes, in the order in which they start; they are stopped the other way round."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, module: str, arguments: Sequence[str], descriptors: Sequence[int] = ()) -> None:
-        """Start one process and wait for its ready line.
+        """Start one of the three processes and wait for its ready line.
 
         :raises StrongroomError: the process said why it doesn't start.
         :raises ProcessEndedError: it ended without a word, or isn't ready in time.
         """
-        command = [sys.executable, "-m", module, "--home", str(self._home), *arguments]
+        self._start(name, [module, "--home", str(self._home), *arguments], descriptors)
+
+    def start_console(self, folder: Path, *, url: str, identity_url: str, origin: str) -> None:
+        """Start the console whose folder this is; raises as :meth:`start` does."""
+        places = [f"--folder={folder}", f"--url={url}", f"--identity-url={identity_url}", f"--origin={origin}"]
+        self._start(CONSOLE, ["strongroom.cli.main", "console", "serve", *places], ())
+
+    def _start(self, name: str, arguments: Sequence[str], descriptors: Sequence[int]) -> None:
+        command = [sys.executable, "-m", *arguments]
         log = self._home / "run" / f"{name}.log"
         with log.open("ab") as errors:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
@@ -79,14 +91,18 @@ class Deployment:
             )
 
     def watch(self) -> str:
-        """Wait until one process ends or a signal asks to stop; returns the name of the one that ended, or nothing."""
+        """Wait until one of the three ends or a signal asks to stop; returns which one ended, or nothing."""
         asked: list[int] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda got, _frame: asked.append(got))
         while not asked:
-            for name, process in self._running.items():
-                if process.poll() is not None:
+            for name, process in [*self._running.items()]:
+                if process.poll() is None:
+                    continue
+                if name != CONSOLE:
                     return name
+                let_end(self._running.pop(name), 0)
+                click.echo(f"the console ended, and nothing else did: read {self._home}/run/{name}.log", err=True)
             time.sleep(0.1)
         return ""
 
@@ -132,6 +148,15 @@ def _passphrase(
 @click.option("--port", default=8443, show_default=True, help="Port that the broker listens on.")
 @click.option("--identity-port", type=int, help="Port for logins and identity providers; there is none without it.")
 @click.option(
+    "--console",
+    "console_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Serve the console, too, whose folder this is (`strongroom console prepare`).",
+)
+@click.option(
+    "--console-origin", default="https://localhost:8445", show_default=True, help="The console's own, only address."
+)
+@click.option(
     "--lease-seconds",
     type=click.IntRange(LEAST_SECONDS, MOST_SECONDS),
     default=LEASE_SECONDS,
@@ -166,6 +191,8 @@ def up(
     root_provider: str | None,
     second_root_provider: str | None,
     *,
+    console_folder: Path | None,
+    console_origin: str,
     passphrase_fd: int | None,
     shard_days: int,
     unlock_by_shares: bool,
@@ -178,12 +205,19 @@ def up(
     With --unlock-by-shares the keeper starts locked and serves custodians alone, until enough of them gave their shares
     (`strongroom custodian unlock`). With --root-provider as well, the root key is then put under that key service.
 
+    With --console, people sign in at the console's own address. It runs as this user: to keep it apart, and to show
+    incidents, assessments and deliveries in it, run `strongroom console serve` yourself.
+
     A root key of one part gets a second one at its next rotation, under --second-root-provider.
     """
     if root_provider is not None and not unlock_by_shares:
         raise UsageError("a key service is named here with --unlock-by-shares alone", remedy="strongroom root-key move")
     if second_root_provider is not None and unlock_by_shares:
         raise UsageError("a root key from shares is wrapped whole", remedy="name the second service at the next start")
+    if console_folder is not None and identity_port is None:
+        raise UsageError(
+            "people sign in to the console at the identity listener", remedy="give --identity-port as well"
+        )
     second = None if second_root_provider is None else KeyUri.parse(second_root_provider)
     if second is not None and second.service is Service.LOCAL:
         raise UsageError("the second part can't be under a passphrase", remedy="name the passphrase as the first")
@@ -203,11 +237,17 @@ def up(
             deployment.start("keeper", "strongroom.keeper.wiring", keeper, given)
         beside = [] if identity_port is None else ["--identity-port", str(identity_port)]
         deployment.start("broker", "strongroom.broker.wiring", ["--host", host, "--port", str(port), *beside])
-        told = {"ready": "deployment", "url": f"https://{host}:{port}", "pid": os.getpid()}
+        url = f"https://{host}:{port}"
+        told = {"ready": "deployment", "url": url, "pid": os.getpid()}
         if unlock_by_shares:
             told["locked"] = True
         if identity_port is not None:
-            told["identity_url"] = f"https://{host}:{identity_port}"
+            told["identity_url"] = identity_url = f"https://{host}:{identity_port}"
+            if console_folder is not None:
+                deployment.start_console(
+                    console_folder.resolve(), url=url, identity_url=identity_url, origin=console_origin
+                )
+                told["console_url"] = console_origin
         click.echo(json.dumps(told))
         ended = deployment.watch()
     finally:

@@ -11,7 +11,8 @@ from strongroom.core.errors import ConflictError
 from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.intake.copies.register import Register, RegisterError
-from strongroom.release.copies_ledger import KNOWN, OUT_OF_ORDER, CopiesLedger
+from strongroom.release.copies_ledger import OUT_OF_ORDER, CopiesLedger
+from strongroom.release.errors import STATEMENT_KNOWN
 from strongroom.release.statements import StatementKind
 
 
@@ -58,7 +59,7 @@ def record_missing(api: BrokerApi, lines: Sequence[bytes]) -> int:
         try:
             api.hand_in(StatementKind.COPY, Envelope.parse(lines[at]))
         except ConflictError as error:
-            if error.reason == KNOWN:
+            if error.reason == STATEMENT_KNOWN:
                 first = at + 1
             elif error.reason == OUT_OF_ORDER:
                 end = at
@@ -82,5 +83,5 @@ def _rest(api: BrokerApi, lines: Iterable[bytes]) -> None:
             api.hand_in(StatementKind.COPY, Envelope.parse(line))
         except ConflictError as error:
             # Handed in before, and the answer was lost.
-            if error.reason != KNOWN:
+            if error.reason != STATEMENT_KNOWN:
                 raise

@@ -8,7 +8,7 @@ seal                   publisher     publisher          + 2                  + 2
 open-in-enclave        + 1, 7 days   + 2, 7 days        + 2, 1 day           + 2, 1 day, other unit    + 3, 8 hours
 break-glass            + 2, 1 hour at every level
 export-plaintext       + 2           + 2                + 2, 4 h, once       + 3, 4 h, once            never
-resume, revoke         + 2           + 2                + 2                  + 2                       + 2
+resume, revoke, lift   + 2           + 2                + 2                  + 2                       + 2
 destroy                + 2, a day    + 2, a day         + 2, a day           + 3, three days           + 3, three days
 freeze                 one responder alone, at every level
 """
@@ -92,6 +92,7 @@ def default_rules(level: SecurityLevel) -> tuple[Rule, ...]:
         rule(Action.REVOKE_GRANT, RESPONDER, floor),
         rule(Action.REVOKE_PLATFORM, RESPONDER, floor),
         rule(Action.ROTATE, RESPONDER, floor),
+        rule(Action.LIFT, RESPONDER, _TWO),
         rule(Action.DESTROY, RESPONDER, destroying, window=14 * DAY, delay=3 * DAY if strict else DAY),
     )
     if level is SecurityLevel.SL5:

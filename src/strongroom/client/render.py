@@ -33,6 +33,7 @@ _DOES = {
     Action.RESUME: "allow releases of the frozen model again",
     Action.REVOKE_GRANT: "end another request's grant for good",
     Action.REVOKE_PLATFORM: "never serve these platforms again",
+    Action.LIFT: "end a precaution that a responder took: what it held back or had watched goes on as before",
     Action.ROTATE: "give the model a new key-encryption key; its weights and data keys stay",
     Action.DESTROY: "DESTROY THE KEYS OF EVERY VERSION FOR GOOD: nobody can open the model again",
 }
@@ -130,7 +131,8 @@ def _what(request: Request, policy: Policy) -> Iterator[Line]:
     if request.recipient:
         yield "what", f"to recipient key {request.recipient}"
     if request.target:
-        yield "what", f"grant of request {request.target}"
+        named = "precaution" if request.action is Action.LIFT else "grant of request"
+        yield "what", f"{named} {request.target}"
     yield "why", f"{request.purpose.value}, ticket {request.ticket or 'none'}"
     yield "why", f"justification {request.justification or 'none'}"
 

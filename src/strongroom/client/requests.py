@@ -139,6 +139,11 @@ def ask_to_revoke_grant(trust: Trust, asking: Asking, *, model: ModelId, target:
     return _request(trust, asking, Action.REVOKE_GRANT, model, target=target)
 
 
+def ask_to_lift(trust: Trust, asking: Asking, *, model: ModelId, precaution: Digest) -> Request:
+    """Return a request to lift a precaution, for the quorum of a model's rule."""
+    return _request(trust, asking, Action.LIFT, model, target=precaution)
+
+
 def ask_to_revoke_platforms(
     trust: Trust, asking: Asking, *, model: ModelId, platforms: Sequence[PlatformId]
 ) -> Request:

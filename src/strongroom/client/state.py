@@ -16,6 +16,7 @@ from strongroom.core.fields import Fields, reading
 from strongroom.core.ids import ModelId, PersonId, model_id, person_id
 from strongroom.release.documents import DocumentKind
 from strongroom.release.pending import Pending
+from strongroom.release.precaution_ledger import MAX_PRECAUTIONS, Standing
 
 MAX_CHECKPOINT: Final = 65536
 MAX_MODELS: Final = 4096
@@ -129,6 +130,8 @@ class State:
     """Irrecoverable ones that the keeper can't open as it is unlocked now."""
     lost: tuple[ModelId, ...]
     """Their keys are gone, and nobody destroyed them."""
+    precautions: tuple[Standing, ...]
+    """What responders had taken away for a while."""
     log: LogHead
     """As far as the keeper knows the log to be durable; unsigned."""
     latest: Instant
@@ -161,6 +164,7 @@ class State:
                 irrecoverable=_model_ids(fields, "irrecoverable"),
                 closed=_model_ids(fields, "closed"),
                 lost=_model_ids(fields, "lost"),
+                precautions=fields.objects("precautions", Standing.read, most=MAX_PRECAUTIONS),
                 log=head,
                 latest=fields.instant("latest"),
                 checkpoint=checkpoint_text(fields),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from strongroom.attestation.bundle.held import Held
-from strongroom.core.clock import Instant
+from strongroom.core.canonical import Json
+from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.fields import Fields
@@ -62,6 +63,20 @@ class GrantShown:
             last_used=fields.instant("last_used") if fields.optional("last_used") else None,
             live=fields.boolean("live"),
         )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the JSON form, times written out."""
+        return {
+            "grant": str(self.grant),
+            "requester": self.requester,
+            "model": self.model,
+            "access": self.access,
+            "issued": format_instant(self.issued),
+            "expires": format_instant(self.expires),
+            "uses": self.uses,
+            "last_used": None if self.last_used is None else format_instant(self.last_used),
+            "live": self.live,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from strongroom.egress.policies import EgressPolicies
 from strongroom.personnel.roster import Roster
 from strongroom.release.documents import PAYLOAD_TYPES, Document, DocumentKind, parse_document
 from strongroom.release.pending import Pending
+from strongroom.release.precaution_ledger import Standing
 
 Prove = Callable[[int, int], tuple[bytes, ...]]
 """(old size, new size) -> the consistency proof, fetched from a server that isn't believed."""
@@ -97,6 +98,8 @@ class Trust:
     """The broker's word: irrecoverable ones that the keeper can't open as it is unlocked now."""
     lost: tuple[ModelId, ...] = ()
     """The broker's word: models whose keys are gone, and nobody destroyed them."""
+    precautions: tuple[Standing, ...] = ()
+    """The broker's word: what responders had taken away for a while."""
     seen: Seen
 
     def require_documents(self) -> tuple[Roster, Policy]:
@@ -151,6 +154,7 @@ def verify_state(log: FollowedLog, seen: Seen, state: State, prove: Prove) -> Tr
         irrecoverable=state.irrecoverable,
         closed=state.closed,
         lost=state.lost,
+        precautions=state.precautions,
         seen=Seen(
             documents={
                 kind: SeenDocument(epoch=document.epoch, digest=digests[kind])

@@ -6,7 +6,7 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -21,8 +21,11 @@ from strongroom.response.cacao import Playbook
 from strongroom.response.clocks import DUTIES, running
 from strongroom.response.drafts import draft_report
 from strongroom.response.entries import Role
+from strongroom.response.exposure import Exposed
 from strongroom.response.grading import Severity
+from strongroom.response.incident import Incident
 from strongroom.response.run import MAX_VALUE, Outcome, Pending
+from strongroom.response.subjects import SubjectKind
 
 TITLES: Final[Mapping[ActKind, str]] = MappingProxyType(
     {
@@ -32,6 +35,7 @@ TITLES: Final[Mapping[ActKind, str]] = MappingProxyType(
         ActKind.MOVE: "Say where it stands",
         ActKind.GRADE: "Say how bad it is",
         ActKind.NOTE: "Enter a note",
+        ActKind.EXPOSE: "Enter who could have had the bytes",
         ActKind.START: "Start a reporting clock",
         ActKind.STOP: "Stop a clock without a report",
         ActKind.DRAFT: "Draft a report",
@@ -39,7 +43,7 @@ TITLES: Final[Mapping[ActKind, str]] = MappingProxyType(
         ActKind.CLOSE: "Close the incident",
     }
 )
-"""Acts that are signed here, and what their pages are called. Exposure is read from the log on the command line."""
+"""Acts, and what their pages are called."""
 MAX_CAUSE: Final = 96
 _LABELS: Final = {
     "outcome": "How it went",
@@ -47,6 +51,7 @@ _LABELS: Final = {
     "phase": "Phase",
     "severity": "Severity",
     "clock": "Clock",
+    "model": "Model",
 }
 _WORDS: Final = {
     ActKind.NOTE: "Note",
@@ -54,7 +59,7 @@ _WORDS: Final = {
     ActKind.CLOSE: "What was learned",
 }
 _SETS: Final = "set-"
-_MADE: Final = frozenset({"action", "subject", "asked"})
+_MADE: Final = frozenset({"action", "subject", "asked"}) | FACTS[ActKind.EXPOSE].keys()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +96,17 @@ class ActForm:
     fields: tuple[Field, ...]
 
 
-def form_of(kind: ActKind, shown: Shown, books: Mapping[str, Playbook], query: Mapping[str, str]) -> ActForm:
-    """Return the form of an act in an incident: a field for each of its facts.
+def form_of(
+    kind: ActKind, shown: Shown, books: Mapping[str, Playbook], query: Mapping[str, str], *, models: Collection[str]
+) -> ActForm:
+    """Return the form of an act in an incident: a field for each of its facts, or for what they are made of.
 
     :param query: what the way here fixed: ``key`` of what waits, or ``clock``.
-    :raises FormError: acts of this kind aren't signed here, or what it is about isn't there.
+    :param models: the deployment's models.
+    :raises FormError: what it is about isn't there.
     """
-    if kind not in TITLES:
-        raise FormError("exposure is entered on the command line", remedy="strongroom incident exposure")
+    if kind is ActKind.EXPOSE:
+        return ActForm(kind=kind, about="", fields=(_model(shown.incident, models),))
     # A draft's words are made here, of the record; what is said of what waits, of that.
     names = [name for name in FACTS[kind] if (kind, name) != (ActKind.DRAFT, "words") and name not in _MADE]
     fields = [_field(name, kind, shown, query) for name in names]
@@ -108,6 +116,16 @@ def form_of(kind: ActKind, shown: Shown, books: Mapping[str, Playbook], query: M
         about = asked.text if asked.action is None else f"{asked.action} of {asked.subject}"
         fields += [Field(name=_SETS + one, label=one) for one in _sets(shown, books, asked)]
     return ActForm(kind=kind, about=about, fields=tuple(fields))
+
+
+def _model(incident: Incident, models: Collection[str]) -> Field:
+    """Return the field of a model whose exposure is read: one that the incident names, or any where it names none."""
+    subjects = () if incident.shadow else (incident.subject, *(one.subject for one in incident.doings.values()))
+    named = {one.name for one in subjects if one.kind is SubjectKind.MODEL} & {*models}
+    offered = tuple(sorted(named or ({*models} if subjects else ())))
+    if not offered:
+        raise FormError("this incident is about no model of the deployment")
+    return Field(name="model", label=_LABELS["model"], options=offered)
 
 
 def _field(name: str, kind: ActKind, shown: Shown, query: Mapping[str, str]) -> Field:
@@ -134,10 +152,11 @@ def _field(name: str, kind: ActKind, shown: Shown, query: Mapping[str, str]) -> 
 
 
 def read_act(
-    form: ActForm, sent: Mapping[str, str], shown: Shown, *, now: Instant
+    form: ActForm, sent: Mapping[str, str], shown: Shown, *, now: Instant, exposed: Exposed | None = None
 ) -> tuple[dict[str, str | int], dict[str, str]]:
-    """Return the facts of an act, and what an answer sets, from what was sent.
+    """Return the facts of an act, and what an answer sets, from what was sent; for an exposure, of which model.
 
+    :param exposed: what a report says of the exposure; None where nobody has the answer that was entered.
     :raises FormError: other fields, or a value that wasn't among those to choose from.
     """
     need_fields(sent, [field.name for field in form.fields])
@@ -153,15 +172,15 @@ def read_act(
     if "key" in facts:
         facts |= said_of(_asked(shown, values, question=form.kind is ActKind.RESOLVE))
     if form.kind is ActKind.DRAFT:
-        facts["words"] = _report(shown, values["clock"], now)
+        facts["words"] = _report(shown, values["clock"], exposed, now)
     if not facts.get("words", "x"):
         raise FormError("nothing was written")
     return facts, found
 
 
-def _report(shown: Shown, clock: str, now: Instant) -> str:
+def _report(shown: Shown, clock: str, exposed: Exposed | None, now: Instant) -> str:
     due = next(one for one in running(shown.incident) if one.duty.id == clock)
-    return draft_report(shown.incident, due, None, now=now)
+    return draft_report(shown.incident, due, exposed, now=now)
 
 
 def _asked(shown: Shown, query: Mapping[str, str], *, question: bool) -> Pending:

@@ -26,12 +26,12 @@ from strongroom.console.errors import FormError, NoPageError, TooManyVisitsError
 from strongroom.console.forms import MAX_FORM, check_origin, check_token, need_fields, read_form
 from strongroom.console.headers import HEADERS
 from strongroom.console.log_reader import LogReader
-from strongroom.console.rendering import Renderer
+from strongroom.console.rendering import Renderer, twin
 from strongroom.console.routes import ACTS, FILES, PAGES
 from strongroom.console.signing_in import Reception
 from strongroom.console.visits import File, GoTo, Handler, Page, Visit
 from strongroom.core.buckets import Buckets, Rate, share_of
-from strongroom.core.canonical import Json, encode
+from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.ids import person_id
 
@@ -266,7 +266,7 @@ class _Desk:
         if isinstance(found, File):
             return _to_keep(found)
         if path.endswith(_JSON):
-            return Response(encode({**visit.chrome(), **found.data}), media_type="application/json")
+            return Response(twin(found, visit.chrome()), media_type="application/json")
         return self._html(found, visit=visit)
 
     def plain(self, endpoint: Plain) -> Plain:

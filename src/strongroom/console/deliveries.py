@@ -69,6 +69,11 @@ class Logged:
         return self.steps[-1].state
 
     @property
+    def newest(self) -> int:
+        """The index of the newest entry about it."""
+        return max(one[-1].index for one in (self.steps, self.reviews) if one)
+
+    @property
     def denied(self) -> bool:
         """Whether somebody denied it."""
         return any(one.decision == Decision.DENY for one in self.reviews)
@@ -82,7 +87,8 @@ class Logged:
 def fold(hits: Iterable[tuple[int, Entry]]) -> dict[str, Logged]:
     """Return the deliveries that entries tell of from their beginning on, by id.
 
-    :param hits: entries of ``intake:delivery``, oldest first, each proven before.
+    :param hits: entries of ``intake:delivery``, oldest first, each proven before. Those of a delivery whose beginning
+        isn't among them tell of nothing.
     """
     found: dict[str, Logged] = {}
     for index, entry in hits:

@@ -121,6 +121,7 @@ class SignedIn:
         """Keep what is about to be signed, and return its name, its digest in hex; the oldest gives way."""
         name = Digest.of(draft.payload).value.hex()
         self.drafts[name] = draft
+        self.drafts.move_to_end(name)
         while len(self.drafts) > MAX_DRAFTS:
             self.drafts.popitem(last=False)
         return name

@@ -31,13 +31,18 @@ def gauges(visit: Visit) -> Json:
     looked_at = sorted(policies, key=lambda one: one.model)[:LOOKED_AT]
     found: list[tuple[int, dict[str, Json]]] = []
     for rules in looked_at:
-        newest = _newest(visit, rules.model, EventName.ODOMETER_ADVANCED)
-        index, reading = (None, None) if newest is None else (newest[0], odometer_of(newest[1]))
+        index, reading = newest_reading(visit, rules.model) or (None, None)
         spent, index = in_all(visit, rules.model, reading, index)
         left = (rules.lifetime_bits - spent) * MILLI // max(1, rules.lifetime_bits)
         found.append((left, gauge(rules, reading, spent, index)))
     found.sort(key=lambda one: one[0])
     return {"models": [one for _left, one in found[:SHOWN]], "looked_at": len(looked_at), "all": len(policies)}
+
+
+def newest_reading(visit: Visit, model: str) -> tuple[int, OdometerEntry] | None:
+    """Return a model's newest odometer entry that the log's index knows, and its place; None where it has none."""
+    found = _newest(visit, model, EventName.ODOMETER_ADVANCED)
+    return None if found is None else (found[0], odometer_of(found[1]))
 
 
 def in_all(visit: Visit, model: str, reading: OdometerEntry | None, index: int | None) -> tuple[int, int | None]:

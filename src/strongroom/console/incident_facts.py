@@ -6,7 +6,6 @@ wrote, the templates make visible.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -184,21 +183,9 @@ def _run(name: str, run: Run, books: Mapping[str, Playbook]) -> dict[str, Json]:
         "books": [{"playbook": book.name, "digest": str(book.digest)} for book in known],
         # A run may follow a text that isn't the shipped one any more: its steps are then nobody's to name.
         "unknown": len(run.books) - len(known),
-        "steps": [row for book in known for step in _in_order(book) for row in _step(run, step)],
+        "steps": [row for book in known for step in book.in_order for row in _step(run, step)],
         "failures": len(run.failures),
     }
-
-
-def _in_order(book: Playbook) -> Iterator[Step]:
-    """Return a playbook's steps as they follow from its first, branches side by side; then those of its last resort."""
-    todo, seen = deque((book.start,)), set[str]()
-    while todo:
-        name = todo.popleft()
-        if name not in seen:
-            seen.add(name)
-            yield book.steps[name]
-            todo.extend(book.steps[name].ways)
-    yield from (step for name, step in book.steps.items() if name not in seen)
 
 
 def _step(run: Run, step: Step) -> Iterator[Json]:

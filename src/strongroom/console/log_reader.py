@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.reading.proven import Found, Gathered, ProvenEntries
 from strongroom.audit.reading.query import Query
-from strongroom.audit.reading.search import Index
+from strongroom.audit.reading.search import Index, Places
 from strongroom.audit.reading.view import LogView
 from strongroom.client.log_view import BrokerLog
 from strongroom.client.service import Session
@@ -35,7 +35,7 @@ class OneStep:
             self._reach = self._index.grow(view, head)
         return self._reach
 
-    def find(self, query: Query, limit: int, before: int) -> tuple[int, ...]:
+    def find(self, query: Query, limit: int, before: int) -> Places:
         """Return where to look."""
         return self._index.find(query, limit, before)
 
@@ -82,6 +82,10 @@ class LogReader:
     def look(self, log: Opened, query: Query, limit: int, before: int) -> Found:
         """Return the newest ``limit`` entries before ``before`` that answer a query, oldest first, each proven."""
         return self.proven.look(log.view, log.head, log.index, query, limit, before)
+
+    def search(self, log: Opened, query: Query, limit: int, before: int) -> Found:
+        """Return what :meth:`look` does, as far as the index looks at once: ``looked`` says from where to go on."""
+        return self.proven.search(log.view, log.head, log.index, query, limit, before)
 
     def sample(self, log: Opened, query: Query, most: int) -> Found:
         """Return at most ``most`` of the entries that answer a query, evenly chosen, the newest too, each proven."""

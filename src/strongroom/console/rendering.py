@@ -10,9 +10,14 @@ from strongroom.console import words
 from strongroom.console.forms import CSRF, token_for
 from strongroom.console.plots import LinePlot, line_plot
 from strongroom.console.visits import Page
-from strongroom.core.canonical import Json
+from strongroom.core.canonical import Json, encode
 from strongroom.core.clock import Instant, format_instant, parse_instant
 from strongroom.core.extras import need
+
+
+def twin(page: Page, chrome: Mapping[str, Json]) -> bytes:
+    """Return everything that a page is made of, as JSON: its own facts, and under ``around`` what stands around it."""
+    return encode({**page.data, "around": {**chrome}})
 
 
 class Renderer:

@@ -16,6 +16,7 @@ from strongroom.console.beside import Beside
 from strongroom.console.door import SignedIn
 from strongroom.console.errors import FormError, NotByConsoleError
 from strongroom.console.log_reader import LogReader, Opened
+from strongroom.console.taken_away import holds
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
@@ -26,6 +27,7 @@ from strongroom.personnel.roster import PersonKind
 
 ROWS: Final = 200
 """Rows of a table on one page."""
+_MAX_DIGITS: Final = 15
 HIGHEST: Final = SecurityLevel.SL3
 """The highest level of a model whose requests are signed here. From SL4 on a server must not be what shows them."""
 
@@ -146,6 +148,7 @@ class Visit:
             "frozen": [*frozen],
             "waiting": len(trust.waiting),
             "destructions": len(trust.destructions),
+            "holds": [one.subject for one in holds(trust, self.now)],
         }
 
 
@@ -160,6 +163,16 @@ def page_of(items: Sequence[T], name: Callable[[T], str], after: str, most: int 
     begin = bisect_right(items, after, key=name)
     shown = items[begin : begin + most]
     return shown, name(shown[-1]) if begin + most < len(items) else ""
+
+
+def entry_number(text: str) -> int:
+    """Return the number of an entry of the log that an address names.
+
+    :raises FormError: it isn't one.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise FormError("an entry is named by its number")
+    return int(text)
 
 
 Handler = Callable[[Visit], Page | GoTo | File]

@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,10 @@ from strongroom.console.adapters.provider import PinnedProvider
 from strongroom.console.app import Console, make_app
 from strongroom.console.beside import Beside
 from strongroom.console.door import Door
+from strongroom.console.growing import GrowsAside
 from strongroom.console.log_reader import LogReader
 from strongroom.console.signing_in import Reception
+from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, SystemClock
 from strongroom.core.errors import UsageError
 from strongroom.core.genesis import Genesis
@@ -123,6 +126,11 @@ def make_console(folder: Path, places: Places, clock: Clock) -> Console:
         )
     # Only one process can open it, so none can have read the memory of what was seen while another still moves it.
     index = SqliteIndex(folder / INDEX)
+    log = structlog.get_logger("strongroom.console")
+
+    def note(event: str, facts: Mapping[str, Json]) -> None:
+        log.info(event, **facts)
+
     reception = Reception(
         genesis=Genesis.parse((folder / GENESIS).read_bytes()),
         authority=(folder / AUTHORITY).read_bytes(),
@@ -136,15 +144,14 @@ def make_console(folder: Path, places: Places, clock: Clock) -> Console:
         random_bytes=os.urandom,
         secret=load_names(folder, os.urandom),
     )
-    log = structlog.get_logger("strongroom.console")
     return Console(
         origin=places.origin,
         reception=reception,
         door=Door(clock, os.urandom),
         beside=_beside(places),
-        reader=LogReader(index),
+        reader=LogReader(GrowsAside(index, monotonic=time.monotonic, sleep=time.sleep, note=note)),
         monotonic=time.monotonic,
-        note=lambda event, facts: log.info(event, **facts),
+        note=note,
     )
 
 

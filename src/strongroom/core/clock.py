@@ -14,7 +14,7 @@ Instant = int
 LATEST: Final[Instant] = 253_402_300_799
 """9999-12-31T23:59:59Z: later ones can't be written."""
 
-_FORM: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_FORM: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 
 
 class Clock(Protocol):
@@ -49,9 +49,12 @@ def parse_instant(text: str) -> Instant:
 
     :raises MalformedError: any other text.
     """
-    if not _FORM.fullmatch(text):
+    found = _FORM.fullmatch(text)
+    if not found:
         raise MalformedError("an instant must be written `YYYY-MM-DDThh:mm:ssZ`")
+    year, month, day, hour, minute, second = map(int, found.groups())
     try:
-        return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+        # Not strptime, which takes ten times as long: a log is read at the speed of this.
+        return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())
     except ValueError:
         raise MalformedError("the text isn't a date and time that exists") from None

@@ -7,6 +7,7 @@ import hmac
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BufferedReader
+from typing import Final
 
 from strongroom.core.errors import MalformedError
 
@@ -17,6 +18,10 @@ class DigestAlgorithm(StrEnum):
     SHA256 = "sha256"
 
 
+_SIZES: Final = {DigestAlgorithm.SHA256: 32}
+"""How many bytes a digest of each has."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
     """A digest and the algorithm that made it."""
@@ -25,7 +30,7 @@ class Digest:
     value: bytes
 
     def __post_init__(self) -> None:
-        if len(self.value) != hashlib.new(self.algorithm.value).digest_size:
+        if len(self.value) != _SIZES[self.algorithm]:
             raise MalformedError(f"a `{self.algorithm}` digest can't have {len(self.value)} bytes")
 
     @classmethod
@@ -48,15 +53,13 @@ class Digest:
         :raises MalformedError: another algorithm, length or spelling.
         """
         name, _, hexed = text.partition(":")
-        if name not in {member.value for member in DigestAlgorithm}:
-            raise MalformedError("a digest must be written `sha256:<hex>`")
         try:
-            value = bytes.fromhex(hexed)
+            algorithm, value = DigestAlgorithm(name), bytes.fromhex(hexed)
         except ValueError:
             raise MalformedError("a digest must be written `sha256:<hex>`") from None
         if value.hex() != hexed:
             raise MalformedError("a digest is written in lower-case hex without spaces")
-        return cls(DigestAlgorithm(name), value)
+        return cls(algorithm, value)
 
     def matches(self, other: Digest) -> bool:
         """Compare in constant time."""

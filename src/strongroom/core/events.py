@@ -42,6 +42,8 @@ class EventName(StrEnum):
     RESPONDER_SILENT = "detection:responder:silent"
     RESPONDER_HEARD = "detection:responder:heard"
     INCIDENT_RECORDED = "response:incident:recorded"
+    PRECAUTION_TAKEN = "response:precaution:taken"
+    PRECAUTION_LIFTED = "response:precaution:lifted"
     REQUEST_CREATED = "access:request:created"
     REQUEST_APPROVED = "access:request:approved"
     REQUEST_DENIED = "access:request:denied"

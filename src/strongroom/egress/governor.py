@@ -348,6 +348,13 @@ class Governor:
         lane = self._lane(model)
         lane.frozen = lane.frozen or cause
 
+    def policy(self, model: ModelId) -> EgressPolicy:
+        """Return the policy that a model is served under now.
+
+        :raises NotFoundError: the model isn't served here.
+        """
+        return self._lane(model).policy
+
     def level(self, model: ModelId, now: Instant) -> Level:
         """Return how a model stands.
 

@@ -143,6 +143,7 @@ class Leases:
             ask=ask,
             issued=now,
             period=period,
+            sampling=self._keeper.journal.ledger.precautions.sampling(released.model, now),
         )
         return sign(LEASE_TYPE, lease.to_bytes(), self._keeper.vault.signer)
 

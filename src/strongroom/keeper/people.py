@@ -36,6 +36,7 @@ FALLEN: Final = "fallen"
 MAX_GRANTS: Final = 1000
 _ALONE: Final = {
     StatementKind.INCIDENT: Quota.INCIDENT,
+    StatementKind.PRECAUTION: Quota.PRECAUTION,
     StatementKind.INTAKE_RECORD: Quota.DELIVERY,
     StatementKind.COPY: Quota.COPY,
 }

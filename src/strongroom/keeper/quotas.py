@@ -29,6 +29,7 @@ class Quota(StrEnum):
     EVIDENCE = "new evidence of one running enclave"
     BACKUP = "backups"
     INCIDENT = "what one responder says of incidents"
+    PRECAUTION = "precautions of one responder"
     DELIVERY = "what one person says of deliveries"
     COPY = "what one registrar says of copies"
 
@@ -39,6 +40,7 @@ RATES: Final[Mapping[Quota, Rate]] = {
     Quota.EVIDENCE: Rate(per_second=1.0, burst=32),
     Quota.BACKUP: Rate(per_second=1 / 60, burst=32),
     Quota.INCIDENT: Rate(per_second=1 / 30, burst=64),
+    Quota.PRECAUTION: Rate(per_second=1 / 60, burst=60),
     Quota.DELIVERY: Rate(per_second=0.2, burst=256),
     Quota.COPY: Rate(per_second=0.2, burst=256),
 }

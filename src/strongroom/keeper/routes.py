@@ -192,6 +192,7 @@ class KeeperRoutes:
             "irrecoverable": [*trees.irrecoverable(ledger.keys)],
             "closed": [*trees.closed(ledger.keys, keeper.vault)],
             "lost": [*trees.lost(ledger.keys)],
+            "precautions": [one.to_json() for one in ledger.precautions.standing(self._clock.now())],
             "log": {"size": size, "root": to_base64(root)},
             "latest": format_instant(ledger.latest),
         }

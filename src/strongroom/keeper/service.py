@@ -16,7 +16,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
-from strongroom.access.facts import access_class
 from strongroom.access.invariants import Reason
 from strongroom.access.request import OPENS, Action, Request
 from strongroom.attestation.bundle.format import EMPTY, Bundle
@@ -25,7 +24,7 @@ from strongroom.attestation.evidence import Evidence
 from strongroom.attestation.results import AttestationResult
 from strongroom.attestation.transcript import Binding
 from strongroom.audit.facts import Fact
-from strongroom.core.clock import Clock, format_instant
+from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import (
@@ -44,6 +43,14 @@ from strongroom.keeper.pins import AttestedStore, DecisionStore, DocumentStore, 
 from strongroom.keeper.quotas import Quotas, SummedRefusals
 from strongroom.keeper.state import KeeperState, Stores
 from strongroom.keeper.trees import TreeClosedError, makes_kek_apart, require_open, tree_of, wants_tree
+from strongroom.keeper.use_facts import (
+    CONTROL_EVENTS,
+    control_records,
+    data_key_facts,
+    granted_facts,
+    handed_over_facts,
+    released_facts,
+)
 from strongroom.keeper.vault import Vault
 from strongroom.keeper.witnesses import WitnessGate
 from strongroom.keys.hierarchy import Tree
@@ -66,12 +73,6 @@ NONCE_BYTES: Final = 32
 GRANTABLE: Final = frozenset({*OPENS, Action.SEAL, Action.EXPORT_PLAINTEXT, Action.DESTROY})
 _MAY_WAIT: Final = frozenset({Reason.ENCLAVE_MISSING, Reason.COOLING_OFF, Reason.NOT_YET_VALID})
 """What may still be missing when a grant is issued: each is looked at again at the use."""
-_CONTROL_EVENTS: Final = {
-    Action.FREEZE: EventName.MODEL_FROZEN,
-    Action.RESUME: EventName.MODEL_RESUMED,
-    Action.REVOKE_GRANT: EventName.GRANT_REVOKED,
-    Action.REVOKE_PLATFORM: EventName.PLATFORM_REVOKED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +207,15 @@ class Keeper(KeeperState):
         else:
             use = self.journal.ledger.times_used(dossier.request.digest) + 1
             self._issue(verdict, request)
-            recorded = await self.record(EventName.RELEASED, self._release_facts(verdict, use, proof))
+            recorded = await self.record(
+                EventName.RELEASED,
+                released_facts(verdict, use, proof, self.documents, self._keep_decision(verdict), self.bundle.digest),
+            )
         self._reached(Step.RECORD)
         self._look_again(request, dossier.request.digest, result.platform)
         delivery = self._delivery(dossier, request, use, recorded, version, evidence.recipient_digest)
-        delivery = replace(delivery, lease_seconds=self.lease_period)
+        sampling = self.journal.ledger.precautions.sampling(request.model, self._clock.now())
+        delivery = replace(delivery, lease_seconds=self.lease_period, sampling=sampling)
         self.on_delivered(delivery, request, result)
         with self._open_data_key(request, version, dossier) as data_key:
             delivery = delivery.carrying(data_key, evidence.recipient_key)
@@ -233,16 +238,7 @@ class Keeper(KeeperState):
         use = self.journal.ledger.times_used(dossier.request.digest) + 1
         with data_key:
             recorded = await self.record(
-                EventName.DATA_KEY_CREATED,
-                {
-                    "request": dossier.request.digest,
-                    "use": use,
-                    "model": request.model,
-                    "version": request.version,
-                    "data_key": wrapped.data_key,
-                    "kek": wrapped.kek,
-                    "recipient": recipient,
-                },
+                EventName.DATA_KEY_CREATED, data_key_facts(request, dossier.request.digest, use, wrapped, recipient)
             )
             delivery = self._delivery(dossier, request, use, recorded, None, recipient, wrapped.data_key)
             delivery = delivery.carrying(data_key, dossier.recipient_key)
@@ -260,7 +256,9 @@ class Keeper(KeeperState):
         self._open_data_key(request, version, dossier).wipe()
         self._issue(verdict, request)
         use = self.journal.ledger.times_used(dossier.request.digest) + 1
-        facts = self._handed_over(verdict, request, version, use, recipient)
+        facts = handed_over_facts(
+            verdict, request, version, use, recipient, self.documents, self._keep_decision(verdict)
+        )
         recorded = await self.record(EventName.EXPORTED, facts)
         self._look_again(request, dossier.request.digest, None)
         delivery = self._delivery(dossier, request, use, recorded, version, recipient)
@@ -289,21 +287,17 @@ class Keeper(KeeperState):
         return await recording if recording else None
 
     async def control(self, dossier: Dossier) -> Recorded:
-        """Freeze or resume a model, revoke a grant or platforms, or do what another part registered for an action."""
+        """Freeze, resume, revoke, lift a precaution, or do what another part registered for an action."""
         await self._need_tree(dossier)
-        _verdict, request = await self._decide(dossier, {*_CONTROL_EVENTS, *self.carries_out})
+        _verdict, request = await self._decide(dossier, {*CONTROL_EVENTS, *self.carries_out})
         name = dossier.request.digest
         act = self.carries_out.get(request.action)
         if act is not None:
             return await self.pinned(act(request, name))
-        event = _CONTROL_EVENTS[request.action]
-        if request.action is Action.REVOKE_PLATFORM:
-            for platform in request.platforms[:-1]:
-                self.record(event, {"platform": platform, "request": name})
-            return await self.pinned(self.record(event, {"platform": request.platforms[-1], "request": name}))
-        if request.action is Action.REVOKE_GRANT:
-            return await self.pinned(self.record(event, {"grant": request.target, "request": name}))
-        return await self.pinned(self.record(event, {"model": request.model, "request": name}))
+        *others, last = control_records(request, name)
+        for event, facts in others:
+            self.record(event, facts)
+        return await self.pinned(self.record(*last))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -430,18 +424,7 @@ class Keeper(KeeperState):
         name, facts = verdict.request_digest, verdict.facts
         if name is None or facts is None or name in self.journal.ledger.grants:
             return None
-        issued: dict[str, Fact] = {
-            "request": name,
-            "action": request.action.value,
-            "model": request.model,
-            "requester": request.requester,
-            "approvers": verdict.approvers,
-            "access": access_class(request).value,
-            "holders": facts.holders,
-            "expires": format_instant(request.expires),
-            "uses": request.max_uses,
-        }
-        return self.record(EventName.GRANT_ISSUED, issued)
+        return self.record(EventName.GRANT_ISSUED, granted_facts(request, name, verdict.approvers, facts.holders))
 
     def _examine(self, dossier: Dossier, challenge: Challenge | None) -> Verdict:
         return examine(
@@ -508,44 +491,6 @@ class Keeper(KeeperState):
             raise ReleaseRefusedError(
                 Step.RECORD, "request-denied", "the grant was revoked while the record was written"
             )
-
-    def _release_facts(self, verdict: Verdict, use: int, proof: Attested) -> dict[str, Fact]:
-        request, version, result, evidence = verdict.request, verdict.version, verdict.result, verdict.evidence
-        if request is None or version is None or result is None or evidence is None or verdict.facts is None:
-            raise ReleaseRefusedError(Step.DECISION, "incomplete", "the verdict isn't of a release")
-        return {
-            **self._handed_over(verdict, request, version, use, evidence.recipient_digest),
-            "platform": result.platform,
-            "image": result.image,
-            "isolation": result.isolation.value,
-            "weights": verdict.facts.terms.weights.value,
-            "reset_count": result.reset_count,
-            "evidence": result.evidence,
-            "result": proof.result_digest,
-            "attested": proof.digest,
-            "reference_values": result.reference_values,
-            "appraisal_policy": result.policy,
-            "collateral": self.bundle.digest,
-        }
-
-    def _handed_over(
-        self, verdict: Verdict, request: Request, version: Version, use: int, recipient: Digest
-    ) -> dict[str, Fact]:
-        return {
-            "request": verdict.request_digest,
-            "use": use,
-            "model": request.model,
-            "version": version.version,
-            "manifest": version.manifest,
-            "data_key": version.data_key,
-            "recipient": recipient,
-            "approvals": verdict.approvals,
-            "roster": self.documents.roster_digest,
-            "policy": self.documents.policy_digest,
-            "requester": request.requester,
-            "approvers": verdict.approvers,
-            "decision": self._keep_decision(verdict),
-        }
 
     def _reached(self, step: Step) -> None:
         """Called as each numbered step ends; does nothing. Crash tests replace it."""

@@ -98,7 +98,8 @@ class Shards:
         they are what the keeper replays.
 
         :raises DeniedError: the keeper is locked, the shard is open or was closed too lately, or something that began
-            before its end lives: a grant, a use of break-glass that waits for its review, a change that waits.
+            before its end lives: a grant, a use of break-glass that waits for its review, a change that waits, a
+            precaution; or a hold stands, whenever it began.
         :raises UsageError: the shard has no such index, it isn't the beginning of a bundle, or isn't beyond the last.
         """
         self._keeper.require_unlocked()
@@ -113,6 +114,13 @@ class Shards:
             raise DeniedError(
                 f"shard {number} of the log was closed less than {self._limits.kept // 86_400} days ago",
                 reason="log-shard-kept",
+            )
+        hold = self._keeper.journal.ledger.precautions.any_hold()
+        if hold is not None:
+            raise DeniedError(
+                f"the log is evidence while a hold stands: `{hold.name}`",
+                reason="log-held",
+                remedy="have people lift the hold first: strongroom precaution lift",
             )
         if any(began <= closed for began in self._living()):
             raise DeniedError(
@@ -133,6 +141,8 @@ class Shards:
         for document, proposal in ledger.proposals.items():
             if proposal.effective > now and document not in ledger.stopped:
                 yield proposal.at
+        for precaution in ledger.precautions.standing(now):
+            yield precaution.taken
         for request, use in ledger.released:
             if (request, use) not in ledger.ended:
                 yield ledger.uses[request][use - 1].at

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from strongroom.access.request import Request
+from strongroom.access.request import STOPS, Request
 from strongroom.audit.errors import ForkError, LogRolledBackError
 from strongroom.audit.succession import Succession
 from strongroom.core.clock import Clock, Instant
@@ -19,7 +19,7 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId
 from strongroom.release.documents import Documents
 from strongroom.release.ledger import Ledger
-from strongroom.release.witnesses import TAKE_AWAY, WitnessTerms, quorum_seen, require_fresh, witness_terms
+from strongroom.release.witnesses import WitnessTerms, quorum_seen, require_fresh, witness_terms
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +72,8 @@ class WitnessGate:
         except StrongroomError:
             # Not a request: what is asked is judged next, and refused by name.
             return
-        if request.action not in TAKE_AWAY:
+        # What only takes access away never waits for a witness: whoever cuts the network would else hinder it.
+        if request.action not in STOPS:
             await self.require(request.model)
 
     def _terms_in_force(self) -> WitnessTerms | None:

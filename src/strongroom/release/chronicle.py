@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from strongroom.access.invariants import ALWAYS_TWO, QUORUM_FLOOR
-from strongroom.access.request import OPENS, Action
+from strongroom.access.request import OPENS, STOPS, Action
 from strongroom.attestation.bundle.format import EMPTY
 from strongroom.audit.entries import Entry
 from strongroom.audit.facts import Producer
@@ -29,6 +29,7 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.release.documents import ADOPTED_EVENTS
 from strongroom.release.ledger import Ledger
+from strongroom.release.precautions import LIFTED
 
 DECIDING_SECONDS: Final = 60
 """A use is decided before it is recorded, and no entry is dated before the one ahead of it."""
@@ -44,6 +45,7 @@ CONTROLS: Final[Mapping[EventName, Action]] = {
     EventName.PLATFORM_REVOKED: Action.REVOKE_PLATFORM,
     EventName.MODEL_DESTROYED: Action.DESTROY,
     EventName.KEK_ROTATED: Action.ROTATE,
+    EventName.PRECAUTION_LIFTED: Action.LIFT,
 }
 _SIGNERS: Final[Mapping[EventName, str]] = {
     EventName.VETTING_RECORDED: "officers",
@@ -65,6 +67,7 @@ _SPEAKERS: Final[Mapping[EventName, str]] = {
     EventName.COPY_RECORDED: "person",
     EventName.ASSESSMENT_RECORDED: "person",
     EventName.INCIDENT_RECORDED: "person",
+    EventName.PRECAUTION_TAKEN: "person",
     EventName.ESCROW_ANSWERED: "custodian",
     EventName.GRANT_ISSUED: "requester",
 }
@@ -250,6 +253,8 @@ class Chronicle:
             yield "act-beyond-uses", "its request was carried out before"
         yield from self._ended(request)
         yield from self._agreed(request, action, entry)
+        if action is Action.LIFT:
+            yield from self._lifted(entry)
         if action is Action.DESTROY:
             yield from self._waited(request, entry)
 
@@ -261,6 +266,26 @@ class Chronicle:
             yield "act-after-expiry", "the grant was over"
         elif model in self.ledger.frozen and self.ledger.frozen_at.get(model, grant.at) >= grant.at:
             yield "act-on-frozen-model", f"model `{model}` was frozen after it was agreed on"
+        if self.ledger.precautions.hold(model) is not None:
+            yield "act-against-hold", f"a hold stood on model `{model}`"
+
+    def _lifted(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        found = self.ledger.precautions.named(entry.digest("precaution"), entry.at)
+        if found is None or found.kind not in LIFTED:
+            yield "lift-of-nothing", "no precaution of this name stood that people lift"
+        elif found.subject not in {None, entry.text("model")}:
+            yield "act-of-another-kind", f"the precaution was about `{found.subject}`"
+
+    def precaution_taken(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        """A statement takes a precaution once."""
+        if entry.digest("statement") in self.ledger.said:
+            yield "statement-twice", "the statement was recorded before, and what it took may have been lifted"
+
+    def destroyed_evidence(self, _entry: Entry) -> Iterator[tuple[str, str]]:
+        """While a hold stands, no shard is pruned and nobody erased: both tell of every model."""
+        hold = self.ledger.precautions.any_hold()
+        if hold is not None:
+            yield "act-against-hold", f"hold `{hold.name}` stood"
 
     def _intent(self, request: Digest, entry: Entry, actions: frozenset[Action]) -> Iterator[tuple[str, str]]:
         created = self.ledger.created.get(request)
@@ -281,6 +306,11 @@ class Chronicle:
             yield "act-without-approval", "nobody whom it names had agreed before"
         if action in ALWAYS_TWO and len(counted) < QUORUM_FLOOR:
             yield "act-without-approval", f"{len(counted)} others had agreed before; `{action}` takes two"
+        elif created is not None and action not in STOPS:
+            # The log doesn't say how many the rule asked for: two where it always does, and one more.
+            least = 1 + (QUORUM_FLOOR if action in ALWAYS_TWO else 0)
+            if self.ledger.precautions.approver(created.requester, entry.at) and len(counted) < least:
+                yield "act-without-approval", f"a precaution about `{created.requester}` asked for one approver more"
 
     def _bounds(self, request: Digest, entry: Entry) -> Iterator[tuple[str, str]]:
         grant = self.ledger.grants.get(request)
@@ -339,6 +369,9 @@ _JUDGES: Final[Mapping[EventName, Callable[[Chronicle, Entry], Iterator[tuple[st
     EventName.REQUEST_DENIED: Chronicle.denied,
     EventName.REFUSED: Chronicle.refused,
     EventName.GRANT_ISSUED: Chronicle.granted,
+    EventName.PRECAUTION_TAKEN: Chronicle.precaution_taken,
+    EventName.PERSON_ERASED: Chronicle.destroyed_evidence,
+    EventName.SHARD_PRUNED: Chronicle.destroyed_evidence,
     EventName.VERSION_REGISTERED: Chronicle.registered,
     EventName.REDELIVERED: Chronicle.redelivered,
     **dict.fromkeys(HANDS_OVER, Chronicle.handed_over),

@@ -17,10 +17,9 @@ from strongroom.core.digest import Digest
 from strongroom.core.errors import ConflictError, StrongroomError
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.intake.copies.register import CopyKind, Ending, Statement, Step, Trouble, check_step, trouble_of
-from strongroom.release.errors import LedgerError
+from strongroom.release.errors import STATEMENT_KNOWN, LedgerError
 
 OUT_OF_ORDER: Final = "copies-out-of-order"
-KNOWN: Final = "statement-known"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +77,7 @@ class CopiesLedger:
         """
         digest, known = Digest.of(said.to_bytes()), self.chains.get(registrar, {})
         if digest in known:
-            raise ConflictError("this statement is in the log already", reason=KNOWN)
+            raise ConflictError("this statement is in the log already", reason=STATEMENT_KNOWN)
         head, at = next(reversed(known.items()), (None, said.at))
         if said.previous != head or said.at < at:
             raise ConflictError(

@@ -24,7 +24,7 @@ from strongroom.core.ids import ModelId, model_id
 from strongroom.core.secret import SecretBytes
 from strongroom.core.signature import MAX_KEY_TEXT, PublicKey
 from strongroom.keys.recipient import RecipientIdentity, RecipientKey, encrypt_to
-from strongroom.release.lease import LEAST_SECONDS, MOST_SECONDS
+from strongroom.release.lease import LEAST_SECONDS, MOST_SECONDS, Sampling
 
 DELIVERY_TYPE: Final = payload_type("delivery.v1")
 CIPHERTEXT_LIMIT: Final = 2048
@@ -57,6 +57,8 @@ class Delivery:
     issued: Instant
     lease_seconds: int | None = None
     """The first lease, from when the evidence was sent: an enclave renews before it ends. A person has none."""
+    sampling: Sampling | None = None
+    """What the first lease would say, so that no gateway begins without it. A person has none."""
     ciphertext: bytes = b""
 
     @classmethod
@@ -93,6 +95,7 @@ class Delivery:
                     if fields.optional("lease_seconds")
                     else None
                 ),
+                sampling=fields.parsed("sampling", Sampling) if fields.optional("sampling") else None,
                 ciphertext=fields.binary("ciphertext", max_length=CIPHERTEXT_LIMIT),
             )
 
@@ -114,6 +117,7 @@ class Delivery:
             "checkpoint": self.checkpoint,
             "issued": format_instant(self.issued),
             "lease_seconds": self.lease_seconds,
+            "sampling": self.sampling.value if self.sampling else None,
             "ciphertext": to_base64(self.ciphertext),
         }
         return encode(body)

@@ -1,4 +1,4 @@
-"""Which statement is judged by what; incidents and assessments, which others' programs speak of, right here."""
+"""Which statement is judged by what; what responders and assessors say, often by programs, right here."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ from strongroom.assurance.notice import ASSESSOR, AssessmentNotice
 from strongroom.audit.facts import Fact
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.envelope import Envelope, verify
+from strongroom.core.errors import ConflictError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
+from strongroom.core.ids import PersonId
 from strongroom.release.documents import Documents
 from strongroom.release.examining_models import ABOUT_MODELS
 from strongroom.release.examining_people import ABOUT_PEOPLE
 from strongroom.release.heartbeat import RESPONDER
-from strongroom.release.incident_statements import INCIDENT_TYPE, IncidentStanding
+from strongroom.release.incident_statements import IncidentStanding
 from strongroom.release.ledger import Ledger
 from strongroom.release.people import person_facts
+from strongroom.release.precautions import (
+    LEAST_SECONDS,
+    TAKEN_SECONDS,
+    Precaution,
+    PrecautionKind,
+    check_form,
+)
 from strongroom.release.statements import (
+    STATEMENT_TYPES,
     Case,
     Judge,
     Judged,
@@ -56,27 +66,81 @@ def _incident(case: Case) -> Judged:
     standing = IncidentStanding.parse(case.envelope.payload)
     case.same_deployment(standing.genesis)
     case.new()
-    if len(case.envelope.signatures) != 1:
-        raise StatementRefusedError("one responder signs it", reason="signer-missing")
-    # Not by `signers`: what detects theft is an agent, which no officer vets as a person. It only reports.
-    person, key = case.roster().holder(case.envelope.signatures[0].key_id)
-    verify(case.envelope, INCIDENT_TYPE, [key], threshold=1)
-    facts = person_facts(person, case.documents, case.ledger, case.now)
-    if not facts.active:
-        raise StatementRefusedError(f"`{person.id}` isn't active", reason="signer-not-cleared")
-    objection = lacks(person, RESPONDER)
-    if objection:
-        raise StatementRefusedError(objection, reason="signer-may-not")
+    person = _responder(case, StatementKind.INCIDENT)
     told: dict[str, Fact] = {
         "incident": standing.incident,
         "entry": standing.entry,
         "entries": standing.entries,
         "phase": standing.phase,
         "drill": int(standing.drill),
-        "person": person.id,
+        "person": person,
         "statement": case.envelope.digest,
     }
-    return Judged(kind=StatementKind.INCIDENT, event=EventName.INCIDENT_RECORDED, facts=told, person=person.id)
+    return Judged(kind=StatementKind.INCIDENT, event=EventName.INCIDENT_RECORDED, facts=told, person=person)
+
+
+def _responder(case: Case, kind: StatementKind) -> PersonId:
+    """Return the one active responder who signed.
+
+    :raises StatementRefusedError: nobody did, more did, or who did may not. :raises SignatureError: a bad signature.
+    """
+    if len(case.envelope.signatures) != 1:
+        raise StatementRefusedError("one responder signs it", reason="signer-missing")
+    # Not by `signers`: what detects theft is an agent, which no officer vets as a person. It reports, and takes away.
+    person, key = case.roster().holder(case.envelope.signatures[0].key_id)
+    verify(case.envelope, STATEMENT_TYPES[kind], [key], threshold=1)
+    if not person_facts(person, case.documents, case.ledger, case.now).active:
+        raise StatementRefusedError(f"`{person.id}` isn't active", reason="signer-not-cleared")
+    objection = lacks(person, RESPONDER)
+    if objection:
+        raise StatementRefusedError(objection, reason="signer-may-not")
+    return person.id
+
+
+def _precaution(case: Case) -> Judged:
+    said = Precaution.parse(case.envelope.payload)
+    case.same_deployment(said.genesis)
+    case.new()
+    person = _responder(case, StatementKind.PRECAUTION)
+    # One that was signed before and kept back, or refused as standing already, must not bring back what people lifted.
+    if (
+        abs(case.now - said.at) > TAKEN_SECONDS
+        or (said.until is not None and said.until < case.now + LEAST_SECONDS)
+        or said.at <= case.ledger.precautions.lifted.get((said.kind, said.subject), 0)
+    ):
+        raise StatementRefusedError(
+            "the precaution wasn't signed within the hour and after its like was lifted, or is over in a minute",
+            reason="statement-not-current",
+            remedy="sign it again",
+        )
+    check_form(said.kind, said.subject, case.now, said.until)
+    _subject_known(case, said)
+    before = case.ledger.precautions.of(said.kind, said.subject, case.now)
+    if before is not None and (before.until is None or said.until is None or said.until <= before.until):
+        raise ConflictError("this precaution stands already, for as long", reason="precaution-stands")
+    told: dict[str, Fact] = {
+        "kind": said.kind.value,
+        "subject": said.subject,
+        "cause": said.cause.value,
+        "incident": said.incident,
+        "until": None if said.until is None else format_instant(said.until),
+        "person": person,
+        "statement": case.envelope.digest,
+    }
+    return Judged(kind=StatementKind.PRECAUTION, event=EventName.PRECAUTION_TAKEN, facts=told, person=person)
+
+
+def _subject_known(case: Case, said: Precaution) -> None:
+    # Else the ledger would grow by every name that somebody thinks of.
+    if said.kind is PrecautionKind.APPROVER:
+        known = any(person.id == said.subject for person in case.roster().people)
+    else:
+        models = case.documents.policy.models if case.documents.policy else ()
+        known = said.subject is None or any(terms.model == said.subject for terms in models)
+    if not known:
+        raise StatementRefusedError(
+            f"neither roster nor policy knows `{said.subject}`", reason="precaution-subject-unknown"
+        )
 
 
 def _assessment(case: Case) -> Judged:
@@ -106,5 +170,6 @@ _JUDGES: Final[Mapping[StatementKind, Judge]] = {
     **ABOUT_PEOPLE,
     **ABOUT_MODELS,
     StatementKind.INCIDENT: _incident,
+    StatementKind.PRECAUTION: _precaution,
     StatementKind.ASSESSMENT: _assessment,
 }

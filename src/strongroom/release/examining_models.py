@@ -19,6 +19,7 @@ from strongroom.personnel.roster import Person
 from strongroom.release.destruction_ledger import Share
 from strongroom.release.drop import REVIEWER as DROP_REVIEWER
 from strongroom.release.drop_statements import DropKey, DropReview
+from strongroom.release.errors import STATEMENT_KNOWN
 from strongroom.release.intake_ledger import RecordedDelivery
 from strongroom.release.intake_statements import OPERATOR, IntakeRecord
 from strongroom.release.share_statements import ShareDestroyed
@@ -156,7 +157,7 @@ def _intake_review(case: Case) -> Judged:
         raise StatementRefusedError("it isn't signed by its reviewer alone", reason="signer-may-not")
     accepts = review.decision is Decision.ACCEPT
     if accepts and reviewers[0] in {person for person, _statement in found.accepted}:
-        raise ConflictError(f"`{reviewers[0]}` accepted it before", reason="statement-known")
+        raise ConflictError(f"`{reviewers[0]}` accepted it before", reason=STATEMENT_KNOWN)
     facts: dict[str, Fact] = {
         "delivery": review.delivery,
         "record": review.records,

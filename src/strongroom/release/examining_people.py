@@ -98,6 +98,13 @@ def _erasure(case: Case) -> Judged:
     officers = vetting_officers(case, StatementKind.ERASURE, erasure.person)
     if erasure.person not in case.ledger.vetting or erasure.person in case.ledger.erased:
         raise ConflictError(f"there is nothing of `{erasure.person}` to erase", reason="nothing-to-erase")
+    hold = case.ledger.precautions.any_hold()
+    if hold is not None:
+        raise StatementRefusedError(
+            "a hold stands: what was judged of a person may be evidence, whichever model it is about",
+            reason="person-held",
+            remedy=f"have people lift it first: strongroom precaution lift {hold.name}",
+        )
     facts: dict[str, Fact] = {"person": erasure.person, "statement": case.envelope.digest, "officers": officers}
     return Judged(kind=StatementKind.ERASURE, event=EventName.PERSON_ERASED, facts=facts, person=erasure.person)
 

@@ -20,6 +20,7 @@ from strongroom.attestation.results import Status
 from strongroom.audit.entries import Entry
 from strongroom.audit.facts import plain
 from strongroom.core.canonical import decode
+from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, payload_type, verify
 from strongroom.core.errors import MalformedError, StrongroomError, TamperedError
@@ -33,6 +34,7 @@ from strongroom.release.attested import MAX_BINDING, Attested
 from strongroom.release.decided import Decided
 from strongroom.release.documents import ADOPTED_EVENTS, DocumentKind, Documents, change_refused, examine_document
 from strongroom.release.ledger import Ledger
+from strongroom.release.precautions import Precaution
 from strongroom.release.statements import STATEMENT_TYPES, StatementKind
 from strongroom.release.what_if import reasons, recorded_reasons
 from strongroom.sealing.manifest import ManifestExpectation, verify_manifest
@@ -111,6 +113,7 @@ _STATEMENTS: Final = {
     EventName.COPY_RECORDED: StatementKind.COPY,
     EventName.ASSESSMENT_RECORDED: StatementKind.ASSESSMENT,
     EventName.INCIDENT_RECORDED: StatementKind.INCIDENT,
+    EventName.PRECAUTION_TAKEN: StatementKind.PRECAUTION,
     EventName.ESCROW_ANSWERED: StatementKind.SHARE_DESTROYED,
 }
 _ENVELOPES: Final = {
@@ -250,6 +253,17 @@ class Scales:
             # As the keeper must have made them: the next statement of this registrar, and nothing but what it says.
             facts = self.ledger.copies.facts(CopyStatement.parse(envelope.payload), PersonId(entry.text("person")))
             _agree(what="copy's statement", **{name: (plain(said), entry.facts[name]) for name, said in facts.items()})
+        if kind is StatementKind.PRECAUTION:
+            said = Precaution.parse(envelope.payload)
+            _agree(
+                what="precaution",
+                genesis=(said.genesis, self.genesis.digest),
+                kind=(said.kind.value, entry.facts["kind"]),
+                subject=(said.subject, entry.facts["subject"]),
+                cause=(said.cause.value, entry.facts["cause"]),
+                incident=(said.incident, entry.facts["incident"]),
+                until=(None if said.until is None else format_instant(said.until), entry.facts["until"]),
+            )
         return True
 
     # --- people's words -----------------------------------------------------------------------------------------------
@@ -338,6 +352,10 @@ class Scales:
             allowed=(decided.allowed, allowed),
             recorded_at=(facts.recorded_at, created.at if created else None),
             frozen=(facts.frozen, facts.request.model in ledger.frozen),
+            approver_more=(
+                facts.approver_more,
+                ledger.precautions.approver(facts.request.requester, facts.now) is not None,
+            ),
             denied=(facts.denied, request in ledger.denied | ledger.revoked | ledger.fallen),
             approvals=(
                 {person.id: person.approved_at for person in facts.approvers},

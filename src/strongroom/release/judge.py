@@ -33,11 +33,12 @@ from strongroom.release.dossier import Dossier, Testimony
 from strongroom.release.ledger import Ledger
 from strongroom.release.ledger_parts import Grant, Use, Version
 from strongroom.release.people import person_facts
+from strongroom.release.standing_precautions import require_precautions
 from strongroom.release.steps import ReleaseRefusedError, Step, Trace
 
 _KEPT: Final = 1024
-_OUTLIVES: Final = frozenset({Action.FREEZE, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM})
-"""What still has a meaning for a model whose keys are gone: its level decides about grants and platforms."""
+_OUTLIVES: Final = frozenset({Action.FREEZE, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM, Action.LIFT})
+"""What still has a meaning for a model whose keys are gone: its level decides about grants, platforms and holds."""
 REVIEW_SECONDS: Final = 72 * 3600
 """How long a break-glass opening may wait for its review before the model's rules tighten by themselves."""
 
@@ -153,6 +154,7 @@ def _steps(case: _Case, verdict: Verdict) -> None:
         # Who holds a grant is counted already.
         holders=0 if grant else len(_holders(case, policy, access_class(request)) | {requester.id}),
         review_overdue=review_overdue(case.ledger, request.model, case.now),
+        approver_more=case.ledger.precautions.approver(requester.id, case.now) is not None,
         enclave=enclave,
     )
     _decision(case, verdict, verdict.facts)
@@ -330,6 +332,7 @@ def _standing(case: _Case, verdict: Verdict, request: Request) -> bool:
         )
     if verdict.evidence is not None:
         verdict.earlier = ledger.served.get((name, verdict.evidence.recipient_digest))
+    require_precautions(request, case.documents.policy, ledger, case.now)
     denied = name in ledger.denied or name in ledger.revoked or name in ledger.fallen
     used = ledger.times_used(name)
     found = f"{used} of {request.max_uses} uses recorded, {'denied, revoked or fallen' if denied else 'no denial'}"

@@ -7,6 +7,7 @@ when the agent *asked* for it: whoever moves a wall clock, or delays the answer,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from strongroom.core.canonical import Json, decode, encode
@@ -27,6 +28,15 @@ MOST_SECONDS: Final = 3600
 NONCE_BYTES: Final = 32
 MAX_USE: Final = 1_000_000
 MAX_LEASE: Final = 4096
+
+
+class Sampling(StrEnum):
+    """How many of a model's answers a second engine replays."""
+
+    POLICY = "policy"
+    """The share that its egress policy says."""
+    WHOLE = "whole"
+    """Every one: a precaution asks for that."""
 
 
 class LeaseMismatchError(TamperedError):
@@ -140,6 +150,8 @@ class Lease:
     issued: Instant
     period: int
     """Seconds, from when the agent asked."""
+    sampling: Sampling
+    """For the gateway in front of the enclave: whoever takes this word away takes the lease with it."""
 
     @classmethod
     def parse(cls, payload: bytes) -> Lease:
@@ -156,6 +168,7 @@ class Lease:
                 ask=LeaseAsk.read(fields),
                 issued=fields.instant("issued"),
                 period=fields.integer("period", least=LEAST_SECONDS, most=MOST_SECONDS),
+                sampling=fields.parsed("sampling", Sampling),
             )
 
     def to_bytes(self) -> bytes:
@@ -169,6 +182,7 @@ class Lease:
                 **self.ask.to_json(),
                 "issued": format_instant(self.issued),
                 "period": self.period,
+                "sampling": self.sampling.value,
             }
         )
 

@@ -16,6 +16,7 @@ from strongroom.core.clock import Instant, parse_instant
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
+from strongroom.release import people_ledger
 from strongroom.release.copies_ledger import CopiesLedger
 from strongroom.release.destruction_ledger import DestructionLedger
 from strongroom.release.drop_ledger import DropLedger
@@ -35,12 +36,14 @@ from strongroom.release.ledger_parts import (
 )
 from strongroom.release.metering import Metered, metered_of, odometer_of
 from strongroom.release.odometer_ledger import OdometerLedger
+from strongroom.release.people_ledger import PeopleLedger
+from strongroom.release.precaution_ledger import PrecautionLedger
 
 BREAK_GLASS: Final = "break-glass"
 
 
 @dataclass(slots=True)
-class Ledger:
+class Ledger(PeopleLedger):
     """State folded from the log. Only :meth:`apply` changes it; entries come in order and are verified before."""
 
     size: int = 0
@@ -57,32 +60,11 @@ class Ledger:
     platforms: dict[PlatformId, Digest] = field(default_factory=dict)
     hardware: set[Digest] = field(default_factory=set)
     revoked_platforms: set[PlatformId] = field(default_factory=set)
-    vetting: dict[PersonId, Adopted] = field(default_factory=dict)
-    """Each person's vetting record in force; ``epoch`` is its serial number."""
-    suspended: set[PersonId] = field(default_factory=set)
-    """Who lost everything, until two officers sign a newer vetting record."""
-    suspended_at: dict[PersonId, Instant] = field(default_factory=dict)
-    """When somebody was suspended last: what was adjudicated before doesn't bring them back."""
-    enrolled: dict[PersonId, set[str]] = field(default_factory=dict)
-    """The ids of each person's security keys that were enrolled before two officers."""
-    erased: set[PersonId] = field(default_factory=set)
-    silent: set[PersonId] = field(default_factory=set)
-    """Responders that weren't heard in time, and weren't heard since."""
-    said: set[Digest] = field(default_factory=set)
-    """Enrolments, access reviews, incidents: each is recorded once. The other statements end what they are about."""
     counters: dict[str, int] = field(default_factory=dict)
     """Key id -> the highest signature counter that its authenticator showed."""
     proposals: dict[Digest, Proposal] = field(default_factory=dict)
     stopped: set[Digest] = field(default_factory=set)
     """Proposed documents that an approver stopped."""
-    created: dict[Digest, Created] = field(default_factory=dict)
-    """Every recorded request."""
-    fallen: set[Digest] = field(default_factory=set)
-    """Requests whose maker was suspended since: coming back revives none of them."""
-    voices: dict[Digest, PersonId] = field(default_factory=dict)
-    """Approvals and denials, whole, and whose: each is recorded once."""
-    approvals: dict[Digest, dict[PersonId, Instant]] = field(default_factory=dict)
-    """Request -> person -> when the approval was recorded."""
     grants: dict[Digest, Grant] = field(default_factory=dict)
     break_glass: dict[Digest, BreakGlass] = field(default_factory=dict)
     """Break-glass requests that were used and aren't reviewed."""
@@ -114,6 +96,8 @@ class Ledger:
     data_keys: dict[str, DataKey] = field(default_factory=dict)
     keys: KeyLedger = field(default_factory=KeyLedger)
     """The states of the keys that open models."""
+    precautions: PrecautionLedger = field(default_factory=PrecautionLedger)
+    """What responders had taken away for a while."""
     destructions: DestructionLedger = field(default_factory=DestructionLedger)
     """What was destroyed, and where copies may still be."""
 
@@ -227,49 +211,6 @@ def _grant(ledger: Ledger, index: int, entry: Entry) -> None:
     )
 
 
-def _vetting(ledger: Ledger, index: int, entry: Entry) -> None:
-    person, serial = PersonId(entry.text("person")), entry.integer("serial")
-    before = ledger.vetting.get(person)
-    # A serial that stands still or falls would bring an older, better record back.
-    if serial != (before.epoch + 1 if before else 1) or person in ledger.erased:
-        raise LedgerError(f"entry {index} records vetting {serial} of `{person}` out of order")
-    ledger.vetting[person] = Adopted(epoch=serial, document=entry.digest("statement"))
-    ledger.suspended.discard(person)
-
-
-def _suspend(ledger: Ledger, _index: int, entry: Entry) -> None:
-    _fall(ledger, PersonId(entry.text("person")), entry.at)
-
-
-def _fall(ledger: Ledger, person: PersonId, at: Instant) -> None:
-    ledger.suspended.add(person)
-    ledger.suspended_at[person] = at
-    # For good: who comes back asks and agrees anew. A key that was stolen may have signed what stands here.
-    ledger.fallen.update(name for name, created in ledger.created.items() if created.requester == person)
-    for people in ledger.approvals.values():
-        people.pop(person, None)
-    ledger.voices = {voice: whose for voice, whose in ledger.voices.items() if whose != person}
-
-
-def _erase(ledger: Ledger, _index: int, entry: Entry) -> None:
-    person = PersonId(entry.text("person"))
-    ledger.erased.add(person)
-    _fall(ledger, person, entry.at)
-
-
-def _silent(ledger: Ledger, _index: int, entry: Entry) -> None:
-    ledger.silent.add(PersonId(entry.text("responder")))
-
-
-def _heard(ledger: Ledger, _index: int, entry: Entry) -> None:
-    ledger.silent.discard(PersonId(entry.text("responder")))
-
-
-def _enrol_keys(ledger: Ledger, _index: int, entry: Entry) -> None:
-    ledger.said.add(entry.digest("statement"))
-    ledger.enrolled.setdefault(PersonId(entry.text("person")), set()).update(entry.texts("keys"))
-
-
 def _propose(ledger: Ledger, _index: int, entry: Entry) -> None:
     ledger.proposals[entry.digest("document")] = Proposal(
         kind=entry.text("kind"),
@@ -362,6 +303,16 @@ def _control(ledger: Ledger, index: int, entry: Entry) -> None:
     request = entry.digest("request")
     uses = ledger.uses.setdefault(request, [])
     uses.append(Use(number=len(uses) + 1, index=index, recipient=request, at=entry.at))
+
+
+def _precaution_taken(ledger: Ledger, index: int, entry: Entry) -> None:
+    ledger.said.add(entry.digest("statement"))
+    ledger.precautions.take(index, entry)
+
+
+def _precaution_lifted(ledger: Ledger, index: int, entry: Entry) -> None:
+    _control(ledger, index, entry)
+    ledger.precautions.lift(index, entry)
 
 
 def _stop_model(ledger: Ledger, model: ModelId, at: Instant) -> None:
@@ -485,13 +436,15 @@ _HANDLERS: dict[EventName, Callable[[Ledger, int, Entry], None]] = {
     EventName.REQUEST_APPROVED: _approve,
     EventName.REQUEST_DENIED: _deny,
     EventName.GRANT_ISSUED: _grant,
-    EventName.VETTING_RECORDED: _vetting,
-    EventName.KEYS_ENROLLED: _enrol_keys,
-    EventName.RESPONDER_SILENT: _silent,
-    EventName.RESPONDER_HEARD: _heard,
-    EventName.PERSON_SUSPENDED: _suspend,
-    EventName.PERSON_ERASED: _erase,
+    EventName.VETTING_RECORDED: people_ledger.vetting,
+    EventName.KEYS_ENROLLED: people_ledger.enrol_keys,
+    EventName.RESPONDER_SILENT: people_ledger.silent,
+    EventName.RESPONDER_HEARD: people_ledger.heard,
+    EventName.PERSON_SUSPENDED: people_ledger.suspend,
+    EventName.PERSON_ERASED: people_ledger.erase,
     EventName.INCIDENT_RECORDED: lambda ledger, _i, entry: ledger.said.add(entry.digest("statement")),
+    EventName.PRECAUTION_TAKEN: _precaution_taken,
+    EventName.PRECAUTION_LIFTED: _precaution_lifted,
     EventName.ACCESS_REVIEWED: _access_reviewed,
     EventName.BREAK_GLASS_REVIEWED: _reviewed,
     EventName.CHANGE_PROPOSED: _propose,

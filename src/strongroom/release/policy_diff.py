@@ -16,7 +16,7 @@ from strongroom.access.clearance import ANYONE
 from strongroom.access.invariants import describe
 from strongroom.access.policy import Caps, DeadMan, Factor, ModelTerms, Policy, Rule, Unit, Weights, Witnesses
 from strongroom.access.quorum import fill
-from strongroom.access.request import Action
+from strongroom.access.request import STOPS, Action
 from strongroom.audit.cosignature import CosignerKey
 from strongroom.audit.witness_policy import WitnessPolicy, WitnessPolicyError
 from strongroom.core.ids import PersonId
@@ -25,8 +25,6 @@ from strongroom.release.documents import isolation_rank
 
 MAX_COMPARED: Final = 14
 """Witnesses up to which two quorums are compared by every set of them: 16,384 sets."""
-STOPS: Final = frozenset({Action.FREEZE, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM})
-"""Actions that only take access away."""
 
 
 class Mark(StrEnum):

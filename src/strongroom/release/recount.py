@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from strongroom.access.invariants import ALWAYS_TWO, QUORUM_FLOOR
-from strongroom.access.policy import Rule
-from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Request
+from strongroom.access.policy import NoRuleError, Rule
+from strongroom.access.request import APPROVAL_TYPE, REQUEST_TYPE, Action, Request
 from strongroom.core.clock import Instant
 from strongroom.core.envelope import Envelope, verify
 from strongroom.core.errors import StrongroomError
@@ -28,6 +28,8 @@ from strongroom.release.people import record_in_force
 from strongroom.release.steps import ReleaseRefusedError, Step
 
 _KEPT: Final = 1024
+_ONLY_STOP: Final = frozenset({"freeze", "revoke-grant", "revoke-platform"})
+"""Said once more, and not taken from the judges."""
 
 
 def require_recounted(
@@ -37,12 +39,14 @@ def require_recounted(
 
     :param request: what the dossier's request says. ``version``: the one whose key would be opened; None where none is.
     :raises ReleaseRefusedError: they don't; the judges of step 4 failed.
-    :raises NoRuleError: the policy has no rule for this.
     """
     if documents.policy is None or documents.roster is None:
         raise _refused("no-documents", "no policy or no roster is in force")
     asks = next((person for person in documents.roster.people if person.id == request.requester), None)
-    rule = documents.policy.rule(request.action, documents.policy.terms(request.model).level)
+    try:
+        rule = documents.policy.rule(request.action, documents.policy.terms(request.model).level)
+    except NoRuleError as error:
+        raise _refused(error.reason, error.message) from None
     _require_bounds(request, rule)
     if asks is None or not _signed(dossier.request, REQUEST_TYPE, asks.keys):
         raise _refused("recount-not-signed", f"`{request.requester}` didn't sign the request")
@@ -58,8 +62,17 @@ def require_recounted(
     wanted = sum(factor.count for factor in rule.factors)
     if request.action in ALWAYS_TWO:
         wanted = max(wanted, QUORUM_FLOOR)
+    if request.action.value not in _ONLY_STOP and any(
+        kind.value == "approver" and subject == request.requester and now < (one.until or 0)
+        for (kind, subject), one in ledger.precautions.known.items()
+    ):
+        wanted += 1
     if len(agreed) < wanted:
         raise _refused("recount-short", f"by the log {len(agreed)} cleared people agreed, of {wanted} that must")
+    if request.action is Action.DESTROY and any(
+        kind.value == "hold" and subject in {None, request.model} for kind, subject in ledger.precautions.known
+    ):
+        raise _refused("recount-held", "by the log a hold stands on what would be destroyed")
     if version is not None and (request.version, request.manifest) != (version.version, version.manifest):
         raise _refused("recount-other-version", "people agreed on another version than the one that would be opened")
 

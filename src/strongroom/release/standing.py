@@ -50,6 +50,9 @@ TAKES_NOTHING: Final = frozenset(
         EventName.RESPONDER_SILENT,
         EventName.RESPONDER_HEARD,
         EventName.INCIDENT_RECORDED,
+        # One approver more is asked for at the next use; sampling is told at the next renewal; a hold ends nothing.
+        EventName.PRECAUTION_TAKEN,
+        EventName.PRECAUTION_LIFTED,
         # The record itself follows its entry into force, and has everything looked at again when it is there.
         EventName.VETTING_RECORDED,
         EventName.KEYS_ENROLLED,

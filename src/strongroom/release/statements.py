@@ -13,6 +13,7 @@ intake-review       one reviewer of deliveries, who isn't the delivery's operato
 share-destroyed     the custodian whose share of an old root key it is
 copy                one registrar: what became of a copy of a model
 incident            one active responder, person or agent: how far an incident's record has come
+precaution          one active responder, person or agent: what is to be taken away for a while
 assessment          one assessor: that an assessment was made, and which level it found
 """
 
@@ -46,10 +47,12 @@ from strongroom.personnel.statements import (
 from strongroom.personnel.vetting import OFFICER, OFFICERS, VETTING_TYPE, VettingRecord
 from strongroom.release.documents import Documents
 from strongroom.release.drop_statements import DROP_KEY_TYPE, DROP_REVIEW_TYPE
+from strongroom.release.errors import STATEMENT_KNOWN
 from strongroom.release.incident_statements import INCIDENT_TYPE
 from strongroom.release.intake_statements import INTAKE_RECORD_TYPE
 from strongroom.release.ledger import Ledger
 from strongroom.release.people import person_facts
+from strongroom.release.precautions import PRECAUTION_TYPE
 from strongroom.release.share_statements import SHARE_DESTROYED_TYPE
 
 
@@ -69,6 +72,7 @@ class StatementKind(StrEnum):
     COPY = "copy"
     SHARE_DESTROYED = "share-destroyed"
     INCIDENT = "incident"
+    PRECAUTION = "precaution"
     ASSESSMENT = "assessment"
 
 
@@ -86,6 +90,7 @@ STATEMENT_TYPES: Final[Mapping[StatementKind, str]] = {
     StatementKind.COPY: COPY_TYPE,
     StatementKind.SHARE_DESTROYED: SHARE_DESTROYED_TYPE,
     StatementKind.INCIDENT: INCIDENT_TYPE,
+    StatementKind.PRECAUTION: PRECAUTION_TYPE,
     StatementKind.ASSESSMENT: NOTICE_TYPE,
 }
 
@@ -134,7 +139,7 @@ class Case:
         """
         # Whoever has seen a signed statement could fill the log with it.
         if self.envelope.digest in self.ledger.said:
-            raise ConflictError("this statement is in the log already", reason="statement-known")
+            raise ConflictError("this statement is in the log already", reason=STATEMENT_KNOWN)
 
     def same_deployment(self, genesis: Digest) -> None:
         """Refuse what was signed for another deployment.

@@ -10,7 +10,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from strongroom.access.policy import Policy
-from strongroom.access.request import Action
 from strongroom.audit.cosignature import CosignerKey
 from strongroom.audit.errors import CosignatureOtherLogError, ForkError, LogRolledBackError, QuorumMissingError
 from strongroom.audit.note import Note
@@ -22,9 +21,6 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.ledger import Ledger
-
-TAKE_AWAY = frozenset({Action.FREEZE, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM})
-"""What only takes access away never waits for a witness: whoever cuts the network would else hinder it."""
 
 
 class WitnessTermsError(MalformedError):

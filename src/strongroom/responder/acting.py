@@ -226,6 +226,7 @@ def _facts(decision: Decision, now: Instant) -> dict[str, Json]:
         "why": decision.why.value,
         "freezes": [*decision.models],
         "event": event_json(alert.event),
+        **({} if decision.asks is None else {"asks": decision.asks}),
     }
 
 

@@ -1,16 +1,17 @@
 """From an event to what is to be done about it. Pure: the detector, the list of decoys and the limits, joined.
 
-Only what is sure may act, and only on the word of a sensor that the settings let act. Everything else is told.
+Only what is sure may act, and only on the word of a sensor that the settings let act. Everything else is told; of whom
+it asks one approver more, :mod:`~strongroom.responder.asking` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from strongroom.core.clock import Instant
-from strongroom.core.ids import ModelId
+from strongroom.core.ids import ModelId, PersonId
 from strongroom.detection.detector import Alert, Detector
 from strongroom.detection.matching import View
 from strongroom.detection.rules import Certainty
@@ -38,6 +39,8 @@ class Decision:
     source: str
     why: Why
     models: tuple[ModelId, ...] = ()
+    asks: PersonId | None = None
+    """Of whom one approver more is asked from now on."""
 
 
 class Decider:
@@ -47,6 +50,7 @@ class Decider:
     :param models: what is frozen when an alert names none of them: all.
     :param acting: sensors whose word may freeze.
     :param told: (rule, entry of the log) of alerts that were told before this process began.
+    :param asks: returns of whom an alert asks one approver more: the alert, the sensor, and the time.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class Decider:
         acting: Collection[str],
         limits: FreezeLimits,
         told: Collection[tuple[str, int]] = (),
+        asks: Callable[[Alert, str, Instant], PersonId | None] = lambda _alert, _source, _now: None,
     ) -> None:
+        self._asks = asks
         self._detector = detector
         self._decoys = decoys
         self._models = tuple(dict.fromkeys(models))
@@ -94,7 +100,7 @@ class Decider:
     def _decided(self, alert: Alert, source: str, now: Instant) -> Decision:
         why = self._why(alert, source, now)
         models = self._concerned(alert) if why is Why.SURE else ()
-        return Decision(alert=alert, source=source, why=why, models=models)
+        return Decision(alert=alert, source=source, why=why, models=models, asks=self._asks(alert, source, now))
 
     def _why(self, alert: Alert, source: str, now: Instant) -> Why:
         if alert.about.certainty is not Certainty.SURE:

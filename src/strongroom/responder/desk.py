@@ -4,6 +4,7 @@ incidents     {}                       -> {incidents, broken}
 incident      {incident, after}        -> {entries, runs, drill, held}   up to 500 entries from number `after` on
 kept          {incident, name}         -> {data}                  evidence, a draft, or words by their digest
 act           {envelope}               -> {entries}               what a person signed; how many entries there are now
+drill         {envelope}               -> {}                      a drill's token, signed by who may act in incidents
 
 Who may knock is the kernel's word; what is done is the word of whoever signed it. Nothing here trusts a name.
 """
@@ -52,18 +53,27 @@ _WORDS: Final = {
 class Desk:
     """Answers people.
 
-    :param refresh: looks again at who is in the roster, and who is suspended; an act waits for it.
+    :param refresh: looks again at who is in the roster, and who is suspended; an act waits for it, and a drill too.
+    :param hold: holds the drill of a token; raises as :meth:`strongroom.responder.drilling.Drills.hold` does.
     """
 
-    def __init__(self, responding: Responding, clock: Clock, refresh: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        responding: Responding,
+        clock: Clock,
+        refresh: Callable[[], Awaitable[object]],
+        hold: Callable[[Envelope], None],
+    ) -> None:
         self._responding = responding
         self._clock = clock
         self._refresh = refresh
+        self._hold = hold
         self._serves = {
             "incidents": self._incidents,
             "incident": self._incident,
             "kept": self._kept,
             "act": self._act,
+            "drill": self._drill,
         }
 
     async def serve(self, call: Call, _uid: int) -> dict[str, Json]:
@@ -107,11 +117,7 @@ class Desk:
         return {"data": to_base64(data)}
 
     async def _act(self, fields: Fields) -> dict[str, Json]:
-        with fields.child("envelope") as child:
-            envelope = Envelope.read(child)
-        fields.end()
-        # Somebody who was suspended a minute ago must not agree to anything now.
-        await self._refresh()
+        envelope = await self._signed(fields)
         deployment = self._responding.deployment
         act = open_act(envelope, deployment.keys, genesis=deployment.genesis, now=self._clock.now())
         case = self._case(act.incident)
@@ -119,6 +125,18 @@ class Desk:
             await self._take(case, act, envelope)
         self._responding.wake(case)
         return {"entries": case.incident.size}
+
+    async def _drill(self, fields: Fields) -> dict[str, Json]:
+        self._hold(await self._signed(fields))
+        return {}
+
+    async def _signed(self, fields: Fields) -> Envelope:
+        with fields.child("envelope") as child:
+            envelope = Envelope.read(child)
+        fields.end()
+        # Somebody who was suspended a minute ago must not agree to anything now.
+        await self._refresh()
+        return envelope
 
     # --- acts ---------------------------------------------------------------------------------------------------------
 

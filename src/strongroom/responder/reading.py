@@ -168,14 +168,6 @@ class _Page:
     held: bool
 
 
-def _grown(incident: Incident | None, more: tuple[IncidentEntry, ...]) -> Incident:
-    if incident is None:
-        return fold(more)
-    for entry in more:
-        incident = incident.apply(entry)
-    return incident
-
-
 def _check_fits(incident: Incident, page: _Page) -> None:
     if any(run.incident != incident.id for run in page.runs.values()):
         raise BrokenRecordError("the responder shows runs of another incident")
@@ -253,7 +245,7 @@ class DeskReader:
                 raise UnavailableError("the responder takes too long", remedy="see how its host does")
             page = self._page(name, len(entries))
             # Refused by the record's own rules, also when it has no end.
-            incident = _grown(incident, page.entries)
+            incident = fold(page.entries, before=incident)
             if incident.id != name:
                 # Else a responder that lies could have somebody sign for an incident that they didn't ask for.
                 raise BrokenRecordError(f"the responder shows another incident than `{name}`")
@@ -314,6 +306,13 @@ class DeskReader:
         """
         with self._ask("act", envelope=act.to_json()) as fields:
             return fields.integer("entries")
+
+    def hold_drill(self, token: Envelope) -> None:
+        """Have the responder hold the drill of a signed token: its incident opens when a rule alerts.
+
+        :raises StrongroomError: it isn't held.
+        """
+        self._ask("drill", envelope=token.to_json()).end()
 
     def _remember(self, name: str, shown: Shown) -> None:
         with self._lock:

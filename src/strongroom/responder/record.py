@@ -1,6 +1,8 @@
 """The responder's own record: what it was told and what it did, one line each, chained, so that a gap is seen. Pure.
 
 The freeze itself stands in the deployment's log. This says why, and it is there when the keeper can't be reached.
+
+Old files of it may be put aside: a line says where what is left begins, before anything is taken away.
 """
 
 from __future__ import annotations
@@ -60,23 +62,46 @@ def event_json(event: View) -> dict[str, Json]:
     return told
 
 
-def check_record(lines: Iterable[bytes]) -> tuple[int, Digest]:
-    """Check a whole record; returns how many lines it has, and the digest of the last.
+def archived_facts(lines: int, last: Digest) -> dict[str, Json]:
+    """Return the facts of the line by which the first ``lines`` lines may be taken away; ``last`` is their last's."""
+    return {"archived": {"lines": lines, "last": str(last)}}
 
-    :raises RecordBrokenError: a line isn't the one that was written there.
+
+def check_record(lines: Iterable[bytes]) -> tuple[int, Digest]:
+    """Check a whole record; returns how many lines it has, those put aside too, and the digest of the last.
+
+    :raises RecordBrokenError: a line isn't the one that was written there, or one is gone that no later one says was
+        put aside.
     """
     count, before = 0, FIRST
+    begins: tuple[int, Digest] | None = None
+    may_begin = {(count, before)}
     for line in lines:
         try:
-            with Fields(decode(line, max_bytes=MAX_LINE), "record") as fields:
-                serial, said = fields.integer("serial"), fields.digest("before")
-                fields.value("facts")
+            serial, said, archived = _read(line)
         except MalformedError:
             raise RecordBrokenError(f"line {count} of the record can't be read") from None
+        if begins is None:
+            begins = count, before = serial, said
         if (serial, said) != (count, before):
             raise RecordBrokenError(f"line {count} of the record doesn't follow the one before")
+        may_begin |= archived
         count, before = count + 1, Digest.of(line)
+    if begins is not None and begins not in may_begin:
+        raise RecordBrokenError(
+            f"the first {begins[0]} lines of the record are gone, and none says that they were put aside"
+        )
     return count, before
+
+
+def _read(line: bytes) -> tuple[int, Digest, set[tuple[int, Digest]]]:
+    """Return a line's number, the digest before it, and where it lets the record begin."""
+    with Fields(decode(line, max_bytes=MAX_LINE), "record") as fields:
+        serial, said, facts = fields.integer("serial"), fields.digest("before"), fields.value("facts")
+    if not isinstance(facts, dict) or "archived" not in facts:
+        return serial, said, set()
+    with Fields(facts["archived"], "archived") as archived:
+        return serial, said, {(archived.integer("lines"), archived.digest("last"))}
 
 
 def _told(value: Value) -> Json:

@@ -12,6 +12,7 @@ from strongroom.core.ids import ModelId, model_id
 from strongroom.core.signature import PublicKey
 from strongroom.detection.sensors.readers import READERS
 from strongroom.responder.drilling import DRILL
+from strongroom.responder.limits import HOUR
 from strongroom.responder.tailing import LOG
 
 MAX_SETTINGS: Final = 1 << 20
@@ -22,6 +23,9 @@ MAX_WATCHED: Final = 65536
 MAX_PATH: Final = 4096
 MAX_USERS: Final = 64
 MAX_SILENCE: Final = 366 * 86400
+MOST_HOURS: Final = 168
+"""The longest that the keeper lets one approver more be asked for."""
+MOST_AN_HOUR: Final = 60
 GUARD: Final = "guard"
 DETECTOR: Final = "detector"
 AUDIT: Final = "audit"
@@ -130,6 +134,36 @@ class PackFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskingSettings:
+    """Which rules' alerts about a person ask for one approver more."""
+
+    rules: tuple[str, ...] = ("person-far-from-usual",)
+    """None: nothing is asked of anybody."""
+    hours: int = 72
+    """How long it stands."""
+    an_hour: int = 4
+    """How many people it may be asked of within an hour."""
+
+    @classmethod
+    def read(cls, fields: Fields) -> Self:
+        """Read the object.
+
+        :raises MalformedError: another form.
+        """
+        with fields:
+            return cls(
+                rules=fields.texts("rules", most=32, max_length=96),
+                hours=fields.integer("hours", least=1, most=MOST_HOURS),
+                an_hour=fields.integer("an_hour", least=1, most=MOST_AN_HOUR),
+            )
+
+    @property
+    def seconds(self) -> int:
+        """How long it stands."""
+        return self.hours * HOUR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResponderSettings:
     """One responder, on one host."""
 
@@ -151,6 +185,8 @@ class ResponderSettings:
     """Whether the kernel's audit records are read."""
     pack: PackFile | None = None
     """None: the rules that come with the program."""
+    asking: AskingSettings = AskingSettings()
+    """Left out: on. What follows is one more signature for a while, and never less than the rules ask for."""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -171,6 +207,7 @@ class ResponderSettings:
             webhooks=_optional_objects(fields, "webhooks"),
             kernel_audit=fields.boolean("kernel_audit") if fields.optional("kernel_audit") else False,
             pack=PackFile.read(fields.child("pack")) if fields.optional("pack") else None,
+            asking=AskingSettings.read(fields.child("asking")) if fields.optional("asking") else AskingSettings(),
         )
         _check_names(made)
         return made

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from strongroom.client.wallet import Wallet
 from strongroom.client.wiring import open_session
 from strongroom.core import canonical
 from strongroom.core.adapters.durable import write_durably
+from strongroom.core.adapters.reading import read_at_most
 from strongroom.core.clock import SystemClock, uptime
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
 from strongroom.core.errors import NotFoundError, StrongroomError, UsageError
@@ -51,8 +52,11 @@ from strongroom.responder.adapters.guard_process import GuardEndedError, GuardPr
 from strongroom.responder.adapters.heart import Heart, signed_heartbeat
 from strongroom.responder.adapters.keeper_stops import KeeperStops
 from strongroom.responder.adapters.log_tail import LogTail
+from strongroom.responder.adapters.precautions import KeeperPrecautions
 from strongroom.responder.adapters.record_file import RecordFile, read_record
-from strongroom.responder.answering.wiring import load_response, make_answering, open_doors
+from strongroom.responder.adapters.telling import Teller
+from strongroom.responder.answering.wiring import Answering, load_response, make_answering, open_doors
+from strongroom.responder.asking import Asker, Doubts
 from strongroom.responder.deciding import Decider
 from strongroom.responder.decoys import MAX_LIST, Decoys, newest_guarded, read_decoys, require_newest
 from strongroom.responder.guard.messages import Beat, Opened
@@ -222,93 +226,144 @@ def load_pack(settings: ResponderSettings) -> Pack:
     return open_pack(envelope, [settings.pack.key])
 
 
-async def serve(
-    home: Path,
-    state: Path,
-    settings: ResponderSettings,
-    response: ResponseSettings,
-    session: Session,
-    reading_log: Session,
-    asking_log: Session,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a responder is given."""
+
+    home: Path
+    """The deployment's folder."""
+    state: Path
+    """Its own."""
+    settings: ResponderSettings
+    response: ResponseSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sessions:
+    """Sessions of one wallet's: what one of them waits for holds up no other."""
+
+    acting: Session
+    following: Session
+    """Follows the log."""
+    asking: Session
+    """Reads all of it, about exposure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    senses: Senses
+    stops: KeeperStops
+    asker: Asker
+    answering: Answering
+    teller: Teller
+    tail: LogTail
+    heart: Heart
+
+
+async def serve(setup: Setup, sessions: Sessions) -> None:
     """Serve until SIGTERM.
 
     :raises StrongroomError: whatever keeps it from starting; nothing is guarded then. What ends one of its parts ends
         all of it: a responder that went on half deaf would look like one that guards.
-
-    :param reading_log: another session of the same wallet's, so that following the log holds up no freeze.
-    :param asking_log: one more, so that reading all of it holds up neither.
     """
     stop = asyncio.Event()
     when_told_to_end(stop.set)
-    decoys = load_decoys(state, session.wallet)
-    client = UnixClient(home / "run" / "keeper.sock")
+    decoys, pack = load_decoys(setup.state, sessions.acting.wallet), load_pack(setup.settings)
+    client = UnixClient(setup.home / "run" / "keeper.sock")
     with ExitStack() as stack:
-        record = RecordFile(state)
+        record = RecordFile(setup.state)
         stack.callback(record.close)
-        teams: dict[str, str] = {}
-        stops = _make_stops(client, session, settings, decoys, teams)
-        tail = LogTail(BrokerLog(reading_log, time.sleep), state / PLACE)
-        pack = load_pack(settings)
-        before = told_before(record.facts(), tail.kept)
-        if require_newest(decoys, newest_guarded(record.facts())):
-            line = await record.append({"guarded": decoys.serial})
-            if line is not None:
-                record.settle(line)
-        decider = _make_decider(pack, settings, decoys, teams, before)
-        gates = _open_gates(settings, stack)
-        answering, teller = await make_answering(
-            state,
-            client,
-            session,
-            stops,
-            gates,
-            response,
-            host=settings.host,
-            models=settings.models,
-            clock=SystemClock(),
-            record=record,
-            view=BrokerLog(asking_log, time.sleep),
-        )
-
-        def told(outcome: Outcome) -> None:
-            _told(outcome)
-            answering.told(outcome)
-
-        responder = Responder(decider, stops, gates, record, clock=SystemClock(), ticks=time.monotonic_ns, told=told)
-        guarding = bool(decoys.decoys or settings.watched)
-        health = health_of(settings, guarding=guarding)
-        senses = Senses(
-            settings, decoys, decider, responder, health, frozenset(one.path for one in decoys.decoys), answering.noted
-        )
-        await stops.prepare()
-        tasks = [asyncio.create_task(stops.keep_ready())]
-        if guarding:
-            guard = await GuardProcess.start([decoy.path for decoy in decoys.decoys], settings.watched)
-            tasks.append(asyncio.create_task(_guarded(senses, guard)))
-        answers = open_doors(answering, teller, responder, state, response, SystemClock())
-        async with listening(senses) as hearing, answers as going_on:
-            followed, stopping = asyncio.Event(), asyncio.create_task(stop.wait())
-            sign = signed_heartbeat(session.wallet, SystemClock())
-            heart = Heart(client, sign, health=health, record=record, head=lambda: tail.head, now=uptime)
-            tasks += [*hearing, *going_on, asyncio.create_task(follow(senses, tail, followed))]
-            tasks.append(asyncio.create_task(beating(senses, heart)))
-            ended = await _until_ended(
-                stopping,
-                followed,
-                tasks,
-                lambda: say_ready(
-                    "responder",
-                    decoys=len(decoys.decoys),
-                    gates=len(settings.gates),
-                    models=len(settings.models),
-                    pack=str(pack.digest),
-                ),
-            )
-        await responder.rest()
+        await _guard_the_newest(decoys, record)
+        gates = _open_gates(setup.settings, stack)
+        parts = await _put_together(setup, sessions, client, record, decoys, gates, pack)
+        await parts.stops.prepare()
+        ready = {"decoys": len(decoys.decoys), "gates": len(setup.settings.gates), "models": len(setup.settings.models)}
+        ended = await _go_on(parts, setup, stop, lambda: say_ready("responder", **ready, pack=str(pack.digest)))
+        await parts.senses.responder.rest()
         await client.close()
         for task in ended:
             task.result()
+
+
+async def _guard_the_newest(decoys: Decoys, record: RecordFile) -> None:
+    if require_newest(decoys, newest_guarded(record.facts())):
+        line = await record.append({"guarded": decoys.serial})
+        if line is not None:
+            record.settle(line)
+
+
+async def _put_together(
+    setup: Setup,
+    sessions: Sessions,
+    client: UnixClient,
+    record: RecordFile,
+    decoys: Decoys,
+    gates: Mapping[ModelId, Sequence[GatePort]],
+    pack: Pack,
+) -> _Parts:
+    settings, clock, teams = setup.settings, SystemClock(), dict[str, str]()
+    stops = _make_stops(client, sessions.acting, settings, decoys, teams)
+    tail = LogTail(BrokerLog(sessions.following, time.sleep), setup.state / PLACE)
+    doubts = Doubts(settings.asking, lambda name: name in teams)
+    asker = Asker(KeeperPrecautions(client, sessions.acting, clock), record, settings.asking, clock, _held_up)
+    asker.recall(record.facts(), doubts)
+    before = told_before(record.facts(), tail.kept)
+    decider = _make_decider(pack, settings, decoys, teams, before, doubts)
+    answering, teller = await make_answering(
+        setup.state,
+        client,
+        sessions.acting,
+        stops,
+        gates,
+        setup.response,
+        host=settings.host,
+        models=settings.models,
+        clock=clock,
+        record=record,
+        view=BrokerLog(sessions.asking, time.sleep),
+    )
+
+    def told(outcome: Outcome) -> None:
+        _told(outcome)
+        asker.hear(outcome)
+        answering.told(outcome)
+
+    responder = Responder(decider, stops, gates, record, clock=clock, ticks=time.monotonic_ns, told=told)
+    health = health_of(settings, guarding=_guards(settings, decoys))
+    paths = frozenset(one.path for one in decoys.decoys)
+    sign = signed_heartbeat(sessions.acting.wallet, clock)
+    return _Parts(
+        senses=Senses(settings, decoys, decider, responder, health, paths, answering.noted),
+        stops=stops,
+        asker=asker,
+        answering=answering,
+        teller=teller,
+        tail=tail,
+        heart=Heart(client, sign, health=health, record=record, head=lambda: tail.head, now=uptime),
+    )
+
+
+def _guards(settings: ResponderSettings, decoys: Decoys) -> bool:
+    return bool(decoys.decoys or settings.watched)
+
+
+async def _go_on(parts: _Parts, setup: Setup, stop: asyncio.Event, ready: Callable[[], None]) -> set[asyncio.Task[Any]]:
+    """Begin everything that goes on side by side; returns what ended first, the rest ended too."""
+    senses, settings = parts.senses, setup.settings
+    tasks = [asyncio.create_task(parts.stops.keep_ready()), asyncio.create_task(parts.asker.serve())]
+    if _guards(settings, senses.decoys):
+        guard = await GuardProcess.start([decoy.path for decoy in senses.decoys.decoys], settings.watched)
+        tasks.append(asyncio.create_task(_guarded(senses, guard)))
+    doors = open_doors(parts.answering, parts.teller, senses.responder, setup.state, setup.response, SystemClock())
+    async with listening(senses) as hearing, doors as going_on:
+        followed, stopping = asyncio.Event(), asyncio.create_task(stop.wait())
+        tasks += [*hearing, *going_on, asyncio.create_task(follow(senses, parts.tail, followed))]
+        tasks.append(asyncio.create_task(beating(senses, parts.heart)))
+        return await _until_ended(stopping, followed, tasks, ready)
+
+
+def _held_up(what: str, error: StrongroomError) -> None:
+    _log.warning("held up", what=what, reason=error.reason)
 
 
 def _make_decider(
@@ -317,6 +372,7 @@ def _make_decider(
     decoys: Decoys,
     teams: Mapping[str, str],
     before: Collection[tuple[str, int]],
+    doubts: Doubts,
 ) -> Decider:
     return Decider(
         Detector(Engine(pack, regex=linear_regex), lambda person: teams.get(person, "")),
@@ -325,6 +381,7 @@ def _make_decider(
         acting=settings.acting,
         limits=FreezeLimits(settings.freezes_an_hour),
         told=before,
+        asks=doubts.person,
     )
 
 
@@ -368,13 +425,18 @@ def run_responder(
 
         with ExitStack() as stack:
             sessions = [stack.enter_context(open_session(wallet, passphrase=asked)) for _ in range(3)]
-            asyncio.run(serve(home.resolve(), state.resolve(), made, answers, *sessions))
+            acting, following, asking = sessions
+            asyncio.run(
+                serve(
+                    Setup(home=home.resolve(), state=state.resolve(), settings=made, response=answers),
+                    Sessions(acting=acting, following=following, asking=asking),
+                )
+            )
 
 
 def _read(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(most + 1)
+        return read_at_most(path, most)
     except FileNotFoundError:
         raise NotFoundError(f"there is no `{path}`") from None
     except OSError as error:

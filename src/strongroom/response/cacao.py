@@ -11,6 +11,7 @@ Loops exist only as `while-condition`: any other way back to a step refuses the 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -132,6 +133,17 @@ class Playbook:
     def acts(self) -> tuple[Act, ...]:
         """All commands of our own, in the order of the document."""
         return tuple(step.command for step in self.steps.values() if isinstance(step.command, Act))
+
+    @property
+    def in_order(self) -> tuple[Step, ...]:
+        """All steps as they follow from the first, branches side by side; then those of the last resort."""
+        todo, found = deque((self.start,)), dict[str, Step]()
+        while todo:
+            name = todo.popleft()
+            if name not in found:
+                found[name] = self.steps[name]
+                todo.extend(found[name].ways)
+        return (*found.values(), *(step for name, step in self.steps.items() if name not in found))
 
 
 def read_playbook(data: bytes) -> Playbook:

@@ -83,26 +83,39 @@ def _what(incident: Incident) -> Sequence[str]:
         f"found: {format_instant(incident.opened)}, by {incident.alerts} alerts of {len(incident.rules)} rules",
         f"rules: {', '.join(incident.rules[:MAX_LISTED])}",
         f"certainty: {incident.certainty.value}; severity: {incident.severity.value}; phase: {incident.phase.value}",
-        f"evidence: {', '.join(str(digest) for digest in incident.evidence) or 'not frozen yet'}",
+        f"evidence: {_evidence(incident)}",
     ]
+
+
+def _evidence(incident: Incident) -> str:
+    # A report is words of people: of a record of thousands it names the newest, and counts.
+    told = [str(digest) for digest in incident.evidence[-MAX_LISTED:]]
+    return _named(told, len(incident.evidence)) if told else "not frozen yet"
 
 
 def _exposure(exposed: Exposed | None) -> Sequence[str]:
     if exposed is None:
         return [blank("who could have had which bytes, and when")]
     share = exposed.thousandths
-    more = len(exposed.holders) - MAX_LISTED
+    totals, lines = exposed.totals, exposed.lines()[:MAX_LISTED]
+    more = totals.holdings - len(lines)
     return [
         f"model: {exposed.model}; read from {exposed.entries} entries of the log",
         f"counted out of it: {exposed.let_out_bits} bits ever, {exposed.within_bits} in the time in question",
         "share of the theft bound: " + ("no bound is known" if share is None else f"{share} thousandths, rounded up"),
         f"could be the whole weights: {'yes' if exposed.could_be_whole else 'not by what was counted'}",
-        f"people: {', '.join(exposed.people) or 'none'}",
-        f"hosts: {', '.join(exposed.hosts) or 'none'}",
-        *exposed.lines()[:MAX_LISTED],
+        f"people: {_named(exposed.people, totals.people)}",
+        f"hosts: {_named(exposed.hosts, totals.hosts)}",
+        *lines,
         *([f"and {more} more"] if more > 0 else []),
         *(f"can't be known: {what}" for what in exposed.unknowable),
     ]
+
+
+def _named(names: Sequence[str], count: int) -> str:
+    told = names[:MAX_LISTED]
+    more = [f"and {count - len(told)} more"] if count > len(told) else []
+    return ", ".join([*told, *more]) or "none"
 
 
 def _done(incident: Incident) -> Sequence[str]:
@@ -117,4 +130,5 @@ def _done(incident: Incident) -> Sequence[str]:
             checked = "not verified" if doing.verified is None else f"verified {format_instant(doing.verified)}"
             undone = "" if doing.undone is None else f", undone {format_instant(doing.undone)}"
             lines.append(f"{told}: done {format_instant(doing.done)}, {checked}{undone}")
-    return lines or ["nothing yet"]
+    more = len(lines) - MAX_LISTED
+    return [*([f"{more} before that"] if more > 0 else []), *lines[-MAX_LISTED:]] or ["nothing yet"]

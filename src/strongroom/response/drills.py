@@ -1,9 +1,9 @@
 """Drills: a signed synthetic event through the real pipeline, against stand-ins, with the times measured.
 
 A drill token says which playbook is practised, on which stand-ins, and until when; a drill master's key signs it. It
-is no permission to look away: only what comes in by the drills' own door is a drill's, and it names nothing but the
-token's stand-ins. Whatever comes in by another door is real, whatever it carries. Stand-ins are called ``shadow-…``,
-which nothing real may be called.
+is no permission to look away: only the event that the responder makes of such a token is a drill's, and it names
+nothing but the token's stand-ins. Whatever comes in otherwise is real, whatever it carries. Stand-ins are called
+``shadow-…``, which nothing real may be called.
 """
 
 from __future__ import annotations
@@ -20,18 +20,23 @@ from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, payload_type, verify
 from strongroom.core.errors import DeniedError, MalformedError
 from strongroom.core.fields import Fields
+from strongroom.core.ids import SHADOW
 from strongroom.core.signature import PublicKey
 from strongroom.response.action_list import CONTAINMENT, in_order, is_late
 from strongroom.response.actions import ActionName, Command
 from strongroom.response.cacao import Manual, Playbook
 from strongroom.response.entries import Happened, IncidentEntry
-from strongroom.response.subjects import Subject
+from strongroom.response.subjects import Subject, SubjectKind
 
 DRILL_TYPE: Final = payload_type("drill-token.v1")
 MAX_DRILL: Final = 86400
 """Seconds that a token may live: a day."""
 NONCE_BYTES: Final = 16
 MAX_SUBJECTS: Final = 8
+LIFE: Final = 3600
+"""Seconds that a token lives that is made here."""
+EARLY: Final = 60
+"""Seconds that it is good before it was made: the responder's clock may be behind."""
 
 
 class DrillRefusedError(DeniedError):
@@ -93,6 +98,19 @@ class DrillToken:
         )
 
 
+def drill_of(playbook: str, *, genesis: Digest, now: Instant, nonce: bytes) -> DrillToken:
+    """Return the token of a drill of one of :data:`PRACTISED`, on a stand-in of each kind, to be signed."""
+    return DrillToken(
+        genesis=genesis,
+        playbook=playbook,
+        event=PRACTISED[playbook],
+        subjects=_STAND_INS,
+        not_before=now - EARLY,
+        expires=now - EARLY + LIFE,
+        nonce=nonce,
+    )
+
+
 def open_drill(
     envelope: Envelope, masters: Sequence[PublicKey], *, genesis: Digest, now: Instant, used: frozenset[Digest]
 ) -> DrillToken:
@@ -127,6 +145,9 @@ PRACTISED: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Playbook -> the event that a drill of it begins with: one for which a shipped rule names that playbook."""
+_STAND_INS: Final = tuple(
+    Subject(kind, f"{SHADOW}{kind.value}") for kind in (SubjectKind.MODEL, SubjectKind.PERSON, SubjectKind.HOST)
+)
 
 
 def synthetic_event(token: DrillToken, digest: Digest) -> Mapping[str, str | bool]:
@@ -227,8 +248,8 @@ class Inject:
 
 
 def tabletop(playbook: Playbook, *, pace: int) -> tuple[Inject, ...]:
-    """Return a playbook's questions to people as cards, one every ``pace`` minutes, in the order of the document."""
-    asked = [step for step in playbook.steps.values() if isinstance(step.command, Manual)]
+    """Return a playbook's questions to people as cards, one every ``pace`` minutes, in the order of its steps."""
+    asked = [step for step in playbook.in_order if isinstance(step.command, Manual)]
     return tuple(
         Inject(minute=pace * i, text=step.command.text, asks=step.name)
         for i, step in enumerate(asked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -226,12 +226,16 @@ class IncidentEntry:
     happened: Happened
     by: str
     facts: Mapping[str, Fact]
+    _read: bytes = field(default=b"", init=False, repr=False, compare=False)
+    """The bytes that it was read from: a record of thousands is checked by their digests, and shown, as it was read."""
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes.
 
         :raises MalformedError: facts of another form than the kind of entry has.
         """
+        if self._read:
+            return self._read
         data = encode(
             {
                 "v": 1,
@@ -269,7 +273,7 @@ class IncidentEntry:
             happened = fields.parsed("happened", Happened)
             with fields.child("facts") as facts:
                 read = {name: _fact(facts, name, kind) for name, kind in FACTS[happened].items()}
-            return cls(
+            entry = cls(
                 incident=fields.parsed("incident", incident_name),
                 seq=fields.integer("seq"),
                 previous=_previous(fields),
@@ -278,6 +282,9 @@ class IncidentEntry:
                 by=fields.parsed("by", _form(_BY)),
                 facts=MappingProxyType(read),
             )
+        # They are the canonical ones, and nothing of the entry can be changed. `replace` doesn't take them along.
+        object.__setattr__(entry, "_read", bytes(data))
+        return entry
 
     def text(self, name: str) -> str:
         """Return a fact that is text."""

@@ -13,12 +13,14 @@ from typing import Final
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
+from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 
-MAX_HOLDERS: Final = 4096
-MAX_PROOF: Final = 1 << 20
-"""Entries that one holding rests on: one for each time that its evidence was judged anew, however long it is held."""
-MAX_EXPOSURE: Final = 8 << 20
+MAX_TOLD: Final = 1000
+"""Holdings and freezes that an answer names; it counts all of them."""
+MAX_PARTS: Final = 32
+"""Entries and classes that it names for one holding."""
+MAX_EXPOSURE: Final = 1 << 20
 ALL_PARTS: Final = 1000
 """Shares are told in thousandths."""
 
@@ -58,7 +60,7 @@ class Holder:
 def _others(fields: Fields) -> None:
     """Read what a report doesn't show, so that another form of the answer is noticed."""
     fields.texts("approvers", most=256, max_length=64)
-    fields.texts("isolation", most=MAX_PROOF, max_length=64)
+    fields.texts("isolation", most=MAX_PARTS, max_length=64)
     for name in ("image", "weights", "reason"):
         if fields.optional(name):
             fields.text(name)
@@ -66,9 +68,27 @@ def _others(fields: Fields) -> None:
         if fields.optional(name):
             fields.instant(name)
     fields.text("recipient", max_length=96)
-    for name in ("use", "deliveries"):
+    for name in ("use", "deliveries", "more_entries"):
         fields.integer(name)
-    list(fields.items("entries", most=MAX_PROOF))
+    list(fields.items("entries", most=MAX_PARTS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """How many there are of what an answer names the most exposed of."""
+
+    holdings: int
+    for_ever: int
+    """Whose time has no end: whoever had the bytes in clear has them for ever."""
+    people: int
+    hosts: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Totals:
+        """Read the audit shelf's totals."""
+        for name in ("freezes", "versions"):
+            fields.integer(name)
+        return cls(**{name: fields.integer(name) for name in ("holdings", "for_ever", "people", "hosts")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +96,9 @@ class Exposed:
     """What of one model is exposed."""
 
     model: str
+    totals: Totals
     holders: tuple[Holder, ...]
+    """The most exposed first, as many as an answer names."""
     let_out_bits: int
     """The most that ever left, as the odometer counts it."""
     within_bits: int
@@ -89,18 +111,13 @@ class Exposed:
 
     @property
     def people(self) -> tuple[str, ...]:
-        """Everybody who could have had bytes, or who asked for what had them."""
+        """Who among those named could have had bytes, or asked for what had them."""
         return tuple(sorted({holder.person for holder in self.holders if holder.person}))
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """All platforms that had them."""
+        """The platforms among those named that had them."""
         return tuple(sorted({holder.host for holder in self.holders if holder.host}))
-
-    @property
-    def in_clear(self) -> tuple[Holder, ...]:
-        """Holders whose time has no end: whoever had the bytes in clear has them for ever."""
-        return tuple(holder for holder in self.holders if holder.until is None)
 
     @property
     def thousandths(self) -> int | None:
@@ -110,7 +127,7 @@ class Exposed:
     @property
     def could_be_whole(self) -> bool:
         """Whether as much left as a thief needs, or somebody has the bytes in clear."""
-        return bool(self.in_clear) or (0 < self.theft_bits <= self.let_out_bits)
+        return self.totals.for_ever > 0 or (0 < self.theft_bits <= self.let_out_bits)
 
     def facts(self, answer: Digest) -> dict[str, str | int]:
         """Return the facts of the entry that says what was read; ``answer`` is the digest of the whole answer."""
@@ -118,13 +135,13 @@ class Exposed:
             "exposure": str(answer),
             "bits": self.let_out_bits,
             "bound": self.theft_bits,
-            "people": len(self.people),
-            "hosts": len(self.hosts),
-            "holders": len(self.holders),
+            "people": self.totals.people,
+            "hosts": self.totals.hosts,
+            "holders": self.totals.holdings,
         }
 
     def lines(self) -> Sequence[str]:
-        """Return what a person reads, a line for each holder."""
+        """Return what a person reads, a line for each holder that is named."""
         return [
             f"{one.way} v{one.version}: {one.person or 'nobody named'}"
             f"{' on ' + one.host if one.host else ''}, from {format_instant(one.since)}"
@@ -141,15 +158,19 @@ def read_exposure(data: Json, *, theft_bits: int) -> Exposed:
     """
     with Fields(decode(encode(data), max_bytes=MAX_EXPOSURE), "exposure") as fields:
         model = fields.text("model", max_length=64)
-        holders = fields.objects("holdings", Holder.read, most=MAX_HOLDERS)
-        list(fields.items("freezes", most=MAX_HOLDERS))
+        with fields.child("totals") as child:
+            totals = Totals.read(child)
+        holders = fields.objects("holdings", Holder.read, most=MAX_TOLD)
+        fields.digest("list")
+        list(fields.items("freezes", most=MAX_TOLD))
         fields.value("registered")
         with fields.child("let_out") as let_out:
             ever, within = let_out.integer("ever"), let_out.integer("within")
             if let_out.optional("entry"):
                 let_out.integer("entry")
-        return Exposed(
+        exposed = Exposed(
             model=model,
+            totals=totals,
             holders=holders,
             let_out_bits=ever,
             within_bits=within,
@@ -157,3 +178,17 @@ def read_exposure(data: Json, *, theft_bits: int) -> Exposed:
             entries=fields.integer("entries"),
             unknowable=fields.texts("unknowable", most=16),
         )
+    # What is counted for an incident are the totals: they can't be fewer than those who are named.
+    named = Totals(
+        holdings=len(holders),
+        for_ever=sum(one.until is None for one in holders),
+        people=len(exposed.people),
+        hosts=len(exposed.hosts),
+    )
+    counts = ("holdings", "for_ever", "people", "hosts")
+    if any(getattr(named, name) > getattr(totals, name) for name in counts):
+        raise MalformedError("`exposure.totals` counts fewer than the answer names")
+    # One holding is one person's, on one platform.
+    if any(getattr(totals, name) > totals.holdings for name in counts):
+        raise MalformedError("`exposure.totals` counts more than there are holdings")
+    return exposed

@@ -8,8 +8,9 @@ alerts never join a real incident, nor real ones a drill's: a drill can't hide a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Final
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final
 
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant
@@ -34,6 +35,9 @@ _ONWARD: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.REVIEWED: frozenset({Phase.ANALYSED, Phase.RECOVERING}),
     Phase.CLOSED: frozenset(),
 }
+
+
+_SURER: Final = (Certainty.HINT, Certainty.LIKELY, Certainty.SURE)
 
 
 class RecordError(ConflictError):
@@ -108,9 +112,9 @@ class Read:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Incident:
-    """What a record says, after ``size`` entries."""
+    """What a record says, after ``size`` entries. Nobody changes one but :func:`fold`, while it makes it."""
 
     id: str
     subject: Subject
@@ -123,22 +127,31 @@ class Incident:
     last: Digest
     last_alert: Instant
     phase: Phase = Phase.DETECTED
-    rules: tuple[str, ...] = ()
-    """Rules that alerted, each once, in the order of their first alerts."""
-    alerts: int = 0
-    evidence: tuple[Digest, ...] = ()
+    alerted: dict[str, int] = field(default_factory=dict)
+    """Rules in the order of their first alerts, and how often each alerted."""
+    evidence: list[Digest] = field(default_factory=list)
     exposure: Read | None = None
-    doings: Mapping[str, Doing] = field(default_factory=dict)
+    doings: dict[str, Doing] = field(default_factory=dict)
     """Actions by their keys."""
-    notes: tuple[Digest, ...] = ()
-    roles: Mapping[Role, str] = field(default_factory=dict)
-    clocks: Mapping[str, Instant] = field(default_factory=dict)
+    notes: list[Digest] = field(default_factory=list)
+    roles: dict[Role, str] = field(default_factory=dict)
+    clocks: dict[str, Instant] = field(default_factory=dict)
     """Running clocks and when each started."""
-    stopped: Mapping[str, Instant] = field(default_factory=dict)
-    drafts: Mapping[str, Digest] = field(default_factory=dict)
+    stopped: dict[str, Instant] = field(default_factory=dict)
+    drafts: dict[str, Digest] = field(default_factory=dict)
     """The newest draft for each clock."""
-    sent: tuple[tuple[str, Digest, Instant], ...] = ()
+    sent: list[tuple[str, Digest, Instant]] = field(default_factory=list)
     lessons: Digest | None = None
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Rules that alerted, each once, in the order of their first alerts."""
+        return tuple(self.alerted)
+
+    @property
+    def alerts(self) -> int:
+        """How many alerts there were."""
+        return sum(self.alerted.values())
 
     @property
     def shadow(self) -> bool:
@@ -175,14 +188,7 @@ class Incident:
         :raises RecordError: it makes no sense here: nothing follows a closed record, nothing is verified that wasn't
             done, nothing is closed that is unfinished.
         """
-        if (entry.incident, entry.seq, entry.previous) != (self.id, self.size, self.last):
-            raise BrokenRecordError(f"the entry isn't number {self.size} of `{self.id}`, or follows another one")
-        if not self.is_open:
-            raise RecordError(f"`{self.id}` is closed: what is new is a new incident")
-        if self.size >= MAX_ENTRIES:
-            raise RecordError(f"`{self.id}` has {MAX_ENTRIES} entries: close it and go on in a new incident")
-        changed = _HOW[entry.happened](self, entry)
-        return replace(changed, size=self.size + 1, last=entry.digest)
+        return fold([entry], before=self)
 
 
 def open_incident(alert: Alert, severity: Severity, *, by: str, at: Instant) -> IncidentEntry:
@@ -236,18 +242,40 @@ def file_under(alert: Alert, incidents: Iterable[Incident]) -> Incident | None:
     return max(found, key=lambda one: (one.opened, one.id), default=None)
 
 
-def fold(entries: Iterable[IncidentEntry]) -> Incident:
-    """Return what a whole record says.
+def fold(entries: Iterable[IncidentEntry], *, before: Incident | None = None) -> Incident:
+    """Return what a whole record says, in a time that grows with its entries and not with their square.
 
+    :param before: what the record said before these entries, which stays as it is; None: they are the whole record.
     :raises BrokenRecordError: no entries, or not one chain from the first.
     :raises RecordError: an entry that makes no sense where it stands.
     """
-    incident: Incident | None = None
+    incident = None if before is None else _copied(before)
     for entry in entries:
-        incident = _opened(entry) if incident is None else incident.apply(entry)
+        if incident is None:
+            incident = _opened(entry)
+            continue
+        _check_next(incident, entry)
+        _HOW[entry.happened](incident, entry)
+        incident.size, incident.last = incident.size + 1, entry.digest
     if incident is None:
         raise BrokenRecordError("the record has no entries")
     return incident
+
+
+def _check_next(incident: Incident, entry: IncidentEntry) -> None:
+    if (entry.incident, entry.seq, entry.previous) != (incident.id, incident.size, incident.last):
+        raise BrokenRecordError(f"the entry isn't number {incident.size} of `{incident.id}`, or follows another one")
+    if not incident.is_open:
+        raise RecordError(f"`{incident.id}` is closed: what is new is a new incident")
+    if incident.size >= MAX_ENTRIES:
+        raise RecordError(f"`{incident.id}` has {MAX_ENTRIES} entries: close it and go on in a new incident")
+
+
+def _copied(incident: Incident) -> Incident:
+    # Whatever can be added to, each by its own.
+    held = ((one.name, getattr(incident, one.name)) for one in fields(incident))
+    copies: dict[str, Any] = {name: copy(value) for name, value in held if isinstance(value, dict | list)}
+    return replace(incident, **copies)
 
 
 # --- one function for each kind of entry ------------------------------------------------------------------------------
@@ -279,33 +307,27 @@ def _opened(entry: IncidentEntry) -> Incident:
         size=1,
         last=entry.digest,
         last_alert=entry.at,
-        rules=(entry.text("rule"),),
-        alerts=1,
+        alerted={entry.text("rule"): 1},
     )
 
 
-def _again(incident: Incident, _entry: IncidentEntry) -> Incident:
+def _again(incident: Incident, _entry: IncidentEntry) -> None:
     raise RecordError(f"`{incident.id}` was opened already")
 
 
-def _alerted(incident: Incident, entry: IncidentEntry) -> Incident:
-    told = Certainty(entry.text("certainty"))
-    order = (Certainty.HINT, Certainty.LIKELY, Certainty.SURE)
-    return replace(
-        incident,
-        alerts=incident.alerts + 1,
-        rules=tuple(dict.fromkeys((*incident.rules, entry.text("rule")))),
-        certainty=max(incident.certainty, told, key=order.index),
-        last_alert=max(incident.last_alert, entry.at),
-    )
+def _alerted(incident: Incident, entry: IncidentEntry) -> None:
+    rule, told = entry.text("rule"), Certainty(entry.text("certainty"))
+    incident.alerted[rule] = incident.alerted.get(rule, 0) + 1
+    incident.certainty = max(incident.certainty, told, key=_SURER.index)
+    incident.last_alert = max(incident.last_alert, entry.at)
 
 
-def _froze(incident: Incident, entry: IncidentEntry) -> Incident:
-    return replace(incident, evidence=(*incident.evidence, Digest.parse(entry.text("evidence"))))
+def _froze(incident: Incident, entry: IncidentEntry) -> None:
+    incident.evidence.append(Digest.parse(entry.text("evidence")))
 
 
-def _exposed(incident: Incident, entry: IncidentEntry) -> Incident:
-    read = Read(
+def _exposed(incident: Incident, entry: IncidentEntry) -> None:
+    incident.exposure = Read(
         answer=Digest.parse(entry.text("exposure")),
         bits=entry.integer("bits"),
         bound=entry.integer("bound"),
@@ -313,11 +335,6 @@ def _exposed(incident: Incident, entry: IncidentEntry) -> Incident:
         hosts=entry.integer("hosts"),
         holders=entry.integer("holders"),
     )
-    return replace(incident, exposure=read)
-
-
-def _with(incident: Incident, key: str, doing: Doing) -> Incident:
-    return replace(incident, doings={**incident.doings, key: doing})
 
 
 def _found(incident: Incident, entry: IncidentEntry) -> tuple[str, Doing]:
@@ -330,117 +347,116 @@ def _found(incident: Incident, entry: IncidentEntry) -> tuple[str, Doing]:
     return key, doing
 
 
-def _proposed(incident: Incident, entry: IncidentEntry) -> Incident:
+def _proposed(incident: Incident, entry: IncidentEntry) -> None:
     key, subject = entry.text("key"), Subject.parse(entry.text("subject"))
     if key in incident.doings:
         raise RecordError("an action of this key was proposed already")
     if subject.shadow != incident.shadow:
         # The one line between a drill and the real thing, held in the record as well as at the port.
         raise RecordError("a drill acts on stand-ins only, and nothing else acts on them")
-    doing = Doing(action=ActionName(entry.text("action")), subject=subject, proposed=entry.at)
-    return _with(incident, key, doing)
+    incident.doings[key] = Doing(action=ActionName(entry.text("action")), subject=subject, proposed=entry.at)
 
 
-def _tried(incident: Incident, entry: IncidentEntry) -> Incident:
+def _tried(incident: Incident, entry: IncidentEntry) -> None:
     key, doing = _found(incident, entry)
-    return _with(incident, key, replace(doing, falls=entry.integer("falls")))
+    incident.doings[key] = replace(doing, falls=entry.integer("falls"))
 
 
-def _did(incident: Incident, entry: IncidentEntry) -> Incident:
+def _did(incident: Incident, entry: IncidentEntry) -> None:
     key, doing = _found(incident, entry)
     if doing.done is not None:
         raise RecordError("the action of this key was done already")
     # It may be done after it counted as failed: an answer that came too late is still what happened.
-    return _with(incident, key, replace(doing, done=entry.at, failed=""))
+    incident.doings[key] = replace(doing, done=entry.at, failed="")
 
 
-def _failed(incident: Incident, entry: IncidentEntry) -> Incident:
+def _failed(incident: Incident, entry: IncidentEntry) -> None:
     key, doing = _found(incident, entry)
     if doing.verified is not None:
         raise RecordError("the action of this key was verified already")
-    return _with(incident, key, replace(doing, failed=entry.text("cause")))
+    incident.doings[key] = replace(doing, failed=entry.text("cause"))
 
 
-def _verified(incident: Incident, entry: IncidentEntry) -> Incident:
+def _verified(incident: Incident, entry: IncidentEntry) -> None:
     key, doing = _found(incident, entry)
     if doing.done is None or doing.failed:
         raise RecordError("only what was done can be verified")
-    return _with(incident, key, replace(doing, verified=entry.at))
+    incident.doings[key] = replace(doing, verified=entry.at)
 
 
-def _undid(incident: Incident, entry: IncidentEntry) -> Incident:
+def _undid(incident: Incident, entry: IncidentEntry) -> None:
     key, doing = _found(incident, entry)
     if doing.done is None or doing.undone is not None:
         raise RecordError("only what was done, and wasn't undone, can be undone")
     if entry.integer("people") < LEAST_QUORUM:
         raise RecordError(f"undoing takes {LEAST_QUORUM} people at least")
-    return _with(incident, key, replace(doing, undone=entry.at))
+    incident.doings[key] = replace(doing, undone=entry.at)
 
 
-def _noted(incident: Incident, entry: IncidentEntry) -> Incident:
-    return replace(incident, notes=(*incident.notes, Digest.parse(entry.text("note"))))
+def _noted(incident: Incident, entry: IncidentEntry) -> None:
+    incident.notes.append(Digest.parse(entry.text("note")))
 
 
-def _graded(incident: Incident, entry: IncidentEntry) -> Incident:
+def _graded(incident: Incident, entry: IncidentEntry) -> None:
     severity = Severity(entry.text("severity"))
     if severity.rank < incident.severity.rank and not entry.person:
         raise RecordError("a machine may raise an incident's severity; only a person lowers it")
-    return replace(incident, severity=severity)
+    incident.severity = severity
 
 
-def _moved(incident: Incident, entry: IncidentEntry) -> Incident:
+def _moved(incident: Incident, entry: IncidentEntry) -> None:
     phase = Phase(entry.text("phase"))
     if phase not in _ONWARD[incident.phase]:
         raise RecordError(f"an incident that is `{incident.phase}` doesn't become `{phase}`")
-    return replace(incident, phase=phase)
+    incident.phase = phase
 
 
-def _took(incident: Incident, entry: IncidentEntry) -> Incident:
+def _took(incident: Incident, entry: IncidentEntry) -> None:
     if not entry.person:
         raise RecordError("roles are people's")
-    return replace(incident, roles={**incident.roles, Role(entry.text("role")): entry.person})
+    incident.roles[Role(entry.text("role"))] = entry.person
 
 
-def _started(incident: Incident, entry: IncidentEntry) -> Incident:
+def _started(incident: Incident, entry: IncidentEntry) -> None:
     clock = entry.text("clock")
     if incident.shadow:
         raise RecordError("a drill starts no clock: nobody is owed a report of it")
-    reported = any(name == clock for name, _report, _at in incident.sent)
-    if clock in incident.clocks or (clock in incident.stopped and not reported):
+    if clock in incident.clocks or (
+        clock in incident.stopped and all(clock != name for name, _r, _at in incident.sent)
+    ):
         # A running clock isn't set back, nor one that people found not to apply. After a report the next may be owed.
         raise RecordError(f"clock `{clock}` was started already: it can't be set back")
-    return replace(incident, clocks={**incident.clocks, clock: entry.at})
+    incident.clocks[clock] = entry.at
 
 
-def _stopped(incident: Incident, entry: IncidentEntry) -> Incident:
+def _stopped(incident: Incident, entry: IncidentEntry) -> None:
     clock = entry.text("clock")
     if clock not in incident.clocks:
         raise RecordError(f"clock `{clock}` isn't running")
     if incident.roles.get(Role.LEGAL) != entry.person or not entry.person:
         raise RecordError("a clock is stopped by the report that it asks for, or by whoever took the role `legal`")
-    return _without_clock(incident, clock, entry.at)
+    _stop(incident, clock, entry.at)
 
 
-def _without_clock(incident: Incident, clock: str, at: Instant) -> Incident:
-    left = {name: since for name, since in incident.clocks.items() if name != clock}
-    return replace(incident, clocks=left, stopped={**incident.stopped, clock: at})
+def _stop(incident: Incident, clock: str, at: Instant) -> None:
+    del incident.clocks[clock]
+    incident.stopped[clock] = at
 
 
-def _drafted(incident: Incident, entry: IncidentEntry) -> Incident:
-    drafts = {**incident.drafts, entry.text("clock"): Digest.parse(entry.text("report"))}
-    return replace(incident, drafts=drafts)
+def _drafted(incident: Incident, entry: IncidentEntry) -> None:
+    incident.drafts[entry.text("clock")] = Digest.parse(entry.text("report"))
 
 
-def _sent(incident: Incident, entry: IncidentEntry) -> Incident:
+def _sent(incident: Incident, entry: IncidentEntry) -> None:
     clock = entry.text("clock")
     if not entry.person:
         raise RecordError("a report is sent by a person: a machine only drafts it")
-    sent = (clock, Digest.parse(entry.text("report")), entry.at)
-    incident = replace(incident, sent=(*incident.sent, sent))
-    return _without_clock(incident, clock, entry.at) if clock in incident.clocks else incident
+    incident.sent.append((clock, Digest.parse(entry.text("report")), entry.at))
+    if clock in incident.clocks:
+        _stop(incident, clock, entry.at)
 
 
-def _closed(incident: Incident, entry: IncidentEntry) -> Incident:
+def _closed(incident: Incident, entry: IncidentEntry) -> None:
     if not entry.person:
         raise RecordError("an incident is closed by a person")
     lacking = {
@@ -453,10 +469,10 @@ def _closed(incident: Incident, entry: IncidentEntry) -> Incident:
     why = next((why for why, lacks in lacking.items() if lacks), None)
     if why is not None:
         raise RecordError(f"`{incident.id}` can't be closed: {why}")
-    return replace(incident, phase=Phase.CLOSED, lessons=Digest.parse(entry.text("lessons")))
+    incident.phase, incident.lessons = Phase.CLOSED, Digest.parse(entry.text("lessons"))
 
 
-_HOW: Final[Mapping[Happened, Callable[[Incident, IncidentEntry], Incident]]] = {
+_HOW: Final[Mapping[Happened, Callable[[Incident, IncidentEntry], None]]] = {
     Happened.OPENED: _again,
     Happened.ALERT_ADDED: _alerted,
     Happened.EVIDENCE_FROZEN: _froze,

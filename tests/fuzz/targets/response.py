@@ -13,12 +13,13 @@ from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
-from strongroom.core.envelope import sign
+from strongroom.core.envelope import Envelope, sign
 from strongroom.core.fields import Fields, reading
 from strongroom.core.ids import PersonId
 from strongroom.core.signature import Ed25519Signer
 from strongroom.release.incident_statements import IncidentStanding
-from strongroom.responder.drilling import DrillReader
+from strongroom.release.precautions import MOST_SECONDS, Cause, Precaution, PrecautionKind
+from strongroom.responder.drilling import Drills
 from strongroom.responder.reading import DeskReader
 from strongroom.responder.response_settings import ResponseSettings
 from strongroom.response.actions import ActionName
@@ -115,18 +116,29 @@ def standing(data: bytes) -> None:
     assert IncidentStanding.parse(read.to_bytes()) == read
 
 
+def precaution(data: bytes) -> None:
+    """Read what a responder asks to be taken away."""
+    read = Precaution.parse(data)
+    assert Precaution.parse(read.to_bytes()) == read
+
+
 def settings(data: bytes) -> None:
     """Read whom a responder tells."""
     with reading(parse(data), "response") as fields:
         ResponseSettings.read(fields)
 
 
-def door(data: bytes) -> None:
-    """Knock at the drill's door."""
-    reader = DrillReader(
-        Digest.of(b"genesis"), lambda: (MASTER.public_key,), frozenset, lambda _digest, _token: None, FixedClock(NOW)
+def hold(data: bytes) -> None:
+    """Ask for a drill."""
+    drills = Drills(
+        Digest.of(b"genesis"),
+        lambda: (MASTER.public_key,),
+        frozenset,
+        lambda _digest, _token: None,
+        lambda _event: None,
+        FixedClock(NOW),
     )
-    reader(data)
+    drills.hold(Envelope.parse(data))
 
 
 def desk(data: bytes) -> None:
@@ -220,12 +232,16 @@ def _exposures() -> Iterable[bytes]:
         "deliveries": 1,
         "bits": 7,
         "entries": [1, 2],
+        "more_entries": 0,
     }
     let_out: Json = {"ever": 7, "within": 7, "entry": 3}
+    totals: Json = {"holdings": 1, "for_ever": 1, "people": 1, "hosts": 1, "freezes": 0, "versions": 1}
     yield encode(
         {
             "model": "atlas",
+            "totals": totals,
             "holdings": [holding],
+            "list": str(Digest.of(b"")),
             "freezes": [],
             "let_out": let_out,
             "registered": {"1": 0},
@@ -265,13 +281,27 @@ def _standings() -> Iterable[bytes]:
     ).to_bytes()
 
 
+def _precautions() -> Iterable[bytes]:
+    for kind in PrecautionKind:
+        most = MOST_SECONDS[kind]
+        yield Precaution(
+            genesis=Digest.of(b"genesis"),
+            kind=kind,
+            subject=None if most is None else "atlas",
+            cause=Cause.INCIDENT,
+            incident=f"inc-{'0' * 32}",
+            at=NOW,
+            until=None if most is None else NOW + most,
+        ).to_bytes()
+
+
 def _settings() -> Iterable[bytes]:
     receiver: Json = {"name": "team", "form": "webhook", "url": "https://hooks.example/x", "secret": "/s"}
     platforms: Json = {"w1": ["tpm-" + "0" * 64]}
     yield encode({"v": 1, "receivers": [receiver], "platforms": platforms, "users": [1000]})
 
 
-def _doors() -> Iterable[bytes]:
+def _signed_drills() -> Iterable[bytes]:
     for payload in _drills():
         yield sign(DRILL_TYPE, payload, MASTER).to_bytes()
 
@@ -312,10 +342,11 @@ RESPONSE: Final[Mapping[str, Target]] = MappingProxyType(
     {
         "response-playbook": Target(read=playbook, seeds=_playbooks, changes=200),
         "response-act": Target(read=act, seeds=_acts),
+        "response-precaution": Target(read=precaution, seeds=_precautions),
         "response-standing": Target(read=standing, seeds=_standings),
         "response-settings": Target(read=settings, seeds=_settings),
         "response-desk": Target(read=desk, seeds=_desks, changes=200),
-        "response-door": Target(read=door, seeds=_doors),
+        "response-drill-held": Target(read=hold, seeds=_signed_drills),
         "response-condition": Target(read=condition, seeds=_conditions),
         "response-run": Target(read=run, seeds=_runs, changes=200),
         "response-record": Target(read=record, seeds=_records),

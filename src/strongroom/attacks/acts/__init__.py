@@ -5,6 +5,7 @@ from strongroom.attacks.acts import (  # noqa: F401 - each registers its attacks
     copies,
     credentials,
     database,
+    decoys,
     documents,
     egress,
     enclave,

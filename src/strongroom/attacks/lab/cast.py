@@ -47,6 +47,7 @@ _RULES: Final[tuple[tuple[Action, str, tuple[Factor, ...], int], ...]] = (
     (Action.REVOKE_GRANT, "responder", (), 1),
     (Action.REVOKE_PLATFORM, "responder", (), 1),
     (Action.ROTATE, "responder", (), 1),
+    (Action.LIFT, "responder", _TWO, 1),
     (Action.DESTROY, "responder", _TWO, 1),
 )
 
@@ -59,11 +60,11 @@ class Cast:
 
     def signer(self, name: str) -> Ed25519Signer:
         """Return somebody's signing key; made when first asked for."""
-        return Ed25519Signer.from_seed(self._seed(name))
+        return Ed25519Signer.from_seed(self.seed(name))
 
     def publisher(self, name: str) -> HybridSigner:
         """Return somebody's publishing key."""
-        return publishing_signer(self._seed(name))
+        return publishing_signer(self.seed(name))
 
     def roots(self, count: int = 2) -> tuple[Ed25519Signer, ...]:
         """Return the signing keys of root holders."""
@@ -85,7 +86,8 @@ class Cast:
         """Return the first roster."""
         return Roster(genesis=genesis, epoch=1, predecessor=None, people=tuple(self.person(name) for name in PEOPLE))
 
-    def _seed(self, name: str) -> bytes:
+    def seed(self, name: str) -> bytes:
+        """Return what somebody's keys are made of; drawn when first asked for."""
         return self._seeds.setdefault(name, os.urandom(32))
 
 

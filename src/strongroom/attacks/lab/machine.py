@@ -16,13 +16,12 @@ from strongroom.attacks.ending import NotRunError
 from strongroom.attacks.lab.cast import DAY, IMAGE, MODEL
 from strongroom.attacks.lab.scratch import Scratch
 from strongroom.attacks.lab.software_tpm import SoftwareTPM
+from strongroom.attacks.lab.tpm_host import TpmHost, bound, made_up_measurements
 from strongroom.attestation.adapters.tpm_attester import TpmAttester
-from strongroom.attestation.adapters.tpm_device import TpmDevice
 from strongroom.attestation.appraisal_policy import AppraisalPolicy
-from strongroom.attestation.evidence import devices_digest
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.kinds import EvidenceKind
-from strongroom.attestation.measurement import Measurement, launch_measurements
+from strongroom.attestation.measurement import Measurement
 from strongroom.attestation.platform_record import PlatformRecord
 from strongroom.attestation.policies.tpm2 import Tpm2Policy
 from strongroom.attestation.reference_values import REFERENCE_VALUES_TYPE, ReferenceImage, ReferenceValues
@@ -30,7 +29,6 @@ from strongroom.attestation.tpm.credential import Credential
 from strongroom.attestation.transcript import Binding
 from strongroom.attestation.trust_anchors import TrustAnchor, Vendor
 from strongroom.core.canonical import Json
-from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.fields import Fields
@@ -39,19 +37,15 @@ from strongroom.keys.recipient import RecipientKey
 from strongroom.release.delivery import Delivery
 from strongroom.release.dossier import Dossier, Testimony
 from strongroom.release.lease import NONCE_BYTES
-from strongroom.tpm.adapters.transport import DescriptorTransport
 
 HOST: Final = "gpu-1"
-_PARTS: Final = ("interpreter", "files", "command", "sandbox")
 
 
 @dataclass
-class Machine:
+class Machine(TpmHost):
     """The host, beside a scratch deployment. Made once: it stays enrolled and measured."""
 
     scratch: Scratch
-    tpm: SoftwareTPM
-    measurements: tuple[Measurement, ...] = ()
     platform: PlatformId = field(default=PlatformId(""))
     record: Envelope | None = None
 
@@ -63,9 +57,7 @@ class Machine:
         """
         if not SoftwareTPM.available():
             raise NotRunError("no software TPM: install swtpm and swtpm-tools")
-        machine = cls(scratch, SoftwareTPM(folder).start())
-        digests = {name: Digest.of(name.encode()) for name in _PARTS}
-        machine.measurements = launch_measurements(genesis=scratch.genesis.digest, **digests)
+        machine = cls(SoftwareTPM(folder).start(), made_up_measurements(scratch.genesis.digest), scratch)
         try:
             machine._prepare()
         except BaseException:
@@ -105,18 +97,7 @@ class Machine:
         with Fields(ended["platform"], "platform") as fields:
             self.record = Envelope.read(fields)
         self.platform = PlatformRecord.parse(self.record.payload).platform
-        self.measure(self.measurements)
-
-    def measure(self, measurements: tuple[Measurement, ...]) -> None:
-        """Power the TPM anew and measure into it, as a launcher does."""
-        self.tpm.power_cycle()
-        with self.device() as device:
-            device.startup()
-            TpmAttester(device).measure(measurements)
-
-    def device(self) -> TpmDevice:
-        """Connect to the TPM."""
-        return TpmDevice(DescriptorTransport.unix(self.tpm.socket_path))
+        self.measure()
 
     def post(self, path: str, body: Json) -> dict[str, Json]:
         """Post as the enclave's host.
@@ -153,26 +134,7 @@ class Machine:
         """Return what evidence for a challenge commits to."""
         asked = Request.parse(request.payload)
         manifest = self.scratch.versions[asked.model].sealed.manifest
-        return Binding(
-            genesis=self.scratch.genesis.digest,
-            challenge=challenge,
-            nonce=nonce,
-            request=request.digest,
-            model=asked.model,
-            version=asked.version,
-            manifest=manifest.digest,
-            recipient_key=key.digest,
-            devices=devices_digest(()),
-        )
-
-    def evidence(
-        self, binding: Binding, key: RecipientKey, measurements: tuple[Measurement, ...] | None = None
-    ) -> bytes:
-        """Quote for a binding."""
-        with self.device() as device:
-            return TpmAttester(device).attest(
-                binding=binding, measurements=measurements or self.measurements, recipient_key=key.public
-            )
+        return bound(self.scratch.genesis.digest, request, manifest, challenge, nonce, key)
 
     def release(
         self, request: Envelope, key: RecipientKey, *, measured: tuple[Measurement, ...] | None = None

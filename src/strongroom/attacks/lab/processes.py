@@ -1,4 +1,4 @@
-"""The processes of a scratch deployment: log writer, keeper and broker as they are, or with a layer turned off."""
+"""The processes of a scratch deployment: as they are, or with a layer turned off."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ MODULES: Final = {
     "log": "strongroom.audit.wiring",
     "keeper": "strongroom.keeper.wiring",
     "broker": "strongroom.broker.wiring",
+    "responder": "strongroom.responder.wiring",
 }
+DEPLOYMENT: Final = ("broker", "keeper", "log")
+"""What a deployment can't be without, in the order in which it is stopped."""
 MOVED_CLOCK: Final = "strongroom.attacks.lab.moved_clock"
 WEAKENED: Final = "strongroom.attacks.lab.weakened"
 READY_SECONDS: Final = 60.0
@@ -104,8 +107,8 @@ class Processes:
         """Kill a process, whatever it was at."""
         self._end(name, signal.SIGKILL)
 
-    def stop_all(self, names: Sequence[str] = ("broker", "keeper", "log")) -> None:
-        """Stop whatever runs, the broker first."""
+    def stop_all(self, names: Sequence[str] = ("responder", *DEPLOYMENT)) -> None:
+        """Stop whatever runs, the broker before what it asks."""
         for name in names:
             if name in self.running:
                 self.stop(name)

@@ -23,7 +23,7 @@ from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, 
 from strongroom.attacks.lab.callers import Caller, trusting
 from strongroom.attacks.lab.cast import DAY, MODEL, OFFICERS, OTHER, PEOPLE, Cast, cleared, first_policy
 from strongroom.attacks.lab.marker import mark_scratch
-from strongroom.attacks.lab.processes import MODULES, PASSPHRASE, Processes
+from strongroom.attacks.lab.processes import DEPLOYMENT, PASSPHRASE, Processes
 from strongroom.attacks.layers import Layer
 from strongroom.audit.entries import Entry, read_entry
 from strongroom.audit.wiring import create_log_keys
@@ -123,7 +123,7 @@ class Scratch:
     @property
     def serves(self) -> bool:
         """Whether all three processes were started and not stopped since."""
-        return len(self.processes.running) == len(MODULES)
+        return self.processes.running.keys() >= {*DEPLOYMENT}
 
     def start_broker(self) -> None:
         """Start the broker on a free port."""

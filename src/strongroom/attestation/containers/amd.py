@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from strongroom.attestation.bindings import Slot
@@ -19,7 +20,7 @@ from strongroom.attestation.containers.amd_protobuf import is_attestation, read_
 from strongroom.attestation.containers.base64_text import blob, read_base64
 from strongroom.attestation.containers.contained import MAX_FILE, Contained
 from strongroom.attestation.containers.protobuf import Message
-from strongroom.attestation.containers.scale import compact_length
+from strongroom.attestation.containers.scale import begun, compact_length, ended, pass_part
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.sev_snp.body import write_body
@@ -27,7 +28,6 @@ from strongroom.attestation.sev_snp.certificate_table import MAX_TABLE, Certific
 from strongroom.attestation.sev_snp.report import REPORT_BYTES, VERSIONS, Report
 from strongroom.core.canonical import parse
 from strongroom.core.errors import MalformedError
-from strongroom.core.reader import Reader
 
 _PROVIDER: Final = "sev_guest"
 _MAX_JSON: Final = 256 * 1024
@@ -44,9 +44,6 @@ _PROTOBUF: Final = b"\x0a"
 """Field 1, of a length that follows. As a report's version it would be 10."""
 _SCALE: Final = b"\x00\x03"
 _MAX_CERTIFICATES: Final = 8
-_MAX_EVENTS: Final = 4096
-_MAX_PART: Final = 256 * 1024
-_REPORT_DATA: Final = 64
 
 
 def read(data: bytes) -> Contained | None:
@@ -139,29 +136,12 @@ def _configfs(data: bytes) -> Contained | None:
 
 
 def _scale(data: bytes) -> Contained | None:
-    if not data.startswith(_SCALE):
+    found = begun(data, _SCALE, REPORT_BYTES)
+    if found is None or not _is_report(found[1]):
         return None
-    reader = Reader(data, "dstack attestation", max_bytes=MAX_FILE, order="little")
-    reader.take(len(_SCALE))
-    try:
-        report = reader.take(compact_length(reader, REPORT_BYTES))
-    except MalformedError:
-        return None  # the two first bytes alone claim nothing
-    if not _is_report(report):
-        return None
+    reader, report = found
     count = compact_length(reader, _MAX_CERTIFICATES)
     blobs = [reader.take(compact_length(reader, MAX_TABLE)) for _blob in range(count)]
-    reader.take(compact_length(reader, _MAX_PART))  # the configuration that HOST_DATA commits to
-    for _event in range(compact_length(reader, _MAX_EVENTS)):
-        for _name_then_payload in range(2):
-            reader.take(compact_length(reader, _MAX_PART))
-    report_data = reader.take(_REPORT_DATA)
-    reader.take(compact_length(reader, _MAX_PART))
-    reader.end()
-    found = _contained("dstack attestation, version 0", report, stated=report_data)
-    return Contained(
-        form=found.form,
-        items=found.items,
-        certificates=tuple(der for blob in blobs for der in ders_in(blob)),
-        stated=found.stated,
-    )
+    pass_part(reader)  # the configuration that HOST_DATA commits to
+    made = _contained("dstack attestation, version 0", report, stated=ended(reader))
+    return replace(made, certificates=tuple(der for blob in blobs for der in ders_in(blob)))

@@ -15,12 +15,11 @@ from typing import Final
 from strongroom.attestation.bindings import Slot
 from strongroom.attestation.containers.base64_text import read_base64
 from strongroom.attestation.containers.contained import MAX_FILE, Contained
-from strongroom.attestation.containers.scale import compact_length
+from strongroom.attestation.containers.scale import begun, ended
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.nitro.cose import MAX_SIGN1
 from strongroom.core.errors import MalformedError
-from strongroom.core.reader import Reader
 
 _UNTAGGED: Final = b"\x84\x44\xa1\x01\x38\x22"
 """An array of four, whose first item is a byte string of four bytes: the map {1: -35}."""
@@ -29,9 +28,6 @@ _SCALE: Final = b"\x00\x02"
 _TEXT_BYTES: Final = 8
 _IN_BASE64: Final = frozenset(base64.b64encode(start)[:_TEXT_BYTES] for start in (_UNTAGGED, _TAGGED))
 """Six bytes: they hold no character in which the two alphabets differ."""
-_MAX_EVENTS: Final = 4096
-_MAX_PART: Final = 256 * 1024
-_REPORT_DATA: Final = 64
 
 
 def read(data: bytes) -> Contained | None:
@@ -63,18 +59,8 @@ def _contained(form: str, document: bytes, stated: bytes = b"") -> Contained:
 
 
 def _scale(data: bytes) -> Contained | None:
-    reader = Reader(data, "dstack attestation", max_bytes=MAX_FILE, order="little")
-    reader.take(len(_SCALE))
-    try:
-        document = reader.take(compact_length(reader, MAX_SIGN1))
-    except MalformedError:
-        return None  # the two first bytes alone claim nothing
-    if not _is_document(document):
+    found = begun(data, _SCALE, MAX_SIGN1)
+    if found is None or not _is_document(found[1]):
         return None
-    for _event in range(compact_length(reader, _MAX_EVENTS)):
-        for _name_then_payload in range(2):
-            reader.take(compact_length(reader, _MAX_PART))
-    report_data = reader.take(_REPORT_DATA)
-    reader.take(compact_length(reader, _MAX_PART))
-    reader.end()
-    return _contained("dstack attestation, version 0", document, report_data)
+    reader, document = found
+    return _contained("dstack attestation, version 0", document, ended(reader))

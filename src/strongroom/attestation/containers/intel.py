@@ -16,7 +16,7 @@ from typing import Final
 from strongroom.attestation.bindings import Slot
 from strongroom.attestation.containers.base64_text import blob, read_base64
 from strongroom.attestation.containers.contained import MAX_FILE, Contained
-from strongroom.attestation.containers.scale import compact_length
+from strongroom.attestation.containers.scale import begun, ended, pass_events
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.tdx.quote import (
@@ -30,7 +30,6 @@ from strongroom.attestation.tdx.quote import (
 )
 from strongroom.core.canonical import parse
 from strongroom.core.errors import MalformedError
-from strongroom.core.reader import Reader
 
 _PROVIDER: Final = "tdx_guest"
 _MAX_JSON: Final = 1024 * 1024
@@ -38,9 +37,6 @@ _MOST_TEXT: Final = 2 * MAX_QUOTE + 8192
 _HEX: Final = re.compile(rb"(?:0[xX])?([0-9a-fA-F\r\n]+)")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_\-\r\n]+={0,2}")
 _SCALE: Final = b"\x00\x00"
-_MAX_EVENTS: Final = 4096
-_MAX_PART: Final = 256 * 1024
-_REPORT_DATA: Final = 64
 
 
 def read(data: bytes) -> Contained | None:
@@ -113,24 +109,10 @@ def _json(data: bytes) -> Contained | None:
 
 
 def _scale(data: bytes) -> Contained | None:
-    if not data.startswith(_SCALE):
+    found = begun(data, _SCALE, MAX_QUOTE)
+    if found is None or tee_type(found[1]) is None:
         return None
-    reader = Reader(data, "dstack attestation", max_bytes=MAX_FILE, order="little")
-    reader.take(len(_SCALE))
-    try:
-        quote = reader.take(compact_length(reader, MAX_QUOTE))
-    except MalformedError:
-        return None  # the two first bytes alone claim nothing
-    if tee_type(quote) is None:
-        return None
-    for _boot_event in range(compact_length(reader, _MAX_EVENTS)):
-        reader.take(8)  # the register and the event's type
-        for _digest_name_payload in range(3):
-            reader.take(compact_length(reader, _MAX_PART))
-    for _runtime_event in range(compact_length(reader, _MAX_EVENTS)):
-        for _name_payload in range(2):
-            reader.take(compact_length(reader, _MAX_PART))
-    report_data = reader.take(_REPORT_DATA)
-    reader.take(compact_length(reader, _MAX_PART))  # the machine's configuration
-    reader.end()
-    return _quote(quote, "quote in a dstack attestation", report_data)
+    reader, quote = found
+    # Of the boot: the register and the event's type; then digest, name and payload.
+    pass_events(reader, 3, fixed=8)
+    return _quote(quote, "quote in a dstack attestation", ended(reader))

@@ -225,19 +225,12 @@ class Report:
         :raises MalformedError: not 1,184 bytes, another version or signature algorithm, or reserved bytes in use.
         """
         reader = Reader(data, "SEV-SNP report", max_bytes=REPORT_BYTES, order="little")
-        version = reader.integer(4)
-        if version not in VERSIONS:
-            raise MalformedError(
-                f"an SEV-SNP report of version {version} isn't known; versions {VERSIONS[0]} to {VERSIONS[-1]} are read"
-            )
+        version = _version(reader)
         guest_svn, policy = reader.integer(4), GuestPolicy(reader.integer(8))
         family_id, image_id, vmpl = reader.take(16), reader.take(16), reader.integer(4)
-        if (algorithm := reader.integer(4)) != _ECDSA_P384_SHA384:
-            raise MalformedError(f"the report's signature algorithm {algorithm} isn't ECDSA P-384 with SHA-384 (1)")
+        _require_algorithm(reader)
         current_tcb, platform = reader.take(TCB_BYTES), PlatformInfo(reader.integer(8))
-        keys = reader.integer(4)
-        if keys >> 5 or keys >> 2 not in _SIGNING_KEYS:
-            raise MalformedError(f"the report's key information 0x{keys:x} has values that are reserved")
+        keys = _keys(reader)
         _zero(reader, 4)
         report_data, measurement, host_data = reader.take(64), reader.take(48), reader.take(32)
         id_key_digest, author_key_digest = reader.take(48), reader.take(48)
@@ -248,9 +241,7 @@ class Report:
         chip_id, committed_tcb = reader.take(CHIP_ID_BYTES), reader.take(TCB_BYTES)
         current_firmware, committed_firmware = _firmware(reader), _firmware(reader)
         launch_tcb = reader.take(TCB_BYTES)
-        told = version >= _WITH_MITIGATIONS
-        launch_mitigations = reader.integer(8) if told else None
-        current_mitigations = reader.integer(8) if told else None
+        mitigations = (reader.integer(8), reader.integer(8)) if version >= _WITH_MITIGATIONS else (None, None)
         _zero(reader, SIGNED_BYTES - reader.at)
         reader.take(2 * _SCALAR_BYTES)
         _zero(reader, REPORT_BYTES - reader.at)
@@ -279,8 +270,8 @@ class Report:
             launch_tcb=launch_tcb,
             current_firmware=current_firmware,
             committed_firmware=committed_firmware,
-            launch_mitigations=launch_mitigations,
-            current_mitigations=current_mitigations,
+            launch_mitigations=mitigations[0],
+            current_mitigations=mitigations[1],
         )
 
     @property
@@ -328,6 +319,28 @@ class Report:
                 wanted="a signature by the chip's VCEK or the provider's VLEK",
                 remedy="ask for a signed report; a host that masks its chip key (MASK_CHIP_KEY) can't give one",
             )
+
+
+def _version(reader: Reader) -> int:
+    version = reader.integer(4)
+    if version not in VERSIONS:
+        raise MalformedError(
+            f"an SEV-SNP report of version {version} isn't known; versions {VERSIONS[0]} to {VERSIONS[-1]} are read"
+        )
+    return version
+
+
+def _require_algorithm(reader: Reader) -> None:
+    if (algorithm := reader.integer(4)) != _ECDSA_P384_SHA384:
+        raise MalformedError(f"the report's signature algorithm {algorithm} isn't ECDSA P-384 with SHA-384 (1)")
+
+
+def _keys(reader: Reader) -> int:
+    """Take the key information: whether there is an author's key, whether the chip's is masked, and which key signs."""
+    keys = reader.integer(4)
+    if keys >> 5 or keys >> 2 not in _SIGNING_KEYS:
+        raise MalformedError(f"the report's key information 0x{keys:x} has values that are reserved")
+    return keys
 
 
 def _firmware(reader: Reader) -> FirmwareVersion:

@@ -23,6 +23,7 @@ from strongroom.audit.errors import WitnessStoreError
 from strongroom.audit.note import MAX_BYTES, Note
 from strongroom.audit.witness_policy import LogKey, read_log_key, signed_checkpoint
 from strongroom.core.adapters.durable import sync_folder, write_durably
+from strongroom.core.adapters.reading import read_at_most
 from strongroom.core.clock import Instant
 from strongroom.core.errors import ConflictError, StrongroomError, UnavailableError, UsageError
 
@@ -78,7 +79,7 @@ class WitnessFolder:
         :raises UsageError: it isn't one, or others can read the key. :raises WitnessStoreError: key and name don't fit.
         """
         try:
-            public = CosignerKey.parse(_read(folder / _PUBLIC).decode("utf-8", "replace").strip())
+            public = CosignerKey.parse(read_at_most(folder / _PUBLIC, MAX_BYTES).decode("utf-8", "replace").strip())
         except FileNotFoundError:
             raise UsageError(
                 f"`{folder}` isn't a witness's folder", remedy="make one: strongroom audit witness init"
@@ -147,11 +148,11 @@ class WitnessFolder:
             raise UnavailableError("the witness can't write what it cosigns") from None
 
     def _read_log(self, place: Path) -> Followed:
-        lines = _read(place / "keys").decode("utf-8", "replace").splitlines()
+        lines = read_at_most(place / "keys", MAX_BYTES).decode("utf-8", "replace").splitlines()
         keys = tuple(read_log_key(line) for line in lines)
         if not keys or any(origin_hash(key.name) != place.name for key in keys):
             raise WitnessStoreError("the keys of a followed log aren't the ones of its folder", remedy=_REMEDY)
-        origin, data = keys[0].name, _read(place / "checkpoint")
+        origin, data = keys[0].name, read_at_most(place / "checkpoint", MAX_BYTES)
         if data == _NOTHING_YET:
             return Followed(origin, keys, b"", None, 0)
         note = Note.parse(data)
@@ -163,8 +164,3 @@ class WitnessFolder:
 
     def _place(self, origin: str) -> Path:
         return self._folder / "logs" / origin_hash(origin)
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)

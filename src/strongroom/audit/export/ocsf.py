@@ -228,6 +228,8 @@ MAPPED: Final[Mapping[EventName, Mapped]] = MappingProxyType(
         _E.RESPONDER_SILENT: Mapped(_C.ENTITY_MANAGEMENT, 11, _entity("responder", "responder")),
         _E.RESPONDER_HEARD: Mapped(_C.ENTITY_MANAGEMENT, 10, _entity("responder", "responder")),
         _E.INCIDENT_RECORDED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("incident", "incident", "person")),
+        _E.PRECAUTION_TAKEN: Mapped(_C.ENTITY_MANAGEMENT, 1, _entity("precaution", "statement", "person")),
+        _E.PRECAUTION_LIFTED: Mapped(_C.ENTITY_MANAGEMENT, 4, _entity("precaution", "precaution")),
         _E.BACKUP_MADE: Mapped(_C.ENTITY_MANAGEMENT, 1, _entity("backup", "backup")),
         _E.DEPLOYMENT_RESTORED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("deployment", "backup")),
         _E.ROSTER_ADOPTED: Mapped(_C.ENTITY_MANAGEMENT, 3, _entity("roster", "document", type_id=3)),

@@ -32,6 +32,8 @@ _GRAVE: Final[Mapping[EventName, Severity]] = MappingProxyType(
         EventName.KEEPER_LOCKED: Severity.MEDIUM,
         EventName.RESPONDER_SILENT: Severity.HIGH,
         EventName.INCIDENT_RECORDED: Severity.HIGH,
+        EventName.PRECAUTION_TAKEN: Severity.MEDIUM,
+        EventName.PRECAUTION_LIFTED: Severity.MEDIUM,
         EventName.ROOT_ROTATED: Severity.MEDIUM,
         EventName.ROOT_MOVED: Severity.MEDIUM,
         EventName.ESCROW_ADOPTED: Severity.HIGH,

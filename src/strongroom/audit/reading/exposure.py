@@ -11,15 +11,18 @@ lease period. What is said here is the last moment that these leave possible, ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import heapq
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from strongroom.audit.entries import Entry
-from strongroom.core.canonical import Json
-from strongroom.core.clock import Instant, format_instant
+from strongroom.core.canonical import Json, encode
+from strongroom.core.clock import LATEST, Instant, format_instant
+from strongroom.core.digest import Digest, DigestAlgorithm
 from strongroom.core.events import EventName
 
 UNKNOWABLE: Final = (
@@ -30,6 +33,12 @@ UNKNOWABLE: Final = (
     "holders of the root key or of enough escrow shares, and whoever broke into the keeper",
 )
 """What no log can tell, printed with every answer."""
+TOLD: Final = 1000
+"""Holdings that one answer names, the most exposed first, and freezes, the newest. Its totals count all of them."""
+TOLD_BYTES: Final = 768 << 10
+"""Bytes of canonical JSON that those holdings take: however long each is, an answer stays below a mebibyte."""
+TOLD_PARTS: Final = 32
+"""Entries that an answer names for one holding, and classes: the first ones and the last ones."""
 
 
 class Way(StrEnum):
@@ -119,6 +128,20 @@ class Holding:
             "entries": list(self.proof),
         }
 
+    def told(self) -> dict[str, Json]:
+        """Return it as an answer names it: of a lease that was renewed for years, not every proof of it."""
+        return {
+            **self.to_json(),
+            "isolation": list[Json](_ends(self.isolation)),
+            "entries": list[Json](_ends(self.proof)),
+            "more_entries": max(0, len(self.proof) - TOLD_PARTS),
+        }
+
+    @property
+    def exposed(self) -> tuple[int, int, int, int]:
+        """By what the most exposed come first: bytes for ever, the latest possible end, bits, and who came first."""
+        return (-LATEST - 1 if self.until is None else -self.until, -self.bits, self.since, self.proof[0])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freeze:
@@ -163,16 +186,49 @@ class Exposure:
     """How many entries of the log were read."""
 
     def to_json(self) -> dict[str, Json]:
-        """Return the answer as a JSON object."""
+        """Return the answer as a JSON object of less than a mebibyte, however many holdings there are.
+
+        It names the most exposed and counts all. ``list`` is the digest of :meth:`lines`: it stands for the others.
+        """
+        told = self._told()
+        versions = {one.version for one in told}
         return {
             "model": self.model,
-            "holdings": [one.to_json() for one in self.holdings],
-            "freezes": [one.to_json() for one in self.freezes],
+            "totals": {
+                "holdings": len(self.holdings),
+                "for_ever": sum(one.until is None for one in self.holdings),
+                "people": len({one.person for one in self.holdings if one.person}),
+                "hosts": len({one.platform for one in self.holdings if one.platform is not None}),
+                "freezes": len(self.freezes),
+                "versions": len(self.registered),
+            },
+            "holdings": [one.told() for one in told],
+            "list": self._list(),
+            "freezes": [one.to_json() for one in self.freezes[-TOLD:]],
             "let_out": self.let_out.to_json(),
-            "registered": {str(version): index for version, index in sorted(self.registered.items())},
+            "registered": {str(one): at for one, at in sorted(self.registered.items()) if one in versions},
             "entries": self.entries,
             "unknowable": list(UNKNOWABLE),
         }
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield every holding whole, a line of canonical JSON for each."""
+        return (encode(one.to_json()) + b"\n" for one in self.holdings)
+
+    def _told(self) -> list[Holding]:
+        told, left = list[Holding](), TOLD_BYTES
+        for one in heapq.nsmallest(TOLD, self.holdings, key=lambda one: one.exposed):
+            left -= len(encode(one.told()))
+            if left < 0:
+                break
+            told.append(one)
+        return told
+
+    def _list(self) -> str:
+        hashed = hashlib.sha256()
+        for line in self.lines():
+            hashed.update(line)
+        return str(Digest(DigestAlgorithm.SHA256, hashed.digest()))
 
 
 EVENTS: Final = frozenset(
@@ -196,6 +252,7 @@ EVENTS: Final = frozenset(
 """All that the fold takes anything from: whoever has an index reads these of a model, and no others."""
 
 _Name = tuple[str, int]
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -370,6 +427,11 @@ class ExposureFold:
 
 def _name(entry: Entry) -> _Name:
     return entry.text("request"), entry.integer("use")
+
+
+def _ends(items: tuple[_T, ...]) -> tuple[_T, ...]:
+    half = TOLD_PARTS // 2
+    return items if len(items) <= TOLD_PARTS else (*items[:half], *items[-half:])
 
 
 def _moment(at: Instant | None) -> str | None:

@@ -16,7 +16,7 @@ from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import Entry
 from strongroom.audit.reading.growth import stretch
 from strongroom.audit.reading.query import Query
-from strongroom.audit.reading.search import Hit, Index, IndexWrongError, confirmed, read_named
+from strongroom.audit.reading.search import Hit, Index, IndexWrongError, confirmed, find_all, read_named
 from strongroom.audit.reading.view import LogView
 
 KEPT: Final = 8192
@@ -25,6 +25,8 @@ CHOSEN_FROM: Final = 10_000
 """Entries among which a few are chosen: of a gateway that asks once an hour, more than a year's."""
 WINDOW: Final = 64
 """Entries that lie this near to each other are read at once."""
+_Choose = Callable[[], tuple[Sequence[int], int]]
+"""Where to look, and down to where that was looked for."""
 _CALLS_OF_ONE: Final = 2
 _CALLS_OF_STRETCH: Final = 5
 """What a log is asked for one entry with its proof, and for several that stand together."""
@@ -37,6 +39,8 @@ class Found:
     hits: tuple[Hit, ...]
     reach: int
     """How many of the log's entries the index knows: what stands behind them wasn't looked for."""
+    looked: int = 0
+    """What stands before this place wasn't looked for either: a search goes on from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +97,32 @@ class ProvenEntries:
 
         :raises LogError: the log isn't what was signed.
         """
-        return self._led(view, head, index, query, lambda: index.find(query, limit, min(before, head.size)))
+
+        def choose() -> tuple[Sequence[int], int]:
+            return find_all(index, query, limit, min(before, head.size)), 0
+
+        return self._led(view, head, index, query, choose)
+
+    def search(self, view: LogView, head: Checkpoint, index: Index, query: Query, limit: int, before: int) -> Found:
+        """Return as :meth:`look` does, as far as the index looks at once: of what is in very many entries, a part.
+
+        :raises LogError: the log isn't what was signed.
+        """
+
+        def choose() -> tuple[Sequence[int], int]:
+            places = index.find(query, limit, min(before, head.size))
+            return places.found, places.looked
+
+        return self._led(view, head, index, query, choose)
 
     def sample(self, view: LogView, head: Checkpoint, index: Index, query: Query, most: int) -> Found:
         """Return at most ``most`` (2 or more) of the entries that answer a query, evenly chosen, the newest one too.
 
         They are chosen among the newest :data:`CHOSEN_FROM`. Otherwise as :meth:`look`.
         """
-        return self._led(view, head, index, query, lambda: _evenly(index.find(query, CHOSEN_FROM, head.size), most))
+        return self._led(
+            view, head, index, query, lambda: (_evenly(find_all(index, query, CHOSEN_FROM, head.size), most), 0)
+        )
 
     def all_of(
         self, view: LogView, head: Checkpoint, index: Index, queries: Sequence[Query], most: int, calls: int
@@ -114,7 +136,7 @@ class ProvenEntries:
         """
         try:
             reach = min(index.grow(view, head), head.size)
-            places = {place for query in queries for place in index.find(query, most + 1, head.size)}
+            places = {place for query in queries for place in find_all(index, query, most + 1, head.size)}
             enough = len(places) <= most
             known = self.read(view, head, places, calls) if enough else {}
         except IndexWrongError:
@@ -123,7 +145,12 @@ class ProvenEntries:
         return Gathered(tuple(sorted(known.items())), len(places), reach, enough=enough)
 
     def _led(
-        self, view: LogView, head: Checkpoint, index: Index, query: Query, choose: Callable[[], Sequence[int]]
+        self,
+        view: LogView,
+        head: Checkpoint,
+        index: Index,
+        query: Query,
+        choose: _Choose,
     ) -> Found:
         known: dict[int, Entry] = {}
 
@@ -137,14 +164,14 @@ class ProvenEntries:
 
         try:
             reach = min(index.grow(view, head), head.size)
-            places = choose()
+            places, looked = choose()
             known.update(self.read(view, head, places, len(places) * _CALLS_OF_ONE))
             hits = confirmed(read, index, query, places, head.size)
         except IndexWrongError:
             index.discard()
             return Found((), 0)
         self._keep(known)
-        return Found(hits, reach)
+        return Found(hits, reach, looked)
 
     def _keep(self, found: Mapping[int, Entry]) -> None:
         with self._turn:

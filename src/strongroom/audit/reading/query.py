@@ -39,6 +39,7 @@ class Trait(StrEnum):
     MODEL = "model"
     REQUEST = "request"
     PLATFORM = "platform"
+    DELIVERY = "delivery"
 
 
 _REFUSED: Final = frozenset(
@@ -59,6 +60,7 @@ _ENDED: Final = frozenset(
         EventName.MODEL_DESTROYED,
         EventName.PERSON_SUSPENDED,
         EventName.PERSON_ERASED,
+        EventName.PRECAUTION_LIFTED,
         EventName.PLATFORM_REVOKED,
         EventName.GRANT_REVOKED,
         EventName.MODEL_FROZEN,
@@ -71,6 +73,8 @@ _TRAITS: Final[Mapping[Kind, Trait]] = MappingProxyType(
 )
 REQUESTS: Final = frozenset({"request", "grant", "authority"})
 """Facts that name a request; a grant has its request's name, and an act on keys may rest on a request."""
+_DELIVERY: Final = "delivery"
+"""The fact that names what a supplier delivered."""
 
 ModelOf = Callable[[str], str | None]
 """Request digest -> the model that it is about, as the entry that recorded it says; None where none did."""
@@ -92,6 +96,8 @@ def traits_of(entry: Entry, model_of: ModelOf) -> Traits:
     found: set[tuple[Trait, str]] = set()
     for name, kind in SCHEMA[entry.event].items():
         trait = Trait.REQUEST if kind is Kind.DIGEST and name in REQUESTS else _TRAITS.get(kind)
+        if name == _DELIVERY:
+            trait = Trait.DELIVERY
         value = entry.facts[name]
         if trait is not None:
             found.update((trait, item) for item in (value if isinstance(value, tuple) else (str(value),)))
@@ -120,6 +126,7 @@ class Query:
     request: str | None = None
     """A digest, or the beginning of its hex."""
     platform: str | None = None
+    delivery: str | None = None
     event: str | None = None
     """A whole name, or its beginning up to a colon: ``release``, ``release:lease``."""
     outcome: Outcome | None = None
@@ -152,6 +159,7 @@ class Query:
             Trait.MODEL: self.model,
             Trait.REQUEST: self.request,
             Trait.PLATFORM: self.platform,
+            Trait.DELIVERY: self.delivery,
         }
         return {trait: value for trait, value in given.items() if value is not None}
 

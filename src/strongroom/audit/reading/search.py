@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from strongroom.audit.checkpoint import Checkpoint
@@ -28,6 +29,15 @@ class IndexWrongError(StoreDamagedError):
     code = "log-index-wrong"
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where an index says to look, oldest first, and how far down it looked itself."""
+
+    found: tuple[int, ...]
+    looked: int
+    """All that answer from this place on are named, as many as were wanted; 0: down to the log's beginning."""
+
+
 class Index(Protocol):
     """Where to look. Nothing that it says is believed."""
 
@@ -45,8 +55,11 @@ class Index(Protocol):
         """
         ...
 
-    def find(self, query: Query, limit: int, before: int) -> tuple[int, ...]:
-        """Return where the newest ``limit`` of the first ``before`` entries stand that answer a query, oldest first.
+    def find(self, query: Query, limit: int, before: int) -> Places:
+        """Return where the newest ``limit`` of the first ``before`` entries stand that answer a query.
+
+        However many entries it has of what is asked for, it looks through some thousand of them and says how far that
+        went: whoever wants more asks again, with ``looked`` for ``before``. Nobody else waits meanwhile.
 
         :raises IndexWrongError: the index can't be read.
         """
@@ -62,6 +75,20 @@ class Index(Protocol):
     def discard(self) -> None:
         """Forget everything."""
         ...
+
+
+def find_all(index: Index, query: Query, limit: int, before: int) -> tuple[int, ...]:
+    """Return where the newest ``limit`` of the first ``before`` entries stand that answer a query, oldest first.
+
+    :raises IndexWrongError: the index can't be read.
+    """
+    found: tuple[int, ...] = ()
+    while before > 0 and len(found) < limit:
+        part = index.find(query, limit - len(found), before)
+        if not part.looked < before:
+            raise IndexWrongError("the index doesn't get on with a search")
+        found, before = (*part.found, *found), part.looked
+    return found
 
 
 Read = Callable[[int], Entry]
@@ -80,11 +107,11 @@ def search(view: LogView, index: Index, query: Query, limit: int) -> tuple[Hit, 
 
     index.update(view, head)
     try:
-        return confirmed(read, index, query, index.find(query, limit, head.size), head.size)
+        return confirmed(read, index, query, find_all(index, query, limit, head.size), head.size)
     except IndexWrongError:
         index.discard()
         index.update(view, head)
-        return confirmed(read, index, query, index.find(query, limit, head.size), head.size)
+        return confirmed(read, index, query, find_all(index, query, limit, head.size), head.size)
 
 
 def confirmed(read: Read, index: Index, query: Query, places: Sequence[int], size: int) -> tuple[Hit, ...]:

@@ -16,11 +16,11 @@ import structlog
 from strongroom.broker.adapters.tls import trust_also
 from strongroom.broker.identity import Trust, TrustDomain
 from strongroom.broker.spiffe import MAX_BUNDLE, TrustSetting, make_trust, read_bundle, read_settings
+from strongroom.core.adapters.reading import FileState, state_of
 from strongroom.core.errors import MalformedError, StrongroomError, UsageError
 
 SPIFFE: Final = "spiffe.toml"
 MAX_SETTINGS: Final = 1 << 18
-Stamp = tuple[int, int, int]
 _log = structlog.get_logger("strongroom.broker")
 
 
@@ -72,7 +72,7 @@ class TrustFiles:
     def _path(self, setting: TrustSetting) -> Path:
         return self._folder / setting.bundle
 
-    def _look(self) -> tuple[Stamp | None, ...]:
+    def _look(self) -> tuple[FileState | None, ...]:
         return tuple(_stamp(self._path(setting)) for setting in self._settings)
 
 
@@ -105,9 +105,9 @@ def _bounded(path: Path) -> bytes:
         raise UsageError(f"`{path.name}` can't be read") from None
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: Path) -> FileState | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return state_of(found)

@@ -32,6 +32,7 @@ from strongroom.broker.webhooks import (
     webhook_name,
 )
 from strongroom.core.adapters.durable import write_durably
+from strongroom.core.adapters.reading import state_of
 from strongroom.core.canonical import encode, parse
 from strongroom.core.clock import Clock
 from strongroom.core.errors import MalformedError
@@ -61,7 +62,7 @@ class WebhookFiles:
             found = (self._folder / LIST).stat()
         except OSError:
             return ()
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return state_of(found)
 
     def webhooks(self) -> tuple[Webhook, ...]:
         """Return the list; empty where there is no file.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from strongroom.broker.answers import (
+from strongroom.broker.answers_log import (
     CheckpointAnswer,
     ConsistencyAnswer,
     EntriesAnswer,

@@ -13,12 +13,12 @@ from typing import Final
 from strongroom.assurance.assessment import MAX_ASSESSMENT, Assessment
 from strongroom.assurance.reports.forms import FORMS
 from strongroom.console.assessments import Kept
+from strongroom.core.adapters.reading import FileState, state_of
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, StrongroomError, TamperedError, UnavailableError
 from strongroom.framework.catalogue import Catalogue
 
 FILE: Final = "assessment.json"
-_Identity = tuple[int, ...]
 
 
 class AssessmentFolder:
@@ -30,7 +30,7 @@ class AssessmentFolder:
     def __init__(self, folder: Path, catalogue: Catalogue) -> None:
         self._path = folder / FILE
         self._catalogue = catalogue
-        self._known: tuple[_Identity, Kept | StrongroomError] | None = None
+        self._known: tuple[FileState, Kept | StrongroomError] | None = None
         self._reports: dict[tuple[Digest, str], Mapping[str, bytes]] = {}
         self._turn = threading.Lock()
 
@@ -64,15 +64,14 @@ class AssessmentFolder:
             )
         with os.fdopen(handle, "rb") as file:
             told = os.fstat(file.fileno())
-            # The time of change can't be set: a file that was put back under its old date is another one too.
-            identity = (told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
+            state = state_of(told)
             known = self._known
-            if known is not None and known[0] == identity:
+            if known is not None and known[0] == state:
                 return known[1]
             if not stat.S_ISREG(told.st_mode):
                 return TamperedError(f"`{FILE}` isn't a file")
             found = self._judged(file.read(MAX_ASSESSMENT + 1))
-        self._known = (identity, found)
+        self._known = (state, found)
         return found
 
     def _judged(self, data: bytes) -> Kept | StrongroomError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.console.deliveries import Found
+from strongroom.core.adapters.reading import FileState, state_of
 from strongroom.core.errors import StrongroomError, UnavailableError
 from strongroom.intake.verdict import FileList
 from strongroom.quarantine.adapters.delivery_folder import TERMS, DeliveryFolder
@@ -18,7 +19,6 @@ MOST_ALIKE: Final = 4
 """So many folders that say they are one delivery's are looked at."""
 MOST_REPORT: Final = 4 << 20
 """Bytes of the list of files, and of the gate's report, that a page is made of."""
-_Identity = tuple[int, ...]
 
 
 class DeliveryFolders:
@@ -26,7 +26,7 @@ class DeliveryFolders:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[str, tuple[_Identity, str]] = {}
+        self._known: dict[str, tuple[FileState, str]] = {}
         """By the folder's name: its terms as they were read, and whose they are."""
 
     def find(self, delivery: str) -> tuple[Found | StrongroomError, ...]:
@@ -55,14 +55,14 @@ class DeliveryFolders:
         except OSError:
             self._known.pop(name, None)
             return ""
-        identity = (told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
+        state = state_of(told)
         known = self._known.get(name)
-        if known is None or known[0] != identity:
+        if known is None or known[0] != state:
             try:
                 delivery = DeliveryFolder(path.parent).terms().delivery
             except StrongroomError:
                 delivery = ""
-            known = (identity, delivery)
+            known = (state, delivery)
             if len(self._known) > MOST_FOLDERS:
                 self._known.clear()
             self._known[name] = known

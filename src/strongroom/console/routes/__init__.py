@@ -9,6 +9,7 @@ from strongroom.console.routes import (
     attestation,
     audit,
     drills,
+    exposure,
     incident_acts,
     incidents,
     intake,
@@ -33,6 +34,8 @@ PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/incidents/{incident}/do/{kind}", incident_acts.ask),
     ("/incidents/{incident}/acts/{digest}", incident_acts.act),
     ("/drills", drills.drills),
+    ("/drills/drafts/{digest}", drills.draft),
+    ("/drills/tabletop/{playbook}", drills.table),
     ("/people", people.people),
     ("/attestation", attestation.platforms),
     ("/assurance", assurance.assurance),
@@ -43,7 +46,7 @@ PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/intake", intake.intake),
     ("/intake/{delivery}", intake.delivery),
     ("/audit", audit.log),
-    ("/audit/exposure", audit.exposure),
+    ("/audit/exposure", exposure.exposure),
     ("/audit/{index}", audit.entry),
 )
 """Address and what shows it. Each has a JSON twin, whose address ends with ``.json``."""
@@ -52,6 +55,7 @@ FILES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/incidents/{incident}/export/{form}", incidents.export),
     ("/incidents/{incident}/kept/{name}", incidents.kept),
     ("/assurance/reports/{form}", assurance.report),
+    ("/exposure-answers/{digest}", exposure.answer),
     ("/intake-reviews/{digest}", intake.signed_review),
 )
 """Files to keep: address, and what makes it."""
@@ -64,6 +68,9 @@ ACTS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/requests/{digest}/carry-out", requests.carry_out),
     ("/incidents/{incident}/do/{kind}", incident_acts.draft),
     ("/incidents/{incident}/acts/{digest}", incident_acts.submit),
+    ("/drills/new", drills.begin),
+    ("/drills/drafts/{digest}", drills.submit),
+    ("/drills/tabletop/{playbook}", drills.sit_down),
     ("/intake/{delivery}/accept", intake.accept),
     ("/intake/{delivery}/deny", intake.deny),
 )

@@ -133,13 +133,16 @@ def attested(visit: Visit) -> Page:
     made = kept.assessment
     said = sorted(made.statements, key=lambda one: str(one.digest))
     shown, following = page_of(said, lambda one: str(one.digest), visit.query.get("after", ""), ROWS)
-    unseen = [one for one in made.observations if one.missing][:ROWS]
-    blind: list[Json] = [{"collector": one.collector, "subject": one.subject, "why": one.missing} for one in unseen]
+    unseen = [one for one in made.observations if one.missing]
+    blind: list[Json] = [
+        {"collector": one.collector, "subject": one.subject, "why": one.missing} for one in unseen[:ROWS]
+    ]
     data: dict[str, Json] = {
         **_head(visit, kept),
         "statements": [attested_facts(one, catalogue) for one in shown],
         "next": following,
         "blind": blind,
+        "more_blind": len(unseen) - len(blind),
     }
     return Page("assurance-attested.html", "Attested by people", data)
 

@@ -2,132 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
 from strongroom.audit.entries import Entry
 from strongroom.audit.facts import SCHEMA, Kind
 from strongroom.audit.merkle import leaf_hash, verify_inclusion
-from strongroom.audit.reading.exposure import EVENTS, UNKNOWABLE, ExposureFold, Holding, Window
-from strongroom.audit.reading.growth import stretch
 from strongroom.audit.reading.proven import Found
 from strongroom.audit.reading.query import REQUESTS, Outcome, Query, outcome_of, read_moment
 from strongroom.audit.reading.view import entry_at
 from strongroom.console.errors import FormError
-from strongroom.console.log_reader import Opened
-from strongroom.console.visits import ROWS, Page, Visit
+from strongroom.console.visits import Page, Visit, entry_number
 from strongroom.core.canonical import Json
-from strongroom.core.clock import Instant, format_instant
+from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.errors import MalformedError
 from strongroom.core.events import EventName
-from strongroom.core.ids import ModelId, model_id
 
 COUNT: Final = 50
+WALK_CALLS: Final = 10
+"""Calls of the log that these take: two stretches, where a shard ends between them."""
 SEARCHED: Final = 20
 """Entries that a search shows at once: each takes calls of the log."""
-HELD: Final = 60
-MOST_READ: Final = 2000
-"""Entries of one model that an answer about exposure rests on. Of more, the command line reads the whole log."""
-CALLS: Final = 48
-"""Calls of the log that one visit's answer may take."""
 ASKED: Final = ("person", "model", "event", "outcome", "request", "platform", "since", "until")
 MAX_ASKED: Final = 128
-_MAX_DIGITS: Final = 15
 
 
 def log(visit: Visit) -> Page:
     """Show entries, newest first, each proven to be in the log: all, or those that answer what is asked.
 
-    ``before`` is the index after the last one shown. However long the log is, a page takes some calls of it.
+    ``before`` is the index after the last one that was looked at. However long the log is, a page takes some calls of
+    it, and looks through some thousand entries of what is asked for: ``older`` is where the next one goes on.
     """
     opened, asked = visit.log, _asked(visit)
-    before = min(opened.size, _number(visit.query["before"])) if "before" in visit.query else opened.size
-    found = _walked(opened, before) if asked == Query() else visit.look(asked, SEARCHED, before)
-    first = found.hits[0][0] if found.hits else 0
-    more = first > 0 if asked == Query() else len(found.hits) == SEARCHED
+    before = min(opened.size, entry_number(visit.query["before"])) if "before" in visit.query else opened.size
+    everything = asked == Query()
+    found = _walked(visit, before) if everything else visit.reader.search(opened, asked, SEARCHED, before)
+    enough = len(found.hits) == (COUNT if everything else SEARCHED)
+    older = found.hits[0][0] if enough else found.looked
     data: dict[str, Json] = {
         "size": opened.size,
         "root": str(Digest.parse(f"sha256:{opened.head.root.hex()}")),
         "asked": {name: text for name in ASKED if (text := visit.query.get(name, ""))},
         "reach": found.reach,
         "entries": [_row(index, entry) for index, entry in reversed(found.hits)],
-        "older": first if more else None,
+        "older": older or None,
+        "further": bool(older) and not enough,
         "events": [event.value for event in EventName],
         "outcomes": [outcome.value for outcome in Outcome],
     }
     return Page("audit.html", "Audit", data)
 
 
-def exposure(visit: Visit) -> Page:
-    """Show who and what could have had a model's bytes within a time, by the entries that the index names.
-
-    Entries that weren't proven yet take calls of the log: of a model with many, each visit reads some more of them.
-    """
-    opened = visit.log
-    asked = {name: text for name in ("model", "since", "until") if (text := _text(visit, name))}
-    names: list[Json] = [*sorted(visit.trust.models)]
-    data: dict[str, Json] = {"asked": {**asked}, "models": names[:ROWS], "answer": None}
-    if "model" in asked:
-        try:
-            name = model_id(asked["model"])
-        except MalformedError:
-            raise FormError("that isn't a model's name") from None
-        data["answer"] = _exposed(visit, opened, name, _window(visit, asked))
-    return Page("exposure.html", "Exposure", data)
-
-
-def _exposed(visit: Visit, opened: Opened, name: ModelId, window: Window) -> Json:
-    queries = [Query(model=name, event=event.value) for event in sorted(EVENTS)]
-    found = visit.reader.all_of(opened, queries, MOST_READ, CALLS)
-    told: dict[str, Json] = {
-        "read": len(found.hits),
-        "named": found.named,
-        "enough": found.enough,
-        "whole": found.whole,
-        "reach": found.reach,
-        "size": opened.size,
-    }
-    if not found.whole:
-        return told
-    fold = ExposureFold(name)
-    for index, entry in found.hits:
-        fold.apply(index, entry)
-    answer = fold.answer(window=window)
-    newest = sorted(answer.holdings, key=lambda one: one.since, reverse=True)
-    people: list[Json] = [*sorted({one.person for one in newest if one.person})]
-    hosts: list[Json] = [*sorted({one.platform for one in newest if one.platform is not None})]
-    return {
-        **told,
-        "people": people[:ROWS],
-        "hosts": hosts[:ROWS],
-        "let_out": answer.let_out.to_json(),
-        "count": len(newest),
-        "holdings": [_holding(one, visit.now) for one in newest[:HELD]],
-        "freezes": [one.to_json() for one in answer.freezes[-HELD:]],
-        "unknowable": [*UNKNOWABLE],
-    }
-
-
-def _holding(one: Holding, now: Instant) -> Json:
-    return {
-        **one.to_json(),
-        "entries": [*one.proof[:1], *one.proof[1:][-1:]],
-        "may_now": one.until is None or (one.ended is None and one.until >= now),
-    }
-
-
-def _window(visit: Visit, asked: Mapping[str, str]) -> Window:
-    since, until = (read_moment(asked[name], now=visit.now) if name in asked else None for name in ("since", "until"))
-    if since is not None and until is not None and since >= until:
-        raise FormError("the time ends before it begins")
-    return Window(since=since, until=until)
-
-
 def entry(visit: Visit) -> Page:
     """Show one entry, its place, and the audit path by which it was verified just now."""
-    view, head, index = visit.log.view, visit.log.head, _number(visit.path["index"])
+    view, head, index = visit.log.view, visit.log.head, entry_number(visit.path["index"])
     data, found = entry_at(view, head, index)
     tree = view.extent(index)
     path = view.inclusion(index, tree.end)
@@ -177,23 +105,22 @@ def _links(entry: Entry) -> dict[str, Json]:
             links |= {one: f"/audit?person={quote(one)}" for one in values}
         elif kind is Kind.PLATFORM:
             links |= {one: f"/audit?platform={quote(one)}" for one in values}
+        elif name == "delivery":
+            links |= {one: f"/intake/{quote(one)}" for one in values}
         elif kind is Kind.DIGEST and name in REQUESTS:
             links |= {one: f"/requests/{one.removeprefix('sha256:')}" for one in values}
     return links
 
 
-def _walked(opened: Opened, before: int) -> Found:
+def _walked(visit: Visit, before: int) -> Found:
     """Return the entries just before a place, whatever they are."""
-    start, found = max(0, before - COUNT), list[tuple[int, Entry]]()
-    while start < before:
-        part = stretch(opened.view, opened.head, start, before - start)
-        found += part
-        start += len(part)
-    return Found(tuple(found), opened.size)
+    opened, places = visit.log, range(max(0, before - COUNT), before)
+    found = visit.reader.proven.read(opened.view, opened.head, places, WALK_CALLS)
+    return Found(tuple(sorted(found.items())), opened.size)
 
 
 def _asked(visit: Visit) -> Query:
-    given = {name: text for name in ASKED if (text := _text(visit, name))}
+    given = {name: text for name in ASKED if (text := asked_text(visit, name))}
     since, until = (read_moment(given[name], now=visit.now) if name in given else None for name in ("since", "until"))
     try:
         outcome = Outcome(given["outcome"]) if "outcome" in given else None
@@ -203,14 +130,12 @@ def _asked(visit: Visit) -> Query:
     return Query(**traits, outcome=outcome, since=since, until=until)
 
 
-def _text(visit: Visit, name: str) -> str:
+def asked_text(visit: Visit, name: str) -> str:
+    """Return what is asked under a name, or "".
+
+    :raises FormError: it is too long.
+    """
     text = visit.query.get(name, "").strip()
     if len(text) > MAX_ASKED:
         raise FormError(f"`{name}` is longer than anything that the log names")
     return text
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
-        raise FormError("an entry is named by its number")
-    return int(text)

@@ -17,7 +17,7 @@ from strongroom.console.door import Draft
 from strongroom.console.errors import NoPageError, NotShownError
 from strongroom.console.forms import need_fields
 from strongroom.console.signing_in import to_sign
-from strongroom.console.visits import File, GoTo, Page, Visit, page_of, require_signable, signable
+from strongroom.console.visits import File, GoTo, Page, Visit, entry_number, page_of, require_signable, signable
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.envelope import Envelope, payload_type, sign
@@ -29,17 +29,21 @@ from strongroom.intake.states import State
 from strongroom.intake.verdict import DeliveredFile
 from strongroom.personnel.roster import UnknownPersonError
 from strongroom.quarantine.gate import review_of
+from strongroom.release.errors import STATEMENT_KNOWN
 from strongroom.release.statements import StatementKind
 
-MOST: Final = 600
-"""Entries of deliveries that are looked at, the newest: of some eighty deliveries."""
 ROWS: Final = 100
+LISTED: Final = 20
+"""Deliveries on one page."""
+LOOKED_AT: Final = 60
+"""Entries about deliveries that one page looks at for them: each takes calls of the log."""
+STEPS: Final = 200
+"""Entries of one delivery: it has seven states, and one review by each person."""
 MOST_FACTS: Final = 12
 MAX_FACT: Final = 200
 _EVENTS: Final = Query(event="intake:delivery")
 SIGNED: Final = payload_type("signed-intake-review.v1")
 """A signed review that waits to be saved by who signed it. Never signed itself."""
-_KNOWN: Final = "statement-known"
 _WAITS: Final = {
     State.RECEIVED.value: "its operator goes on with it",
     State.HASHED.value: "its operator goes on with it",
@@ -53,11 +57,26 @@ _WAITS: Final = {
 
 
 def intake(visit: Visit) -> Page:
-    """Show deliveries, the newest first: where each stands, and what comes next."""
-    found = _logged(visit)
-    ordered = sorted(found.values(), key=lambda one: -one.steps[-1].index)
+    """Show deliveries, what moved last first: where each stands, and what comes next.
+
+    ``before`` is the index of the last entry that the page before looked at. A delivery stands on the one page that
+    looks at its newest entry.
+    """
+    size = visit.log.size
+    before = min(size, entry_number(visit.query["before"])) if "before" in visit.query else size
+    looked, rows, older = visit.look(_EVENTS, LOOKED_AT, before).hits, list[Json](), before
+    for index, entry in reversed(looked):
+        if len(rows) == LISTED:
+            break
+        older = index
+        one = _logged(visit, entry.text("delivery"))
+        if one is not None and one.newest == index:
+            rows.append(_summary(one))
     data: dict[str, Json] = {
-        "deliveries": [_summary(one) for one in ordered[:ROWS]],
+        "deliveries": rows,
+        # Where fewer were there than are looked at, nothing is before them.
+        "older": older if looked and (len(looked) == LOOKED_AT or older > looked[0][0]) else None,
+        "newest": "before" not in visit.query,
         "behind": visit.behind,
         "given": visit.beside.deliveries is not None,
     }
@@ -134,7 +153,7 @@ def _review(visit: Visit, decision: Decision) -> GoTo:
         visit.session.api.hand_in(StatementKind.INTAKE_REVIEW, envelope)
     except ConflictError as error:
         # Signed anew for the file alone, or the first answer was lost.
-        if error.reason != _KNOWN:
+        if error.reason != STATEMENT_KNOWN:
             raise
     name = visit.me.put_draft(Draft(SIGNED, envelope.to_bytes()))
     return GoTo(f"/intake/{logged.delivery}?signed={name}")
@@ -170,18 +189,19 @@ def _signed_name(visit: Visit) -> str:
     return name if said.delivery == visit.path["delivery"] else ""
 
 
-def _logged(visit: Visit) -> dict[str, Logged]:
-    """Return the newest deliveries that the index knows of."""
-    return fold(visit.look(_EVENTS, MOST).hits)
+def _logged(visit: Visit, delivery: str) -> Logged | None:
+    """Return a delivery, if the index knows of its beginning."""
+    return fold(visit.look(Query(delivery=delivery), STEPS).hits).get(delivery)
 
 
 def _one(visit: Visit) -> Logged:
-    found = _logged(visit)
-    if visit.path["delivery"] not in found:
+    found = _logged(visit, visit.path["delivery"])
+    if found is None:
         raise NoPageError(
-            "the newest entries about deliveries tell of no such one", remedy="strongroom audit search finds older ones"
+            "what this console knows of the log tells of no such delivery",
+            remedy="strongroom audit ls --delivery ID reads the whole log",
         )
-    return found[visit.path["delivery"]]
+    return found
 
 
 def _summary(one: Logged) -> dict[str, Json]:

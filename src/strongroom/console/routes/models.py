@@ -8,18 +8,16 @@ from strongroom.access.invariants import describe
 from strongroom.access.policy import NoRuleError
 from strongroom.access.request import Action
 from strongroom.audit.reading.query import Query
-from strongroom.client.odometer import proven_reading
-from strongroom.client.told import OdometerTold
 from strongroom.client.trust import Trust
 from strongroom.console.errors import NoPageError
-from strongroom.console.gauges import gauge, in_all, readings
+from strongroom.console.gauges import gauge, in_all, newest_reading, readings
+from strongroom.console.taken_away import held, liftable_through, replayed, told
 from strongroom.console.visits import Page, Visit, level_of, page_of
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant, parse_instant
-from strongroom.core.errors import MalformedError, NotFoundError
+from strongroom.core.errors import MalformedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, model_id
-from strongroom.egress.odometer import OdometerEntry
 from strongroom.intake.copies.register import Step
 
 VERSIONS: Final = 12
@@ -47,38 +45,18 @@ def model(visit: Visit) -> Page:
     name = _named(visit)
     grants = sorted((one for one in visit.session.api.grants() if one.model == name), key=lambda one: not one.live)
     rules = (visit.trust.egress.by_model if visit.trust.egress is not None else {}).get(name)
-    told, reading = _odometer(visit, name)
-    left = in_all(visit, name, reading, None if told is None else told.index)
+    at, reading = newest_reading(visit, name) or (None, None)
+    spent, index = in_all(visit, name, reading, at)
     data: dict[str, Json] = {
         **_summary(visit, name),
+        "lifts": [str(one.name) for one in liftable_through(visit.trust, name, visit.now)],
         "versions": _versions(visit, name),
         "access": _access(visit.trust, name),
-        "grants": [
-            {
-                "grant": str(one.grant),
-                "requester": one.requester,
-                "access": one.access,
-                "issued": format_instant(one.issued),
-                "expires": format_instant(one.expires),
-                "uses": one.uses,
-                "last_used": None if one.last_used is None else format_instant(one.last_used),
-                "live": one.live,
-            }
-            for one in grants[:GRANTS]
-        ],
+        "grants": [one.to_json() for one in grants[:GRANTS]],
         "all_grants": len(grants),
         "copies": _copies(visit, name),
-        "odometer": None
-        if told is None
-        else {
-            "total_bits": told.total,
-            "recent_bits": told.recent,
-            "run": told.run,
-            "index": told.index,
-            "proven": reading is not None,
-            "frozen": told.frozen,
-        },
-        "gauge": None if rules is None else gauge(rules, reading, *left),
+        "odometer": {"total": spent, "run": 0 if reading is None else reading.run, "index": index},
+        "gauge": None if rules is None else gauge(rules, reading, spent, index),
         "readings": readings(visit, name),
         "behind": visit.behind,
     }
@@ -175,14 +153,7 @@ def _summary(visit: Visit, name: ModelId) -> dict[str, Json]:
         "frozen": status is not None and status.frozen,
         "destroyed": name in trust.destroyed,
         "irrecoverable": name in trust.irrecoverable,
+        "held": told(held(trust, name, visit.now)),
+        "replayed": told(replayed(trust, name, visit.now)),
         "weights": None if level is None or trust.policy is None else trust.policy.terms(name).weights.value,
     }
-
-
-def _odometer(visit: Visit, name: ModelId) -> tuple[OdometerTold | None, OdometerEntry | None]:
-    """Return what the broker says of the odometer, and the log's entry that it rests on."""
-    try:
-        told = visit.session.api.odometer(name)
-    except NotFoundError:
-        return None, None
-    return told, proven_reading(visit.session, visit.trust, name, told)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from strongroom.audit.reading.query import Query
+from strongroom.client import reviews
 from strongroom.client.state import PersonStanding
+from strongroom.console.taken_away import one_more, told
 from strongroom.console.visits import Page, Visit, page_of
 from strongroom.core.canonical import Json
-from strongroom.core.clock import Instant, format_instant
+from strongroom.core.clock import format_instant
 from strongroom.core.events import EventName
-from strongroom.core.ids import PersonId
 
-SOON: Final = 30 * 86400
-"""Seconds: vetting that ends sooner is shown."""
-UNUSED: Final = 30 * 86400
-"""Seconds without a use after which a live grant is looked at again, as `strongroom people review` does."""
 MOST: Final = 20
 REVIEWS: Final = 5
 
@@ -26,8 +22,7 @@ def people(visit: Visit) -> Page:
     standing, caps = visit.session.api.people()
     ordered = sorted(standing, key=lambda one: one.person)
     shown, following = page_of(ordered, lambda one: one.person, visit.query.get("after", ""))
-    ending = ending_soon(standing, visit.now)
-    over = sorted(one.person for one in standing if one.active and not one.cleared(visit.now))
+    ending, over = reviews.ending(standing, visit.now), reviews.uncleared(standing, visit.now)
     data: dict[str, Json] = {
         "people": [
             {
@@ -41,14 +36,17 @@ def people(visit: Visit) -> Page:
                 "active": one.active,
                 "suspended": one.suspended,
                 "hardware_keys": one.hardware_keys,
+                "one_more": told(one_more(visit.trust, one.person, visit.now)),
             }
             for one in shown
         ],
         "next": following,
         "caps": [{"access": one.access, "people": one.people, "cap": one.cap} for one in caps],
-        "ending": [{"person": person, "until": format_instant(until)} for until, person in ending[:MOST]],
+        "ending": [ending_row(one) for one in ending[:MOST]],
         "ending_count": len(ending),
-        "uncleared": [*over[:MOST]],
+        "uncleared": [one.person for one in over[:MOST]],
+        "soon_days": reviews.SOON // reviews.DAY,
+        "unused_days": reviews.UNUSED // reviews.DAY,
         "uncleared_count": len(over),
         **_reviews(visit),
         "behind": visit.behind,
@@ -56,21 +54,14 @@ def people(visit: Visit) -> Page:
     return Page("people.html", "People", data)
 
 
-def ending_soon(standing: Iterable[PersonStanding], now: Instant) -> list[tuple[Instant, PersonId]]:
-    """Return until when those are vetted whose vetting ends within :data:`SOON`, and who they are, the first first."""
-    return sorted(
-        (one.vetted_until, one.person)
-        for one in standing
-        if one.active and one.vetted_until is not None and now < one.vetted_until <= now + SOON
-    )
+def ending_row(one: PersonStanding) -> dict[str, Json]:
+    """Return whose vetting ends, and when."""
+    return {"person": one.person, "until": None if one.vetted_until is None else format_instant(one.vetted_until)}
 
 
 def _reviews(visit: Visit) -> dict[str, Json]:
     """Return the live grants that nobody used for a while, which a review decides on, and the reviews before."""
-    unused = sorted(
-        (one for one in visit.session.api.grants() if one.live and visit.now - (one.last_used or one.issued) >= UNUSED),
-        key=lambda one: one.last_used or one.issued,
-    )
+    unused = reviews.unused(visit.session.api.grants(), visit.now)
     done = visit.look(Query(event=EventName.ACCESS_REVIEWED.value), REVIEWS).hits
     opened = visit.look(Query(event=EventName.BREAK_GLASS_REVIEWED.value), REVIEWS).hits
     return {

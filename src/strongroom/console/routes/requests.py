@@ -14,11 +14,13 @@ from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, 
 from strongroom.client import requests as client
 from strongroom.client.render import render
 from strongroom.client.service import Review
+from strongroom.client.told import ListedRequest
 from strongroom.console.browser_wallet import ASSERTION_FIELDS, read_assertion
 from strongroom.console.door import Draft
 from strongroom.console.errors import FormError
 from strongroom.console.forms import need_fields
 from strongroom.console.signing_in import to_sign
+from strongroom.console.taken_away import liftable, liftable_through, one_more_of, told
 from strongroom.console.visits import GoTo, Page, Visit, require_signable, signable
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
@@ -27,9 +29,16 @@ from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.core.ids import ModelId, image_id, model_id
 
 COUNT: Final = 50
-CONTROLS: Final = (Action.FREEZE, Action.RESUME, Action.ROTATE, Action.REVOKE_GRANT, Action.REVOKE_PLATFORM)
+CONTROLS: Final = (
+    Action.FREEZE,
+    Action.RESUME,
+    Action.ROTATE,
+    Action.REVOKE_GRANT,
+    Action.REVOKE_PLATFORM,
+    Action.LIFT,
+)
 """Actions that are carried out here once they are allowed. Destruction isn't: it is ordered on the command line."""
-ASKED: Final = (Action.OPEN_IN_ENCLAVE, Action.FREEZE, Action.RESUME, Action.ROTATE)
+ASKED: Final = (Action.OPEN_IN_ENCLAVE, Action.FREEZE, Action.RESUME, Action.ROTATE, Action.LIFT)
 """Actions that can be asked for here."""
 MAX_TICKET: Final = 64
 _PLAIN: Final = {
@@ -55,7 +64,8 @@ def requests(visit: Visit) -> Page:
             "expires": None if one.expires is None else format_instant(one.expires),
             "approvals": one.approvals,
             "denials": one.denials,
-            "needed": _needed(visit, one.action, one.model),
+            "needed": _needed(visit, one),
+            "one_more": one_more_of(visit.trust, one.requester, one.action, visit.now) is not None,
         }
         for one in page.requests
     ]
@@ -75,6 +85,7 @@ def request(visit: Visit) -> Page:
         "model": review.request.model,
         "requester": review.request.requester,
         "expires": format_instant(review.request.expires),
+        "one_more": told(one_more_of(review.trust, review.request.requester, review.request.action, visit.now)),
         "open": visit.now < review.request.expires,
         "lines": [[label, text] for label, text in review.lines],
         "approved_by": [*approved],
@@ -168,14 +179,18 @@ def new(visit: Visit) -> Page:
         "ticket": visit.query.get("ticket", "")[:MAX_TICKET],
         "images": [one.image for one in (values.images if values is not None else ()) if not one.revoked],
         "platforms": [one.platform for one in records],
+        "precautions": [told(one) for one in liftable(trust, visit.now)],
+        "precaution": visit.query.get("precaution", ""),
     }
     return Page("request-new.html", "New request", data)
 
 
 def ask(visit: Visit) -> GoTo:
     """Build the request that the form describes, and show it to be signed."""
-    need_fields(visit.form, ("action", "model", "purpose", "ticket", "image", "platform", "hours"))
+    need_fields(visit.form, ("action", "model", "purpose", "ticket", "image", "platform", "precaution", "hours"))
     form, trust = visit.form, visit.trust
+    if len(form["ticket"]) > MAX_TICKET:
+        raise FormError(f"a ticket's name has at most {MAX_TICKET} characters")
     try:
         action, purpose, model = Action(form["action"]), Purpose(form["purpose"]), model_id(form["model"])
     except (ValueError, MalformedError):
@@ -184,7 +199,7 @@ def ask(visit: Visit) -> GoTo:
     asking = client.Asking(
         requester=visit.me.person,
         purpose=purpose,
-        ticket=form["ticket"][:MAX_TICKET],
+        ticket=form["ticket"],
         now=visit.now,
         window=_window(form["hours"]),
         justification=None,
@@ -201,6 +216,16 @@ def _made(visit: Visit, action: Action, model: ModelId, asking: client.Asking, f
         return client.ask_to_open(
             trust, asking, model=model, image=image_id(form["image"]), platforms=platforms, uses=1
         )
+    if action is Action.LIFT:
+        named = next((one for one in liftable(trust, visit.now) if str(one.name) == form["precaution"]), None)
+        if named is None:
+            raise FormError("precautions are chosen from the list")
+        if named not in liftable_through(trust, model, visit.now):
+            raise FormError(
+                f"that precaution is about {f'`{named.subject}`' if named.subject else 'the whole deployment'}",
+                remedy="choose that model" if named.subject else "choose a model of the policy's highest level",
+            )
+        return client.ask_to_lift(trust, asking, model=model, precaution=named.name)
     if action not in _PLAIN:
         raise FormError("that action is asked for on the command line", remedy="strongroom request create")
     return _PLAIN[action](trust, asking, model=model)
@@ -247,12 +272,14 @@ def _draft(visit: Visit) -> Request:
     return Request.parse(visit.me.draft(visit.path["digest"], REQUEST_TYPE))
 
 
-def _needed(visit: Visit, action: str, model: str) -> int | None:
+def _needed(visit: Visit, listed: ListedRequest) -> int | None:
+    """Return how many must agree: as the rule says, and one more where a precaution asks for that."""
     policy = visit.trust.policy
     if policy is None:
         return None
     try:
-        rule = policy.rule(Action(action), policy.terms(model_id(model)).level)
+        rule = policy.rule(Action(listed.action), policy.terms(model_id(listed.model)).level)
     except (NoRuleError, ValueError, MalformedError):
         return None
-    return rule.quorum
+    more = one_more_of(visit.trust, listed.requester, listed.action, visit.now) is not None
+    return rule.quorum + (1 if more else 0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from strongroom.audit.reading.query import Query
+from strongroom.client import reviews
 from strongroom.console.gauges import gauges
 from strongroom.console.routes.assurance import notice_of
-from strongroom.console.routes.people import ending_soon
+from strongroom.console.routes.people import ending_row
 from strongroom.console.visits import Page, Visit
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
@@ -23,9 +24,9 @@ WATCHED: Final = 16
 def today(visit: Visit) -> Page:
     """Show open requests, frozen models, vetting that ends soon, and the health of log and keeper."""
     trust, session = visit.trust, visit.session
-    open_requests = session.api.requests_page(state="open", limit=MOST, cursor="").requests
+    queue = session.api.requests_page(state="open", limit=MOST, cursor="")
     people, _caps = session.api.people()
-    ending = ending_soon(people, visit.now)
+    ending = reviews.ending(people, visit.now)
     notice = notice_of(visit)
     data: dict[str, Json] = {
         "requests": [
@@ -38,14 +39,17 @@ def today(visit: Visit) -> Page:
                 "approvals": one.approvals,
                 "denials": one.denials,
             }
-            for one in open_requests
+            for one in queue.requests
         ],
+        "more_requests": bool(queue.next),
         "models": len(trust.models),
         "waiting_changes": [
             {"kind": one.kind.value, "document": str(one.document), "effective": format_instant(one.effective)}
             for one in trust.waiting
         ],
-        "vetting_ending": [{"person": person, "until": format_instant(until)} for until, person in ending[:MOST]],
+        "vetting_ending": [ending_row(one) for one in ending[:MOST]],
+        "more_ending": max(0, len(ending) - MOST),
+        "soon_days": reviews.SOON // reviews.DAY,
         "suspended": [*trust.suspended],
         "incidents": _incidents(visit),
         "assessment": None if notice is None else notice.facts(visit.now),

@@ -9,6 +9,19 @@ from strongroom.detection.sensors.reading import Event, Read, child, event, numb
 
 _OPENS: Final = frozenset({"open", "openat", "openat2"})
 _STARTS: Final = frozenset({"execve", "execveat"})
+_EVENT_TABLE: Final = frozenset({"syscall", "ntime", "auid", "eid", "event_type"})
+"""Columns of osquery's tables of events, of which it has those that begin with a program: running ones have none."""
+_CHANGES: Final = frozenset({"UPDATED", "ATTRIBUTES_MODIFIED", "DELETED", "MOVED_TO", "MOVED_FROM"})
+"""What becomes of a file in osquery's words; most programs replace one by moving another there."""
+_UNCHANGED: Final = frozenset({"inode", "mtime"})
+"""Attributes whose change leaves a file's bytes and rights as they were."""
+_NO_LOGINS: Final = frozenset({"cron", "crond", "su", "sudo", "systemd", "polkitd", "pkexec"})
+"""Programs whose PAM sessions Wazuh's rules call logins. Whoever is in a session already, or a timer, opens them."""
+_METHODS: Final = {"sshd": "ssh", "sshd-session": "ssh", "login": "console"}
+_FAILED: Final = frozenset({"authentication_failed", "authentication_failures"})
+"""Groups of Wazuh's rules. The second one's replace the last of several failures of somebody: it isn't told twice."""
+_AFTER_FAILURES: Final = "40112"
+"""Wazuh's rule for a login after failures. It stands in the place of the login's own, without its group."""
 
 
 def read_falco(line: bytes) -> Read:
@@ -59,6 +72,8 @@ def read_tetragon(line: bytes) -> Read:
 def read_osquery(line: bytes) -> Read:
     """Read a line of osquery's results log (osquery.readthedocs.io): event tables, rows that were added.
 
+    A query is called what its pack's author liked, so a row's columns tell its table, and its name where they don't.
+
     :raises MalformedError: not a line of osquery's.
     """
     told = read_object(line)
@@ -67,21 +82,40 @@ def read_osquery(line: bytes) -> Read:
         child(told, "columns"),
         text(told, "hostIdentifier") or text(told, "hostname"),
     )
-    table = query.rpartition("_query_")[2] or query
+    table, action = query.rpartition("_query_")[2] or query, text(columns, "action")
     if text(told, "action") != "added" or not columns:
         return unknown(f"{query}: {text(told, 'action') or 'no rows'}")
-    if table.endswith("process_events") and text(columns, "path"):
-        exe, uid = text(columns, "path"), number(columns, "uid")
-        return _one(event("host:process:started", "osquery", host=host, exe=exe, uid=uid))
-    if table.endswith("file_events") and text(columns, "action") == "OPENED":
-        return _one(event("host:file:opened", "osquery", host=host, path=text(columns, "target_path")))
-    if table.endswith("file_events") and text(columns, "action") in {"UPDATED", "ATTRIBUTES_MODIFIED", "DELETED"}:
-        seen = text(columns, "sha256")
-        return _one(event("host:file:changed", "osquery", host=host, path=text(columns, "target_path"), seen=seen))
-    if table.endswith("hardware_events") and text(columns, "action") == "add":
+    if action and (text(columns, "target_path") or table.endswith("file_events")):
+        return _osquery_file(columns, host)
+    # Tables of sockets and of logins have a program's path too, and no command line.
+    is_event = "cmdline" in columns and not _EVENT_TABLE.isdisjoint(columns)
+    if text(columns, "path") and (is_event or table.endswith("process_events")):
+        return _osquery_process(columns, host)
+    if table.endswith("hardware_events") and action == "add":
         device = text(columns, "model") or text(columns, "path")
         return _one(event("host:device:added", "osquery", host=host, kind=text(columns, "type"), device=device))
     return unknown(table)
+
+
+def _osquery_file(columns: Mapping[str, object], host: str) -> Read:
+    action, path = text(columns, "action"), text(columns, "target_path")
+    if action == "OPENED":
+        return _one(event("host:file:opened", "osquery", host=host, path=path))
+    if action in _CHANGES:
+        return _one(event("host:file:changed", "osquery", host=host, path=path, seen=text(columns, "sha256")))
+    return unknown(f"a file that was {action}")
+
+
+def _osquery_process(columns: Mapping[str, object], host: str) -> Read:
+    call = text(columns, "syscall") or text(columns, "event_type") or "exec"
+    if not call.startswith("exec"):
+        return unknown(call)
+    if number(columns, "exit_code") and "probe_error" in columns:
+        # Of the table by BPF that is what the call returned; of others, how the program ended.
+        return unknown(f"{call} that failed")
+    return _one(
+        event("host:process:started", "osquery", host=host, exe=text(columns, "path"), uid=number(columns, "uid"))
+    )
 
 
 def read_wazuh(line: bytes) -> Read:
@@ -90,21 +124,37 @@ def read_wazuh(line: bytes) -> Read:
     :raises MalformedError: not a line of Wazuh's.
     """
     told = read_object(line)
-    rule, data, host = child(told, "rule"), child(told, "data"), text(child(told, "agent"), "name")
-    groups = rule.get("groups")
-    groups = frozenset(group for group in groups if isinstance(group, str)) if isinstance(groups, list) else frozenset()
+    rule, host = child(told, "rule"), text(child(told, "agent"), "name")
     check = child(told, "syscheck")
     if check and text(check, "event") in {"modified", "deleted"}:
-        expected, seen = text(check, "sha256_before"), text(check, "sha256_after")
-        path = text(check, "path")
-        return _one(event("host:file:changed", "wazuh", host=host, path=path, expected=expected, seen=seen))
+        return _wazuh_file(check, host)
+    data, groups = child(told, "data"), _texts(rule, "groups")
     person, client = text(data, "dstuser") or text(data, "srcuser"), text(data, "srcip")
-    if "authentication_failed" in groups and person:
+    if person and groups & _FAILED:
         cause = f"wazuh-{text(rule, 'id')}"
         return _one(event("identity:login:failed", "wazuh", host=host, person=person, client=client, cause=cause))
-    if "authentication_success" in groups and person:
-        return _one(event("host:login:opened", "wazuh", host=host, person=person, method="wazuh"))
+    program = text(child(told, "predecoder"), "program_name") or text(child(told, "decoder"), "name")
+    opened = "authentication_success" in groups or text(rule, "id") == _AFTER_FAILURES
+    if person and opened and program.lower() not in _NO_LOGINS:
+        method = _METHODS.get(program, "wazuh")
+        return _one(event("host:login:opened", "wazuh", host=host, person=person, method=method))
     return unknown(f"rule {text(rule, 'id')}")
+
+
+def _wazuh_file(check: Mapping[str, object], host: str) -> Read:
+    changed = _texts(check, "changed_attributes")
+    # Where Wazuh was told to take no digests, a time is all that tells of other bytes.
+    compared = any(text(check, f"{name}_after") for name in ("sha256", "sha1", "md5"))
+    if text(check, "event") == "modified" and compared and changed and changed <= _UNCHANGED:
+        return unknown(f"a change of {', '.join(sorted(changed))} alone")
+    expected, seen = text(check, "sha256_before"), text(check, "sha256_after")
+    made = event("host:file:changed", "wazuh", host=host, path=text(check, "path"), expected=expected, seen=seen)
+    return _one(made)
+
+
+def _texts(value: Mapping[str, object], name: str) -> frozenset[str]:
+    found = value.get(name)
+    return frozenset(one for one in found if isinstance(one, str)) if isinstance(found, list) else frozenset()
 
 
 def _tetragon_path(hook: Mapping[str, object]) -> str:

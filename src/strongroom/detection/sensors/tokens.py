@@ -13,7 +13,7 @@ _TRIAL: Final = "http://example.com/test/url/for/webhook"
 def read_canarytoken(body: bytes) -> Read:
     """Read the body of a Canarytokens webhook (github.com/thinkst/canarytokens, ``TokenAlertDetails``).
 
-    Its ``memo`` is what whoever planted the token wrote: the credential's name in our words.
+    Its ``memo`` is what whoever planted the token typed: the credential's name in our words.
 
     :raises MalformedError: not a body of theirs.
     """
@@ -23,7 +23,7 @@ def read_canarytoken(body: bytes) -> Read:
     if text(told, "exposed_time"):
         # ``TokenExposedDetails``: the credential was seen in public. Its owner may have put it there.
         return unknown("seen in public")
-    memo, client = text(told, "memo"), text(told, "src_ip") or text(child(told, "additional_data"), "src_ip")
+    memo, client = text(told, "memo").strip(), text(told, "src_ip") or text(child(told, "additional_data"), "src_ip")
     if not memo or not text(told, "manage_url") or not (text(told, "token") or text(told, "channel")):
         return unknown(text(told, "channel") or "no token")
     made = event("identity:credential:used", "canarytokens", credential=memo, decoy=True, client=client)

@@ -36,6 +36,12 @@ class EngineGoneError(UnavailableError):
     code = "engine-gone"
 
 
+class ReplayLackingError(UnavailableError):
+    """A precaution asks that every answer be replayed, and this one couldn't be."""
+
+    code = "replay-lacking"
+
+
 class UnknownKeyError(DeniedError):
     """No such API key."""
 

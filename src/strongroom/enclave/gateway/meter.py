@@ -18,7 +18,7 @@ from strongroom.egress.bits import Output
 from strongroom.egress.conservation import Sample, judge
 from strongroom.egress.governor import Governor, Reservation, Settled
 from strongroom.egress.marks import Crossing
-from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneError
+from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneError, ReplayLackingError
 from strongroom.enclave.gateway.replay import Kept, Replays, Verdict
 from strongroom.enclave.metered import (
     ENDS,
@@ -33,6 +33,7 @@ from strongroom.enclave.metered import (
     Kind,
     Order,
 )
+from strongroom.release.lease import Sampling
 
 ANSWER_SECONDS: Final = 1800
 """How long an answer may take before it is cancelled: well within its reservation."""
@@ -115,6 +116,8 @@ class Meter:
     vocabulary: int
     replays: Replays | None = None
     """Where a second engine replays answers. What waits for it stays reserved, and its end goes on at once."""
+    sampling: Sampling = Sampling.POLICY
+    """What the keeper's newest lease asks for; changed by :meth:`sample`."""
     ready: bool = False
     """Whether the engine has said that the model is open."""
     broken: str | None = None
@@ -132,6 +135,7 @@ class Meter:
 
         :raises ChannelBreachError: the channel is broken.
         :raises UnavailableError: the model isn't open yet, or too many answers are under way.
+        :raises ReplayLackingError: every answer is to be replayed, and this one couldn't be.
         :raises StrongroomError: as :meth:`strongroom.egress.governor.Governor.reserve`.
         """
         self._check()
@@ -153,12 +157,19 @@ class Meter:
             seed=seed if ask.output is Output.TOKENS else 0,
             prompt=ask.prompt,
         )
+        self._check_replay(order)
         reservation = self.governor.reserve(principal, self.model, ask.most, now, output=ask.output)
         heapq.heappop(self._free)
         kept = self.replays.keep(reservation.number, order) if self.replays and ask.output is Output.TOKENS else None
         self._under[number] = _Under(reservation, now, kept=kept)
         self._demand += 1
         return Begun(answer=number, order=order.to_bytes(), crossed=reservation.crossed)
+
+    def sample(self, sampling: Sampling) -> None:
+        """Replay as many answers as the keeper asks for now; those under way are drawn when they end."""
+        self.sampling = sampling
+        if self.replays is not None:
+            self.replays.sampling = sampling
 
     def cancel(self, answer: int, now: Instant) -> bytes | None:
         """Return the order that ends an answer; None if it ended already or is being cancelled.
@@ -233,6 +244,18 @@ class Meter:
             self.broken = found
             self.governor.freeze(self.model, found)
         return ChannelBreachError(self.broken, message)
+
+    def _check_replay(self, order: Order) -> None:
+        # Fail closed: else whoever has the engine would only have to end the one that looks at it, or fill its queue.
+        if self.sampling is not Sampling.WHOLE or order.kind is not Kind.GENERATE:
+            return
+        if self.governor.policy(self.model).verified_by is None:
+            return
+        if self.replays is None or not self.replays.has_room(order):
+            raise ReplayLackingError(
+                f"every answer of `{self.model}` is to be replayed for now, and this one couldn't be",
+                remedy="ask again in a moment, or for less; without a second engine, people lower the sampling first",
+            )
 
     def _check(self) -> None:
         if self.broken is not None:

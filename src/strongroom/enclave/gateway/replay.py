@@ -4,6 +4,9 @@ A token that another engine reproduces from the same prompt and the same seed ca
 it costs the policy's residual. Which answers are replayed is drawn after they ended, so that no engine can know it.
 What the second engine says is one number for each answer, goes nowhere but here, and is charged with that answer.
 
+While a precaution asks for it, every answer is replayed, and one that can't be isn't begun. Nor is one for which the
+second engine, as fast as it was so far, has no time: most are sized for a share, and one that falls behind is ended.
+
 Everything that goes wrong ends in the full price: an engine that is gone, slow, or disagrees more often than the policy
 says that honest ones do. The discount then stays off until the gateway is started anew.
 """
@@ -23,11 +26,14 @@ from strongroom.egress.bits import MILLI
 from strongroom.egress.policy import MILLION, VerifiedBy
 from strongroom.enclave.gateway.errors import ChannelBreachError
 from strongroom.enclave.metered import MAX_PROMPT, OPENING, Code, Frame, Frames, Kind, Order
+from strongroom.release.lease import Sampling
 
 MAX_KEPT: Final = 1 << 20
 """Tokens of prompts and answers that are kept for a replay, those under way at their longest: at most 40 MiB."""
 REPLAY_SECONDS: Final = 600
 """How long an answer may wait for its replay: with the time that it may take, well within its reservation."""
+AT_ONCE: Final = 8192
+"""Tokens that may be kept while every answer is replayed, however slow the second engine seems."""
 _SIGMAS: Final = 6
 _FREE: Final = 5
 """Differences that are allowed beside the measured rate's and six times its spread: one alone says nothing."""
@@ -80,6 +86,8 @@ class Replays:
     model: ModelId
     rules: VerifiedBy
     draw: Callable[[], int]
+    sampling: Sampling = Sampling.POLICY
+    """What the keeper's newest lease asks for."""
     ready: bool = False
     """Whether the second engine has said that its model is open."""
     stopped: str | None = None
@@ -88,7 +96,11 @@ class Replays:
     """Tokens that the second engine looked at."""
     differed: int = 0
     """Of these, those that it would not have said: at most one in an answer, since it stops there."""
-    _room: int = MAX_KEPT
+    _kept: int = 0
+    """Tokens that are set aside."""
+    _replayed: int = 0
+    """Tokens of prompts and answers that the second engine has gone through, in ``_busy`` seconds."""
+    _busy: int = 0
     _frames: Frames = field(default_factory=Frames)
     _waiting: deque[Kept] = field(default_factory=deque)
     _asked: Kept | None = None
@@ -96,16 +108,25 @@ class Replays:
 
     def keep(self, number: int, asked: Order) -> Kept | None:
         """Set room aside for an answer that begins; None where it isn't replayed whatever is drawn."""
-        room = len(asked.prompt) + asked.most
-        if not self.ready or self.stopped is not None or room > self._room or room > MAX_PROMPT:
+        if not self.has_room(asked):
             return None
-        self._room -= room
+        room = _room_of(asked)
+        self._kept += room
         return Kept(number, asked, room)
+
+    def has_room(self, asked: Order) -> bool:
+        """Tell whether an answer that began now could be replayed."""
+        return self.ready and self.stopped is None and _room_of(asked) <= min(self._free(), MAX_PROMPT)
+
+    def took(self, seconds: int) -> None:
+        """Take how long the last replay took."""
+        self._busy += seconds
 
     def ended(self, kept: Kept, now: Instant) -> bool:
         """Decide, now that it ended, whether an answer waits for a replay. False is to be settled at its full price."""
-        if self.stopped is not None or not kept.said or self.draw() >= self.rules.replay_permille:
-            self._room += kept.room
+        drawn_in = self.sampling is Sampling.WHOLE or self.draw() < self.rules.replay_permille
+        if self.stopped is not None or not kept.said or not drawn_in:
+            self._kept -= kept.room
             return False
         kept.ended = now
         self._waiting.append(kept)
@@ -143,6 +164,13 @@ class Replays:
         self._waiting.clear()
         return tuple(self._done(kept, None) for kept in left)
 
+    def _free(self) -> int:
+        if self.sampling is not Sampling.WHOLE or not self._kept:
+            return MAX_KEPT - self._kept
+        # Half of the time: seconds are whole ones, and no two answers take the same.
+        in_time = self._replayed * (REPLAY_SECONDS // 2) // (self._busy + 1)
+        return min(MAX_KEPT, max(AT_ONCE, in_time)) - self._kept
+
     def _heard(self, frame: Frame) -> Verdict | None:
         if frame.answer == OPENING:
             if self.ready:
@@ -161,6 +189,7 @@ class Replays:
         if frame.code is not Code.LENGTH or self._agreed is None:
             raise self._breach("false-end", "the replaying engine said what isn't the outcome of a replay")
         self._asked, agreed = None, self._agreed
+        self._replayed += len(kept.asked.prompt) + len(kept.said)
         differs = agreed < len(kept.said)
         self.compared += agreed + differs
         self.differed += differs
@@ -170,7 +199,7 @@ class Replays:
         return self._done(kept, agreed)
 
     def _done(self, kept: Kept, verified: int | None) -> Verdict:
-        self._room += kept.room
+        self._kept -= kept.room
         return Verdict(number=kept.number, verified=verified)
 
     def _too_often(self) -> bool:
@@ -183,6 +212,10 @@ class Replays:
     def _breach(self, found: str, message: str) -> ChannelBreachError:
         self.stopped = self.stopped or found
         return ChannelBreachError(f"replay-{found}", f"model `{self.model}`: {message}")
+
+
+def _room_of(asked: Order) -> int:
+    return len(asked.prompt) + asked.most
 
 
 def drawn(word: int) -> int:

@@ -47,6 +47,7 @@ from strongroom.enclave.metered import OUTPUT
 from strongroom.enclave.sandbox import process_profile
 from strongroom.ipc.adapters.http_server import HttpServer, http_config
 from strongroom.ipc.adapters.signals import when_told_to_end
+from strongroom.release.lease import Sampling
 from strongroom.release.metering import LoggedReading, Metered
 
 BLOCKS_A_DAY: Final = 24
@@ -233,6 +234,7 @@ def serve(
                     listening=listening,
                     clock=clock,
                     replayer=replayer,
+                    sampling=lambda: relaying.sampling,
                 )
             )
         except EngineGoneError:
@@ -254,6 +256,7 @@ async def serve_channel(
     why: Callable[[], StrongroomError | None] = lambda: None,
     clock: Clock | None = None,
     replayer: Replayer | None = None,
+    sampling: Callable[[], Sampling] = lambda: Sampling.POLICY,
 ) -> None:
     """Serve one model over a channel that leads to its engine, until it ends or a signal says so.
 
@@ -284,6 +287,7 @@ async def serve_channel(
         tick=serving.tick,
         in_force=serving.in_force,
         replayer=replayer,
+        sampling=sampling,
     )
     live.start()
     gateway = Gateway(

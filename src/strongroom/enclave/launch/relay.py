@@ -25,7 +25,14 @@ from strongroom.enclave.agent.messages import Order, failed, unless_failed
 from strongroom.enclave.runner import ExitStatus, Running
 from strongroom.release.delivery import Delivery
 from strongroom.release.dossier import MAX_EVIDENCE
-from strongroom.release.lease import LeaseAsk, LeaseEndedError, LeaseProof, ReattestationDueError
+from strongroom.release.lease import (
+    LeaseAsk,
+    LeaseEndedError,
+    LeaseProof,
+    ReattestationDueError,
+    Sampling,
+    accept_lease,
+)
 
 AGENT_SECONDS: Final = 600.0
 WAIT_SECONDS: Final = 25
@@ -121,10 +128,13 @@ def relay(
     opened: Callable[[Opened], None],
     seconds: float,
     aside: Aside | None = None,
+    sampling: Callable[[Sampling], None] = lambda _sampling: None,
 ) -> ExitStatus:
     """Carry one agent from its order to the end of its command.
 
     :param seconds: how long the command may run once the key is delivered.
+    :param sampling: hears what the delivery and then each lease asks for, as far as the agent accepts it; called from
+        other threads too.
     :raises LeaseEndedError: the release doesn't hold any more, and the agent ended the command.
     :raises LeaseLostError: no lease reached the agent in time, and it ended the command.
     :raises StrongroomError: the keeper refused, or the agent failed; the reason is the one that it gave.
@@ -142,7 +152,7 @@ def relay(
         running.send(failed(error), timeout=AGENT_SECONDS)
         raise
     running.send({"delivery": released.delivery.to_json()}, timeout=AGENT_SECONDS)
-    leased = _Leased(running, broker, order.request, platform, released, seconds=seconds, aside=aside)
+    leased = _Leased(running, broker, order, platform, released, seconds=seconds, aside=aside, sampling=sampling)
     try:
         return leased.carry(opened)
     finally:
@@ -170,19 +180,24 @@ class _Leased:
         self,
         running: Running,
         broker: ReleasePort,
-        request: Digest,
+        order: Order,
         platform: PlatformId,
         released: Released,
         *,
         seconds: float,
         aside: Aside | None,
+        sampling: Callable[[Sampling], None],
     ) -> None:
         self._running = running
         self._aside = aside
         self._broker = broker
-        self._request = request
+        self._request, self._genesis = order.request, order.genesis
+        self._sampling = sampling
         self._platform = platform
-        self._use = Delivery.parse(released.delivery.payload).use
+        delivery = Delivery.parse(released.delivery.payload)
+        self._use = delivery.use
+        # Not checked here: of one that isn't the keeper's, the agent opens nothing.
+        sampling(delivery.sampling or Sampling.POLICY)
         self._delivery = released.delivery
         self._result = released.result
         self._seconds = seconds
@@ -259,6 +274,8 @@ class _Leased:
         answer = self._answer(ask, proof)
         # Before the agent hears of it: what it asks next must find the way free.
         self._asking = False
+        if isinstance(answer, Envelope):
+            self._note(answer, ask)
         if answer is not None:
             self._happened.put(answer)
 
@@ -272,6 +289,12 @@ class _Leased:
         except StrongroomError:
             # No answer is none: the agent asks again, until its deadline.
             return None
+
+    def _note(self, envelope: Envelope, ask: LeaseAsk) -> None:
+        # What isn't the lease that was asked for says nothing here, and doesn't prolong anything there.
+        with suppress(StrongroomError):
+            lease = accept_lease(envelope, self._genesis, request=self._request, platform=self._platform, ask=ask)
+            self._sampling(lease.sampling)
 
     def _challenge(self) -> Challenged | None:
         try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.core.adapters.durable import append_durably, sync_folder, write_durably
+from strongroom.core.adapters.reading import read_at_most
 from strongroom.core.canonical import decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
@@ -130,7 +131,7 @@ class CaseFiles:
         """Return how a drill's stand-ins stand."""
         path = self._of(incident) / "world.json"
         with _refusals():
-            return _read(path, MAX_TOLD) if path.exists() else None
+            return read_at_most(path, MAX_TOLD) if path.exists() else None
 
     def save_hold(self, incident: str, data: bytes) -> None:
         """Replace the mark of a hold."""
@@ -140,7 +141,7 @@ class CaseFiles:
         """Return the mark of a hold; no bytes where there is none."""
         path = self._of(incident) / HOLD
         with _refusals():
-            return _read(path, MAX_TOLD) if path.exists() else b""
+            return read_at_most(path, MAX_TOLD) if path.exists() else b""
 
     def save_told(self, incident: str, told: Mapping[str, int]) -> None:
         """Remember how far others were told."""
@@ -150,7 +151,7 @@ class CaseFiles:
         """Return the budget as it was saved."""
         path = self._folder / BUDGET
         with _refusals():
-            return _read(path, MAX_BUDGET) if path.exists() else None
+            return read_at_most(path, MAX_BUDGET) if path.exists() else None
 
     def save_budget(self, data: bytes) -> None:
         """Replace the budget."""
@@ -162,7 +163,7 @@ class CaseFiles:
         with _refusals():
             if not path.exists():
                 return 0
-            data = _read(path, MAX_TOLD)
+            data = read_at_most(path, MAX_TOLD)
         with Fields(decode(data, max_bytes=MAX_TOLD), "heard") as fields:
             return fields.integer("lines")
 
@@ -207,9 +208,9 @@ def _stored(folder: Path, name: str) -> Stored | None:
         entries=tuple(IncidentEntry.parse(line) for line in data.split(b"\n") if line),
         runs=runs,
         acts=frozenset(acts),
-        token=DrillToken.parse(_read(drill, MAX_TOLD)) if drill.exists() else None,
+        token=DrillToken.parse(read_at_most(drill, MAX_TOLD)) if drill.exists() else None,
         told=_told(told) if told.exists() else {},
-        held=(folder / HOLD).exists() and bool(_read(folder / HOLD, MAX_TOLD)),
+        held=(folder / HOLD).exists() and bool(read_at_most(folder / HOLD, MAX_TOLD)),
     )
     if not stored.entries or stored.entries[0].incident != name:
         raise MalformedError(f"the record in `{name}` is another incident's, or gone")
@@ -220,22 +221,14 @@ def _stored(folder: Path, name: str) -> Stored | None:
 
 
 def _run(path: Path) -> tuple[Cause, Run]:
-    with Fields(decode(_read(path, MAX_RUN_FILE), max_bytes=MAX_RUN_FILE), "run") as fields:
+    with Fields(decode(read_at_most(path, MAX_RUN_FILE), max_bytes=MAX_RUN_FILE), "run") as fields:
         cause = Cause(source=fields.text("source", max_length=128), event=fields.digest("event"))
         return cause, Run.parse(fields.binary("run", max_length=MAX_RUN))
 
 
 def _told(path: Path) -> dict[str, int]:
-    with Fields(decode(_read(path, MAX_TOLD), max_bytes=MAX_TOLD), "told") as fields:
+    with Fields(decode(read_at_most(path, MAX_TOLD), max_bytes=MAX_TOLD), "told") as fields:
         return {name: fields.integer(name) for name in fields.names(most=MAX_NAMES)}
-
-
-def _read(path: Path, most: int) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise MalformedError(f"`{path.name}` is larger than {most} bytes")
-    return data
 
 
 @contextmanager

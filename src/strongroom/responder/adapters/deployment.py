@@ -1,8 +1,8 @@
 """What a response does to the deployment: what a responder of the roster may do, and nothing more.
 
-It freezes, has somebody suspended, and shuts the gates of this host. The rules let only people revoke and give back: a
-command for either waits until people did it elsewhere, by requests of their own, and a probe sees it. What this
-deployment has no means for is refused, and says so.
+It freezes, has somebody suspended, takes precautions, and shuts the gates of this host. The rules let only people
+revoke and give back: a command for either waits until people did it elsewhere, by requests of their own, and a probe
+sees it. What this deployment has no means for is refused, and says so.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId, PlatformId, person_id
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.personnel.lifecycle import SuspensionCause
+from strongroom.release.precautions import PrecautionKind
 from strongroom.responder.acting import Gate, Stops
 from strongroom.responder.adapters.known import KnownDeployment, Standing
+from strongroom.responder.adapters.precautions import KeeperPrecautions
 from strongroom.responder.cases import Case
-from strongroom.responder.evidence import Receipts, hold, is_drafted, is_held, is_whole, keep_draft, keep_evidence
+from strongroom.responder.evidence import Receipts, hold, is_drafted, is_whole, keep_draft, keep_evidence
 from strongroom.responder.ports import DONE, Told, awaits, refused
-from strongroom.response.action_list import ACTIONS
+from strongroom.response.action_list import ACTIONS, WHOLE
 from strongroom.response.actions import ActionName, Command, Tells
 from strongroom.response.situation import GrantFacts, HostFacts, ModelFacts, Situation
 from strongroom.response.subjects import EVERYTHING, Subject, SubjectKind
@@ -35,6 +37,8 @@ _LETS_GO: Final[Mapping[ActionName, str]] = {
     ActionName.RESTORE_EGRESS: "people-open-its-gate",
     ActionName.RELEASE_PERSON: "officers-vet-anew",
     ActionName.RELEASE_HOST: "people-open-its-gate",
+    ActionName.LOWER_SAMPLING: "people-lift-it",
+    ActionName.LIFT_HOLD: "people-lift-it",
 }
 """What people do themselves, and what is waited for."""
 
@@ -60,6 +64,7 @@ class DeploymentPort:
         clock: Clock,
         own_record: Callable[[], Json],
     ) -> None:
+        self._precautions = KeeperPrecautions(client, known.session, clock)
         self._known = known
         self._client = client
         self._stops = stops
@@ -82,7 +87,14 @@ class DeploymentPort:
         hosts = {host: HostFacts(attested=True) for host in self._platforms}
         hosts[self._host] = HostFacts(quarantined=here, egress_closed=here, attested=self._host in self._platforms)
         return Situation(
-            models={name: ModelFacts(frozen=frozen, egress_closed=shut[name]) for name, frozen in models.items()},
+            models={
+                name: ModelFacts(
+                    frozen=frozen,
+                    egress_closed=shut[name],
+                    sampling_ppm=WHOLE if (PrecautionKind.SAMPLING, name) in now.precautions else 0,
+                )
+                for name, frozen in models.items()
+            },
             hosts=hosts,
             people={person: one.suspended for person, one in now.people.items()},
             grants=tuple(
@@ -109,15 +121,15 @@ class DeploymentPort:
             ActionName.QUARANTINE_HOST: self._shut,
             ActionName.SNAPSHOT_EVIDENCE: self._keep_evidence,
             ActionName.LEGAL_HOLD: self._hold,
-            ActionName.LIFT_HOLD: self._hold,
+            ActionName.LIFT_HOLD: self._lift_hold,
             ActionName.QUARANTINE_PERSON: self._suspend,
             ActionName.REVOKE_GRANTS: self._grants_fall,
             ActionName.REVOKE_ATTESTATION: self._platforms_fall,
             ActionName.PREPARE_ROTATION: self._draft,
             ActionName.PREPARE_SHREDDING: self._draft,
             ActionName.NOTIFY: self._notify,
-            ActionName.RAISE_SAMPLING: self._signed_elsewhere,
-            ActionName.LOWER_SAMPLING: self._signed_elsewhere,
+            ActionName.RAISE_SAMPLING: self._raise_sampling,
+            ActionName.LOWER_SAMPLING: self._let_go,
             ActionName.REVOKE_SESSIONS: self._follows,
             ActionName.EXPIRE_LEASES: self._follows,
             ActionName.RESUME_RELEASES: self._let_go,
@@ -127,21 +139,15 @@ class DeploymentPort:
         }
 
     def _looking(self) -> dict[Tells, Looks]:
-        async def held(case: Case, _command: Command) -> str:
-            return await is_held(case)
-
         async def receipt(case: Case, _command: Command) -> str:
             return self._receipts.seen(case)
 
-        async def sampling(_case: Case, _command: Command) -> str:
-            return "policy"
-
         return {
             Tells.EVIDENCE: is_whole,
-            Tells.HOLD: held,
+            Tells.HOLD: _either("held", "lifted", self._is_held),
             Tells.DRAFT: is_drafted,
             Tells.RECEIPT: receipt,
-            Tells.SAMPLING: sampling,
+            Tells.SAMPLING: _either("whole", "policy", self._is_sampled),
             Tells.RELEASE: _either("refused", "allowed", self._is_frozen),
             Tells.PACKET: _either("lost", "passed", self._is_shut),
             Tells.HOST: _either("apart", "joined", self._is_shut),
@@ -162,10 +168,6 @@ class DeploymentPort:
     async def _holds_grants(self, subject: Subject) -> bool:
         return bool(_live(await self._known.standing(), subject))
 
-    async def _hold(self, case: Case, command: Command) -> Told:
-        await hold(case, command, self._clock.now())
-        return DONE
-
     async def _draft(self, case: Case, command: Command) -> Told:
         digests = {kind.value: str(digest) for kind, digest in self._known.trust.digests.items()}
         facts: dict[str, Json] = {"genesis": str(self._known.genesis), "documents": dict[str, Json](digests)}
@@ -175,10 +177,42 @@ class DeploymentPort:
     async def _notify(self, case: Case, _command: Command) -> Told:
         return self._receipts.notify(case)
 
-    @staticmethod
-    async def _signed_elsewhere(_case: Case, _command: Command) -> Told:
-        # The share of answers that is verified stands in the egress policies, which the root quorum signs.
-        return refused("signed-policy")
+    # --- precautions --------------------------------------------------------------------------------------------------
+
+    async def _hold(self, case: Case, command: Command) -> Told:
+        if not await self._is_held(command.subject):
+            await self._precautions.because_of(case.id, PrecautionKind.HOLD, _kept(command.subject))
+        await hold(case, command, self._clock.now())
+        return DONE
+
+    async def _lift_hold(self, case: Case, command: Command) -> Told:
+        if await self._is_held(command.subject):
+            return awaits(_LETS_GO[command.action])
+        await hold(case, command, self._clock.now())
+        return DONE
+
+    async def _is_held(self, subject: Subject) -> bool:
+        return (PrecautionKind.HOLD, _kept(subject)) in (await self._known.standing()).precautions
+
+    async def _raise_sampling(self, case: Case, command: Command) -> Told:
+        models = self._verifiable(command.subject)
+        if not models:
+            # Before anything is taken: nobody could replay what it asks for.
+            return refused("no-second-engine")
+        standing = (await self._known.standing()).precautions
+        for model in models:
+            if (PrecautionKind.SAMPLING, model) not in standing:
+                await self._precautions.because_of(case.id, PrecautionKind.SAMPLING, model)
+        return DONE
+
+    async def _is_sampled(self, subject: Subject) -> bool:
+        models, standing = self._verifiable(subject), (await self._known.standing()).precautions
+        return bool(models) and all((PrecautionKind.SAMPLING, model) in standing for model in models)
+
+    def _verifiable(self, subject: Subject) -> list[ModelId]:
+        """Return the models of a subject for which the egress policies name a second engine."""
+        found = [(model, self._known.egress(model)) for model in self._known.models_of(subject)]
+        return [model for model, policy in found if policy is not None and policy.verified_by is not None]
 
     # --- releases, gates, people --------------------------------------------------------------------------------------
 
@@ -251,6 +285,9 @@ class DeploymentPort:
                 held = any(model in frozen for model in self._known.models_of(subject))
             case ActionName.RELEASE_PERSON:
                 held = await self._is_out(subject)
+            case ActionName.LOWER_SAMPLING:
+                standing = (await self._known.standing()).precautions
+                held = any((PrecautionKind.SAMPLING, model) in standing for model in self._known.models_of(subject))
             case _:
                 held = await self._are_shut(self._gates_of(subject))
         return awaits(_LETS_GO[command.action]) if held else DONE
@@ -302,6 +339,11 @@ class DeploymentPort:
         }
         await keep_evidence(case, command, encode(seen), entries=size)
         return DONE
+
+
+def _kept(subject: Subject) -> str | None:
+    """Return the model that a hold is about; None for all: what tells of a person or a host isn't in one model."""
+    return subject.name if subject.kind is SubjectKind.MODEL else None
 
 
 def _live(now: Standing, subject: Subject) -> list[GrantShown]:

@@ -16,10 +16,15 @@ from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import NotFoundError
+from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, PersonId, model_id
 from strongroom.core.signature import PublicKey
+from strongroom.egress.policy import EgressPolicy
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.release.incident_statements import INCIDENT_TYPE, IncidentStanding
+from strongroom.release.precaution_ledger import MAX_PRECAUTIONS
+from strongroom.release.precaution_ledger import Standing as Precaution
+from strongroom.release.precautions import PrecautionKind
 from strongroom.release.statements import StatementKind
 from strongroom.responder.cases import Case
 from strongroom.responder.people import who_may_act
@@ -33,6 +38,15 @@ MAX_GRANTS_SHOWN: Final = 1000
 MAX_FROZEN: Final = 4096
 
 
+def read_precautions(status: Fields) -> frozenset[tuple[PrecautionKind, str | None]]:
+    """Return the precautions that stand, as the keeper's status says: which, and about whom; None for all.
+
+    :raises MalformedError: another form.
+    """
+    shown = status.objects("precautions", Precaution.read, most=MAX_PRECAUTIONS)
+    return frozenset((one.kind, one.subject) for one in shown)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How the deployment stands now, as the keeper says."""
@@ -40,6 +54,8 @@ class Standing:
     frozen: frozenset[ModelId]
     people: Mapping[str, PersonStanding]
     grants: tuple[GrantShown, ...]
+    precautions: frozenset[tuple[PrecautionKind, str | None]]
+    """Those that stand: which, and about whom; None for the whole deployment."""
 
 
 class KnownDeployment:
@@ -76,6 +92,7 @@ class KnownDeployment:
             frozen=frozenset(model_id(name) for name in status.texts("frozen", most=MAX_FROZEN)),
             people={one.person: one for one in shown},
             grants=grants.objects("grants", GrantShown.read, most=MAX_GRANTS_SHOWN),
+            precautions=read_precautions(status),
         )
 
     @property
@@ -101,12 +118,17 @@ class KnownDeployment:
         named = [levels[model] for model in self.models_of(subject) if model in levels]
         return max(named or [levels[model] for model in self._models if model in levels], default=0)
 
+    def egress(self, model: ModelId) -> EgressPolicy | None:
+        """Return a model's egress policy in force, None where there is none."""
+        policies = self.trust.egress
+        return None if policies is None else policies.by_model.get(model)
+
     def theft_bound(self, model: ModelId) -> int | None:
         """Return a model's theft bound in bits, 0 where none is in force; None: nobody knows such a model."""
-        policy, egress = self.trust.policy, self.trust.egress
+        policy = self.trust.policy
         if model not in self._models and (policy is None or all(terms.model != model for terms in policy.models)):
             return None
-        bound = None if egress is None else egress.by_model.get(model)
+        bound = self.egress(model)
         return 0 if bound is None else bound.effective_size
 
     def terms(self, certainty: Certainty, subject: Subject) -> Terms:

@@ -79,4 +79,6 @@ class LogExposures:
             self._readings[model] = reading
             if len(self._readings) > MAX_READINGS:
                 self._readings.pop(next(iter(self._readings)))
-            return LogAnswer(told=reading.fold.answer().to_json(), theft_bits=bound)
+            # Of many holdings that takes a while, in which freezes must go on.
+            told = await asyncio.to_thread(lambda: reading.fold.answer().to_json())
+            return LogAnswer(told=told, theft_bits=bound)

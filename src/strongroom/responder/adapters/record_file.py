@@ -9,7 +9,6 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import uptime
 from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError, UnavailableError
-from strongroom.responder.record import Line, check_record, record_line
+from strongroom.responder.record import Line, archived_facts, check_record, record_line
 
 MAX_FILE: Final = 16 << 20
 ROOM: Final = 1 << 20
@@ -55,13 +54,13 @@ class RecordFile:
         self.untold = 0
         """Alerts of a flood that have no line of their own since the last line."""
         self._failed = False
-        self._held = _hold(folder)
+        self._held = hold_folder(folder)
         try:
             files = _files(folder)
             if files:
                 _take_off_half_a_line(files[-1])
             self._serial, self._before = check_record(_lines(files))
-            self._number = len(files) or 1
+            self._number = _number(files[-1]) if files else 1
             self._file = self._open(self._number)
         except OSError as error:
             os.close(self._held)
@@ -100,14 +99,35 @@ class RecordFile:
         """
         with self._writing:
             count = count if count <= self._serial else 0
-            lines = islice(enumerate(_lines(_files(self._folder))), count, None)
-            found = [(Line(serial=serial, digest=Digest.of(line)), line) for serial, line in lines]
+            numbered = ((_serial(line), line) for line in _lines(_files(self._folder)))
+            found = [
+                (Line(serial=serial, digest=Digest.of(line)), line) for serial, line in numbered if serial >= count
+            ]
             self._open_lines.update(line.serial for line, _text in found)
         return found
 
     def facts(self) -> Iterator[Mapping[str, Json]]:
         """Yield what each line says, from the first on, as the last run left them."""
         return (json.loads(line)["facts"] for line in _lines(_files(self._folder)))
+
+    def old_files(self) -> Iterator[tuple[Path, list[bytes]]]:
+        """Yield the files that aren't written to any more, oldest first, with their lines."""
+        return ((path, [*_lines([path])]) for path in _files(self._folder)[:-1])
+
+    def put_aside(self, path: Path, still: Mapping[str, Json]) -> None:
+        """Take the oldest file away, once it is kept elsewhere. A line says so before it goes.
+
+        :param still: what that line says beside it, of what stood in the file and holds on.
+        :raises RecordUnwritableError: the disk refuses: it may still be there, and the record is whole either way.
+        """
+        lines = [*_lines([path])]
+        if lines:
+            self.settle(self._append({**archived_facts(_serial(lines[-1]) + 1, Digest.of(lines[-1])), **still}))
+        try:
+            path.unlink()
+            sync_folder(self._folder)
+        except OSError as error:
+            raise _unwritable(error) from None
 
     async def check(self) -> None:
         """Check that the record can be written, now; one that couldn't be is tried with a line that says nothing.
@@ -179,7 +199,11 @@ def read_record(folder: Path) -> list[bytes]:
     return lines
 
 
-def _hold(folder: Path) -> int:
+def hold_folder(folder: Path) -> int:
+    """Make a folder where there is none, and keep every other process off it until the handle is closed.
+
+    :raises RecordTakenError: another has it, or this one already. :raises RecordUnwritableError: it can't be used.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -198,6 +222,15 @@ def _hold(folder: Path) -> int:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("record-*.jsonl"))
+
+
+def _number(file: Path) -> int:
+    return int(file.stem.removeprefix("record-"))
+
+
+def _serial(line: bytes) -> int:
+    serial: int = json.loads(line)["serial"]
+    return serial
 
 
 def _lines(files: Iterable[Path]) -> Iterator[bytes]:

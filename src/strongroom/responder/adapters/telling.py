@@ -19,10 +19,11 @@ import structlog
 from strongroom.broker.adapters.webhooks import HttpSender, trusting
 from strongroom.broker.outbox import GIVE_UP_SECONDS, backoff
 from strongroom.broker.webhooks import MAX_SECRET_TEXT, Message, NotTakenError, WebhookConfigError, read_secret
+from strongroom.core.adapters.reading import read_at_most
 from strongroom.core.canonical import Json, encode
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
-from strongroom.core.errors import StrongroomError
+from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
 from strongroom.responder.cases import Case
@@ -154,10 +155,8 @@ class Teller:
 
 def _read(path: str, most: int) -> str:
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(most + 1)
+        return read_at_most(Path(path), most).decode("ascii", "replace")
     except OSError as error:
         raise WebhookConfigError(f"`{Path(path).name}` can't be read ({type(error).__name__})") from None
-    if len(data) > most:
-        raise WebhookConfigError(f"`{Path(path).name}` is larger than {most} bytes")
-    return data.decode("ascii", "replace")
+    except MalformedError as error:
+        raise WebhookConfigError(str(error)) from None

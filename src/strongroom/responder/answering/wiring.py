@@ -1,4 +1,4 @@
-"""The response's parts put together: incidents on the disk, the ports, receivers, the desk and the drill's door."""
+"""The response's parts put together: incidents on the disk, the ports, receivers, the desk, and drills."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from strongroom.client.service import Session
 from strongroom.core import canonical
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
+from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.fields import reading
 from strongroom.core.ids import ModelId
@@ -30,12 +31,11 @@ from strongroom.responder.adapters.case_files import CaseFiles
 from strongroom.responder.adapters.deployment import DeploymentPort
 from strongroom.responder.adapters.keeper_stops import KeeperStops
 from strongroom.responder.adapters.known import KnownDeployment, LogNotes
-from strongroom.responder.adapters.line_socket import LineSocket
 from strongroom.responder.adapters.log_exposure import LogExposures
 from strongroom.responder.adapters.record_file import RecordFile
 from strongroom.responder.adapters.telling import Teller, open_line
 from strongroom.responder.desk import Desk
-from strongroom.responder.drilling import DRILL, DrillReader
+from strongroom.responder.drilling import DRILL, Drills
 from strongroom.responder.evidence import Receipts
 from strongroom.responder.exposing import Exposing
 from strongroom.responder.responding import Responding
@@ -44,7 +44,6 @@ from strongroom.responder.shadow import ShadowPort
 from strongroom.response.wiring import shipped_playbooks
 
 DESK: Final = "desk.sock"
-DRILLS: Final = "drill.sock"
 MAX_SETTINGS: Final = 1 << 20
 REFRESH_SECONDS: Final = 60.0
 _log = structlog.get_logger("strongroom.responder")
@@ -157,27 +156,32 @@ async def make_answering(
 async def open_doors(
     answering: Answering, teller: Teller, responder: Responder, state: Path, settings: ResponseSettings, clock: Clock
 ) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Go on with what was left, and open the desk and the drill's door; yields tasks that end only by an error."""
+    """Go on with what was left, and open the desk; yields tasks that end only by an error."""
     responding, known = answering.responding, answering.known
-    desk = UnixServer(Desk(responding, clock, known.refresh).serve, admits={geteuid(), *settings.users})
-    reader = DrillReader(known.genesis, known.masters, lambda: responding.used, responding.practise, clock)
 
     def take(event: Event) -> None:
         responder.take(event, DRILL, opened=time.monotonic_ns())
 
-    door = LineSocket(DRILL, geteuid(), reader, take, heard=lambda: None)
+    drills = Drills(known.genesis, known.masters, lambda: responding.used, responding.practise, take, clock)
+
+    def hold(envelope: Envelope) -> None:
+        try:
+            drills.hold(envelope)
+        except StrongroomError as error:
+            # Who tries drills that aren't theirs is worth a look.
+            _log.warning("drill refused", reason=error.reason)
+            raise
+
+    desk = UnixServer(Desk(responding, clock, known.refresh, hold).serve, admits={geteuid(), *settings.users})
     await desk.start(state / DESK)
-    await door.start(state / DRILLS)
     tasks = [
         asyncio.create_task(responding.serve()),
         asyncio.create_task(answering.exposing.serve()),
         asyncio.create_task(_refreshing(known)),
-        asyncio.create_task(_counting(door)),
     ]
     try:
         yield tasks
     finally:
-        await door.stop()
         await desk.stop()
         for task in tasks:
             task.cancel()
@@ -192,15 +196,6 @@ async def _refreshing(known: KnownDeployment) -> None:
             await known.refresh()
         except StrongroomError as error:
             _log.warning("the deployment isn't seen anew", reason=error.reason)
-
-
-async def _counting(door: LineSocket) -> None:
-    before = 0
-    while True:
-        await asyncio.sleep(1.0)
-        if door.missed > before:
-            _log.warning("drill refused", count=door.missed - before)
-        before = door.missed
 
 
 def _failed(what: str, error: StrongroomError) -> None:

@@ -15,6 +15,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.broker.people.ports import Entropy
+from strongroom.core.adapters.durable import sync_folder
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 
 KEY_BYTES: Final = 32
@@ -87,7 +88,7 @@ class KeyFolder:
                 file.write(bytes(KEY_BYTES))
                 os.fsync(file.fileno())
             place.unlink(missing_ok=True)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise _refused(error) from None
 
@@ -127,17 +128,9 @@ def _write_new(path: Path, data: bytes) -> None:
         # A link, not a rename: it fails where there is a key already, and never shows half of one.
         os.link(temporary, path)
         temporary.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise _refused(error) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _refused(error: OSError) -> UnavailableError:

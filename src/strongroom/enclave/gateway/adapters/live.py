@@ -34,6 +34,7 @@ from strongroom.enclave.gateway.odometer import OdometerLog
 from strongroom.enclave.gateway.replay import Verdict
 from strongroom.enclave.metered import Code
 from strongroom.enclave.taximeter import TaximeterError
+from strongroom.release.lease import Sampling
 from strongroom.release.metering import LoggedReading
 
 CHECK_SECONDS: Final = 0.2
@@ -92,7 +93,8 @@ class LiveModel:
     and ``why`` tells, when the engine closed the channel, what else is known of that. It may take a moment: it is
     called in a thread, and the engine is killed only after it, so that an agent can say what it has to say.
     ``in_force`` fetches the model's egress policy where the log's entries name another than before, and is called in
-    a thread. ``replayer`` is the second engine, where there is one; the meter has its ``replays`` then.
+    a thread. ``replayer`` is the second engine, where there is one; the meter has its ``replays`` then. ``sampling``
+    returns what the keeper's newest lease asks for, and is looked at a few times a second.
     """
 
     def __init__(
@@ -110,7 +112,9 @@ class LiveModel:
         in_force: Callable[[], EgressPolicy],
         tick: float = 0.0,
         replayer: Replayer | None = None,
+        sampling: Callable[[], Sampling] = lambda: Sampling.POLICY,
     ) -> None:
+        self._sampling = sampling
         self._in_force, self._policy = in_force, opened.policy
         self._replayer = replayer
         self._channel, self._meter, self._clock, self._stop, self._tick = channel, meter, clock, stop, tick
@@ -137,6 +141,8 @@ class LiveModel:
         self._loop.add_reader(self._channel, self._readable)
         if self._replayer is not None:
             self._replayer.start(self._replayed, self._replayer_breached)
+        # Before the first answer begins.
+        self._sample()
         for each in (self._watch(), self._mirror_always()):
             self._spawn(each)
 
@@ -343,6 +349,7 @@ class LiveModel:
             self._readable()
         if self.error is not None or self._leaving:
             return
+        self._sample()
         try:
             now = self._clock.now()
             self._meter.check(pending=_pending(self._channel), now=now)
@@ -352,6 +359,12 @@ class LiveModel:
                 self._replayer.look()
         except StrongroomError as error:
             self.end(error)
+
+    def _sample(self) -> None:
+        wanted = self._sampling()
+        if wanted is not self._meter.sampling:
+            self._meter.sample(wanted)
+            _log.warning("how many answers are replayed changed", model=self._meter.model, sampling=wanted.value)
 
     async def _mirror_always(self) -> None:
         while not self.over.is_set():

@@ -14,6 +14,7 @@ from strongroom.enclave.agent.messages import Order
 from strongroom.enclave.gateway.errors import EngineGoneError
 from strongroom.enclave.launch.relay import Opened, ReleasePort, relay
 from strongroom.enclave.runner import Running
+from strongroom.release.lease import Sampling
 
 REASON_SECONDS: Final = 2.0
 """How long an agent may take to say why its command ended, before everything is killed."""
@@ -42,12 +43,21 @@ class Relaying(threading.Thread):
         self._killing, self._known = threading.Lock(), threading.Event()
         self._facts: Opened | None = None
         self.error: StrongroomError | None = None
+        self.sampling = Sampling.POLICY
+        """What the delivery, or the newest lease, asks for."""
         self.start()
 
     def run(self) -> None:
         """Relay until the command ends; its end closes the channel, which is what the gateway waits for."""
         try:
-            relay(self._running, self._order, self._broker, opened=self._opened, seconds=FOREVER)
+            relay(
+                self._running,
+                self._order,
+                self._broker,
+                opened=self._opened,
+                seconds=FOREVER,
+                sampling=self._sampled,
+            )
         except StrongroomError as error:
             self.error = error
             # Nobody raises what ends a second engine: answers go on without it, and this is all that says why.
@@ -81,6 +91,9 @@ class Relaying(threading.Thread):
         if self._facts is None:
             raise EngineGoneError("the enclave ended before the model was open")
         return self._facts
+
+    def _sampled(self, sampling: Sampling) -> None:
+        self.sampling = sampling
 
     def _opened(self, facts: Opened) -> None:
         self._facts = facts

@@ -31,6 +31,7 @@ class Replayer:
         self._channel, self.replays, self._clock, self._stop = channel, replays, clock, stop
         self._unsent = bytearray()
         self._over = False
+        self._asked_at = 0
 
     def start(self, settle: Callable[[Verdict], None], breach: Callable[[ChannelBreachError], None]) -> None:
         """Begin to read, in the running event loop. ``settle`` takes what became of an answer."""
@@ -42,6 +43,7 @@ class Replayer:
     def _go_on(self) -> None:
         if not self._over and not self._unsent and (order := self.replays.next()) is not None:
             self._unsent += order
+            self._asked_at = self._clock.now()
             self._writable()
 
     def look(self) -> None:
@@ -93,7 +95,10 @@ class Replayer:
             self.end("gone")
             return
         try:
-            self._settled(self.replays.received(data))
+            verdicts = self.replays.received(data)
+            if verdicts:
+                self.replays.took(max(0, self._clock.now() - self._asked_at))
+            self._settled(verdicts)
         except ChannelBreachError as error:
             self.end(error.found)
             self._breach(error)

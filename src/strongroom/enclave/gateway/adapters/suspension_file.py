@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.core.adapters.durable import write_durably
+from strongroom.core.adapters.reading import FileState, state_of
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.ids import ModelId
 from strongroom.enclave.gateway.suspension import MAX_RECORD, Standing
@@ -29,7 +30,7 @@ class SuspensionFile:
     def __init__(self, folder: Path, model: ModelId) -> None:
         self._path = folder / f"{model}.suspensions.json"
         # One value, since threads and the event loop both change it: a record must never go with another file's mark.
-        self._read: tuple[tuple[int, int, int], Standing] | None = None
+        self._read: tuple[FileState, Standing] | None = None
 
     def standing(self) -> Standing:
         """Return how it stands now; read again only if the file is another one.
@@ -45,8 +46,7 @@ class SuspensionFile:
             raise self._unusable(error) from None
         with os.fdopen(handle, "rb") as file:
             facts = os.fstat(file.fileno())
-            # Each change is a new file, so that another inode or time is another record.
-            seen = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+            seen = state_of(facts)
             known = self._read
             if known is None or known[0] != seen:
                 self._read = known = seen, self._parsed(file.read(MAX_RECORD + 1))

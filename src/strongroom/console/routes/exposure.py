@@ -1,0 +1,172 @@
+"""Exposure: who and what could have had a model's bytes, and when, by the entries that the log's index names.
+
+In an incident it is entered by a signed act, which holds the answer's digest. The answer waits in the session, under
+that digest: what the page shows beside the act is what the act is about, and whoever signs it keeps it as a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from strongroom.audit.reading.exposure import EVENTS, UNKNOWABLE, Exposure, ExposureFold, Holding, Window
+from strongroom.audit.reading.proven import Gathered
+from strongroom.audit.reading.query import Query, read_moment
+from strongroom.console.door import Draft
+from strongroom.console.errors import FormError
+from strongroom.console.incident_access import reader_of
+from strongroom.console.routes.audit import asked_text
+from strongroom.console.visits import ROWS, File, Page, Visit
+from strongroom.core.canonical import Json, decode, encode
+from strongroom.core.clock import Instant
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import payload_type
+from strongroom.core.errors import MalformedError, NotFoundError
+from strongroom.core.ids import ModelId, model_id
+from strongroom.responder.reading import Shown
+from strongroom.response.exposure import MAX_EXPOSURE, Exposed, read_exposure
+from strongroom.response.incident import BrokenRecordError
+
+HELD: Final = 60
+ANSWER: Final = payload_type("exposure-answer.v1")
+"""An answer that waits to be saved by who had it read. Never signed itself."""
+MOST_READ: Final = 2000
+"""Entries of one model that an answer about exposure rests on. Of more, the command line reads the whole log."""
+CALLS: Final = 48
+"""Calls of the log that one visit's answer may take."""
+
+
+def exposure(visit: Visit) -> Page:
+    """Show who and what could have had a model's bytes within a time, by the entries that the index names.
+
+    Entries that weren't proven yet take calls of the log: of a model with many, each visit reads some more of them.
+    """
+    asked = {name: text for name in ("model", "since", "until") if (text := asked_text(visit, name))}
+    names: list[Json] = [*sorted(visit.trust.models)]
+    data: dict[str, Json] = {"asked": {**asked}, "models": names[:ROWS], "answer": None}
+    if "model" in asked:
+        try:
+            name = model_id(asked["model"])
+        except MalformedError:
+            raise FormError("that isn't a model's name") from None
+        data["answer"] = _shown(visit, name, _window(visit, asked))
+    return Page("exposure.html", "Exposure", data)
+
+
+def gathered(visit: Visit, model: ModelId) -> Gathered:
+    """Return what the log says of a model's exposure, as far as one visit reads; the next one reads on."""
+    queries = [Query(model=model, event=event.value) for event in sorted(EVENTS)]
+    return visit.reader.all_of(visit.log, queries, MOST_READ, CALLS)
+
+
+def answer_of(found: Gathered, model: ModelId, window: Window) -> Exposure:
+    """Return the answer that rests on what was gathered: right only where that is whole."""
+    fold = ExposureFold(model)
+    for index, entry in found.hits:
+        fold.apply(index, entry)
+    return fold.answer(window=window)
+
+
+def exposed_now(visit: Visit, model: ModelId) -> dict[str, str | int]:
+    """Read a model's exposure, keep the answer in the session, and return the facts of an act that enters it.
+
+    :raises FormError: it isn't all read: half an answer would be a wrong one.
+    """
+    found = gathered(visit, model)
+    if not found.enough:
+        raise FormError(f"the log says more of `{model}` than a page reads", remedy="strongroom incident exposure")
+    if not found.whole or found.reach < visit.log.size:
+        raise FormError(
+            f"{len(found.hits)} of {found.named} entries about `{model}` are read, and {found.reach} of"
+            f" {visit.log.size} searched",
+            remedy="send the form again: it reads on",
+        )
+    answer = encode(answer_of(found, model, Window()).to_json())
+    rules = (visit.trust.egress.by_model if visit.trust.egress is not None else {}).get(model)
+    exposed = read_exposure(
+        decode(answer, max_bytes=MAX_EXPOSURE), theft_bits=0 if rules is None else rules.effective_size
+    )
+    visit.me.put_draft(Draft(ANSWER, answer))
+    return exposed.facts(Digest.of(answer))
+
+
+def exposed_of(visit: Visit, facts: Mapping[str, str | int]) -> Exposed:
+    """Return what an act enters, from the answer whose digest it holds.
+
+    :raises NoPageError: the answer isn't in this session any more.
+    """
+    data = visit.me.draft(str(facts["exposure"]).removeprefix("sha256:"), ANSWER)
+    return read_exposure(decode(data, max_bytes=MAX_EXPOSURE), theft_bits=int(facts["bound"]))
+
+
+def entered(visit: Visit, shown: Shown) -> Exposed | None:
+    """Return the answer that an incident's newest exposure names; None where neither we nor the responder have it.
+
+    The responder keeps those that it read itself.
+
+    :raises BrokenRecordError: it shows another one than the record names.
+    """
+    read = shown.incident.exposure
+    if read is None:
+        return None
+    name = read.answer.value.hex()
+    draft = visit.me.drafts.get(name)
+    if draft is not None and draft.payload_type == ANSWER:
+        data = draft.payload
+    else:
+        try:
+            data = reader_of(visit).kept(shown.incident.id, f"exposure-{name}.json")
+        except NotFoundError:
+            return None
+        if Digest.of(data) != read.answer:
+            raise BrokenRecordError("the responder shows another answer about exposure than the record names")
+    return read_exposure(decode(data, max_bytes=MAX_EXPOSURE), theft_bits=read.bound)
+
+
+def answer(visit: Visit) -> File:
+    """Return an answer that this person had read for an act just now, for reports, and for whoever asks later."""
+    data = visit.me.draft(visit.path["digest"], ANSWER)
+    return File(name=f"exposure-{visit.path['digest']}.json", media_type="application/json", data=data)
+
+
+def _shown(visit: Visit, name: ModelId, window: Window) -> Json:
+    found = gathered(visit, name)
+    told: dict[str, Json] = {
+        "read": len(found.hits),
+        "named": found.named,
+        "enough": found.enough,
+        "whole": found.whole,
+        "reach": found.reach,
+        "size": visit.log.size,
+    }
+    if not found.whole:
+        return told
+    told_of = answer_of(found, name, window)
+    newest = sorted(told_of.holdings, key=lambda one: one.since, reverse=True)
+    people: list[Json] = [*sorted({one.person for one in newest if one.person})]
+    hosts: list[Json] = [*sorted({one.platform for one in newest if one.platform is not None})]
+    return {
+        **told,
+        "people": people[:ROWS],
+        "hosts": hosts[:ROWS],
+        "let_out": told_of.let_out.to_json(),
+        "count": len(newest),
+        "holdings": [_holding(one, visit.now) for one in newest[:HELD]],
+        "freezes": [one.to_json() for one in told_of.freezes[-HELD:]],
+        "unknowable": [*UNKNOWABLE],
+    }
+
+
+def _holding(one: Holding, now: Instant) -> Json:
+    return {
+        **one.to_json(),
+        "entries": [*one.proof[:1], *one.proof[1:][-1:]],
+        "may_now": one.until is None or (one.ended is None and one.until >= now),
+    }
+
+
+def _window(visit: Visit, asked: Mapping[str, str]) -> Window:
+    since, until = (read_moment(asked[name], now=visit.now) if name in asked else None for name in ("since", "until"))
+    if since is not None and until is not None and since >= until:
+        raise FormError("the time ends before it begins")
+    return Window(since=since, until=until)

@@ -1,0 +1,87 @@
+"""A precaution that was answered for stands after the keeper and the log's writer were killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.core.canonical import Json
+from strongroom.core.envelope import Envelope, sign
+from strongroom.core.errors import StrongroomError
+from strongroom.core.events import EventName
+from strongroom.release.precautions import PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
+from support.deployment import MODEL, Deployment, signer
+from support.offline import verified_entries
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    """A log writer and a keeper, processes of their own; the keeper can be told where to die."""
+    with Deployment.found(tmp_path / "home") as made:
+        made.keeper_module = "simulators.crashing_keeper"
+        made.start("log")
+        made.start("keeper")
+        made.adopt_first()
+        yield made
+
+
+def hold(deployment: Deployment) -> Envelope:
+    made = Precaution(
+        genesis=deployment.genesis.digest,
+        kind=PrecautionKind.HOLD,
+        subject=MODEL,
+        cause=Cause.LEGAL,
+        incident=None,
+        at=int(time.time()),
+        until=None,
+    )
+    return sign(PRECAUTION_TYPE, made.to_bytes(), signer("dana"))
+
+
+def standing(deployment: Deployment) -> list[Json]:
+    found = deployment.call("status")["precautions"]
+    assert isinstance(found, list)
+    return found
+
+
+def again(deployment: Deployment, *names: str) -> None:
+    for name in names:
+        deployment.kill(name)
+    for name in names:
+        deployment.start(name)
+
+
+def test_what_was_answered_for_stands_whoever_is_killed(deployment: Deployment) -> None:
+    envelope = hold(deployment)
+    deployment.call("state", kind="precaution", envelope=envelope.to_json())
+    before = standing(deployment)
+    assert len(before) == 1
+    for killed in (("keeper",), ("log", "keeper")):
+        again(deployment, *killed)
+        assert standing(deployment) == before
+
+
+@pytest.mark.parametrize(("place", "recorded"), [("5 queued", {0}), ("5 sent", {0, 1}), ("5 answered", {1})])
+def test_a_keeper_killed_while_it_takes_one_took_it_whole_or_not(
+    deployment: Deployment, place: str, recorded: set[int]
+) -> None:
+    envelope = hold(deployment)
+    (deployment.home / "keeper" / "crash-at").write_text(place)
+    with pytest.raises(StrongroomError):
+        deployment.call("state", kind="precaution", envelope=envelope.to_json())
+    deployment.processes["keeper"].wait(10)
+    again(deployment, "keeper")
+    assert len(standing(deployment)) in recorded
+    if not standing(deployment):
+        deployment.call("state", kind="precaution", envelope=envelope.to_json())
+    with pytest.raises(StrongroomError) as caught:
+        deployment.call("state", kind="precaution", envelope=envelope.to_json())
+    assert caught.value.reason == "statement-known"
+    assert len(standing(deployment)) == 1
+    taken = [one for one in verified_entries(deployment) if one.event is EventName.PRECAUTION_TAKEN]
+    assert len(taken) == 1
