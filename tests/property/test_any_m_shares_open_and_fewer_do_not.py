@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from strongroom.core.errors import StrongroomError
@@ -38,10 +38,12 @@ def test_any_m_in_any_order_open_and_fewer_or_more_do_not(
         combine([*order[: threshold - 1], order[0]])
 
 
-@given(ROOTS, st.integers(0, 32), st.data())
-def test_no_changed_word_passes(root: bytes, at: int, data: st.DataObject) -> None:
+@given(ROOTS, st.integers(0, 32), st.integers(0, 65))
+def test_no_changed_word_passes(root: bytes, at: int, which: int) -> None:
+    # Shares are random, so what is drawn mustn't hang on them.
     one, other, third = (seen(share).split() for share in split(secret(root), threshold=2, count=3))
-    word = data.draw(st.sampled_from(sorted({*one, *other, *third} - {one[at]})))
+    word = [*other, *third][which]
+    assume(word != one[at])
     changed = padded(secret(b" ".join([*one[:at], word, *one[at + 1 :]])))
     with pytest.raises(ShareError):
         read_share(changed)
