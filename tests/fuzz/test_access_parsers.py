@@ -175,7 +175,7 @@ def requests(draw: st.DrawFn) -> Request:
         measurement=base.measurement if opens else None,
         platforms=base.platforms if opens or action is Action.REVOKE_PLATFORM else (),
         recipient=draw(digests) if exports or action is Action.SEAL else None,
-        target=draw(digests) if action is Action.REVOKE_GRANT else None,
+        target=draw(digests) if action in {Action.REVOKE_GRANT, Action.LIFT} else None,
         justification=draw(st.none() | digests),
         ticket=draw(st.text("ABC-123é", max_size=64)),
         not_before=begin,
@@ -387,6 +387,16 @@ DESTRUCTION: dict[str, Json] = {
     "effective": "2026-11-24T22:08:37Z",
     "expires": "2026-11-30T22:08:37Z",
 }
+PRECAUTION: dict[str, Json] = {
+    "precaution": str(GENESIS),
+    "kind": "approver",
+    "subject": "dana",
+    "cause": "statistics",
+    "incident": None,
+    "person": "warden",
+    "taken": "2026-11-23T22:08:37Z",
+    "until": "2026-11-24T22:08:37Z",
+}
 TOLD: dict[str, dict[str, Json]] = {
     "person": PERSON,
     "waiting": WAITING,
@@ -402,6 +412,7 @@ TOLD: dict[str, dict[str, Json]] = {
         "frozen": ["atlas"],
         "suspended": ["dana"],
         "waiting": [WAITING],
+        "precautions": [PRECAUTION],
         "destructions": [DESTRUCTION],
         "destroyed": ["atlas"],
         "irrecoverable": ["borea"],

@@ -17,6 +17,7 @@ from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, sign
+from strongroom.core.errors import UnavailableError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import PlatformId
 from strongroom.core.signature import Ed25519Signer
@@ -111,7 +112,11 @@ class Agent:
                 fields.value(name)
 
     def receive(self, *, timeout: float) -> Json:
-        return self._said.get(timeout=min(timeout, 20))
+        # As a real agent's channel: silence for too long is an error that the relay knows.
+        try:
+            return self._said.get(timeout=min(timeout, 20))
+        except queue.Empty:
+            raise UnavailableError("the agent says nothing") from None
 
     def kill(self) -> None:
         """Nothing of it is left."""

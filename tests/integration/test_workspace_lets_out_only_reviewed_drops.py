@@ -12,7 +12,7 @@ import pytest
 
 from strongroom.access.request import Action, Purpose
 from strongroom.attacks.lab.software_tpm import SoftwareTPM
-from strongroom.cli import enclave_order, enclave_workspace
+from strongroom.cli import enclave_options, enclave_order, enclave_workspace
 from strongroom.client.drops import DropApi
 from strongroom.core.canonical import Json
 from strongroom.core.envelope import Envelope, sign
@@ -56,7 +56,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, tpm: SoftwareTPM) -> Iterator[
 @pytest.fixture(autouse=True)
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enclave_workspace, "workspace_image", workspaces.light_image)
-    for module in (enclave_workspace, enclave_order):
+    for module in (enclave_options, enclave_order):
         monkeypatch.setattr(module, "measure_image", workspaces.light_measure)
 
 
@@ -314,7 +314,7 @@ def test_killed_between_ticket_and_drop_it_is_charged_once(lab: WorkspaceLab, mo
     assert (first["log_index"], first["bits"]) == (last["log_index"], last["bits"]) == (told["charged"], told["bits"])
     monkeypatch.undo()
     monkeypatch.setattr(enclave_workspace, "workspace_image", workspaces.light_image)
-    for module in (enclave_workspace, enclave_order):
+    for module in (enclave_options, enclave_order):
         monkeypatch.setattr(module, "measure_image", workspaces.light_measure)
     # The launcher's file got lost as well: the same code lets the same bytes out, under the same charge.
     again = lab.run(lab.again(request), "print('found something')", drop=lab.new("drop"))

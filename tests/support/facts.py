@@ -46,7 +46,7 @@ def request_to(action: Action) -> Request:
         measurement=Digest.of(b"measured"),
         platforms=(PlatformId("tpm-" + "1" * 64),),
         recipient=None,
-        target=None,
+        target=Digest.of(b"target") if action in {Action.REVOKE_GRANT, Action.LIFT} else None,
         not_before=NOW - 10,
         expires=NOW + 10,
         max_uses=1,

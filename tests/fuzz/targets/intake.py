@@ -7,6 +7,8 @@ from io import BytesIO
 from types import MappingProxyType
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from fuzz.targets.makers import vectors
 from fuzz.targets.target import Target
 from strongroom.core.canonical import encode
@@ -27,6 +29,7 @@ from strongroom.quarantine.adapters.reading import Reader
 from strongroom.quarantine.terms import GateRules, Scanner, SignatureTerms, Terms, read_rules
 from strongroom.release.intake_statements import IntakeRecord
 from support.delivered import checkpoint_file, delivery
+from support.model_signing import Signing
 from support.pickle_corpus import corpus
 
 _AT: Final[Instant] = 1_800_000_000
@@ -149,6 +152,10 @@ def _terms() -> Terms:
     )
 
 
+def _signing() -> Signing:
+    return Signing(key=ec.derive_private_key(1, ec.SECP256R1()), files={"config.json": b"{}", "a.gguf": b"weights"})
+
+
 def _signed_record() -> IntakeRecord:
     return IntakeRecord(genesis=Digest.of(b"genesis"), record=_verdict().records[0])
 
@@ -182,11 +189,14 @@ INTAKE: Final[Mapping[str, Target]] = MappingProxyType(
             longest=4096,
         ),
         "intake-bundle": Target(
-            read=_bundle, seeds=lambda: tuple(vectors("../oms/v1.0/*/*.json")) or (b"{}",), changes=200
+            read=_bundle, seeds=lambda: (_signing().bundle(), *vectors("../oms/v1.0/*/*.json")), changes=200
         ),
         "intake-manifest": Target(
             read=read_manifest,
-            seeds=lambda: [read_bundle(one).payload for one in vectors("../oms/v1.0/valid/*.json")] or (b"{}",),
+            seeds=lambda: [
+                _signing().payload(),
+                *(read_bundle(one).payload for one in vectors("../oms/v1.0/valid/*.json")),
+            ],
         ),
         "intake-names": Target(read=_names, seeds=lambda: (b"a.gguf\nb/c.json\nd.txt",), longest=4096),
         "intake-record": Target(read=_same(Record.parse), seeds=lambda: [one.to_bytes() for one in _verdict().records]),
