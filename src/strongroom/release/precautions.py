@@ -2,7 +2,7 @@
 
 approver   each request of a person needs one approver more than its rule asks for; ends by itself
 sampling   every answer of a model is replayed whole; ends by itself, or is lifted by people
-hold       nothing of a model, or of the deployment, is destroyed, nobody is erased, the log isn't pruned; lifted by people alone
+hold       nothing of a model, or of all, is destroyed, nobody erased, no log pruned; lifted by people alone
 """
 
 from __future__ import annotations
