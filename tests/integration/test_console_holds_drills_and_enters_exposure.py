@@ -39,17 +39,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 @pytest.fixture
 def desk(lab: Watched) -> Iterator[FakeDesk]:
     # Those that need the real one come first.
-    if lab.responder.process is not None:
-        lab.responder.stop()
-    with FakeDesk(lab.desk).listening() as made:
+    with lab.in_other_hands() as made:
         yield made
-
-
-def inside(lab: Watched, name: str = "dana") -> Visitor:
-    """Return somebody who is signed in."""
-    visitor = lab.live.visitor(name)
-    visitor.sign_in()
-    return visitor
 
 
 def to_sign(visitor: Visitor, playbook: str = "insider") -> tuple[Seen, str]:
@@ -77,7 +68,7 @@ def has_roles(lab: Watched, *roles: str) -> None:
 
 
 def test_a_drill_is_signed_here_held_there_and_measured(lab: Watched) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     before = drills_of(dana)
     signing, action = to_sign(dana, "key-compromise")
     form = signing.forms()[action]
@@ -104,7 +95,7 @@ def test_a_drill_is_signed_here_held_there_and_measured(lab: Watched) -> None:
 
 
 def test_a_drill_counts_as_its_signers_alone(lab: Watched) -> None:
-    dana, sam = inside(lab), inside(lab, "sam")
+    dana, sam = lab.live.inside(), lab.live.inside("sam")
     before = drills_of(dana)
     signing, action = to_sign(dana)
     form = signing.forms()[action]
@@ -123,7 +114,7 @@ def test_a_drill_counts_as_its_signers_alone(lab: Watched) -> None:
 
 
 def test_who_may_not_act_holds_none(lab: Watched) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     before = drills_of(dana)
     signing, action = to_sign(dana)
     csrf = dana.get("/drills").forms()["/drills/new"]["fields"]["csrf"]
@@ -144,14 +135,14 @@ def test_who_may_not_act_holds_none(lab: Watched) -> None:
 
 
 def test_a_drill_exposes_nothing(lab: Watched) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     name = lab.drill("insider")
     assert "/do/expose" not in dana.get(f"/incidents/{name}").text
     assert dana.get(f"/incidents/{name}/do/expose").status == 400
 
 
 def test_a_drill_that_no_rule_alerts_on_is_told_of(lab: Watched, desk: FakeDesk) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     signing, action = to_sign(dana)
     answer = dana.post(signing, action)
     assert answer.status == 303
@@ -162,7 +153,7 @@ def test_a_drill_that_no_rule_alerts_on_is_told_of(lab: Watched, desk: FakeDesk)
 
 
 def test_cards_come_in_their_time(lab: Watched) -> None:
-    dana = inside(lab, "rina")
+    dana = lab.live.inside("rina")
     page = dana.get("/drills/tabletop/insider")
     assert "card-1" not in page.text
     place = "/drills/tabletop/insider"
@@ -185,7 +176,7 @@ def test_cards_come_in_their_time(lab: Watched) -> None:
 
 def test_what_the_log_says_of_a_model_is_entered_in_its_incident(lab: Watched, desk: FakeDesk) -> None:
     name = desk.show(Record.of(alert(f"model:{MODEL}")))
-    dana, sam = inside(lab), inside(lab, "sam")
+    dana, sam = lab.live.inside(), lab.live.inside("sam")
     address = f"/incidents/{name}/do/expose"
     assert address in dana.get(f"/incidents/{name}").text
     form = dana.get(address)
@@ -217,7 +208,7 @@ def test_a_report_says_what_the_answer_says_that_was_entered(lab: Watched, desk:
     record = Record.of(alert(f"model:{MODEL}"))
     record.add(Happened.CLOCK_STARTED, {"clock": "eu-cop-initial"}, by="person:dana")
     record.add(Happened.EXPOSURE_READ, {**exposed.facts(Digest.of(answer))})
-    name, dana = desk.show(record), inside(lab)
+    name, dana = desk.show(record), lab.live.inside()
     kept = f"exposure-{Digest.of(answer).value.hex()}.json"
 
     def drafted() -> Seen:

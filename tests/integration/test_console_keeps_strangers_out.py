@@ -53,8 +53,7 @@ def test_a_session_that_was_planted_opens_nothing(live: RunningConsole) -> None:
 
 
 def test_a_stolen_session_ends_in_another_browser(live: RunningConsole) -> None:
-    dana = live.visitor()
-    dana.sign_in()
+    dana = live.inside()
     thief = live.visitor()
     thief.agent = "another browser"
     thief.cookies = dict(dana.cookies)
@@ -196,8 +195,7 @@ def test_forms_of_other_shapes_are_refused(live: RunningConsole) -> None:
 def test_an_approval_counts_only_as_its_signers(live: RunningConsole) -> None:
     request = live.occupied.ask_export(RecipientKey())
     path = f"/requests/{request.digest.value.hex()}"
-    sam = live.visitor("sam")
-    sam.sign_in()
+    sam = live.inside("sam")
     form = sam.get(path).forms()[f"{path}/approve"]
     answer = sam.call("POST", f"{path}/approve", sam.signed(form, by="rina"))
     assert answer.status == 403
@@ -213,8 +211,7 @@ def test_who_asks_too_often_is_told_to_wait(live: RunningConsole) -> None:
     statuses = [stranger.once("GET", "/sign-in").status for _ in range(90)]
     assert statuses.count(429) > 5
     # Who is signed in has a share of their own.
-    dana = live.visitor()
-    dana.sign_in()
+    dana = live.inside()
     [stranger.once("GET", "/sign-in") for _ in range(90)]
     assert dana.once("GET", "/today").status == 200
 

@@ -43,8 +43,7 @@ def test_two_people_approve_what_a_third_asked_for(live: RunningConsole) -> None
     request = lab.ask_export(RecipientKey())
     path = f"/requests/{request.digest.value.hex()}"
     for name in ("sam", "rina"):
-        visitor = live.visitor(name)
-        visitor.sign_in()
+        visitor = live.inside(name)
         page = visitor.get(path)
         assert "would be refused" in page.text
         page = visitor.follow(visitor.post(page, f"{path}/approve"))
@@ -55,8 +54,7 @@ def test_two_people_approve_what_a_third_asked_for(live: RunningConsole) -> None
 
 
 def test_a_request_is_made_signed_and_carried_out(live: RunningConsole) -> None:
-    dana = live.visitor()
-    dana.sign_in()
+    dana = live.inside()
     form = dana.get("/requests/new?action=freeze&model=other")
     fields = {"action": "freeze", "model": "other", "purpose": "incident-response", "ticket": "T-9", "image": "",
               "platform": "", "precaution": "", "hours": "2"}  # fmt: skip
@@ -68,8 +66,7 @@ def test_a_request_is_made_signed_and_carried_out(live: RunningConsole) -> None:
 
 
 def test_an_entry_is_shown_with_its_proof(live: RunningConsole) -> None:
-    dana = live.visitor()
-    dana.sign_in()
+    dana = live.inside()
     told = dana.get("/audit/3.json").json
     assert told["index"] == 3
     assert len(told["path"]) > 3
@@ -80,16 +77,14 @@ def test_an_entry_is_shown_with_its_proof(live: RunningConsole) -> None:
 def test_what_others_wrote_stays_text(live: RunningConsole) -> None:
     hostile = "<script>alert(1)</script>"
     request = live.occupied.ask(Action.ROTATE, ticket=hostile[:64])
-    dana = live.visitor()
-    dana.sign_in()
+    dana = live.inside()
     page = dana.get(f"/requests/{request.digest.value.hex()}").text
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
 
 
 def test_what_was_taken_away_is_told_and_lifted_by_people(live: RunningConsole) -> None:
-    dana = live.visitor()
-    dana.sign_in()
+    dana = live.inside()
     take(live.occupied, PrecautionKind.HOLD, MODEL, seconds=None)
     take(live.occupied, PrecautionKind.SAMPLING, MODEL, seconds=3600)
     assert "On hold:" in dana.get("/today").text
@@ -114,8 +109,7 @@ def test_what_was_taken_away_is_told_and_lifted_by_people(live: RunningConsole) 
     page = dana.follow(dana.post(draft, action))
     (address,) = {one.rpartition("/")[0] for one in page.forms() if one.startswith("/requests/")}
     for name in ("sam", "rina"):
-        visitor = live.visitor(name)
-        visitor.sign_in()
+        visitor = live.inside(name)
         visitor.post(visitor.get(address), f"{address}/approve")
     dana.post(dana.get(address), f"{address}/carry-out")
     (row,) = [one for one in dana.get("/models.json").json["models"] if one["model"] == MODEL]
@@ -125,8 +119,7 @@ def test_what_was_taken_away_is_told_and_lifted_by_people(live: RunningConsole) 
 
 def test_one_approver_more_is_told_with_its_reason(live: RunningConsole) -> None:
     request = live.occupied.ask_export(RecipientKey())
-    dana = live.visitor()
-    dana.sign_in()
+    dana = live.inside()
     path = f"/requests/{request.digest.value.hex()}"
 
     def needed() -> int:
@@ -141,8 +134,7 @@ def test_one_approver_more_is_told_with_its_reason(live: RunningConsole) -> None
         page = dana.get(address).text
         assert ("one approver more until" in page, "inquiry; taken by dana" in page) == (True, True), address
     for name in ("sam", "rina"):
-        visitor = live.visitor(name)
-        visitor.sign_in()
+        visitor = live.inside(name)
         visitor.post(visitor.get(path), f"{path}/approve")
     page = dana.get(path).text
     assert "would be refused" in page

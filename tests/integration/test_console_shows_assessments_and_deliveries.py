@@ -27,7 +27,7 @@ from strongroom.intake.states import State
 from strongroom.intake.verdict import Verdict
 from strongroom.quarantine.gate import review_of
 from support.console_shelves import Delivered, assessment_of, give_roles, keep, record
-from support.consoles import RunningConsole, Visitor, console, next_roster
+from support.consoles import RunningConsole, console, next_roster
 from support.deployment import MODEL, publisher, signer
 
 pytestmark = pytest.mark.integration
@@ -65,12 +65,6 @@ def given(live: RunningConsole) -> Delivered:
     return Delivered(live, f"d {os.urandom(4).hex()}; $(id)", FILES, MODEL).up_to(State.SCANNED)
 
 
-def inside(live: RunningConsole, name: str) -> Visitor:
-    visitor = live.visitor(name)
-    visitor.sign_in()
-    return visitor
-
-
 # --- assessments ------------------------------------------------------------------------------------------------------
 
 
@@ -79,7 +73,7 @@ def test_the_level_is_everybodys_and_the_weak_places_are_not(live: RunningConsol
     logged = replace(made, deployment="the first")
     keep(live, logged)
     record(live, logged, "sam")
-    rina = inside(live, "rina")
+    rina = live.inside("rina")
     twin = rina.get("/assurance.json")
     assert (twin.json["notice"]["person"], twin.json["kept"]) == ("sam", None)
     assert rina.get("/today.json").json["assessment"]["index"] == twin.json["notice"]["index"]
@@ -101,7 +95,7 @@ def test_the_map_the_gaps_and_the_reports_are_there(live: RunningConsole, made: 
     logged = replace(made, deployment="the second")
     keep(live, logged)
     record(live, logged, "sam")
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     page = sam.get("/assurance")
     assert "named by the log" in page.text
     assert page.text.count("</td>") >= 38 * 5
@@ -118,7 +112,7 @@ def test_the_map_the_gaps_and_the_reports_are_there(live: RunningConsole, made: 
 @pytest.mark.usefixtures("shelf")
 def test_reports_are_files_to_keep(live: RunningConsole, made: Assessment) -> None:
     keep(live, made)
-    dana = inside(live, "dana")
+    dana = live.inside("dana")
     for form, name in (("html", "assessment.html"), ("json", "assessment.json"), ("csv", "assessment.csv")):
         answer = dana.get(f"/assurance/reports/{form}")
         assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
@@ -133,7 +127,7 @@ def test_an_assessment_that_was_edited_is_not_shown(live: RunningConsole, made: 
         finding["state"] = "met"
     told["held"] = "SL4"
     shelf.write_text(json.dumps(told, separators=(",", ":"), sort_keys=True, ensure_ascii=False))
-    dana = inside(live, "dana")
+    dana = live.inside("dana")
     twin = dana.get("/assurance.json").json
     assert (twin["kept"], twin["problem"]["code"]) == (None, "assessment-unfounded")
     assert dana.get("/assurance").status == 200
@@ -144,7 +138,7 @@ def test_an_assessment_that_was_edited_is_not_shown(live: RunningConsole, made: 
 def test_what_the_log_does_not_name_is_said_to_be_nobodys(live: RunningConsole, made: Assessment, shelf: Path) -> None:
     recorded = replace(made, deployment="the recorded one")
     record(live, recorded, "sam")
-    dana = inside(live, "dana")
+    dana = live.inside("dana")
     keep(live, made)
     assert dana.get("/assurance.json").json["kept"]["standing"] == "older"
     assert "The newest that the log names is another" in dana.get("/assurance").text
@@ -160,7 +154,7 @@ def test_what_the_log_does_not_name_is_said_to_be_nobodys(live: RunningConsole, 
 @pytest.mark.usefixtures("shelf")
 def test_no_part_of_what_nobody_answers_for_is_shown_without_that_word(live: RunningConsole, made: Assessment) -> None:
     record(live, replace(made, deployment="the answered one"), "sam")
-    dana = inside(live, "dana")
+    dana = live.inside("dana")
     for at, stands in ((made.at, "older"), (made.at + 2, "newer")):
         keep(live, made.again(load(), at))
         # A date is what its writer made it: an older one, too, may never have been anybody's.
@@ -173,7 +167,7 @@ def test_no_part_of_what_nobody_answers_for_is_shown_without_that_word(live: Run
 
 def test_another_deployments_assessment_is_not_shown(live: RunningConsole, made: Assessment, shelf: Path) -> None:
     shelf.write_bytes(replace(made, genesis=Digest.of(b"elsewhere")).to_bytes())
-    dana = inside(live, "dana")
+    dana = live.inside("dana")
     twin = dana.get("/assurance.json").json
     assert (twin["kept"], "another deployment" in twin["problem"]["message"]) == (None, True)
     assert dana.get("/assurance/attacks").status == 404
@@ -182,7 +176,7 @@ def test_another_deployments_assessment_is_not_shown(live: RunningConsole, made:
 def test_links_pipes_and_giants_are_no_assessments(
     live: RunningConsole, made: Assessment, shelf: Path, tmp_path: Path
 ) -> None:
-    dana = inside(live, "dana")
+    dana = live.inside("dana")
     elsewhere = tmp_path / "secret.json"
     elsewhere.write_bytes(made.to_bytes())
     shelf.symlink_to(elsewhere)
@@ -202,7 +196,7 @@ def test_links_pipes_and_giants_are_no_assessments(
 
 
 def test_what_the_gate_found_is_shown_to_few_and_no_contents_to_anybody(live: RunningConsole, given: Delivered) -> None:
-    rina, sam = inside(live, "rina"), inside(live, "sam")
+    rina, sam = live.inside("rina"), live.inside("sam")
     path = f"/intake/{given.id}"
     told, page = rina.get(f"{path}.json"), rina.get(path).text
     assert (told.json["state"], told.json["found"], told.json["review"]) == ("scanned", None, None)
@@ -221,7 +215,7 @@ def test_what_the_gate_found_is_shown_to_few_and_no_contents_to_anybody(live: Ru
 
 
 def test_a_review_by_security_key_counts_in_the_log_and_at_the_gate(live: RunningConsole, given: Delivered) -> None:
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     page = sam.get(f"/intake/{given.id}")
     page = sam.follow(sam.post(page, f"/intake/{given.id}/accept"))
     (address,) = {part.split('"')[0] for part in page.text.split('href="') if part.startswith("/intake-reviews/")}
@@ -233,7 +227,7 @@ def test_a_review_by_security_key_counts_in_the_log_and_at_the_gate(live: Runnin
     assert check_reviews([envelope], wanted, {"sam": keys}, threshold=1) == {"sam"}  # type: ignore[dict-item]
     last = [one for one in live.occupied.entries() if one.event is EventName.INTAKE_REVIEWED][-1]
     assert (last.text("delivery"), last.text("outcome")) == (given.id, "accept")
-    assert inside(live, "dana").get(address).status == 404
+    assert live.inside("dana").get(address).status == 404
     again = sam.post(page, f"/intake/{given.id}/accept")
     assert again.status == 303
     denied = sam.follow(sam.post(sam.get(f"/intake/{given.id}"), f"/intake/{given.id}/deny"))
@@ -244,14 +238,14 @@ def test_a_review_by_security_key_counts_in_the_log_and_at_the_gate(live: Runnin
 def test_nobody_reviews_without_the_role_or_their_own_or_with_another_signature(
     live: RunningConsole, given: Delivered
 ) -> None:
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     path = f"/intake/{given.id}/accept"
     form = sam.get(f"/intake/{given.id}").forms()[path]
     other = sam.get(f"/intake/{given.id}").forms()[f"/intake/{given.id}/deny"]
     wrong = sam.call("POST", path, form["fields"] | {k: v for k, v in sam.signed(other).items() if k != "csrf"})
     assert wrong.status >= 400
     for name in ("rina", "dana"):
-        visitor = inside(live, name)
+        visitor = live.inside(name)
         page = visitor.get(f"/intake/{given.id}")
         assert path not in page.forms()
         # Even with a good token of their own session, made for another form of it.
@@ -264,7 +258,7 @@ def test_nobody_reviews_without_the_role_or_their_own_or_with_another_signature(
 
 @pytest.mark.parametrize("name", ["--accept", b"d\xff\xfe".decode("utf-8", "surrogateescape")])
 def test_no_name_of_a_folder_is_an_option_or_breaks_a_page(live: RunningConsole, given: Delivered, name: str) -> None:
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     place = given.folder.path.with_name(name)
     given.folder.path.rename(place)
     try:
@@ -284,7 +278,7 @@ def test_no_name_of_a_folder_is_an_option_or_breaks_a_page(live: RunningConsole,
 def test_who_lost_the_role_signs_nothing_and_learns_nothing_of_the_folder(
     live: RunningConsole, given: Delivered
 ) -> None:
-    sam, path = inside(live, "sam"), f"/intake/{given.id}/accept"
+    sam, path = live.inside("sam"), f"/intake/{given.id}/accept"
     form = sam.signed(sam.get(f"/intake/{given.id}").forms()[path])
     report = given.folder.document_path(given.standing.records[3].documents[0])
     whole = report.read_bytes()
@@ -304,7 +298,7 @@ def test_who_lost_the_role_signs_nothing_and_learns_nothing_of_the_folder(
 
 def test_a_signed_review_is_offered_for_its_own_delivery_alone(live: RunningConsole, given: Delivered) -> None:
     other = Delivered(live, f"other-{os.urandom(4).hex()}", FILES, MODEL).up_to(State.SCANNED)
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     gone = sam.post(sam.get(f"/intake/{given.id}"), f"/intake/{given.id}/accept")
     signed = gone.headers["location"].partition("?")[2]
     assert "signed, and in the log" in sam.get(f"/intake/{given.id}?{signed}").text
@@ -312,7 +306,7 @@ def test_a_signed_review_is_offered_for_its_own_delivery_alone(live: RunningCons
 
 
 def test_a_folder_whose_records_are_not_the_logs_is_not_shown(live: RunningConsole, given: Delivered) -> None:
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     (given.folder.path / "records" / "4.json").unlink()
     told = sam.get(f"/intake/{given.id}.json").json
     assert (told["found"], told["problem"]["code"]) == (None, "intake-records-differ")
@@ -323,7 +317,7 @@ def test_a_folder_whose_records_are_not_the_logs_is_not_shown(live: RunningConso
 def test_a_document_that_was_changed_or_led_away_is_not_shown(
     live: RunningConsole, given: Delivered, tmp_path: Path
 ) -> None:
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     report = given.standing.records[3].documents[0]
     place = given.folder.document_path(report)
     kept = place.read_bytes()
@@ -343,7 +337,7 @@ def test_a_document_that_was_changed_or_led_away_is_not_shown(
 
 def test_a_verdict_counts_only_by_its_operators_key_on_these_records(live: RunningConsole) -> None:
     refused = Delivered(live, f"refused-{os.urandom(4).hex()}", FILES, MODEL).up_to(State.HASHED).refuse(Rule.WITHDRAWN)
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     found = sam.get(f"/intake/{refused.id}.json").json["found"]
     assert (found["rule"], found["verdict"]) == ("withdrawn", {"word": "refused", "problem": ""})
     verdict = Verdict.of(refused.standing).to_bytes()
@@ -355,7 +349,7 @@ def test_a_verdict_counts_only_by_its_operators_key_on_these_records(live: Runni
 
 
 def test_a_folder_that_goes_away_takes_nothing_else_with_it(live: RunningConsole, given: Delivered) -> None:
-    sam = inside(live, "sam")
+    sam = live.inside("sam")
     place = given.folder.path.parent
     aside = place.with_name("aside")
     place.rename(aside)
@@ -371,7 +365,7 @@ def test_a_folder_that_goes_away_takes_nothing_else_with_it(live: RunningConsole
 def test_oscal_comes_as_one_file(live: RunningConsole, made: Assessment, shelf: Path) -> None:
     keep(live, made)
     assert shelf.exists()
-    dana = inside(live, "dana")
+    dana = live.inside("dana")
     answer = dana.get("/assurance/reports/oscal").data
     with zipfile.ZipFile(io.BytesIO(answer)) as packed:
         assert "oscal-assessment-results.json" in packed.namelist()

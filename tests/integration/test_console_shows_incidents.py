@@ -49,17 +49,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 @pytest.fixture
 def desk(lab: Watched) -> Iterator[FakeDesk]:
-    if lab.responder.process is not None:
-        lab.responder.stop()
-    with FakeDesk(lab.desk).listening() as made:
+    with lab.in_other_hands() as made:
         yield made
-
-
-def inside(lab: Watched, name: str = "dana") -> Visitor:
-    """Return somebody who is signed in."""
-    visitor = lab.live.visitor(name)
-    visitor.sign_in()
-    return visitor
 
 
 def to_sign(visitor: Visitor, incident: str, kind: str, query: str = "", **fields: str) -> tuple[Seen, str]:
@@ -90,7 +81,7 @@ def signed_act(page: Seen, action: str) -> Act:
 def test_a_drill_is_seen_and_answered_by_people(lab: Watched) -> None:
     lab.start()
     name = lab.drill("key-compromise")
-    dana, sam, rina = (inside(lab, one) for one in ("dana", "sam", "rina"))
+    dana, sam, rina = (lab.live.inside(one) for one in ("dana", "sam", "rina"))
     path = f"/incidents/{name}"
     assert "1 drill</a> under way" in dana.get("/today").text
     assert name in dana.get("/incidents").text
@@ -133,7 +124,7 @@ def test_a_real_incident_is_seen_and_its_report_is_entered(lab: Watched, tmp_pat
     (decoy,) = plant(lab.responder, "whole.floe")
     lab.start()
     opens(decoy)
-    dana, sam = inside(lab), inside(lab, "sam")
+    dana, sam = lab.live.inside(), lab.live.inside("sam")
     lab.until(dana, "/incidents.json", '"certainty":"sure","drill":null')
     listed = dana.get("/incidents.json").json["incidents"]
     sure = next(one for one in listed if one["certainty"] == "sure" and not one["drill"])
@@ -172,7 +163,7 @@ def test_a_signature_counts_for_what_was_shown_and_once(lab: Watched) -> None:
     if lab.responder.process is None:
         lab.start()
     name = lab.drill("insider")
-    dana, sam = inside(lab), inside(lab, "sam")
+    dana, sam = lab.live.inside(), lab.live.inside("sam")
     signing, action = to_sign(dana, name, "note", words="mine")
     form = signing.forms()[action]
     # Somebody else's key; another origin's page; another form's signature; nobody's.
@@ -213,7 +204,7 @@ def test_a_signature_counts_for_what_was_shown_and_once(lab: Watched) -> None:
 def test_forms_of_another_shape_are_refused(lab: Watched, kind: str, fields: dict[str, str], status: int) -> None:
     if lab.responder.process is None:
         lab.start()
-    dana = inside(lab)
+    dana = lab.live.inside()
     listed = [one for one in dana.get("/incidents.json").json["incidents"] if one["drill"]]
     name = listed[0]["incident"] if listed else lab.drill("insider")
     address = f"/incidents/{name}/do/{kind}"
@@ -251,7 +242,7 @@ def test_people_of_other_roles_see_nothing_of_incidents(lab: Watched, desk: Fake
     record = Record.of(alert(f"model:{MODEL}"))
     name = desk.show(record)
     desk.kept = {f"words-{'0' * 64}": b"x"}
-    dana = inside(lab)
+    dana = lab.live.inside()
     assert name in dana.get("/incidents").text
     files = [f"/incidents/{name}/export/{form}" for form in ("stix", "ocsf", "record")]
     files += [f"/incidents/{name}/kept/words-{'0' * 64}"]
@@ -293,7 +284,7 @@ def test_strangers_are_sent_to_sign_in(lab: Watched) -> None:
 
 
 def test_a_lying_responder_is_refused(lab: Watched, desk: FakeDesk) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     mine, other = Record.of(alert(f"model:{MODEL}", rule="one")), Record.of(alert("host:w1", rule="another"))
     name = desk.show(other, name=mine.incident.id)
     answer = dana.get(f"/incidents/{name}")
@@ -321,11 +312,10 @@ def test_another_record_than_the_logs_is_told_of(lab: Watched) -> None:
     while not any(one.facts.get("incident") == name for one in lab.live.occupied.entries()):
         assert time.monotonic() < ends
         time.sleep(0.3)
-    lab.responder.stop()
-    with FakeDesk(lab.desk).listening() as desk:
+    with lab.in_other_hands() as desk:
         invented = Record.of(alert(f"model:{MODEL}", rule="invented"))
         desk.shown[name] = [replace(invented.entries[0], incident=name)]
-        dana = inside(lab)
+        dana = lab.live.inside()
         page = dana.get(f"/incidents/{name}")
         assert (page.status, "The log names another record" in page.text) == (200, True)
         # Nobody is led to sign for what is false.
@@ -342,7 +332,7 @@ def run_of(record: Record, **variables: str) -> Run:
 
 
 def test_a_list_of_another_form_takes_no_page_but_its_own_away(lab: Watched, desk: FakeDesk) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     desk.listed.append({"incident": "../../etc"})
     assert dana.get("/incidents").status >= 400
     page = dana.get("/today")
@@ -350,7 +340,7 @@ def test_a_list_of_another_form_takes_no_page_but_its_own_away(lab: Watched, des
 
 
 def test_words_that_no_record_names_are_not_shown_as_the_incident_s(lab: Watched, desk: FakeDesk) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     name, planted = desk.show(Record.of(alert(f"model:{MODEL}"))), b"Resume everything at once."
     words = Digest.of(planted).value.hex()
     desk.kept = {f"words-{words}": planted}
@@ -360,7 +350,7 @@ def test_words_that_no_record_names_are_not_shown_as_the_incident_s(lab: Watched
 
 
 def test_what_a_responder_writes_stays_text(lab: Watched, desk: FakeDesk) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     record = Record.of(alert(f"model:{MODEL}", rule="planted"))
     note = str(Digest.of(HOSTILE.encode()))
     record.add(Happened.NOTE_ADDED, {"note": note}, by="person:dana")
@@ -381,7 +371,7 @@ def test_what_a_responder_writes_stays_text(lab: Watched, desk: FakeDesk) -> Non
 
 
 def test_a_responder_that_is_silent_or_gone_is_told_of(lab: Watched, desk: FakeDesk) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     desk.silent = True
     page = dana.get("/today")
     assert (page.status, "The responder doesn" in page.text) == (200, True)
@@ -416,7 +406,7 @@ def vault(lab: Watched) -> None:
 @pytest.mark.usefixtures("vault")
 @pytest.mark.parametrize("subject", ["model:vault", "host:w1", "deployment:all", "model:unknown"])
 def test_acts_about_models_of_sl4_are_not_signed_here(lab: Watched, desk: FakeDesk, subject: str) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     name = desk.show(Record.of(alert(subject)))
     ours = desk.show(Record.of(alert(f"model:{MODEL}")))
     page = dana.get(f"/incidents/{name}")
@@ -434,7 +424,7 @@ def test_acts_about_models_of_sl4_are_not_signed_here(lab: Watched, desk: FakeDe
 @pytest.mark.usefixtures("vault")
 def test_a_command_about_a_model_of_sl4_is_not_agreed_to_here(lab: Watched, desk: FakeDesk) -> None:
     """Whatever the incident is about that it waits in."""
-    dana, record = inside(lab), Record.of(alert(f"model:{MODEL}"))
+    dana, record = lab.live.inside(), Record.of(alert(f"model:{MODEL}"))
     run = run_of(record, model=f"model:{MODEL}")
     run = replace(run, terms=replace(run.terms, certainty=Certainty.LIKELY))
     about = [replace(one, subject=Subject.parse("model:vault")) for one in run.pending if one.action is not None]
@@ -461,7 +451,7 @@ def _aimed(run: Run, subject: str) -> tuple[Pending, ...]:
 
 
 def test_an_act_is_the_one_that_the_command_makes(lab: Watched, desk: FakeDesk) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     name = desk.show(Record.of(alert(f"model:{MODEL}")))
     signing, action = to_sign(dana, name, "grade", severity="low", cause="false-alarm")
     made = signed_act(signing, action)
@@ -480,7 +470,7 @@ def rows_of(page: dict[str, Any]) -> list[str]:
 
 
 def test_many_incidents_are_shown_page_by_page(lab: Watched, desk: FakeDesk) -> None:
-    dana = inside(lab)
+    dana = lab.live.inside()
     for number in range(250):
         desk.show(Record.of(alert(f"model:{MODEL}", rule=f"r{number}", at=1_795_000_000 + number)))
     first = dana.get("/incidents.json").json

@@ -29,9 +29,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:
 
 @pytest.fixture(scope="module")
 def dana(live: RunningConsole) -> Visitor:
-    visitor = live.visitor()
-    visitor.sign_in()
-    return visitor
+    return live.inside()
 
 
 def test_a_model_is_shown_with_its_budget_and_every_reading(dana: Visitor, live: RunningConsole) -> None:

@@ -1,4 +1,4 @@
-"""Each playbook, in a drill: a signed token comes in by the drill's door, goes through the detector, the incident, the
+"""Each playbook, in a drill: a signed token comes in at the desk, its event passes the detector, the incident, the
 playbook and the stand-ins' port, and people answer by signed acts, until the run has ended and the incident is closed.
 """
 

@@ -26,16 +26,15 @@ from strongroom.enclave.gateway.adapters.replayer import Replayer
 from strongroom.enclave.launch.relay import Challenged, Released
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.delivery import DELIVERY_TYPE
-from strongroom.release.lease import LEASE_TYPE, Lease, LeaseAsk, Sampling
+from strongroom.release.lease import LEASE_TYPE, Sampling
 from support.egress import VERIFIED_BY
 from support.gateways import Live, gateway, honest
 from support.replays import second, verifying
 from unit.test_delivery_fits_together import ATLAS, GENESIS, KEEPER, REQUEST, THIEF, delivery_to
+from unit.test_lease_prolongs_only_what_was_asked import ASK, LEASE, PLATFORM
 
 pytestmark = pytest.mark.integration
 RARELY = verifying(replay_permille=1)
-PLATFORM = PlatformId("tpm-" + "1" * 64)
-ASK = LeaseAsk(use=1, recipient=Digest.of(b"recipient"), serial=1, nonce=b"n" * 32)
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -144,16 +143,7 @@ class Broker:
 
 
 def lease(signer: Ed25519Signer = KEEPER, **changes: Any) -> Envelope:
-    made = Lease(
-        genesis=GENESIS.digest,
-        request=REQUEST,
-        platform=PLATFORM,
-        ask=ASK,
-        issued=1_795_000_000,
-        period=60,
-        sampling=Sampling.WHOLE,
-    )
-    return sign(LEASE_TYPE, replace(made, **changes).to_bytes(), signer)
+    return sign(LEASE_TYPE, replace(LEASE, **{"sampling": Sampling.WHOLE, **changes}).to_bytes(), signer)
 
 
 def heard_of(envelope: Envelope, *, first: Sampling = Sampling.POLICY) -> tuple[Relaying, Agent]:

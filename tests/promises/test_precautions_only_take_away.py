@@ -17,6 +17,7 @@ from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import MalformedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId
+from strongroom.framework.levels import SecurityLevel
 from strongroom.keeper.quotas import RATES, Quota
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import SuspensionCause
@@ -316,11 +317,8 @@ def test_nobody_is_erased_while_anything_is_held(subject: ModelId | None) -> Non
         facts: dict[str, Fact] = {"person": "rina", "statement": signed.digest, "officers": ("olga", "otto")}
         with pytest.raises(UnfoundedError, match="hold"):
             room.keeper.record(EventName.PERSON_ERASED, facts)
-        policy = room.keeper.documents.policy
-        assert policy is not None
-        if policy.terms(MODEL).level is policy.level:
-            await lift(room, name)
-            await room.people.state(StatementKind.ERASURE, signed)
+        await lift(room, name)
+        await room.people.state(StatementKind.ERASURE, signed)
 
     run(story)
 
@@ -377,6 +375,22 @@ def test_only_what_stands_and_people_lift_is_lifted_and_by_its_own_model_s_quoru
             await refused(room.keeper.control(dossier), reason)
 
     run_shredding(story)
+
+
+def test_a_hold_on_everything_isn_t_lifted_through_a_model_that_is_guarded_less() -> None:
+    async def story(room: Room) -> None:
+        policy = room.keeper.documents.policy
+        assert policy is not None
+        guarded = replace(policy.terms(MODEL), model=ModelId("guarded"), level=SecurityLevel.SL5)
+        room.keeper.documents.policy = replace(policy, models=(*policy.models, guarded))
+        held = await take(room, HOLD, subject=None)
+        request = await room.submit(Action.LIFT, target=held)
+        dossier = Dossier(request=request, approvals=await room.approvals(request))
+        error = await refused(room.keeper.control(dossier), "precaution-of-another")
+        assert "SL5" in error.remedy
+        assert room.keeper.journal.ledger.precautions.any_hold() is not None
+
+    run(story)
 
 
 # --- judged again -----------------------------------------------------------------------------------------------------

@@ -48,6 +48,14 @@ class Watched:
         """Start the responder; its own user may speak to it."""
         self.responder.start(response={"v": 1, "receivers": [], "platforms": {}, "users": [os.geteuid()]})
 
+    @contextmanager
+    def in_other_hands(self) -> Iterator[FakeDesk]:
+        """Stop the responder where it runs, and answer at its desk."""
+        if self.responder.process is not None:
+            self.responder.stop()
+        with FakeDesk(self.desk).listening() as made:
+            yield made
+
     def drill(self, playbook: str, *, by: str = "dana") -> str:
         """Hold a drill on the command line; returns the incident's id."""
         told = self.run("drill", playbook, "--wait", "20", "--json", "--as", str(self.responder.wallet_of(by)))

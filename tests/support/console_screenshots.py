@@ -85,8 +85,7 @@ def incident_pages(lab: Watched) -> dict[str, str]:
     lab.start()
     held = [lab.drill(playbook) for playbook in ("insider", "sensor-silent", "key-compromise")]
     opens(decoy)
-    rina = lab.live.visitor("rina")
-    rina.sign_in()
+    rina = lab.live.inside("rina")
     name = lab.until(rina, "/incidents.json", '"drill":null').json["incidents"][0]["incident"]
     path = f"/incidents/{name}"
     for kind, fields in (("take", {"role": "legal"}), ("start-clock", {"clock": "eu-cop-initial"})):

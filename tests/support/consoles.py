@@ -244,6 +244,12 @@ class RunningConsole:
         """Return somebody who isn't signed in."""
         return Visitor(self, name)
 
+    def inside(self, name: str = "dana") -> Visitor:
+        """Return somebody who is signed in."""
+        visitor = self.visitor(name)
+        visitor.sign_in()
+        return visitor
+
 
 def free_port() -> int:
     """Return a port that nothing listened on just now."""

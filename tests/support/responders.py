@@ -17,13 +17,14 @@ import pytest
 
 from strongroom.access.policy import POLICY_TYPE
 from strongroom.access.request import Action
+from strongroom.attacks.ending import NotRunError
+from strongroom.attacks.lab.guarded import guard_settings, need_guard
 from strongroom.client.adapters.wallet_folder import TLS_CERTIFICATE, TLS_KEY, WalletFolder
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.ids import PersonId
 from strongroom.core.secret import SecretBytes
-from strongroom.detection.adapters.fanotify import FileGuard, GuardUnavailableError
 from strongroom.personnel.roster import ROSTER_TYPE, Person, PersonKind
 from strongroom.responder.adapters.record_file import read_record
 from strongroom.responder.decoys import Decoy, DecoyKind, Decoys
@@ -38,14 +39,10 @@ OPENER = Path(__file__).with_name("decoy_opener.py")
 
 def need_fanotify(folder: Path) -> None:
     """Skip where files can't be guarded, and say why."""
-    probe = folder / "probe"
-    probe.touch()
     try:
-        FileGuard([probe]).close()
-    except GuardUnavailableError as error:
-        pytest.skip(f"this kernel or user can't guard files: {error.message}")
-    finally:
-        probe.unlink()
+        need_guard(folder)
+    except NotRunError as error:
+        pytest.skip(f"this kernel or user can't guard files: {error}")
 
 
 def warden() -> Person:
@@ -106,14 +103,7 @@ class ResponderLab:
     ) -> None:
         """Start the responder, and wait until it guards."""
         made: dict[str, object] = {
-            "v": 1,
-            "host": "w1",
-            "models": [MODEL],
-            "watched": [],
-            "readers": [],
-            "gates": [],
-            "sensors": [],
-            "acting": ["guard"],
+            **guard_settings("w1", MODEL),
             "freezes_an_hour": 1000,
             **settings,
         }

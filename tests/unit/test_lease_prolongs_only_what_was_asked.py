@@ -14,7 +14,6 @@ from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.core.fields import Fields
-from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PlatformId
 from strongroom.core.signature import Ed25519Signer, SignatureError
 from strongroom.enclave.agent.hold import ASKINGS, EvidenceDue, Hold
@@ -31,21 +30,8 @@ from strongroom.release.lease import (
     Sampling,
     accept_lease,
 )
-from support.cosigners import LOG_COSIGNER
+from unit.test_delivery_fits_together import GENESIS, KEEPER, REQUEST, THIEF
 
-KEEPER = Ed25519Signer.from_seed(b"K" * 32)
-THIEF = Ed25519Signer.from_seed(b"T" * 32)
-GENESIS = Genesis(
-    deployment="test",
-    created=1_795_000_000,
-    root_keys=(THIEF.public_key,),
-    root_threshold=1,
-    keeper_key=KEEPER.public_key,
-    log_origin="strongroom/test",
-    log_key=THIEF.public_key,
-    log_cosigner=LOG_COSIGNER,
-)
-REQUEST = Digest.of(b"request")
 PLATFORM = PlatformId("tpm-" + "5a" * 32)
 ASK = LeaseAsk(use=3, recipient=Digest.of(b"recipient"), serial=7, nonce=b"n" * 32)
 LEASE = Lease(

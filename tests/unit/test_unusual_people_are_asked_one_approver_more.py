@@ -22,6 +22,7 @@ from strongroom.detection.detector import DAY, Alert, Detector
 from strongroom.detection.engine import Engine, read_event
 from strongroom.detection.rules import About, Certainty, Severity
 from strongroom.detection.wiring import linear_regex, shipped_pack
+from strongroom.responder import asking as asking_module
 from strongroom.responder.acting import Outcome, Times
 from strongroom.responder.adapters.record_file import RecordFile
 from strongroom.responder.asking import Asker, Doubts
@@ -202,6 +203,38 @@ def test_a_refusal_is_recorded_and_not_asked_again(tmp_path: Path) -> None:
 
 def asked_lines(folder: Path) -> list[bytes]:
     return [line for path in folder.glob("record-*") for line in path.read_bytes().split(b"\n") if b'"asked"' in line]
+
+
+def test_who_comes_while_another_is_asked_waits_for_no_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking_module, "POLL_SECONDS", 3600.0)
+
+    async def whole() -> list[str]:
+        record, took, both = RecordFile(tmp_path), list[str](), asyncio.Event()
+
+        class Busy:
+            async def one_more_approver(self, person: str, seconds: int) -> None:
+                assert seconds
+                took.append(person)
+                if person == "dana":
+                    asker.hear(outcome("eli"))
+                else:
+                    both.set()
+
+        asker = Asker(Busy(), record, AskingSettings(), TestClock(), lambda _what, _error: None)
+        asker.hear(outcome("dana"))
+        task = asyncio.create_task(asker.serve())
+        try:
+            async with asyncio.timeout(10):
+                await both.wait()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            record.close()
+        return took
+
+    assert asyncio.run(whole()) == ["dana", "eli"]
 
 
 def test_a_start_asks_what_the_last_run_was_about_to_ask_while_it_still_matters(tmp_path: Path) -> None:

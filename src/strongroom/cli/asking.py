@@ -14,7 +14,7 @@ import click
 from strongroom.access.request import Action, Purpose, Request
 from strongroom.cli.grouped import grouped
 from strongroom.cli.output import end, show
-from strongroom.cli.session import read_file
+from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file, session
 from strongroom.client.requests import Asking
 from strongroom.client.service import Session
 from strongroom.client.trust import Trust
@@ -57,6 +57,31 @@ def why_options(default: Purpose | None) -> Callable[[Callable[..., None]], Call
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """How a verb was called that asks for a control act, or carries one out."""
+
+    request: str | None
+    """The request to carry out, by its digest or the beginning of it; None to make one."""
+    why: Why
+    wallet: Path
+    passphrase_fd: int | None
+    as_json: bool
+
+
+def control_options(default: Purpose) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add ``--request``, and what every verb has that asks for something; passed as ``called``."""
+    return grouped(
+        Called,
+        "called",
+        click.option("--request", help="Carry out this request, once it is approved."),
+        why_options(default),
+        as_wallet,
+        passphrase_option,
+        json_option,
+    )
+
+
 def asking(person: Session, why: Why, *, window: str | None = None) -> Asking:
     """Return who asks, why and for how long."""
     reasons = None if why.justification is None else Digest.of(read_file(why.justification, most=MAX_JUSTIFICATION))
@@ -80,6 +105,19 @@ def seconds(text: str) -> int:
     if found is None:
         raise UsageError("a span of time is written like `30m`, `8h` or `2d`")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def ask_or_carry_out(
+    called: Called, action: Action, ask: Callable[[Session, Trust, Asking], Request], *, verb: str, done: str
+) -> None:
+    """Carry out the control request that was named; without one, make one as ``ask`` says, and :func:`act` on it."""
+    with session(called.wallet, called.passphrase_fd) as person:
+        if called.request is not None:
+            carry_out(person, person.find(called.request), action, done=done, as_json=called.as_json)
+            return
+        trust = person.refresh()
+        made = ask(person, trust, asking(person, called.why))
+        act(person, made, trust, verb=verb, done=done, as_json=called.as_json)
 
 
 def act(person: Session, request: Request, trust: Trust, *, verb: str, done: str, as_json: bool) -> None:

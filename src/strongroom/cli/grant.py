@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
-from strongroom.access.request import Action, Purpose
-from strongroom.cli.asking import Why, act, asking, carry_out, why_options
+from strongroom.access.request import Action, Purpose, Request
+from strongroom.cli.asking import Called, ask_or_carry_out, control_options
 from strongroom.cli.output import show, table
-from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
-from strongroom.client.requests import ask_to_revoke_grant, ask_to_revoke_platforms
+from strongroom.cli.session import as_wallet, json_option, session
+from strongroom.client.requests import Asking, ask_to_revoke_grant, ask_to_revoke_platforms
+from strongroom.client.service import Session
 from strongroom.client.told import GrantShown
+from strongroom.client.trust import Trust
 from strongroom.core.clock import format_instant
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import model_id
@@ -45,62 +47,30 @@ def grant_row(one: GrantShown) -> tuple[str, ...]:
 
 @grant.command("revoke")
 @click.argument("digest", required=False)
-@click.option("--request", "approved", help="Carry out this request to revoke, once it is approved.")
-@why_options(Purpose.INCIDENT_RESPONSE)
-@as_wallet
-@passphrase_option
-@json_option
-def revoke(
-    *,
-    digest: str | None,
-    approved: str | None,
-    why: Why,
-    wallet: Path,
-    passphrase_fd: int | None,
-    as_json: bool,
-) -> None:
+@control_options(Purpose.INCIDENT_RESPONSE)
+def revoke(digest: str | None, called: Called) -> None:
     """End the grant of request DIGEST for good; its leases end with it."""
-    if (digest is None) is (approved is None):
+    if (digest is None) is (called.request is None):
         raise UsageError("give the request whose grant falls, or --request")
-    with session(wallet, passphrase_fd) as person:
-        if approved is not None:
-            carry_out(person, person.find(approved), Action.REVOKE_GRANT, done="revoked", as_json=as_json)
-            return
-        trust = person.refresh()
-        asked = asking(person, why)
+
+    def ask(person: Session, trust: Trust, asked: Asking) -> Request:
         review = person.review(person.find(digest or ""))
-        made = ask_to_revoke_grant(trust, asked, model=review.request.model, target=review.digest)
-        done = f"the grant of {review.digest} is revoked"
-        act(person, made, trust, verb="grant revoke", done=done, as_json=as_json)
+        return ask_to_revoke_grant(trust, asked, model=review.request.model, target=review.digest)
+
+    ask_or_carry_out(called, Action.REVOKE_GRANT, ask, verb="grant revoke", done="the grant is revoked")
 
 
 @click.command("revoke")
 @click.argument("platforms", nargs=-1)
 @click.option("--model", help="The model whose rule decides.")
-@click.option("--request", "approved", help="Carry out this request to revoke, once it is approved.")
-@why_options(Purpose.INCIDENT_RESPONSE)
-@as_wallet
-@passphrase_option
-@json_option
-def revoke_platforms(
-    *,
-    platforms: tuple[str, ...],
-    model: str | None,
-    approved: str | None,
-    why: Why,
-    wallet: Path,
-    passphrase_fd: int | None,
-    as_json: bool,
-) -> None:
+@control_options(Purpose.INCIDENT_RESPONSE)
+def revoke_platforms(platforms: tuple[str, ...], model: str | None, called: Called) -> None:
     """End enrolled platforms' standing for good: they are never served again, and their leases end."""
-    if bool(platforms) is (approved is not None) or bool(platforms) is not (model is not None):
+    if bool(platforms) is (called.request is not None) or bool(platforms) is not (model is not None):
         raise UsageError("give platforms and --model, or --request")
-    with session(wallet, passphrase_fd) as person:
-        if approved is not None:
-            carry_out(person, person.find(approved), Action.REVOKE_PLATFORM, done="revoked", as_json=as_json)
-            return
-        trust = person.refresh()
-        asked = asking(person, why)
+
+    def ask(person: Session, trust: Trust, asked: Asking) -> Request:
         named = person.platform(platforms)
-        made = ask_to_revoke_platforms(trust, asked, model=model_id(model or ""), platforms=named)
-        act(person, made, trust, verb="enclave revoke", done=f"{len(named)} platforms are revoked", as_json=as_json)
+        return ask_to_revoke_platforms(trust, asked, model=model_id(model or ""), platforms=named)
+
+    ask_or_carry_out(called, Action.REVOKE_PLATFORM, ask, verb="enclave revoke", done="the platforms are revoked")

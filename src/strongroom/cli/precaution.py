@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
-from strongroom.access.request import Action, Purpose
-from strongroom.cli.asking import Why, act, asking, carry_out, seconds, why_options
+from strongroom.access.request import Action, Purpose, Request
+from strongroom.cli.asking import Called, ask_or_carry_out, control_options, seconds
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session
 from strongroom.client.precautions import longest, precaution_text, take
-from strongroom.client.requests import ask_to_lift
+from strongroom.client.requests import Asking, ask_to_lift
+from strongroom.client.service import Session
+from strongroom.client.trust import Trust
 from strongroom.core.digest import Digest
 from strongroom.core.errors import UsageError
 from strongroom.core.ids import model_id
@@ -67,33 +69,17 @@ def list_precautions(*, wallet: Path, passphrase_fd: int | None, as_json: bool) 
 @precaution.command("lift")
 @click.argument("name", required=False)
 @click.option("--model", help="The model whose rule decides; needed where the whole deployment is held.")
-@click.option("--request", "digest", help="Carry out this request, once it is approved.")
-@why_options(Purpose.MAINTENANCE)
-@as_wallet
-@passphrase_option
-@json_option
-def lift(
-    *,
-    name: str | None,
-    model: str | None,
-    digest: str | None,
-    why: Why,
-    wallet: Path,
-    passphrase_fd: int | None,
-    as_json: bool,
-) -> None:
+@control_options(Purpose.MAINTENANCE)
+def lift(name: str | None, model: str | None, called: Called) -> None:
     """Ask to lift the sampling or hold called NAME; with --request, do it once enough people agreed."""
-    if (name is None) is (digest is None):
+    if (name is None) is (called.request is None):
         raise UsageError("give either a precaution or --request")
-    with session(wallet, passphrase_fd) as person:
-        if digest is not None:
-            carry_out(person, person.find(digest), Action.LIFT, done="the precaution is lifted", as_json=as_json)
-            return
-        trust = person.refresh()
+
+    def ask(_person: Session, trust: Trust, asked: Asking) -> Request:
         named = Digest.parse(name or "")
-        subject = next((one.subject for one in trust.precautions if one.name == named), None)
-        about = model or subject
+        about = model or next((one.subject for one in trust.precautions if one.name == named), None)
         if about is None:
             raise UsageError("no model's precaution is called so", remedy="for a hold on everything, name a --model")
-        made = ask_to_lift(trust, asking(person, why), model=model_id(about), precaution=named)
-        act(person, made, trust, verb="precaution lift", done=f"{named} is lifted", as_json=as_json)
+        return ask_to_lift(trust, asked, model=model_id(about), precaution=named)
+
+    ask_or_carry_out(called, Action.LIFT, ask, verb="precaution lift", done="the precaution is lifted")

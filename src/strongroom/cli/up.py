@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +22,10 @@ import click
 
 from strongroom.audit.succession import SHARD_DAYS
 from strongroom.audit.witnessing import ROUND_SECONDS
+from strongroom.cli.grouped import grouped
 from strongroom.cli.passphrase import new_passphrase_pipe, passphrase_pipe
 from strongroom.cli.root_parts import needs_passphrase
+from strongroom.core.canonical import Json
 from strongroom.core.errors import ExitCode, StrongroomError, UnavailableError, UsageError
 from strongroom.ipc.adapters.children import end_with_parent, let_end
 from strongroom.ipc.frames import told_error
@@ -130,39 +133,124 @@ def _last_words(name: str, log: Path, code: int) -> StrongroomError:
         return ProcessEndedError(f"the {name} ended before it was ready", remedy=f"read {log}")
 
 
-def _passphrase(
-    home: Path, descriptor: int | None, moved_to: KeyUri | None, *, by_shares: bool
-) -> AbstractContextManager[int | None]:
-    """Have the passphrase that the keeper needs: of a key that is under one, or that is to be put under one."""
-    if not by_shares:
-        return passphrase_pipe(descriptor) if needs_passphrase(home) else nullcontext()
-    typed = moved_to is not None and moved_to.service is Service.LOCAL
-    return new_passphrase_pipe(descriptor) if typed else nullcontext()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listening:
+    """Where the broker listens, and the console that stands before it."""
+
+    host: str
+    port: int
+    identity_port: int | None
+    console_folder: Path | None
+    console_origin: str
+
+    def start(self, deployment: Deployment) -> dict[str, Json]:
+        """Start the broker, and the console if there is one; returns their addresses."""
+        beside = [] if self.identity_port is None else ["--identity-port", str(self.identity_port)]
+        places = ["--host", self.host, "--port", str(self.port), *beside]
+        deployment.start("broker", "strongroom.broker.wiring", places)
+        url = f"https://{self.host}:{self.port}"
+        if self.identity_port is None:
+            return {"url": url}
+        identity_url = f"https://{self.host}:{self.identity_port}"
+        if self.console_folder is None:
+            return {"url": url, "identity_url": identity_url}
+        deployment.start_console(
+            self.console_folder.resolve(), url=url, identity_url=identity_url, origin=self.console_origin
+        )
+        return {"url": url, "identity_url": identity_url, "console_url": self.console_origin}
+
+
+_listening_options: Final = grouped(
+    _Listening,
+    "listening",
+    click.option("--host", default="127.0.0.1", show_default=True, help="Address that the broker listens on."),
+    click.option("--port", default=8443, show_default=True, help="Port that the broker listens on."),
+    click.option("--identity-port", type=int, help="Port for logins and identity providers; there is none without it."),
+    click.option(
+        "--console",
+        "console_folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Serve the console, too, whose folder this is (`strongroom console prepare`).",
+    ),
+    click.option(
+        "--console-origin", default="https://localhost:8445", show_default=True, help="The console's own, only address."
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keeping:
+    """How the keeper comes by its root key, and what it goes by."""
+
+    lease_seconds: int
+    shard_days: int
+    unlock_by_shares: bool
+    root_provider: str | None
+    second_root_provider: str | None
+
+    @property
+    def moved_to(self) -> KeyUri | None:
+        """The key service that the root key is put under."""
+        return None if self.root_provider is None else KeyUri.parse(self.root_provider)
+
+    def arguments(self) -> list[str]:
+        """Return the keeper's arguments.
+
+        :raises UsageError: these options don't go together.
+        """
+        if self.root_provider is not None and not self.unlock_by_shares:
+            raise UsageError(
+                "a key service is named here with --unlock-by-shares alone", remedy="strongroom root-key move"
+            )
+        if self.second_root_provider is not None and self.unlock_by_shares:
+            raise UsageError(
+                "a root key from shares is wrapped whole", remedy="name the second service at the next start"
+            )
+        second = None if self.second_root_provider is None else KeyUri.parse(self.second_root_provider)
+        if second is not None and second.service is Service.LOCAL:
+            raise UsageError("the second part can't be under a passphrase", remedy="name the passphrase as the first")
+        given = [f"--lease-seconds={self.lease_seconds}", f"--shard-days={self.shard_days}"]
+        given += ["--unlock-by-shares"] if self.unlock_by_shares else []
+        given += [] if self.moved_to is None else [f"--root-provider={self.moved_to}"]
+        given += [] if second is None else [f"--second-root-provider={second}"]
+        return given
+
+    def passphrase(self, home: Path, descriptor: int | None) -> AbstractContextManager[int | None]:
+        """Have the passphrase that the keeper needs: of a key that is under one, or that is to be put under one."""
+        if not self.unlock_by_shares:
+            return passphrase_pipe(descriptor) if needs_passphrase(home) else nullcontext()
+        typed = self.moved_to is not None and self.moved_to.service is Service.LOCAL
+        return new_passphrase_pipe(descriptor) if typed else nullcontext()
+
+
+_keeping_options: Final = grouped(
+    _Keeping,
+    "keeping",
+    click.option(
+        "--lease-seconds",
+        type=click.IntRange(LEAST_SECONDS, MOST_SECONDS),
+        default=LEASE_SECONDS,
+        show_default=True,
+        help="How long an enclave may go on that nobody can reach.",
+    ),
+    click.option(
+        "--shard-days",
+        type=click.IntRange(min=1),
+        default=SHARD_DAYS,
+        show_default=True,
+        help="Days after which the log goes on in a new shard.",
+    ),
+    click.option("--unlock-by-shares", is_flag=True, help="Wait for custodians' shares: the key service is gone."),
+    click.option("--root-provider", help="With shares: URI of the key service that holds the root key from then on."),
+    click.option("--second-root-provider", help="URI of the second key service of the root key that is made next."),
+)
 
 
 @click.command()
 @click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), required=True, help="The deployment's folder."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the broker listens on.")
-@click.option("--port", default=8443, show_default=True, help="Port that the broker listens on.")
-@click.option("--identity-port", type=int, help="Port for logins and identity providers; there is none without it.")
-@click.option(
-    "--console",
-    "console_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Serve the console, too, whose folder this is (`strongroom console prepare`).",
-)
-@click.option(
-    "--console-origin", default="https://localhost:8445", show_default=True, help="The console's own, only address."
-)
-@click.option(
-    "--lease-seconds",
-    type=click.IntRange(LEAST_SECONDS, MOST_SECONDS),
-    default=LEASE_SECONDS,
-    show_default=True,
-    help="How long an enclave may go on that nobody can reach.",
-)
+@_listening_options
 @click.option(
     "--witness-seconds",
     type=click.IntRange(1, 3600),
@@ -170,32 +258,10 @@ def _passphrase(
     show_default=True,
     help="Rhythm at which the log's witnesses are asked, if there are any.",
 )
-@click.option(
-    "--shard-days",
-    type=click.IntRange(min=1),
-    default=SHARD_DAYS,
-    show_default=True,
-    help="Days after which the log goes on in a new shard.",
-)
-@click.option("--unlock-by-shares", is_flag=True, help="Wait for custodians' shares: the key service is gone.")
-@click.option("--root-provider", help="With shares: URI of the key service that holds the root key from then on.")
-@click.option("--second-root-provider", help="URI of the second key service of the root key that is made next.")
+@_keeping_options
 @click.option("--passphrase-fd", type=int, help="Read the passphrase from this open descriptor instead of asking.")
 def up(
-    home: Path,
-    host: str,
-    port: int,
-    identity_port: int | None,
-    lease_seconds: int,
-    witness_seconds: int,
-    root_provider: str | None,
-    second_root_provider: str | None,
-    *,
-    console_folder: Path | None,
-    console_origin: str,
-    passphrase_fd: int | None,
-    shard_days: int,
-    unlock_by_shares: bool,
+    home: Path, witness_seconds: int, passphrase_fd: int | None, *, listening: _Listening, keeping: _Keeping
 ) -> None:
     """Start the deployment: log writer, keeper and broker.
 
@@ -210,45 +276,21 @@ def up(
 
     A root key of one part gets a second one at its next rotation, under --second-root-provider.
     """
-    if root_provider is not None and not unlock_by_shares:
-        raise UsageError("a key service is named here with --unlock-by-shares alone", remedy="strongroom root-key move")
-    if second_root_provider is not None and unlock_by_shares:
-        raise UsageError("a root key from shares is wrapped whole", remedy="name the second service at the next start")
-    if console_folder is not None and identity_port is None:
+    if listening.console_folder is not None and listening.identity_port is None:
         raise UsageError(
             "people sign in to the console at the identity listener", remedy="give --identity-port as well"
         )
-    second = None if second_root_provider is None else KeyUri.parse(second_root_provider)
-    if second is not None and second.service is Service.LOCAL:
-        raise UsageError("the second part can't be under a passphrase", remedy="name the passphrase as the first")
-    moved_to = None if root_provider is None else KeyUri.parse(root_provider)
-    home = home.resolve()
+    arguments, home = keeping.arguments(), home.resolve()
     (home / "run").mkdir(mode=0o700, exist_ok=True)
     deployment = Deployment(home)
     try:
-        with _passphrase(home, passphrase_fd, moved_to, by_shares=unlock_by_shares) as reading:
+        with keeping.passphrase(home, passphrase_fd) as reading:
             deployment.start("log", "strongroom.audit.wiring", ["--witness-seconds", str(witness_seconds)])
             given = [] if reading is None else [reading]
-            keeper = [*(f"--passphrase-fd={descriptor}" for descriptor in given), f"--lease-seconds={lease_seconds}"]
-            keeper += [f"--shard-days={shard_days}"]
-            keeper += ["--unlock-by-shares"] if unlock_by_shares else []
-            keeper += [] if moved_to is None else [f"--root-provider={moved_to}"]
-            keeper += [] if second is None else [f"--second-root-provider={second}"]
-            deployment.start("keeper", "strongroom.keeper.wiring", keeper, given)
-        beside = [] if identity_port is None else ["--identity-port", str(identity_port)]
-        deployment.start("broker", "strongroom.broker.wiring", ["--host", host, "--port", str(port), *beside])
-        url = f"https://{host}:{port}"
-        told = {"ready": "deployment", "url": url, "pid": os.getpid()}
-        if unlock_by_shares:
-            told["locked"] = True
-        if identity_port is not None:
-            told["identity_url"] = identity_url = f"https://{host}:{identity_port}"
-            if console_folder is not None:
-                deployment.start_console(
-                    console_folder.resolve(), url=url, identity_url=identity_url, origin=console_origin
-                )
-                told["console_url"] = console_origin
-        click.echo(json.dumps(told))
+            named = [f"--passphrase-fd={descriptor}" for descriptor in given]
+            deployment.start("keeper", "strongroom.keeper.wiring", [*named, *arguments], given)
+        told: dict[str, Json] = {"ready": "deployment", **listening.start(deployment), "pid": os.getpid()}
+        click.echo(json.dumps(told | ({"locked": True} if keeping.unlock_by_shares else {})))
         ended = deployment.watch()
     finally:
         deployment.stop()

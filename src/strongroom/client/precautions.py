@@ -8,7 +8,7 @@ from strongroom.client.service import Session
 from strongroom.client.told import Recorded
 from strongroom.client.trust import Trust
 from strongroom.core.clock import Instant, format_instant
-from strongroom.core.envelope import Envelope, sign
+from strongroom.core.envelope import sign
 from strongroom.core.errors import DeniedError
 from strongroom.core.ids import ModelId
 from strongroom.release.precaution_ledger import Standing
@@ -45,7 +45,7 @@ def take(
         at=session.clock.now(),
         until=until,
     )
-    envelope: Envelope = sign(PRECAUTION_TYPE, precaution.to_bytes(), session.wallet.signer())
+    envelope = sign(PRECAUTION_TYPE, precaution.to_bytes(), session.wallet.signer())
     return session.api.hand_in(StatementKind.PRECAUTION, envelope)
 
 

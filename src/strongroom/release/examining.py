@@ -116,7 +116,7 @@ def _precaution(case: Case) -> Judged:
     check_form(said.kind, said.subject, case.now, said.until)
     _subject_known(case, said)
     before = case.ledger.precautions.of(said.kind, said.subject, case.now)
-    if before is not None and (before.until is None or said.until is None or said.until <= before.until):
+    if before is not None and before.covers(said.until):
         raise ConflictError("this precaution stands already, for as long", reason="precaution-stands")
     told: dict[str, Fact] = {
         "kind": said.kind.value,

@@ -32,7 +32,7 @@ class PeopleLedger:
     silent: set[PersonId] = field(default_factory=set)
     """Responders that weren't heard in time, and weren't heard since."""
     said: set[Digest] = field(default_factory=set)
-    """Enrolments, access reviews, incidents: each is recorded once. The other statements end what they are about."""
+    """Enrolments, access reviews, incidents, precautions: each is recorded once. Others end what they are about."""
     created: dict[Digest, Created] = field(default_factory=dict)
     """Every recorded request."""
     fallen: set[Digest] = field(default_factory=set)

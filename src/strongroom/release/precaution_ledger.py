@@ -17,8 +17,9 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, PersonId, person_id
 from strongroom.release.errors import LedgerError
+from strongroom.release.incident_statements import incident_id
 from strongroom.release.lease import Sampling
-from strongroom.release.precautions import LIFTED, PrecautionKind, check_form, incident_id
+from strongroom.release.precautions import LIFTED, PrecautionKind, check_form
 
 MAX_PRECAUTIONS: Final = 8192
 """More than a roster has people and a policy models."""
@@ -56,6 +57,10 @@ class Standing:
     def stands(self, now: Instant) -> bool:
         """Tell whether it isn't over."""
         return self.until is None or now < self.until
+
+    def covers(self, until: Instant | None) -> bool:
+        """Tell whether it lasts as long as another of its kind and subject that ends then."""
+        return self.until is None or until is None or until <= self.until
 
     def to_json(self) -> Json:
         """Return the JSON form."""
@@ -121,7 +126,7 @@ class PrecautionLedger:
         except (ValueError, MalformedError):
             raise LedgerError(f"entry {index} takes a precaution of an unknown form") from None
         before = self.of(kind, subject, entry.at)
-        if before is not None and (before.until is None or until is None or until <= before.until):
+        if before is not None and before.covers(until):
             raise LedgerError(f"entry {index} takes a precaution that stands already")
         if before is not None:
             self.known[kind, subject] = replace(before, until=until)

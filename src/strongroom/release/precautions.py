@@ -7,7 +7,6 @@ hold       nothing of a model, or of all, is destroyed, nobody erased, no log pr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +19,7 @@ from strongroom.core.envelope import payload_type
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import model_id, person_id
+from strongroom.release.incident_statements import incident_id
 
 PRECAUTION_TYPE: Final = payload_type("precaution.v1")
 LEAST_SECONDS: Final = 60
@@ -28,7 +28,6 @@ TAKEN_SECONDS: Final = 3600
 """How long after it was signed a precaution may be taken: one that was kept back isn't taken after it was lifted."""
 DAY: Final = 86_400
 _MAX: Final = 4096
-_INCIDENT: Final = re.compile(r"inc-[0-9a-f]{32}")
 
 
 class PrecautionKind(StrEnum):
@@ -141,13 +140,3 @@ def check_form(kind: PrecautionKind, subject: str | None, begins: Instant, until
         raise MalformedError(f"a precaution of kind `{kind.value}` has {'no end' if most is None else 'an end'}")
     if until is not None and most is not None and not begins < until <= begins + most:
         raise MalformedError(f"a precaution of kind `{kind.value}` lasts at most {most // DAY} days")
-
-
-def incident_id(text: str) -> str:
-    """Return the name of an incident.
-
-    :raises MalformedError: another form.
-    """
-    if not _INCIDENT.fullmatch(text):
-        raise MalformedError("an incident is called `inc-` and 32 hex digits")
-    return text

@@ -129,9 +129,10 @@ class Asker:
     async def serve(self) -> None:
         """Ask for ever."""
         while True:
+            # Before they are asked: who comes meanwhile is asked at once.
+            self._came.clear()
             for person, rule in tuple(self._waiting.items()):
                 await self._ask(person, rule)
-            self._came.clear()
             try:
                 async with asyncio.timeout(POLL_SECONDS if self._waiting else None):
                     await self._came.wait()

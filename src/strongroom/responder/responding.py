@@ -138,7 +138,7 @@ class Responding:
         return frozenset(self._drills)
 
     def practise(self, digest: Digest, token: DrillToken) -> None:
-        """Know a drill whose token was verified: events of the drill's own door carry its digest."""
+        """Know a drill whose token was verified: its synthetic event carries its digest."""
         self._drills[digest] = token
 
     def hear(self, acted: Acted, *, drill: Digest | None = None) -> None:

@@ -26,17 +26,21 @@ from strongroom.responder.planting.wiring import plant_shards
 RESPONDER: Final = "dana"
 """Who of the cast may freeze: in whose name the responder does."""
 _FREEZE_SECONDS: Final = 10.0
-_SETTINGS: Final = {
-    "v": 1,
-    "host": "scratch",
-    "models": [MODEL],
-    "watched": [],
-    "readers": [],
-    "gates": [],
-    "sensors": [],
-    "acting": ["guard"],
-    "freezes_an_hour": 100,
-}
+
+
+def guard_settings(host: str, model: str) -> dict[str, object]:
+    """Return the settings of a responder that hears its guard alone."""
+    return {
+        "v": 1,
+        "host": host,
+        "models": [model],
+        "watched": [],
+        "readers": [],
+        "gates": [],
+        "sensors": [],
+        "acting": ["guard"],
+        "freezes_an_hour": 100,
+    }
 
 
 @contextmanager
@@ -45,11 +49,11 @@ def guarded(scratch: Scratch, folder: Path) -> Iterator[tuple[Path, ...]]:
 
     :raises NotRunError: files can't be guarded here.
     """
-    _need_guard(folder)
+    need_guard(folder)
     wallet, state, settings = _wallet(scratch, folder / "wallet"), folder / "state", folder / "responder.json"
     like = scratch.versions[MODEL].folder
     decoys = plant_shards(folder / f"{MODEL}-2.sealed", like, state, wallet, now=int(time.time()))
-    settings.write_text(json.dumps(_SETTINGS))
+    settings.write_text(json.dumps(guard_settings("scratch", MODEL)))
     given = ("--wallet", str(folder / "wallet"), "--settings", str(settings), "--state", str(state))
     scratch.processes.start("responder", *given)
     try:
@@ -76,7 +80,11 @@ def resume(scratch: Scratch) -> None:
     scratch.control(request)
 
 
-def _need_guard(folder: Path) -> None:
+def need_guard(folder: Path) -> None:
+    """Refuse where files in a folder can't be guarded.
+
+    :raises NotRunError: they can't, by this kernel or this user.
+    """
     probe = folder / "probe"
     probe.touch()
     try:

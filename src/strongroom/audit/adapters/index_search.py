@@ -47,8 +47,6 @@ _NOT_THE_FILES_FAULT: Final = frozenset(
 )
 _AFTER_HEX: Final = "g"
 """Sorts behind every hex digit: the end of the range that a prefix spans."""
-
-
 IN_USE: Final = "another search or console may use it, or the disk is full; else name another file with --index"
 _DIGEST: Final = len("sha256:") + 64
 

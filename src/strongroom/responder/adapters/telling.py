@@ -159,4 +159,4 @@ def _read(path: str, most: int) -> str:
     except OSError as error:
         raise WebhookConfigError(f"`{Path(path).name}` can't be read ({type(error).__name__})") from None
     except MalformedError as error:
-        raise WebhookConfigError(str(error)) from None
+        raise WebhookConfigError(error.message) from None

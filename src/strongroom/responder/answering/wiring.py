@@ -16,6 +16,7 @@ import structlog
 from strongroom.audit.reading.view import LogView
 from strongroom.client.service import Session
 from strongroom.core import canonical
+from strongroom.core.adapters.reading import read_at_most
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
@@ -58,7 +59,7 @@ class Answering:
     exposing: Exposing
 
     def told(self, outcome: Outcome) -> None:
-        """Hear of a decision once what can be done at once was done; a drill's by the token that its door verified."""
+        """Hear of a decision once what can be done at once was done; a drill's by the token that was verified."""
         said = outcome.decision.alert.event.get("drill")
         drill = None
         if outcome.decision.source == DRILL and isinstance(said, str):
@@ -81,8 +82,7 @@ def load_response(path: Path | None) -> ResponseSettings:
     if path is None:
         return ResponseSettings()
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SETTINGS + 1)
+        data = read_at_most(path, MAX_SETTINGS)
     except OSError as error:
         raise UsageError(f"`{path}` can't be read: {error.strerror}") from None
     with reading(canonical.parse(data, max_bytes=MAX_SETTINGS), "response") as fields:
@@ -142,14 +142,17 @@ async def make_answering(
     responding.load()
     for name, reason in responding.broken.items():
         _log.error("incident can't be read", incident=name, reason=reason)
-    exposing = Exposing(
+    return Answering(responding=responding, known=known, exposing=_exposing(responding, known, view)), teller
+
+
+def _exposing(responding: Responding, known: KnownDeployment, view: LogView) -> Exposing:
+    return Exposing(
         responding.cases,
         LogExposures(view, known),
         level=lambda incident: known.level(incident.subject),
         ticks=time.monotonic,
         failed=_failed,
     )
-    return Answering(responding=responding, known=known, exposing=exposing), teller
 
 
 @asynccontextmanager
