@@ -70,6 +70,7 @@ def attempt(value: Json) -> Attempt:
 
 
 @given(values)
+@example([{"kty": []}])
 def test_bodies_and_settings(value: Json) -> None:
     total(lambda: attempt(value))
     total(lambda: read_login(value))

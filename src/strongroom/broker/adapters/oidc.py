@@ -155,12 +155,14 @@ def read_keys(jwks: Json) -> tuple[tuple[str | None, Any], ...]:
         raise MalformedError(f"the identity provider's keys must be a JWK set of at most {MAX_KEYS}")
     keys: list[tuple[str | None, Any]] = []
     for item in listed:
-        if not isinstance(item, dict) or item.get("kty") not in _PUBLIC or item.get("use", "sig") != "sig":
+        if not isinstance(item, dict) or item.get("use", "sig") != "sig":
+            continue
+        if not isinstance(kind := item.get("kty"), str) or kind not in _PUBLIC:
             continue
         name = item.get("kid")
         try:
             key = jwk.JWKRegistry.import_key(item)
-            long_enough = item["kty"] != "RSA" or key.public_key.key_size >= MIN_RSA_BITS
+            long_enough = kind != "RSA" or key.public_key.key_size >= MIN_RSA_BITS
         except (errors.JoseError, ValueError, TypeError, KeyError):
             continue
         if long_enough and not key.is_private and (name is None or isinstance(name, str)):
