@@ -162,9 +162,10 @@ def test_a_transit_key_must_be_there_and_never_leave(tmp_path: Path) -> None:
         with pytest.raises(KeyServiceRefusedError):
             transit(engine, tmp_path, "misspelt").close_key(secret(), PURPOSE)
         assert engine.keys == {}, "the engine would have made one"
-        engine.keys["root"] = TransitKey(exportable=True)
-        with pytest.raises(KeyServiceRefusedError, match="never leaves"):
-            transit(engine, tmp_path).close_key(secret(), PURPOSE)
+        for unfit in (TransitKey(exportable=True), TransitKey(type="rsa-2048"), TransitKey(type=["aes256-gcm96"])):
+            engine.keys["root"] = unfit
+            with pytest.raises(KeyServiceRefusedError, match="never leaves"):
+                transit(engine, tmp_path).close_key(secret(), PURPOSE)
 
 
 @pytest.mark.parametrize(

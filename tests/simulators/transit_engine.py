@@ -26,6 +26,7 @@ class TransitKey:
 
     versions: list[bytes] = field(default_factory=lambda: [AESGCM.generate_key(256)])
     exportable: bool = False
+    type: object = "aes256-gcm96"
     deletion_allowed: bool = False
     least: dict[str, int] = field(default_factory=dict)
     """Bounds on versions by name; 0 where nothing was set."""
@@ -88,7 +89,7 @@ class TransitEngine:
         if found is None:
             return _missing(404)
         if method == "GET":
-            told = {"type": "aes256-gcm96", "exportable": found.exportable, "allow_plaintext_backup": False}
+            told = {"type": found.type, "exportable": found.exportable, "allow_plaintext_backup": False}
             bounds = {one: found.least.get(one, 0) for one in _BOUNDS}
             return 200, _data({**told, **bounds, "name": name, "latest_version": len(found.versions)})
         if method == "DELETE" and not found.deletion_allowed:

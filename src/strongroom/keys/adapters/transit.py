@@ -111,7 +111,7 @@ class TransitService:
     def _require_fit(self) -> None:
         # Asked first: encrypting under a name that isn't there would make a key of that name.
         found = self._ask("GET", f"keys/{self._key}", None)
-        if found.get("type") not in _AEAD_TYPES or found.get("exportable") or found.get("allow_plaintext_backup"):
+        if str(found.get("type")) not in _AEAD_TYPES or found.get("exportable") or found.get("allow_plaintext_backup"):
             raise KeyServiceRefusedError(
                 "the transit key isn't an authenticated cipher's that never leaves the engine",
                 remedy="make one of type `aes256-gcm96`, not exportable, without plaintext backup",
