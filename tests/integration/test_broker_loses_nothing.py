@@ -194,6 +194,9 @@ def test_it_stops_cleanly_and_starts_on_what_it_kept(running: RunningBroker) -> 
 def test_lists_show_what_is_open_newest_first_in_pages(running: RunningBroker) -> None:
     caller = running.caller()
     before = listed_everything(caller)
+    with closing(sqlite3.connect(running.database)) as database, database:
+        # Those of one second stand in no order that a test could know.
+        database.execute("UPDATE requests SET created = created - 60")
     asked = [request(running.genesis) for _ in range(5)]
     for one in asked:
         assert caller.post("/v1/requests", {"request": one.to_json()}).status == 200

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,13 +17,13 @@ import pytest
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.enclave.adapters.channel import Channel
 from strongroom.enclave.engine.adapters.channel import serve as serve_engine
-from strongroom.enclave.metered import FRAME, OPENING, Code, Frame, Frames, Kind, Order
+from strongroom.enclave.metered import FRAME, OPENING, Code, Frame, Frames, Kind, Order, Orders
 from strongroom.enclave.taximeter import Taximeter
 from strongroom.enclave.vm.adapters import metering as at_work
 from strongroom.enclave.vm.adapters.metering import Metering
 from strongroom.enclave.vm.adapters.port import Port
 from strongroom.enclave.vm.adapters.qemu import Outputs, VmRunning
-from strongroom.enclave.vm.messages import FramesOut, FromAgent, MeterOpened, Output, Stream, listen, tell
+from strongroom.enclave.vm.messages import MAX_METERED, FramesOut, FromAgent, MeterOpened, Output, Stream, listen, tell
 from support.gateways import VOCABULARY, Counting
 from support.logs import GENESIS
 from support.odometer_entries import MODEL, REQUEST, USE, odometer_entry
@@ -112,9 +113,20 @@ def machine(folder: Path, engine: Engine) -> Iterator[Machine]:
                 while True:
                     running.receive(timeout=60)
 
-        for work in (run_engine, hear, relay):
-            threading.Thread(target=work, daemon=True).start()
+        working = [threading.Thread(target=work, daemon=True) for work in (run_engine, hear, relay)]
+        for one in working:
+            one.start()
         yield made
+        _, hearing, _ = working
+        _nothing_more_comes(inside.fileno())
+        hearing.join()
+
+
+def _nothing_more_comes(descriptor: int) -> None:
+    """Whoever reads it meets an error now, and doesn't go on to read whatever file has its number next."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, descriptor, inheritable=False)
+    os.close(nowhere)
 
 
 def test_orders_go_in_and_tokens_come_out(tmp_path: Path) -> None:
@@ -131,6 +143,29 @@ def test_orders_go_in_and_tokens_come_out(tmp_path: Path) -> None:
         assert {frame.answer for frame in told} == set(range(60))
         assert sum(frame.code is Code.LENGTH for frame in told) == 60
         assert one.metering.error is None
+
+
+def test_what_waited_for_its_turn_leaves_however_much_it_is(tmp_path: Path) -> None:
+    most = MAX_METERED // FRAME + 1
+
+    def one_after_the_other(channel: socket.socket) -> None:
+        channel.sendall(READY)
+        cut = Orders()
+        orders: list[Order] = []
+        while len(orders) < 2:
+            orders += cut.feed(channel.recv(4096))
+        # The first waits until the last is heard of, and then all of both may leave at once.
+        for order in orders:
+            said = Frame(order.answer, Code.TOKEN, 6).to_bytes() * most
+            channel.sendall(said + Frame(order.answer, Code.LENGTH).to_bytes())
+        threading.Event().wait(60)
+
+    with machine(tmp_path, one_after_the_other) as one:
+        one.frames(1)
+        one.begin(10_000_000)
+        one.order(most, 0)
+        one.order(most, 1)
+        assert Counter(frame.answer for frame in one.frames(2 * most + 2)) == {0: most + 1, 1: most + 1}
 
 
 def test_an_order_that_the_log_does_not_vouch_for_ends_the_machine(tmp_path: Path) -> None:

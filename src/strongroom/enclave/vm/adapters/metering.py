@@ -10,15 +10,12 @@ from queue import SimpleQueue
 from typing import Final, Self
 
 from strongroom.core.errors import StrongroomError, UnavailableError
-from strongroom.enclave.metered import FRAME
 from strongroom.enclave.taximeter import Taximeter
 from strongroom.enclave.vm.adapters.port import Port
 from strongroom.enclave.vm.messages import MAX_METERED, FramesOut, MeterOpened, OrdersIn, Vouched, tell
 
 MAX_BACKLOG: Final = 16 << 20
 """Bytes of orders that the engine hasn't read: more, and the host isn't a gateway."""
-_READ: Final = MAX_METERED - FRAME
-"""What was held back of a frame may be sent along with it."""
 
 
 class Metering:
@@ -81,11 +78,12 @@ class Metering:
 
     def _towards_launcher(self) -> None:
         try:
-            while part := self._ours.recv(_READ):
+            while part := self._ours.recv(MAX_METERED):
                 with self._metering:
                     frames = self._taximeter.said(part)
-                if frames:
-                    self._port.send(tell(FramesOut(frames)))
+                # What waited for its turn leaves with what let it go: it can be more than came.
+                for at in range(0, len(frames), MAX_METERED):
+                    self._port.send(tell(FramesOut(frames[at : at + MAX_METERED])))
         except StrongroomError as error:
             self._fail(error)
         except OSError:
