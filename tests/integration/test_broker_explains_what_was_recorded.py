@@ -15,11 +15,11 @@ from strongroom.core.encoding import from_base64
 from strongroom.core.envelope import sign
 from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
-from strongroom.keeper.adapters.files import DecisionFile
 from strongroom.personnel.roster import ROSTER_TYPE, Person
 from strongroom.release.decided import Decided
 from support.brokers import RunningBroker, broker_beside
 from support.deployment import ROOTS, Deployment, person, signer
+from support.kept_records import decision_file
 
 pytestmark = pytest.mark.integration
 AUDITOR = Person(
@@ -89,7 +89,7 @@ def test_an_entry_without_a_decision_and_an_index_beyond_the_log_are_not_found(
 
 
 def test_a_kept_decision_is_found_by_its_digest_in_either_file(tmp_path: Path) -> None:
-    file = DecisionFile(tmp_path, most=40)
+    file = decision_file(tmp_path, most=40)
     records = [f'{{"number":{n},"padding":"xxxxxxxxxx"}}'.encode() for n in range(2)]
     for record in records:
         file.append(record)

@@ -19,9 +19,10 @@ from strongroom.core.errors import MalformedError, StrongroomError, UnavailableE
 from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.ipc.frames import MAX_FRAME
-from strongroom.keeper.adapters.files import DecisionFile, RecordFolder
+from strongroom.keeper.adapters.files import RecordFolder
 from strongroom.keeper.records import RecordTamperedError
 from strongroom.release.decided import MAX_DECIDED, Decided
+from support.kept_records import decision_file
 from support.room import Room
 from support.stories import refused
 
@@ -33,7 +34,7 @@ async def on_disk(folder: Path) -> Room:
     """Return a furnished room whose vetting records and decisions lie in real files."""
     room = Room()
     room.records = RecordFolder(folder)  # type: ignore[assignment]  # the real one
-    room.decisions = DecisionFile(folder)  # type: ignore[assignment]  # the real one
+    room.decisions = decision_file(folder)  # type: ignore[assignment]  # the real one
     room.keeper = room.make_keeper()
     room.people = room.make_people()
     return await room.furnish()
@@ -159,7 +160,7 @@ def test_a_decision_that_was_changed_isn_t_the_one_that_the_log_names(tmp_path: 
 
 
 def test_a_line_that_a_crash_cut_short_takes_no_other_along(tmp_path: Path) -> None:
-    file, path = DecisionFile(tmp_path), tmp_path / "decisions.jsonl"
+    file, path = decision_file(tmp_path), tmp_path / "decisions.jsonl"
     first, torn, last = b'{"first":1}', b'{"torn":2}', b'{"last":3}'
     file.append(first)
     file.append(torn)
@@ -171,7 +172,7 @@ def test_a_line_that_a_crash_cut_short_takes_no_other_along(tmp_path: Path) -> N
 
 
 def test_a_huge_file_is_read_as_far_as_decisions_reach_and_no_further(tmp_path: Path) -> None:
-    file, path = DecisionFile(tmp_path, most=1 << 20), tmp_path / "decisions.jsonl"
+    file, path = decision_file(tmp_path, most=1 << 20), tmp_path / "decisions.jsonl"
     path.write_bytes(b'{"before":1}\n')
     os.truncate(path, 64 << 30)  # a hole: it takes no room, and would take all memory to be read
     with path.open("ab") as more:
@@ -185,7 +186,7 @@ def test_a_huge_file_is_read_as_far_as_decisions_reach_and_no_further(tmp_path: 
 
 
 def test_any_line_that_is_shown_fits_into_an_answer(tmp_path: Path) -> None:
-    file, path = DecisionFile(tmp_path), tmp_path / "decisions.jsonl"
+    file, path = decision_file(tmp_path), tmp_path / "decisions.jsonl"
     path.write_bytes(b"x" * MAX_DECIDED + b"\n" + b"y" * (MAX_DECIDED + 1) + b"\n")
     (shown,) = file.newest(9)
     assert len(to_base64(shown)) < MAX_FRAME - 4096
@@ -196,7 +197,7 @@ def test_a_link_in_the_place_of_decisions_leads_nowhere(tmp_path: Path) -> None:
     elsewhere.write_bytes(b"what lies there stays there\n")
     (tmp_path / "keeper").mkdir()
     (tmp_path / "keeper" / "decisions.jsonl").symlink_to(elsewhere)
-    file = DecisionFile(tmp_path / "keeper")
+    file = decision_file(tmp_path / "keeper")
     for act in (lambda: file.newest(1), lambda: file.find(Digest.of(b"")), lambda: file.append(b"{}")):
         with pytest.raises(UnavailableError):
             act()

@@ -36,7 +36,7 @@ _RECORDS: Final = re.compile(
     r"|keeper/genesis\.digest|keeper/pins\.json"
     r"|keeper/(?!keyring|escrow)[a-z][a-z-]{0,31}-[0-9a-f]{64}\.json"
     r"|keeper/people/[0-9a-f]{32}\.(key|record-0|record-1)"
-    r"|keeper/(decisions|attested)(\.older)?\.jsonl"
+    r"|keeper/(decisions|attested)(\.older|\.held-[1-8])?\.jsonl"
 )
 _MACHINE: Final = re.compile(
     r"log/(shards/[1-9][0-9]{0,3}/)?log\.key"

@@ -11,7 +11,7 @@ import click
 from strongroom.cli.doctor_self import examine_installation
 from strongroom.cli.escrow_facts import escrow_facts
 from strongroom.cli.files import json_option
-from strongroom.cli.keeper_facts import keeper_facts
+from strongroom.cli.keeper_facts import held_facts, keeper_facts
 from strongroom.cli.key_facts import key_facts
 from strongroom.cli.root_parts import PartState, part_states
 from strongroom.core.clock import SystemClock
@@ -58,7 +58,8 @@ def doctor(
         return
     if any((provenance, key, sbom, site)):
         raise UsageError("only `doctor --self` looks at what is installed", remedy="give --self")
-    facts = (*host_facts(home), *_root_facts(home), *keeper_facts(home), *key_facts(home, SystemClock().now()))
+    keeper = (*keeper_facts(home), *held_facts(home), *key_facts(home, SystemClock().now()))
+    facts = (*host_facts(home), *_root_facts(home), *keeper)
     blocked = [fact for fact in facts if fact.blocks]
     if as_json:
         click.echo(json.dumps({"ready": not blocked, "facts": [fact.to_json() for fact in facts]}, indent=2))

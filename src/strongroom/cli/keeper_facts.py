@@ -1,4 +1,4 @@
-"""What ``doctor`` asks a running keeper about itself: its walls, and where it keeps its keys."""
+"""What ``doctor`` asks a running keeper about itself: its walls, where it keeps its keys, and what a hold set aside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from strongroom.core.errors import StrongroomError
 from strongroom.enclave.facts import Fact, FactState
 from strongroom.ipc.adapters.client import UnixClient
+from strongroom.keeper.adapters.files import MOST_ASIDE
 
 _SECONDS = 5.0
 _HIDDEN = "memfd-secret"
@@ -74,4 +75,24 @@ def _anchor(anchor: str) -> Fact:
         seen="none",
         lost="all disks put back to the same day go unseen, but for witnesses and people",
         mend="strongroom pin-anchor make",
+    )
+
+
+def held_facts(home: Path) -> tuple[Fact, ...]:
+    """Return how many files of decisions and evidence a hold has set aside; nothing where it has none."""
+    try:
+        aside = {kind: len([*(home / "keeper").glob(f"{kind}.held-*.jsonl")]) for kind in ("decisions", "attested")}
+    except OSError:
+        return ()
+    if not any(aside.values()):
+        return ()
+    full = [kind for kind, count in aside.items() if count >= MOST_ASIDE]
+    return (
+        Fact(
+            name="held records",
+            state=FactState.DEGRADED if full else FactState.OK,
+            seen=", ".join(f"{count} of {MOST_ASIDE} files of `{kind}` set aside" for kind, count in aside.items()),
+            lost=f"newer records of {' and '.join(full)} are overwritten although a hold stands" if full else "",
+            mend="make a backup, then move keeper/*.held-*.jsonl to where the evidence is kept" if full else "",
+        ),
     )

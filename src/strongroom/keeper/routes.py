@@ -248,7 +248,8 @@ class KeeperRoutes:
         count = fields.integer("count", least=1, most=MAX_DECISIONS)
         skip = fields.integer("skip", most=MAX_SKIPPED) if fields.optional("skip") else 0
         fields.end()
-        kept = self._decisions.newest(skip + count)
+        # Hundreds of megabytes may have to be read where a hold set files aside: no release or freeze waits for that.
+        kept = await asyncio.to_thread(self._decisions.newest, skip + count)
         records: list[Json] = []
         room = MAX_ANSWERED
         for record in reversed(kept[: max(0, len(kept) - skip)]):
@@ -262,7 +263,7 @@ class KeeperRoutes:
     async def _show_decision(self, fields: Fields) -> Answer:
         digest = fields.digest("digest")
         fields.end()
-        record = self._decisions.find(digest)
+        record = await asyncio.to_thread(self._decisions.find, digest)
         if record is None:
             raise NotFoundError("this decision isn't kept any more: erased with a person, or to make room for others")
         return {"decision": to_base64(record)}

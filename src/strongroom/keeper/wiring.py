@@ -14,6 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -204,6 +205,10 @@ def _waits(error: StrongroomError) -> None:
     _log.error("a destruction waits to be finished", reason=error.reason)
 
 
+def _overwrote(what: str) -> None:
+    _log.error("a hold stands, and records are overwritten: as many files as may be are set aside", records=what)
+
+
 async def serve(
     home: Path,
     vault: Vault,
@@ -222,17 +227,23 @@ async def serve(
     when_told_to_end(stop.set)
     door = by_shares.door if by_shares else Door(callers)
     async with await LogClient.connect(home / "run" / "log.sock") as client:
-        decisions = DecisionFile(home / "keeper")
+        journal = Journal(genesis, SocketLog(client), clock)
+
+        def held() -> bool:
+            return journal.ledger.precautions.any_hold() is not None
+
+        decisions = DecisionFile(home / "keeper", held=held, overwrote=partial(_overwrote, "decisions"))
+        attested = AttestedFile(home / "keeper", held=held, overwrote=partial(_overwrote, "evidence"))
         pins = pin_store(home, vault, genesis.digest)
         keeper = make_keeper(
             genesis=genesis,
             vault=vault,
-            journal=Journal(genesis, SocketLog(client), clock),
+            journal=journal,
             pins=pins,
             keyrings=KeyringFile(home / "keeper"),
             documents=DocumentFolder(home / "keeper"),
             decisions=decisions,
-            attested=AttestedFile(home / "keeper"),
+            attested=attested,
             clock=clock,
             random_bytes=os.urandom,
         )

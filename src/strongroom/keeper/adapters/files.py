@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,8 @@ KEYRING_NAME: Final = "keyring.json"
 MAX_FILE: Final = 4 << 20
 MAX_DECISIONS_FILE: Final = 32 << 20
 MAX_ATTESTED_FILE: Final = 64 << 20
+MOST_ASIDE: Final = 8
+"""Full files of a kind that a hold has set aside, at most: it must not fill the disk that the keeper needs."""
 
 
 def replace_own(path: Path, data: bytes) -> None:
@@ -118,19 +121,39 @@ class RecordFolder:
 class RecordFile:
     """Records of at most ``longest`` bytes, a line each, in two files of ``most`` bytes: the full one before, and the
     one being written.
+
+    While a hold stands, full files aren't overwritten but set aside, :data:`MOST_ASIDE` of them. The oldest are what is
+    kept: they are of before the hold, and of its first days. After that the ring goes round again behind them.
+
+    :param held: asked whether a hold stands. ``overwrote``: told each time that held records were overwritten.
     """
 
-    def __init__(self, folder: Path, name: str, *, longest: int, most: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        longest: int,
+        most: int,
+        held: Callable[[], bool],
+        overwrote: Callable[[], None],
+    ) -> None:
         self._path = folder / f"{name}.jsonl"
         self._older = folder / f"{name}.older.jsonl"
+        self._aside = [folder / f"{name}.held-{number}.jsonl" for number in range(1, MOST_ASIDE + 1)]
         self._longest = longest
         self._most = most
+        self._held = held
+        self._overwrote = overwrote
 
     def append(self, record: bytes) -> None:
-        """Keep one record. Not synchronised: a crash may lose the last ones, and the log says which."""
+        """Keep one record. Not synchronised: a crash may lose the last ones, and the log says which.
+
+        :raises UnavailableError: the disk refuses.
+        """
         try:
             if self._path.exists() and self._path.stat().st_size + len(record) > self._most:
-                self._path.replace(self._older)
+                self._turn()
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             with os.fdopen(handle, "a+b") as file:
                 # A line that a crash cut short must not take the next record along.
@@ -139,17 +162,36 @@ class RecordFile:
         except OSError as error:
             raise _unusable(self._path, error, "written") from None
 
+    def _turn(self) -> None:
+        """Make room for a new file, each step one renaming: a crash or a full disk in between loses nothing."""
+        if not self._held():
+            # Whatever was held is let go with the first file that would have pushed it out.
+            for path in self._aside:
+                path.unlink(missing_ok=True)
+        elif self._older.exists():
+            free = next((path for path in self._aside if not path.exists()), None)
+            if free is None:
+                self._overwrote()
+            else:
+                self._older.rename(free)
+        self._path.replace(self._older)
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        """The files of this kind, the one that is written first; those set aside are the oldest."""
+        return (self._path, self._older, *reversed(self._aside))
+
     def newest(self, count: int) -> tuple[bytes, ...]:
         """Return the newest records, oldest first; lines that a crash cut short are for the reader to refuse."""
         lines: list[bytes] = []
-        for path in (self._path, self._older):
+        for path in self._files:
             if len(lines) < count:
                 lines = [*self._lines(path), *lines]
         return tuple(lines[-count:])
 
     def find(self, digest: Digest) -> bytes | None:
         """Return the record with this digest, if it is kept."""
-        for path in (self._path, self._older):
+        for path in self._files:
             for line in self._lines(path):
                 if Digest.of(line) == digest:
                     return line
@@ -174,13 +216,20 @@ class RecordFile:
 class DecisionFile(RecordFile):
     """Kept decisions."""
 
-    def __init__(self, folder: Path, *, most: int = MAX_DECISIONS_FILE) -> None:
-        super().__init__(folder, "decisions", longest=MAX_DECIDED, most=most)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        held: Callable[[], bool],
+        overwrote: Callable[[], None],
+        most: int = MAX_DECISIONS_FILE,
+    ) -> None:
+        super().__init__(folder, "decisions", longest=MAX_DECIDED, most=most, held=held, overwrote=overwrote)
 
     def forget(self, person: PersonId) -> None:
         """Remove every decision that a person was part of."""
         named = b'"id":"' + person.encode() + b'"'
-        for path in (self._path, self._older):
+        for path in self._files:
             if path.exists():
                 kept = [line for line in self._lines(path) if named not in line]
                 replace_own(path, b"".join(line + b"\n" for line in kept))
@@ -189,8 +238,15 @@ class DecisionFile(RecordFile):
 class AttestedFile(RecordFile):
     """Kept evidence and attestation results. They name no person."""
 
-    def __init__(self, folder: Path, *, most: int = MAX_ATTESTED_FILE) -> None:
-        super().__init__(folder, "attested", longest=MAX_ATTESTED, most=most)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        held: Callable[[], bool],
+        overwrote: Callable[[], None],
+        most: int = MAX_ATTESTED_FILE,
+    ) -> None:
+        super().__init__(folder, "attested", longest=MAX_ATTESTED, most=most, held=held, overwrote=overwrote)
 
 
 def _unusable(path: Path, error: OSError, what: str) -> UnavailableError:
