@@ -36,7 +36,7 @@ from strongroom.responder.decoys import (
     read_decoys,
     require_newest,
 )
-from strongroom.responder.guard.messages import Beat, Opened, read_line, read_paths
+from strongroom.responder.guard.messages import MAX_PATH, Beat, Opened, read_line, read_paths
 from strongroom.responder.limits import HOUR, FreezeLimits
 from strongroom.responder.record import FIRST, RecordBrokenError, check_record, event_json, record_line
 from strongroom.responder.settings import ResponderSettings
@@ -234,6 +234,17 @@ def test_what_the_guard_tells_arrives(path: str, exe: str, uid: int, denied: boo
     assert (read.denied, read.ticks) == (denied, 5)
     assert read_line(Beat(untold=3, lost=1).to_line()) == Beat(untold=3, lost=1)
     assert parse(line)
+
+
+@pytest.mark.parametrize("letter", ["\\", '"', "\U0001f512", "\udcff", "\n", "a"])
+def test_the_longest_names_that_a_thief_can_give_are_told(letter: str) -> None:
+    # A line that the responder refuses would end the guard, and let go of every decoy.
+    longest = letter * (MAX_PATH + 1)
+    told = read_line(
+        Opened(path=longest, pid=2**31 - 1, exe=longest, uid=2**32, denied=False, ticks=2**53 - 1).to_line()
+    )
+    assert isinstance(told, Opened)
+    assert len(told.path) == len(told.exe) == MAX_PATH
 
 
 def test_a_sensor_freezes_so_often_an_hour_and_others_are_counted_apart() -> None:

@@ -5,13 +5,12 @@ Request ``{"id": 7, "op": "release", ...}``; answer ``{"id": 7, "ok": {...}}`` o
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from strongroom.core.canonical import Json, parse
+from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields, reading
 
@@ -19,7 +18,7 @@ MAX_FRAME: Final = 1 << 20
 HEADER: Final = 4
 MAX_ID: Final = 2**53 - 1
 _MAX_TEXT: Final = 4096
-_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_MAX_REASON: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +31,11 @@ class Call:
 
 
 def frame(value: Json) -> bytes:
-    """Write one frame. Framing isn't signed: the plain encoder serves.
+    """Write one frame, under the limits that its reader has: a frame that it refused would end everybody's connection.
 
-    :raises MalformedError: larger than a frame may be.
+    :raises MalformedError: larger than a frame may be, or a number, a text or a nesting that no reader takes.
     """
-    data = _ENCODER.encode(value).encode()
+    data = encode(value)
     if len(data) > MAX_FRAME:
         raise MalformedError(f"a message has {len(data)} bytes; at most {MAX_FRAME} are sent")
     return struct.pack(">I", len(data)) + data
@@ -123,7 +122,7 @@ def tell_error(error: StrongroomError) -> dict[str, Json]:
     """Return an error as JSON: its codes from the finest to the root's, its reason and its texts."""
     return {
         "kinds": [*error.kinds()],
-        "reason": error.reason,
+        "reason": _plain(error.reason)[:_MAX_REASON],
         "message": _plain(error.message),
         "remedy": _plain(error.remedy),
     }
@@ -136,7 +135,7 @@ def read_error(fields: Fields) -> StrongroomError:
     """
     return told_error(
         fields.texts("kinds", most=16),
-        fields.text("reason"),
+        fields.text("reason", max_length=_MAX_REASON),
         fields.text("message", max_length=_MAX_TEXT),
         fields.text("remedy", max_length=_MAX_TEXT),
     )
@@ -160,5 +159,6 @@ def _classes() -> Iterator[type[StrongroomError]]:
 
 
 def _plain(text: str) -> str:
-    """Return text as one line that a frame carries: no control characters, not too long."""
-    return "".join(c if c >= " " and c != "\x7f" else "; " if c == "\n" else "?" for c in text)[:_MAX_TEXT]
+    """Return text as one line that a frame carries: no control characters, no half of a letter, not too long."""
+    whole = text[:_MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+    return "".join(c if c >= " " and c != "\x7f" else "; " if c == "\n" else "?" for c in whole)[:_MAX_TEXT]

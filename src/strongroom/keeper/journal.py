@@ -34,6 +34,9 @@ from strongroom.release.ledger import Ledger
 
 READ_COUNT: Final = 256
 MAX_APPEND: Final = 512
+MAX_APPEND_BYTES: Final = 700_000
+"""Bytes of entries in one append: base64 makes a third more of them, and a frame has 1 MiB. A batch that no frame
+holds would stop the keeper for good, and whoever has many keys released while the log's disk stalls could make one."""
 
 
 class LogEquivocationError(TamperedError):
@@ -269,7 +272,7 @@ class Journal:
     async def _work(self) -> None:
         try:
             while self._queue and self.failure is None:
-                count = next((n for n, queued in enumerate(self._queue[:MAX_APPEND], 1) if queued.closes), MAX_APPEND)
+                count = _fitting(self._queue)
                 batch, self._queue = self._queue[:count], self._queue[count:]
                 try:
                     await self._append(batch)
@@ -356,6 +359,18 @@ class Journal:
         if read_checkpoint(note, head.shard.verifier) != head.checkpoint:
             raise LogEquivocationError("the log writer signed another tree than the keeper's entries make")
         self.durable = (head.size, head.root)
+
+
+def _fitting(queue: list[_Queued]) -> int:
+    """Return how many of the entries that wait go into the next append; one at least."""
+    room = MAX_APPEND_BYTES
+    for count, queued in enumerate(queue[:MAX_APPEND]):
+        room -= len(queued.data)
+        if count and room < 0:
+            return count
+        if queued.closes:
+            return count + 1
+    return min(len(queue), MAX_APPEND)
 
 
 def _heard(recording: asyncio.Future[Recorded]) -> None:

@@ -9,8 +9,9 @@ from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import reading
 
-MAX_LINE: Final = 16384
 MAX_PATH: Final = 4096
+MAX_LINE: Final = 2 * 4 * MAX_PATH + 1024
+"""Two paths, each letter of four bytes or escaped: whoever names files mustn't make a line too long to be read."""
 MAX_FILES: Final = 65536
 NOBODY: Final = 2**32 - 1
 """A user id that can't be told."""
