@@ -19,7 +19,9 @@ from strongroom.core.envelope import sign
 from strongroom.core.errors import NotFoundError
 from strongroom.response.drills import (
     DRILL_TYPE,
+    MOST_PACE,
     NONCE_BYTES,
+    PACE,
     PRACTISED,
     drill_of,
     measure,
@@ -35,7 +37,9 @@ POLL_SECONDS: Final = 0.25
 @click.command("drill")
 @click.argument("playbook", type=click.Choice(sorted(PRACTISED)))
 @click.option("--tabletop", "on_table", is_flag=True, help="Print its questions as cards, and touch nothing.")
-@click.option("--pace", type=click.IntRange(1, 240), default=10, show_default=True, help="Minutes between cards.")
+@click.option(
+    "--pace", type=click.IntRange(1, MOST_PACE), default=PACE, show_default=True, help="Minutes between cards."
+)
 @click.option("--wait", type=click.FloatRange(1, 600), default=30.0, show_default=True, help="Seconds to look on.")
 @click.option("--desk", type=click.Path(path_type=Path), envvar=DESK_VARIABLE, help="The responder's socket.")
 @as_wallet

@@ -37,6 +37,10 @@ LIFE: Final = 3600
 """Seconds that a token lives that is made here."""
 EARLY: Final = 60
 """Seconds that it is good before it was made: the responder's clock may be behind."""
+PACE: Final = 10
+"""Minutes between the cards of a drill at a table, where nobody says another number."""
+MOST_PACE: Final = 240
+"""The most minutes between them."""
 
 
 class DrillRefusedError(DeniedError):

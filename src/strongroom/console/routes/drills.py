@@ -28,13 +28,20 @@ from strongroom.core.errors import MalformedError, StrongroomError, UnavailableE
 from strongroom.responder.people import may_act
 from strongroom.responder.reading import DeskReader, Listed
 from strongroom.response.cacao import Playbook
-from strongroom.response.drills import DRILL_TYPE, NONCE_BYTES, PRACTISED, DrillToken, Measured, drill_of, tabletop
+from strongroom.response.drills import (
+    DRILL_TYPE,
+    MOST_PACE,
+    NONCE_BYTES,
+    PACE,
+    PRACTISED,
+    DrillToken,
+    Measured,
+    drill_of,
+    tabletop,
+)
 
 DRILLS: Final = 25
 """Drills on one page: the record of each is read."""
-PACE: Final = 10
-"""Minutes between the cards of a drill at a table."""
-MOST_PACE: Final = 240
 _MICROS: Final = 1_000_000
 
 
