@@ -20,6 +20,7 @@ from strongroom.enclave.engine.adapters.channel import serve as serve_engine
 from strongroom.enclave.metered import FRAME, OPENING, Code, Frame, Frames, Kind, Order, Orders
 from strongroom.enclave.taximeter import Taximeter
 from strongroom.enclave.vm.adapters import metering as at_work
+from strongroom.enclave.vm.adapters import qemu as launcher
 from strongroom.enclave.vm.adapters.metering import Metering
 from strongroom.enclave.vm.adapters.port import Port
 from strongroom.enclave.vm.adapters.qemu import Outputs, VmRunning
@@ -217,6 +218,24 @@ def test_the_gateway_finds_the_channel_closed_when_the_machine_ends(tmp_path: Pa
         one.frames(1)
         one.running.kill()
         assert one.gateway.recv(100) == b""
+
+
+def test_the_gateway_finds_the_channel_closed_when_no_order_reaches_the_machine_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "SEND_SECONDS", 0.2)
+    inside, outside = socket.socketpair()
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(["sleep", "600"], stderr=subprocess.PIPE)
+    running = VmRunning(process, Channel(outside), tmp_path / "work", Outputs(meter=theirs))
+    # Nobody reads at the machine's end.
+    with inside, ours, theirs, running:
+        running.begin_meter(VOCABULARY)
+        ours.settimeout(60)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                ours.sendall(bytes(1 << 16))
+        assert process.poll() is None
 
 
 @pytest.fixture

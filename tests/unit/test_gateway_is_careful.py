@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.core.errors import MalformedError, NotFoundError, UsageError
+from strongroom.core.errors import MalformedError, NotFoundError, UnavailableError, UsageError
 from strongroom.core.ids import ImageId
 from strongroom.egress.bits import Output, end_bits
 from strongroom.egress.errors import Limit, LimitReachedError
@@ -18,11 +18,22 @@ from strongroom.enclave.engine.schedule import Schedule
 from strongroom.enclave.gateway.answers import problem, retry_headers
 from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneError, FieldRefusedError, UnknownKeyError
 from strongroom.enclave.gateway.keys import PREFIX, ApiKeys, digest_of, entry
-from strongroom.enclave.gateway.meter import ANSWER_SECONDS, CANCEL_SECONDS, Ask, Meter
+from strongroom.enclave.gateway.meter import ANSWER_SECONDS, CANCEL_SECONDS, MAX_UNHEARD, Ask, Meter
 from strongroom.enclave.gateway.wiring import engine_image
-from strongroom.enclave.metered import OPENING, OUTPUT, Code, Frame, Kind, Order, Orders
+from strongroom.enclave.metered import (
+    MAX_ANSWERS,
+    MAX_BACKLOG,
+    MAX_PROMPT,
+    OPENING,
+    OUTPUT,
+    Code,
+    Frame,
+    Kind,
+    Order,
+    Orders,
+)
 from support.egress import ATLAS, governor, policy
-from support.gateways import Counting, serving, words
+from support.gateways import Counting, roomy, serving, words
 from support.logs import AT
 
 ASK = Ask(prompt=(1,), most=4, temperature=0, top_p=1000)
@@ -89,6 +100,27 @@ def test_prompts_are_checked_before_anything_is_reserved() -> None:
         with pytest.raises((UsageError, MalformedError)):
             meter.begin("dana", replace(ASK, prompt=prompt), seed=0, now=AT)
     assert meter.governor.level(ATLAS, AT).held == 0
+
+
+def test_long_prompts_wait_outside_until_the_engine_has_taken_others() -> None:
+    # An engine that leaves 16 MiB of orders unread is ended: whoever asks for much must not bring that on.
+    meter = Meter(governor(roomy()), ATLAS, 512)
+    meter.received(Frame(OPENING, Code.READY).to_bytes(), AT)
+    long = replace(ASK, prompt=(1,) * MAX_PROMPT)
+    size, begun = len(Order(kind=Kind.GENERATE, answer=0, most=4, prompt=long.prompt).to_bytes()), []
+    for _ in range(MAX_UNHEARD // size):
+        begun.append(meter.begin("dana", long, seed=0, now=AT).answer)
+    held = meter.governor.level(ATLAS, AT).held
+    with pytest.raises(UnavailableError) as caught:
+        meter.begin("dana", long, seed=0, now=AT)
+    assert caught.value.reason == "egress-answers"
+    assert meter.governor.level(ATLAS, AT).held == held
+    assert 1 < len(begun) < MAX_ANSWERS
+    assert MAX_UNHEARD + size < MAX_BACKLOG
+    # What is short still goes in, and the first word of one answer makes room for another.
+    meter.begin("sam", ASK, seed=0, now=AT)
+    meter.received(Frame(begun[0], Code.TOKEN, 1).to_bytes(), AT)
+    meter.begin("dana", long, seed=0, now=AT)
 
 
 def test_slow_answers_are_cancelled_and_engines_that_ignore_it_ended() -> None:

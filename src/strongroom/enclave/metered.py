@@ -31,6 +31,8 @@ ORDER: Final = 24
 TOKEN: Final = 3
 MAX_PROMPT: Final = 1 << 17
 """Tokens in one prompt."""
+MAX_BACKLOG: Final = 16 << 20
+"""Bytes of orders that an engine hasn't read: whoever carries more to it ends it. A gateway keeps far below."""
 MILLI: Final = 1000
 MAX_TEMPERATURE: Final = 2 * MILLI
 HALVES: Final = 2

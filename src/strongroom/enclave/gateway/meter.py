@@ -24,6 +24,7 @@ from strongroom.enclave.metered import (
     ENDS,
     HALVES,
     MAX_ANSWERS,
+    MAX_BACKLOG,
     MILLI,
     OPENING,
     SHAPE,
@@ -39,6 +40,9 @@ ANSWER_SECONDS: Final = 1800
 """How long an answer may take before it is cancelled: well within its reservation."""
 CANCEL_SECONDS: Final = 30
 """How long an engine may take to end an answer that was cancelled."""
+MAX_UNHEARD: Final = MAX_BACKLOG // 2
+"""Bytes of orders of which nothing came back: an engine that is busy may not have read one of them. What is above is
+refused to whoever asks, for the engine would be ended for it, and everybody's answers with it."""
 _KINDS: Final = {Output.TOKENS: Kind.GENERATE, Output.VALUES: Kind.EMBED}
 
 
@@ -81,6 +85,8 @@ class Heard:
 class _Under:
     reservation: Reservation
     begun: Instant
+    size: int
+    """Bytes of its order."""
     frames: int = 0
     """That carried a token, or half a value."""
     cancelled: Instant | None = None
@@ -158,12 +164,17 @@ class Meter:
             prompt=ask.prompt,
         )
         self._check_replay(order)
+        data = order.to_bytes()
+        if len(data) + sum(one.size for one in self._under.values() if not one.frames) > MAX_UNHEARD:
+            raise UnavailableError(
+                "too much waits for the engine", reason="egress-answers", remedy="ask again in a moment"
+            )
         reservation = self.governor.reserve(principal, self.model, ask.most, now, output=ask.output)
         heapq.heappop(self._free)
         kept = self.replays.keep(reservation.number, order) if self.replays and ask.output is Output.TOKENS else None
-        self._under[number] = _Under(reservation, now, kept=kept)
+        self._under[number] = _Under(reservation, now, len(data), kept=kept)
         self._demand += 1
-        return Begun(answer=number, order=order.to_bytes(), crossed=reservation.crossed)
+        return Begun(answer=number, order=data, crossed=reservation.crossed)
 
     def sample(self, sampling: Sampling) -> None:
         """Replay as many answers as the keeper asks for now; those under way are drawn when they end."""

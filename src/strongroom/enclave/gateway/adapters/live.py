@@ -32,7 +32,7 @@ from strongroom.enclave.gateway.errors import ChannelBreachError, EgressPolicySt
 from strongroom.enclave.gateway.meter import Ask, Begun, Heard, Meter
 from strongroom.enclave.gateway.odometer import OdometerLog
 from strongroom.enclave.gateway.replay import Verdict
-from strongroom.enclave.metered import Code
+from strongroom.enclave.metered import MAX_BACKLOG, Code
 from strongroom.enclave.taximeter import TaximeterError
 from strongroom.release.lease import Sampling
 from strongroom.release.metering import LoggedReading
@@ -42,7 +42,6 @@ CHECK_SECONDS: Final = 0.2
 MIRROR_SECONDS: Final = 30.0
 _READ: Final = 65536
 _TRIES: Final = 16
-_MAX_UNSENT: Final = 16 << 20
 _log = structlog.get_logger("strongroom.governor")
 
 
@@ -318,7 +317,7 @@ class LiveModel:
             answer.hear(heard)
 
     def _send(self, data: bytes) -> None:
-        if len(self._unsent) + len(data) > _MAX_UNSENT:
+        if len(self._unsent) + len(data) > MAX_BACKLOG:
             self.end(EngineGoneError("the engine doesn't read its orders"))
             raise EngineGoneError("the engine doesn't read its orders")
         self._unsent += data

@@ -7,15 +7,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Final, Self
+from typing import Self
 
 from strongroom.core.errors import StrongroomError, UnavailableError
+from strongroom.enclave.metered import MAX_BACKLOG
 from strongroom.enclave.taximeter import Taximeter
 from strongroom.enclave.vm.adapters.port import Port
 from strongroom.enclave.vm.messages import MAX_METERED, FramesOut, MeterOpened, OrdersIn, Vouched, tell
-
-MAX_BACKLOG: Final = 16 << 20
-"""Bytes of orders that the engine hasn't read: more, and the host isn't a gateway."""
 
 
 class Metering:
@@ -63,6 +61,7 @@ class Metering:
             self._fail(error)
 
     def _queue(self, orders: bytes) -> None:
+        # More than a gateway lets wait: the host has another.
         if self._waiting + len(orders) > MAX_BACKLOG:
             raise UnavailableError("the engine doesn't read its orders", reason="vm.backlog")
         self._waiting += len(orders)

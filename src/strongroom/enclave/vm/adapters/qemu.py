@@ -207,10 +207,14 @@ class VmRunning:
             self._channel.send(say(said), timeout=timeout)
 
     def _carry_orders(self) -> None:
-        # When it ends, no order reaches the engine any more, and the gateway's answers end with their lease.
+        if self._meter is None:
+            return
         with suppress(OSError, StrongroomError):
-            while self._meter is not None and (part := self._meter.recv(MAX_METERED)):
+            while part := self._meter.recv(MAX_METERED):
                 self._say(OrdersIn(part), SEND_SECONDS)
+        # No order reaches the engine any more: the gateway finds its channel closed, and doesn't wait for answers.
+        with suppress(OSError):
+            self._meter.shutdown(socket.SHUT_RDWR)
 
     def _write(self, sink: IO[bytes] | None, data: bytes) -> None:
         if sink is None:
