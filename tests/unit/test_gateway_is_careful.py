@@ -107,9 +107,8 @@ def test_long_prompts_wait_outside_until_the_engine_has_taken_others() -> None:
     meter = Meter(governor(roomy()), ATLAS, 512)
     meter.received(Frame(OPENING, Code.READY).to_bytes(), AT)
     long = replace(ASK, prompt=(1,) * MAX_PROMPT)
-    size, begun = len(Order(kind=Kind.GENERATE, answer=0, most=4, prompt=long.prompt).to_bytes()), []
-    for _ in range(MAX_UNHEARD // size):
-        begun.append(meter.begin("dana", long, seed=0, now=AT).answer)
+    size = len(Order(kind=Kind.GENERATE, answer=0, most=4, prompt=long.prompt).to_bytes())
+    begun = [meter.begin("dana", long, seed=0, now=AT).answer for _ in range(MAX_UNHEARD // size)]
     held = meter.governor.level(ATLAS, AT).held
     with pytest.raises(UnavailableError) as caught:
         meter.begin("dana", long, seed=0, now=AT)
