@@ -13,7 +13,8 @@ import pytest
 
 from strongroom.enclave.engine.schedule import Schedule
 from strongroom.enclave.gateway.adapters.governor_folder import GovernorFolder
-from strongroom.enclave.gateway.errors import ChannelBreachError, FrozenBeforeError
+from strongroom.enclave.gateway.errors import ChannelBreachError, EngineGoneError, FrozenBeforeError
+from strongroom.enclave.gateway.meter import Meter
 from strongroom.enclave.metered import OPENING, Code, Frame, Orders
 from support.gateways import ATLAS, Counting, Engine, gateway
 
@@ -147,3 +148,14 @@ def test_an_engine_that_goes_on_after_a_cancel_is_counted_and_ended(tmp_path: Pa
         # The answer's number is taken until the engine ended it; what came meanwhile is charged and went nowhere.
         assert live.error is None
         assert live.complete("w9", most=2).json()["choices"][0]["text"] == "w10 w11"
+
+
+def test_nothing_goes_on_once_what_watches_the_channel_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: object, **_members: object) -> None:
+        raise RuntimeError
+
+    with gateway(tmp_path) as live:
+        assert live.complete().status_code == 200
+        monkeypatch.setattr(Meter, "check", fails)
+        assert live.stopped.wait(60)
+    assert isinstance(live.error, EngineGoneError)

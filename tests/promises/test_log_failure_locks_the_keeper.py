@@ -9,7 +9,7 @@ import pytest
 
 from simulators.memory_log import MemoryLog
 from strongroom.access.request import Action
-from strongroom.core.errors import LockedError, StrongroomError, UnavailableError
+from strongroom.core.errors import DeniedError, LockedError, MalformedError, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.keeper import wiring
 from strongroom.keeper.journal import Appended
@@ -233,5 +233,32 @@ def test_a_pinning_loop_that_breaks_locks_the_keeper(monkeypatch: pytest.MonkeyP
         with pytest.raises(RuntimeError):
             await wiring._pin_always(room.keeper, Shards(room.keeper, room.clock, SHARD_LIMITS))
         assert room.keeper.locked_because == "pins-failed"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("nonsense", [MalformedError("no answer"), DeniedError("not to you")])
+def test_a_log_writer_that_answers_nonsense_does_not_end_the_pinning(
+    monkeypatch: pytest.MonkeyPatch, nonsense: StrongroomError
+) -> None:
+    async def run() -> None:
+        room = await Room().furnish()
+        seen = list[str]()
+
+        async def tight() -> bool:
+            raise nonsense
+
+        def looked(_record: object) -> None:
+            seen.append("dead man")
+            if len(seen) > 2:
+                raise RuntimeError
+
+        monkeypatch.setattr(room.log, "tight", tight)
+        monkeypatch.setattr(room.keeper.dead_man, "look", looked)
+        monkeypatch.setattr(wiring, "PIN_SECONDS", 0)
+        with pytest.raises(RuntimeError):
+            await wiring._pin_always(room.keeper, Shards(room.keeper, room.clock, SHARD_LIMITS))
+        # Round after round it was pinned, and the dead man looked at.
+        assert seen == ["dead man"] * 3
 
     asyncio.run(run())

@@ -425,8 +425,9 @@ async def _serve(places: Places, admission: Admission, process: LogProcess) -> N
     await server.start(places.socket)
     publishing = asyncio.create_task(process.publish_always(), name="publish")
     witnessing = asyncio.create_task(process.witness_always(), name="witnesses")
-    # It only ends on proof that this log was rolled back or forked: then nothing more is appended.
-    witnessing.add_done_callback(lambda _ended: stop.set())
+    # One ends on proof that this log was rolled back or forked: then nothing more is appended. The other never should.
+    for task in (publishing, witnessing):
+        task.add_done_callback(lambda _ended: stop.set())
     head = process.service.head()
     say_ready("log-writer", socket=str(places.socket), size=head.size)
     await stop.wait()
@@ -437,8 +438,9 @@ async def _serve(places: Places, admission: Admission, process: LogProcess) -> N
     await process.close()
     places.socket.unlink(missing_ok=True)
     _log.info("stopped", size=process.service.head().size)
-    if isinstance(ended[1], Exception):
-        raise ended[1]
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
 
 
 def run_log_writer(

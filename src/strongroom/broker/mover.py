@@ -42,8 +42,9 @@ class KeyMover:
             self._woken.clear()
             try:
                 await self.move_all()
-            except StrongroomError as error:
-                _log.warning("data keys weren't moved", code=error.reason)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next round is the remedy
+                code = error.reason if isinstance(error, StrongroomError) else type(error).__name__
+                _log.warning("data keys weren't moved", code=code)
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`: that one can lose a cancellation that comes together with the event.
                 async with asyncio.timeout(IDLE_SECONDS):

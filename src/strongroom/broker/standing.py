@@ -98,9 +98,10 @@ class Standing:
         try:
             await self.refresh()
             self._silent = False
-        except StrongroomError as error:
+        except Exception as error:  # noqa: BLE001 - a watch that ended would let in for ever who is suspended from now on
             if not self._silent:
-                _log.warning("who is suspended can't be learnt; the last answer stands", code=error.reason)
+                code = error.reason if isinstance(error, StrongroomError) else type(error).__name__
+                _log.warning("who is suspended can't be learnt; the last answer stands", code=code)
             self._silent = True
 
     async def watch(self) -> None:

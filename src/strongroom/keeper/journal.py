@@ -249,8 +249,8 @@ class Journal:
         return self.record(EventName.SHARD_CONTINUED, opening.facts(self._genesis.digest), signer)
 
     async def look_for_space(self) -> None:
-        """Ask the log writer whether its disk is nearly full."""
-        with contextlib.suppress(UnavailableError):
+        """Ask the log writer whether its disk is nearly full. One that answers nonsense changes nothing."""
+        with contextlib.suppress(StrongroomError):
             self.tight = await self._log.tight()
 
     def pins(self) -> Pins:

@@ -184,8 +184,8 @@ def found_keeper(
 async def _pin_always(keeper: Keeper, shards: Shards) -> None:
     while True:
         await asyncio.sleep(PIN_SECONDS)
-        await keeper.journal.look_for_space()
         try:
+            await keeper.journal.look_for_space()
             await asyncio.to_thread(keeper.pin)
             if not keeper.locked_because:
                 # First: whatever goes wrong with the refusals must not keep a silent responder from being seen.

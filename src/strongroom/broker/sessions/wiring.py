@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from strongroom.broker.adapters.dev_ca import DevCa
@@ -29,6 +30,7 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
 
 TRUST_SECONDS: Final = 1.0
+_log = structlog.get_logger("strongroom.broker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,10 @@ class Sessions:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(TRUST_SECONDS)
-            await asyncio.to_thread(self.trust.refresh)
+            try:
+                await asyncio.to_thread(self.trust.refresh)
+            except Exception as error:  # noqa: BLE001 - were it to end, an authority that is taken away would stay
+                _log.error("trust in other domains wasn't read again", error=type(error).__name__)
 
     async def identity_app(self, mounts: Mapping[str, App]) -> App:
         """Return the application of the identity listener: logins as ``oidc.toml`` has them, and ``mounts``.

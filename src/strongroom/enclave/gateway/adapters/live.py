@@ -390,7 +390,15 @@ class LiveModel:
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]  # coroutines of this class
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # Whatever it was: with nobody looking at the channel or the odometer, nothing may go on.
+            _log.error("a part of the gateway failed", model=self._meter.model, error=type(error).__name__)
+            self.end(EngineGoneError("a part of the gateway failed"))
 
 
 def _pending(channel: socket.socket) -> int:
