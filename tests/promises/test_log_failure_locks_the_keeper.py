@@ -12,6 +12,7 @@ from strongroom.access.request import Action
 from strongroom.core.errors import DeniedError, LockedError, MalformedError, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.keeper import wiring
+from strongroom.keeper.dead_man import DeadManGate
 from strongroom.keeper.journal import Appended
 from strongroom.keeper.shards import SHARD_LIMITS, Shards
 from strongroom.keys.recipient import RecipientKey
@@ -248,13 +249,13 @@ def test_a_log_writer_that_answers_nonsense_does_not_end_the_pinning(
         async def tight() -> bool:
             raise nonsense
 
-        def looked(_record: object) -> None:
+        def looked(_dead_man: DeadManGate, _record: object) -> None:
             seen.append("dead man")
             if len(seen) > 2:
                 raise RuntimeError
 
         monkeypatch.setattr(room.log, "tight", tight)
-        monkeypatch.setattr(room.keeper.dead_man, "look", looked)
+        monkeypatch.setattr(DeadManGate, "look", looked)
         monkeypatch.setattr(wiring, "PIN_SECONDS", 0)
         with pytest.raises(RuntimeError):
             await wiring._pin_always(room.keeper, Shards(room.keeper, room.clock, SHARD_LIMITS))
