@@ -34,9 +34,11 @@ from strongroom.core.errors import ConflictError, StrongroomError
 from strongroom.core.events import EventName
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.key_orders import KEY_ORDER_TYPE, KeyAct, KeyOrder
+from strongroom.release.precautions import PrecautionKind
 from support.backups import OPERATOR, STRANGER
 from support.deployment import ROOTS, Deployment, bare_request, signer
 from support.occupied import OTHER, Occupied, occupied
+from support.precautions import take
 from support.restored import Safe, back_up, carried_away, occupied_again
 
 pytestmark = pytest.mark.integration
@@ -89,6 +91,8 @@ def test_models_open_again_and_nothing_that_was_taken_away_comes_back(lost: Occu
     lost.export(used_after, keys[1])
     lost.deny(denied, "rina")
     lost.post(f"requests/{lost.ask(Action.FREEZE, model=OTHER).digest}/control")
+    take(lost, PrecautionKind.HOLD, None, seconds=None)
+    held = lost.deployment.call("status")["precautions"]
     safe = carried_away(lost.deployment, tmp_path / "backup", tmp_path / "log")
     before = lost.entries()
     lose_the_machine(lost)
@@ -98,6 +102,7 @@ def test_models_open_again_and_nothing_that_was_taken_away_comes_back(lost: Occu
     assert (told.lost, told.missing) == ((), ())
     assert set(told.asked) == {"the backup", "whoever signed the order"}
     assert sum(told.dropped.values()) == 0
+    assert told.numbers["holds"] == 1
     with occupied_again(lost, deployment) as again:
         entries = again.entries()
         assert entries[: len(before)] == before
@@ -112,6 +117,7 @@ def test_models_open_again_and_nothing_that_was_taken_away_comes_back(lost: Occu
         assert again.try_export(denied, keys[2]).json["code"] == "request-denied"
         assert len(events(again.entries(), EventName.EXPORTED)) == 3
         assert again.deployment.call("status")["frozen"] == [OTHER]
+        assert again.deployment.call("status")["precautions"] == held
         # What is new works too: a fresh grant, and a restart.
         fresh = again.ask_export(keys[5])
         again.approve(fresh)

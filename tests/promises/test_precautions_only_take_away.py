@@ -26,11 +26,12 @@ from strongroom.personnel.statements import ERASURE_TYPE, Erasure
 from strongroom.release.chronicle import UnfoundedError
 from strongroom.release.dossier import Dossier
 from strongroom.release.lease import Sampling
-from strongroom.release.precautions import DAY, PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
+from strongroom.release.precautions import DAY, Cause, PrecautionKind
 from strongroom.release.recount import require_recounted
 from strongroom.release.statements import StatementKind
 from strongroom.release.steps import ReleaseRefusedError
 from support.deployment import MODEL, signer
+from support.precaution_statements import said, take
 from support.retold import RoomExhibits, codes, retell
 from support.room import Room
 from support.shredding import DELAY, ShreddingRoom
@@ -38,30 +39,6 @@ from support.stories import hire, hire_vetted, refused, run, someone
 
 pytestmark = pytest.mark.integration
 APPROVER, SAMPLING, HOLD = PrecautionKind
-DANA, INCIDENT = PersonId("dana"), f"inc-{'0' * 32}"
-
-
-def said(room: Room, kind: PrecautionKind = APPROVER, by: str = "dana", **members: object) -> Envelope:
-    """Return a precaution that a responder signed: about dana, the model, or everything."""
-    subject: dict[PrecautionKind, str | None] = {APPROVER: "dana", SAMPLING: MODEL, HOLD: MODEL}
-    now = room.clock.now()
-    made = Precaution(
-        genesis=room.genesis.digest,
-        kind=kind,
-        subject=subject[kind],
-        cause=Cause.INCIDENT,
-        incident=INCIDENT,
-        at=now,
-        until=None if kind is HOLD else now + DAY,
-    )
-    return sign(PRECAUTION_TYPE, replace(made, **members).to_bytes(), signer(by))  # type: ignore[arg-type]
-
-
-async def take(room: Room, kind: PrecautionKind = APPROVER, **members: object) -> Digest:
-    """Have a precaution taken; returns its name."""
-    envelope = said(room, kind, **members)  # type: ignore[arg-type]
-    await room.people.state(StatementKind.PRECAUTION, envelope)
-    return envelope.digest
 
 
 async def with_third(room: Room) -> None:

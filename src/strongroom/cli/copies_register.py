@@ -12,6 +12,7 @@ from strongroom.cli.asking import seconds
 from strongroom.cli.copies_parts import host_option, register_option, state, writing_register
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, read_file
+from strongroom.client.precautions import require_no_hold
 from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock, format_instant, parse_instant
 from strongroom.core.digest import Digest
@@ -20,7 +21,7 @@ from strongroom.core.ids import model_id
 from strongroom.core.printable import printable
 from strongroom.intake.adapters.copy_files import copy_sources
 from strongroom.intake.copies.possession import files_digest
-from strongroom.intake.copies.register import CopyKind, Ending, Step, Terms
+from strongroom.intake.copies.register import OUT_OF_HANDS, CopyKind, Ending, Step, Terms
 
 _MOST_EVIDENCE: Final = 16 << 20
 _ID_BYTES: Final = 16
@@ -113,14 +114,20 @@ def retire(
     passphrase_fd: int | None,
     as_json: bool,
 ) -> None:
-    """Say what became of COPY. A copy on this machine that is said to be gone must be gone."""
+    """Say what became of COPY. A copy on this machine that is said to be gone must be gone.
+
+    While a hold stands on its model, none is destroyed or given back: only `lost` can be said.
+    """
     ending = Ending(how)
     shown = None if evidence is None else Digest.of(read_file(evidence, most=_MOST_EVIDENCE))
-    if shown is None and ending in {Ending.DESTROYED, Ending.KEY_DESTROYED, Ending.RETURNED}:
+    if shown is None and ending in OUT_OF_HANDS:
         raise UsageError(f"`{how}` is a claim that something must show", remedy="give --evidence FILE")
     with writing_register(register, wallet, passphrase_fd) as (writing, person):
         known = writing.register
         terms = known.one(copy).terms
+        if ending in OUT_OF_HANDS:
+            # Asked first: what the log then refuses wouldn't bring the copy back.
+            require_no_hold(person.refresh(), terms.model)
         here = terms.host == os.uname().nodename and "://" not in terms.place
         if ending in {Ending.DESTROYED, Ending.RETURNED} and here and os.path.lexists(terms.place):
             raise ConflictError(f"`{printable(terms.place)}` is still there", remedy="destroy it first")

@@ -10,6 +10,8 @@ from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session, yes_option
 from strongroom.core.canonical import Json
 from strongroom.core.envelope import sign
+from strongroom.core.errors import DeniedError
+from strongroom.release.precautions import PrecautionKind
 from strongroom.release.share_statements import SHARE_DESTROYED_TYPE, ShareDestroyed
 from strongroom.release.statements import StatementKind
 
@@ -23,10 +25,18 @@ from strongroom.release.statements import StatementKind
 def destroyed(generation: int, wallet: Path, passphrase_fd: int | None, *, yes: bool, as_json: bool) -> None:
     """Have it recorded that you destroyed your share of GENERATION of the root key: every file and every paper of it.
 
-    Only of a generation that isn't in force any more. Destruction certificates quote it from then on.
+    Only of a generation that isn't in force any more, and while no hold stands: it opens old key packages. Destruction
+    certificates quote it from then on.
     """
     with session(wallet, passphrase_fd) as person:
         trust, who = person.refresh(), person.wallet.identity.person
+        hold = next((one for one in trust.precautions if one.kind is PrecautionKind.HOLD), None)
+        if hold is not None:
+            raise DeniedError(
+                "a hold stands: shares of old root keys open old key packages, and are kept",
+                reason="share-held",
+                remedy=f"have people lift it first: strongroom precaution lift {hold.name}",
+            )
         if not yes:
             click.confirm(f"Sign as `{who}` that no copy of that share is left?", abort=True, err=True)
         said = ShareDestroyed(genesis=trust.genesis.digest, custodian=who, generation=generation)

@@ -108,6 +108,7 @@ def _tell(home: Path, told: Told, *, as_json: bool) -> None:
         f"  genesis        {told.genesis}: compare it with the one that you pinned",
         f"  log            {told.numbers['entries']} entries, {told.newer} of them newer than the backup",
         f"  compared with  {', '.join(told.asked)}",
+        f"  holds          {told.numbers['holds']} stand",
         f"  dropped        {dropped} rows that the log doesn't vouch for",
         *(f"  hand in again  {what}" for what in told.missing),
         *(f"  lost           the key of `{model}`" for model in told.lost),

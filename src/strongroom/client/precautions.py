@@ -50,7 +50,7 @@ def take(
 
 
 def require_no_hold(trust: Trust, model: ModelId) -> None:
-    """Refuse to destroy what may be evidence.
+    """Refuse to destroy, or to give away, what may be evidence.
 
     :raises DeniedError: a hold on the model, or on the whole deployment, stands.
     """

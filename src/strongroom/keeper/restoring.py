@@ -34,6 +34,7 @@ from strongroom.keys.states import KeyState
 from strongroom.release.key_ledger import KeyLedger
 from strongroom.release.key_orders import KEY_ORDER_TYPE, KeyAct, KeyOrder, KeyOrderRefusedError, examine_order
 from strongroom.release.ledger import Ledger
+from strongroom.release.precautions import PrecautionKind
 
 MARKER: Final = "restored.json"
 MAX_MARKER: Final = 65536
@@ -301,4 +302,5 @@ def summary(fitted: Fitted, ledger: Ledger) -> Mapping[str, int]:
         "models_destroyed": len(ledger.keys.destroyed),
         "grants": len(ledger.grants),
         "people_vetted": len(ledger.vetting),
+        "holds": sum(kind is PrecautionKind.HOLD for kind, _subject in ledger.precautions.known),
     }

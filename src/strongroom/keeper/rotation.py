@@ -150,6 +150,10 @@ class Rotation:
         stored is shown again in its old form. Once all are seen, the KEK before is retired. A row that is refused
         keeps no other from being moved; its data key stays among those that are left.
 
+        While a hold stands on the model no data key is given up: the KEK before stays as long, for what was sealed
+        under it may be evidence. Every other rotation goes on: what it takes away opens nothing that is in use, and a
+        hold must not keep a stolen key in force.
+
         :param complete: the store has no row that wasn't shown since the last one was changed. A data key that is left
             then is given up if no version was registered under it: its row never came to be stored.
         :raises DeniedError: the model has no KEK.
@@ -170,12 +174,13 @@ class Rotation:
         left = tuple(name for name in keys.moving(model) if name not in seen)
         before = keys.previous(model)
         wanted = keys.registered.get(model, set())
-        given_up = tuple(name for name in left if name not in wanted) if complete else ()
+        held = self.keeper.journal.ledger.precautions.hold(model) is not None
+        given_up = tuple(name for name in left if name not in wanted) if complete and not held else ()
         # The bound is that of one entry, which must also hold them all when a crash comes in between.
         if before is None or len(given_up) < len(left) or len(keys.unregistered(model, before.kek)) > MAX_LIST:
             return Rewrapped(rows=tuple(moved), left=left, retired=False)
         if not await self._retire(model, before.kek, given_up):
-            # A version was registered meanwhile under one of them: its row is still to come.
+            # A version was registered meanwhile under one of them, so its row is still to come; or a hold was taken.
             return Rewrapped(rows=tuple(moved), left=left, retired=False)
         return Rewrapped(rows=tuple(moved), left=(), retired=True)
 
@@ -196,7 +201,8 @@ class Rotation:
         previous = keys.previous(model)
         if previous is None or previous.kek != kek:
             return True  # another call came first, or the model was destroyed
-        if not keys.registered.get(model, set()).isdisjoint(lost):
+        held = self.keeper.journal.ledger.precautions.hold(model) is not None
+        if not keys.registered.get(model, set()).isdisjoint(lost) or (lost and held):
             return False
         self.keeper.require_unlocked()
         self.keeper.hold(keyring, data=data)

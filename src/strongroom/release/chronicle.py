@@ -23,10 +23,12 @@ from strongroom.access.request import OPENS, STOPS, Action
 from strongroom.attestation.bundle.format import EMPTY
 from strongroom.audit.entries import Entry
 from strongroom.audit.facts import Producer
+from strongroom.core.clock import parse_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import StrongroomError, TamperedError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
+from strongroom.intake.copies.register import OUT_OF_HANDS
 from strongroom.release.documents import ADOPTED_EVENTS
 from strongroom.release.ledger import Ledger
 from strongroom.release.precautions import LIFTED
@@ -281,8 +283,15 @@ class Chronicle:
         if entry.digest("statement") in self.ledger.said:
             yield "statement-twice", "the statement was recorded before, and what it took may have been lifted"
 
+    def copy_recorded(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        """While a hold stands, no copy of its model is destroyed or given back."""
+        model, made = ModelId(entry.text("model")), parse_instant(entry.text("made"))
+        hold = self.ledger.precautions.hold_at(model, made)
+        if hold is not None and entry.text("state") in OUT_OF_HANDS:
+            yield "act-against-hold", f"hold `{hold.name}` stood on model `{model}`"
+
     def destroyed_evidence(self, _entry: Entry) -> Iterator[tuple[str, str]]:
-        """While a hold stands, no shard is pruned and nobody erased: both tell of every model."""
+        """While a hold stands, no shard is pruned, nobody erased, no old share destroyed: they tell of every model."""
         hold = self.ledger.precautions.any_hold()
         if hold is not None:
             yield "act-against-hold", f"hold `{hold.name}` stood"
@@ -372,6 +381,8 @@ _JUDGES: Final[Mapping[EventName, Callable[[Chronicle, Entry], Iterator[tuple[st
     EventName.PRECAUTION_TAKEN: Chronicle.precaution_taken,
     EventName.PERSON_ERASED: Chronicle.destroyed_evidence,
     EventName.SHARD_PRUNED: Chronicle.destroyed_evidence,
+    EventName.ESCROW_ANSWERED: Chronicle.destroyed_evidence,
+    EventName.COPY_RECORDED: Chronicle.copy_recorded,
     EventName.VERSION_REGISTERED: Chronicle.registered,
     EventName.REDELIVERED: Chronicle.redelivered,
     **dict.fromkeys(HANDS_OVER, Chronicle.handed_over),

@@ -20,13 +20,8 @@ from strongroom.release.heartbeat import RESPONDER
 from strongroom.release.incident_statements import IncidentStanding
 from strongroom.release.ledger import Ledger
 from strongroom.release.people import person_facts
-from strongroom.release.precautions import (
-    LEAST_SECONDS,
-    TAKEN_SECONDS,
-    Precaution,
-    PrecautionKind,
-    check_form,
-)
+from strongroom.release.precautions import LEAST_SECONDS, TAKEN_SECONDS, Precaution, check_form
+from strongroom.release.standing_precautions import subject_known
 from strongroom.release.statements import (
     STATEMENT_TYPES,
     Case,
@@ -114,7 +109,10 @@ def _precaution(case: Case) -> Judged:
             remedy="sign it again",
         )
     check_form(said.kind, said.subject, case.now, said.until)
-    _subject_known(case, said)
+    if not subject_known(said.kind, said.subject, case.roster(), case.documents.policy):
+        raise StatementRefusedError(
+            f"neither roster nor policy knows `{said.subject}`", reason="precaution-subject-unknown"
+        )
     before = case.ledger.precautions.of(said.kind, said.subject, case.now)
     if before is not None and before.covers(said.until):
         raise ConflictError("this precaution stands already, for as long", reason="precaution-stands")
@@ -128,19 +126,6 @@ def _precaution(case: Case) -> Judged:
         "statement": case.envelope.digest,
     }
     return Judged(kind=StatementKind.PRECAUTION, event=EventName.PRECAUTION_TAKEN, facts=told, person=person)
-
-
-def _subject_known(case: Case, said: Precaution) -> None:
-    # Else the ledger would grow by every name that somebody thinks of.
-    if said.kind is PrecautionKind.APPROVER:
-        known = any(person.id == said.subject for person in case.roster().people)
-    else:
-        models = case.documents.policy.models if case.documents.policy else ()
-        known = said.subject is None or any(terms.model == said.subject for terms in models)
-    if not known:
-        raise StatementRefusedError(
-            f"neither roster nor policy knows `{said.subject}`", reason="precaution-subject-unknown"
-        )
 
 
 def _assessment(case: Case) -> Judged:

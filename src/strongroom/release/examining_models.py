@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from strongroom.access.invariants import Reason
 from strongroom.audit.facts import Fact
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ConflictError
 from strongroom.core.events import EventName
-from strongroom.intake.copies.register import REGISTRAR
+from strongroom.intake.copies.register import OUT_OF_HANDS, REGISTRAR
 from strongroom.intake.copies.register import Statement as CopyStatement
 from strongroom.intake.reviews import REVIEWER as INTAKE_REVIEWER
 from strongroom.intake.reviews import Decision, Review
@@ -180,7 +181,21 @@ def _copy(case: Case) -> Judged:
     if len(people) != 1:
         raise StatementRefusedError("a register has one registrar", reason="signer-may-not")
     facts = case.ledger.copies.facts(said, people[0])
+    _copy_not_held(case, said)
     return Judged(kind=StatementKind.COPY, event=EventName.COPY_RECORDED, facts=facts, person=people[0])
+
+
+def _copy_not_held(case: Case, said: CopyStatement) -> None:
+    if said.ending not in OUT_OF_HANDS:
+        return
+    # By when it was said: what ended before the hold began is told all the same, and holds up nothing said after it.
+    hold = case.ledger.precautions.hold_at(case.ledger.copies.copies[said.copy].model, said.at)
+    if hold is not None:
+        raise StatementRefusedError(
+            "a hold stands: a copy of the model isn't destroyed or given back",
+            reason=Reason.HELD.value,
+            remedy=f"keep it until people lift it: strongroom precaution lift {hold.name}. Is it gone? Say `lost`",
+        )
 
 
 def _share_destroyed(case: Case) -> Judged:
@@ -197,6 +212,13 @@ def _share_destroyed(case: Case) -> Judged:
         StatementKind.SHARE_DESTROYED,
         lambda person: "" if person.id == said.custodian else "nobody speaks for another custodian",
     )
+    hold = case.ledger.precautions.any_hold()
+    if hold is not None:
+        raise StatementRefusedError(
+            "a hold stands: shares of old root keys open old key packages, and are kept",
+            reason="share-held",
+            remedy=f"have people lift it first: strongroom precaution lift {hold.name}",
+        )
     facts: dict[str, Fact] = {
         "custodian": said.custodian,
         "generation": said.generation,

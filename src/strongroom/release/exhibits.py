@@ -7,13 +7,14 @@ nobody hands in is counted as missing, and what can't be judged without a missin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
 from strongroom.access.decision import decide
-from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Request
+from strongroom.access.policy import NoRuleError
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, Request
 from strongroom.attestation import ear
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
 from strongroom.attestation.results import Status
@@ -31,10 +32,15 @@ from strongroom.core.webauthn import assertion_counter
 from strongroom.intake.copies.register import Statement as CopyStatement
 from strongroom.personnel.roster import Roster
 from strongroom.release.attested import MAX_BINDING, Attested
+from strongroom.release.chronicle import CONTROLS, DECIDING_SECONDS, HANDS_OVER
 from strongroom.release.decided import Decided
 from strongroom.release.documents import ADOPTED_EVENTS, DocumentKind, Documents, change_refused, examine_document
+from strongroom.release.heartbeat import RESPONDER
 from strongroom.release.ledger import Ledger
-from strongroom.release.precautions import Precaution
+from strongroom.release.people import present
+from strongroom.release.precautions import TAKEN_SECONDS, Precaution
+from strongroom.release.recount import people_wanted
+from strongroom.release.standing_precautions import subject_known
 from strongroom.release.statements import STATEMENT_TYPES, StatementKind
 from strongroom.release.what_if import reasons, recorded_reasons
 from strongroom.sealing.manifest import ManifestExpectation, verify_manifest
@@ -100,6 +106,8 @@ class Named:
     of_payload: bool
 
 
+_ACTS: Final = frozenset({EventName.GRANT_ISSUED, *HANDS_OVER, *CONTROLS})
+"""What people must have agreed to."""
 _DOCUMENTS: Final = {event: kind for kind, event in ADOPTED_EVENTS.items()}
 _STATEMENTS: Final = {
     EventName.KEYS_ENROLLED: StatementKind.ENROLMENT,
@@ -184,7 +192,7 @@ class Scales:
 
     def weigh(self, index: int, entry: Entry) -> tuple[StrongroomError, ...]:
         """Weigh everything that an entry names; returns what is wrong with it."""
-        wrong = []
+        wrong = [*self._too_few(entry)]
         for named in named_by(entry):
             tally = self.tallies.setdefault(named.kind.value, Tally())
             tally.named += 1
@@ -203,6 +211,26 @@ class Scales:
                 tally.verified += judged
                 tally.unjudged += not judged
         return tuple(wrong)
+
+    def _too_few(self, entry: Entry) -> Iterator[StrongroomError]:
+        """Count who agreed to an act by the policy that was in force, and by the precautions: the log has no rules."""
+        policy, ledger = self.documents.policy, self.ledger
+        if policy is None or entry.event not in _ACTS:
+            return
+        request = entry.digest("request")
+        created = ledger.created.get(request)
+        if created is None:
+            return  # said by the chronicle
+        try:
+            action = Action(created.action)
+            rule = policy.rule(action, policy.terms(created.model).level)
+        except (ValueError, NoRuleError):
+            yield ExhibitError(f"the policy has no rule to `{created.action}` this model", reason="act-without-rule")
+            return
+        agreed = ledger.approvals.get(request, {}).keys() - ledger.suspended - {created.requester}
+        wanted = people_wanted(action, created.requester, rule, ledger, entry.at)
+        if len(agreed) < wanted:
+            yield ExhibitError(f"{len(agreed)} had agreed, of {wanted} that must", reason="act-below-quorum")
 
     def _judge(self, index: int, entry: Entry, kind: Kind, data: bytes) -> bool:
         """Judge one object; False where what it would be judged by isn't at hand."""
@@ -253,17 +281,33 @@ class Scales:
             # As the keeper must have made them: the next statement of this registrar, and nothing but what it says.
             facts = self.ledger.copies.facts(CopyStatement.parse(envelope.payload), PersonId(entry.text("person")))
             _agree(what="copy's statement", **{name: (plain(said), entry.facts[name]) for name, said in facts.items()})
-        if kind is StatementKind.PRECAUTION:
-            said = Precaution.parse(envelope.payload)
-            _agree(
-                what="precaution",
-                genesis=(said.genesis, self.genesis.digest),
-                kind=(said.kind.value, entry.facts["kind"]),
-                subject=(said.subject, entry.facts["subject"]),
-                cause=(said.cause.value, entry.facts["cause"]),
-                incident=(said.incident, entry.facts["incident"]),
-                until=(None if said.until is None else format_instant(said.until), entry.facts["until"]),
+        return kind is not StatementKind.PRECAUTION or self._precaution(entry, envelope, roster)
+
+    def _precaution(self, entry: Entry, envelope: Envelope, roster: Roster) -> bool:
+        """Check that one responder asked for this very precaution, here, lately, and about somebody who is known."""
+        said = Precaution.parse(envelope.payload)
+        _agree(
+            what="precaution",
+            genesis=(said.genesis, self.genesis.digest),
+            kind=(said.kind.value, entry.facts["kind"]),
+            subject=(said.subject, entry.facts["subject"]),
+            cause=(said.cause.value, entry.facts["cause"]),
+            incident=(said.incident, entry.facts["incident"]),
+            until=(None if said.until is None else format_instant(said.until), entry.facts["until"]),
+        )
+        person = roster.person(PersonId(entry.text("person")))
+        if len(envelope.signatures) != 1 or RESPONDER not in person.roles or not present(person, roster, self.ledger):
+            raise ExhibitError("no responder who was active took the precaution", reason="precaution-by-another")
+        # A little more than the keeper allows: it judged it a moment before it dated the entry.
+        late = abs(entry.at - said.at) > TAKEN_SECONDS + DECIDING_SECONDS
+        if late or said.at <= self.ledger.precautions.lifted.get((said.kind, said.subject), 0):
+            raise ExhibitError(
+                "the precaution was signed long before, or before its like was lifted", reason="precaution-not-current"
             )
+        if self.documents.policy is None:
+            return False
+        if not subject_known(said.kind, said.subject, roster, self.documents.policy):
+            raise ExhibitError("neither roster nor policy knew whom it is about", reason="precaution-subject-unknown")
         return True
 
     # --- people's words -----------------------------------------------------------------------------------------------

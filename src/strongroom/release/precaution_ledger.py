@@ -100,6 +100,11 @@ class PrecautionLedger:
         """Return the hold that was taken first, if any stands: the log holds evidence about every model."""
         return next((one for one in self.known.values() if one.kind is PrecautionKind.HOLD), None)
 
+    def hold_at(self, model: ModelId, made: Instant) -> Standing | None:
+        """Return a hold that keeps a model's copies and had begun when something was said, if any does."""
+        found = (self.known.get((PrecautionKind.HOLD, subject)) for subject in (model, None))
+        return next((one for one in found if one is not None and one.taken <= made), None)
+
     def of(self, kind: PrecautionKind, subject: str | None, now: Instant) -> Standing | None:
         """Return the precaution of a kind that stands about a subject, if one does."""
         found = self.known.get((kind, subject))

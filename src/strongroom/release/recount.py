@@ -58,15 +58,7 @@ def require_recounted(
         for person in documents.roster.people
         if person.id in said and _counts(person, dossier) and _cleared(person.id, documents, ledger, now)
     ]
-    # Summed here, and not by the rule: the judges' count is what this one stands behind.
-    wanted = sum(factor.count for factor in rule.factors)
-    if request.action in ALWAYS_TWO:
-        wanted = max(wanted, QUORUM_FLOOR)
-    if request.action.value not in _ONLY_STOP and any(
-        kind.value == "approver" and subject == request.requester and now < (one.until or 0)
-        for (kind, subject), one in ledger.precautions.known.items()
-    ):
-        wanted += 1
+    wanted = people_wanted(request.action, request.requester, rule, ledger, now)
     if len(agreed) < wanted:
         raise _refused("recount-short", f"by the log {len(agreed)} cleared people agreed, of {wanted} that must")
     if request.action is Action.DESTROY and any(
@@ -75,6 +67,20 @@ def require_recounted(
         raise _refused("recount-held", "by the log a hold stands on what would be destroyed")
     if version is not None and (request.version, request.manifest) != (version.version, version.manifest):
         raise _refused("recount-other-version", "people agreed on another version than the one that would be opened")
+
+
+def people_wanted(action: Action, requester: PersonId, rule: Rule, ledger: Ledger, now: Instant) -> int:
+    """Return how many must have agreed, by the rule, the floor and the precautions that the log holds."""
+    # Summed here, and not by the rule: the judges' count is what this one stands behind.
+    wanted = sum(factor.count for factor in rule.factors)
+    if action in ALWAYS_TWO:
+        wanted = max(wanted, QUORUM_FLOOR)
+    if action.value not in _ONLY_STOP and any(
+        kind.value == "approver" and subject == requester and now < (one.until or 0)
+        for (kind, subject), one in ledger.precautions.known.items()
+    ):
+        wanted += 1
+    return wanted
 
 
 def _require_bounds(request: Request, rule: Rule) -> None:

@@ -1,4 +1,4 @@
-"""Step 4.4: may a request be carried out, by the precautions that stand? Pure."""
+"""Step 4.4: may a request be carried out, by the precautions that stand? And may one be taken about somebody? Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from strongroom.access.policy import Policy
 from strongroom.access.request import Action, Request
 from strongroom.core.clock import Instant
 from strongroom.core.ids import ModelId
+from strongroom.personnel.roster import Roster
 from strongroom.release.ledger import Ledger
 from strongroom.release.precaution_ledger import Standing
-from strongroom.release.precautions import LIFTED
+from strongroom.release.precautions import LIFTED, PrecautionKind
 from strongroom.release.steps import ReleaseRefusedError, Step
 
 
@@ -22,6 +23,14 @@ def require_precautions(request: Request, policy: Policy | None, ledger: Ledger,
         _not_held(request, ledger)
     elif request.action is Action.LIFT:
         _liftable(request, policy, ledger, now)
+
+
+def subject_known(kind: PrecautionKind, subject: str | None, roster: Roster, policy: Policy | None) -> bool:
+    """Tell whether the documents in force know whom a precaution is about; else the ledger would grow by any name."""
+    if kind is PrecautionKind.APPROVER:
+        return any(person.id == subject for person in roster.people)
+    models = policy.models if policy else ()
+    return subject is None or any(terms.model == subject for terms in models)
 
 
 def _not_held(request: Request, ledger: Ledger) -> None:

@@ -71,6 +71,10 @@ class Ending(StrEnum):
     """Nobody knows. It is told at every check."""
 
 
+OUT_OF_HANDS: Final = frozenset({Ending.DESTROYED, Ending.KEY_DESTROYED, Ending.RETURNED})
+"""After these nobody here can read the copy again, by somebody's own act. A loss is nobody's act."""
+
+
 class Trouble(StrEnum):
     """Why a copy is told."""
 

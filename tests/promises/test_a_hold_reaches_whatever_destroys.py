@@ -1,0 +1,228 @@
+"""While a hold stands, nothing that could be evidence goes by another way: given-up keys, copies, shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.audit.facts import Fact
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import sign
+from strongroom.core.errors import StrongroomError
+from strongroom.core.events import EventName
+from strongroom.core.ids import PersonId
+from strongroom.intake.copies.register import Ending, Statement, Step
+from strongroom.keeper.keyring import Keyring
+from strongroom.keeper.rotation import Rotation
+from strongroom.release.precautions import PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
+from strongroom.release.share_statements import SHARE_DESTROYED_TYPE, ShareDestroyed
+from strongroom.release.statements import StatementKind
+from support.clocks import FixedClock
+from support.copies import CopiesLab, opened_lab
+from support.deployment import signer
+from support.key_rooms import MODELS, KeyRoom
+from support.lying import lie
+from support.precaution_statements import take
+from support.room import Room
+from support.stories import refused, run
+
+pytestmark = pytest.mark.integration
+NAME = Digest.of(b"a hold")
+
+
+# --- rotation ---------------------------------------------------------------------------------------------------------
+
+
+async def hold(room: KeyRoom, subject: str | None) -> None:
+    """Have a hold in the log of a room without people."""
+    facts: dict[str, Fact] = {
+        "kind": "hold",
+        "subject": subject,
+        "cause": "legal",
+        "incident": None,
+        "until": None,
+        "person": "dana",
+        "statement": NAME,
+    }
+    await room.keeper.record(EventName.PRECAUTION_TAKEN, facts)
+
+
+async def lift(room: KeyRoom) -> None:
+    """Have it lifted."""
+    facts: dict[str, Fact] = {"request": Digest.of(b"a request"), "model": MODELS[0], "precaution": NAME}
+    await room.keeper.record(EventName.PRECAUTION_LIFTED, facts)
+
+
+def in_keys(story: Callable[[KeyRoom], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        await story(await KeyRoom().open())
+
+    asyncio.run(whole())
+
+
+async def unstored(room: KeyRoom) -> str:
+    """Return a data key whose row never came to be stored."""
+    await room.seal(MODELS[0])
+    lost = await room.seal(MODELS[0], register=False)
+    del room.rows[lost]
+    return lost
+
+
+@pytest.mark.parametrize("subject", [MODELS[0], None])
+def test_no_data_key_is_given_up_until_the_hold_is_lifted(subject: str | None) -> None:
+    async def story(room: KeyRoom) -> None:
+        lost, keys = await unstored(room), room.keeper.journal.ledger.keys
+        row = room.rows.copy()
+        await hold(room, subject)
+        await room.rotate(MODELS[0])
+        assert not await room.move(MODELS[0])
+        assert lost in keys.data_keys[MODELS[0]]
+        assert keys.previous(MODELS[0]) is not None
+        assert row.keys() == room.rows.keys()
+        room.check()
+        await lift(room)
+        assert await room.move(MODELS[0])
+        assert room.log.last(EventName.KEK_RETIRED).texts("lost") == (lost,)
+
+    in_keys(story)
+
+
+def test_a_hold_that_is_taken_while_it_is_planned_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(room: KeyRoom) -> None:
+        lost = await unstored(room)
+        await room.rotate(MODELS[0])
+        original = Rotation._planned
+
+        async def planned(rotation: Rotation, plan: Callable[[], Keyring]) -> tuple[Keyring, bytes]:
+            made = await original(rotation, plan)
+            await hold(room, MODELS[0])
+            return made
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Rotation, "_planned", planned)
+            assert not await room.move(MODELS[0])
+        assert lost in room.keeper.journal.ledger.keys.data_keys[MODELS[0]]
+
+    in_keys(story)
+
+
+def test_a_stolen_key_is_rotated_away_whatever_is_held() -> None:
+    async def story(room: KeyRoom) -> None:
+        await room.seal(MODELS[0])
+        await hold(room, None)
+        await room.rotate(MODELS[0])
+        assert await room.move(MODELS[0])
+        await room.keys.rotate_epoch(Digest.of(b"an order"))
+        await room.keys.rotate_root(Digest.of(b"another order"))
+        room.check()
+
+    in_keys(story)
+
+
+def test_a_hold_on_another_model_holds_no_key_of_this_one() -> None:
+    async def story(room: KeyRoom) -> None:
+        await unstored(room)
+        await hold(room, MODELS[1])
+        await room.rotate(MODELS[0])
+        assert await room.move(MODELS[0])
+
+    in_keys(story)
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CopiesLab]:
+    with opened_lab(tmp_path, monkeypatch) as made:
+        (made.tree / "a").mkdir()
+        (made.tree / "a" / "model.bin").write_bytes(b"a" * 5000)
+        (made.folder / "certificate").write_bytes(b"shredded")
+        yield made
+
+
+def held(lab: CopiesLab) -> None:
+    """Have dana take a hold on everything."""
+    made = Precaution(
+        genesis=lab.deployment.genesis.digest,
+        kind=PrecautionKind.HOLD,
+        subject=None,
+        cause=Cause.LEGAL,
+        incident=None,
+        at=lab.deployment.clock.now(),
+        until=None,
+    )
+    envelope = sign(PRECAUTION_TYPE, made.to_bytes(), signer("dana"))
+    lab.deployment.call("POST", "/v1/statements/precaution", body={"envelope": envelope.to_json()})
+
+
+@pytest.mark.parametrize("how", ["destroyed", "key-destroyed", "returned"])
+def test_no_copy_is_destroyed_or_given_back_and_a_loss_can_be_told(lab: CopiesLab, how: str) -> None:
+    copy = lab.add(lab.tree / "a", kind="sealed")["copy"]
+    held(lab)
+    told = lab.copies("retire", copy, "--how", how, "--evidence", lab.folder / "certificate", code=3)
+    assert (told["code"], "precaution lift" in told["remedy"]) == ("model-held", True)
+    assert [one["copy"] for one in lab.copies("ls")["copies"]] == [copy]
+    lab.copies("retire", copy, "--how", "lost")
+
+
+def test_the_log_takes_what_ended_before_and_nothing_that_ended_since(lab: CopiesLab) -> None:
+    deployment = lab.deployment
+    lab.add(lab.tree / "a")
+    copies, now = deployment.keeper.journal.ledger.copies, deployment.clock.now()
+    ((name, added),) = copies.copies.items()
+
+    def ended(at: int) -> None:
+        said = Statement(
+            genesis=deployment.genesis.digest,
+            previous=added.statement,
+            at=at,
+            copy=name,
+            step=Step.RETIRED,
+            ending=Ending.DESTROYED,
+            evidence=Digest.of(b"shown"),
+        )
+        envelope = said.signed_by(signer("dana"))
+        deployment.call("POST", "/v1/statements/copy", body={"envelope": envelope.to_json()})
+
+    assert isinstance(deployment.clock, FixedClock)
+    deployment.clock.at = now + 60
+    held(lab)
+    for at in (now + 60, now + 61):
+        with pytest.raises(StrongroomError) as caught:
+            ended(at)
+        assert caught.value.reason == "model-held"
+    assert copies.copies[name].ending is None
+    ended(now + 59)
+    assert copies.copies[name].ending is Ending.DESTROYED
+
+
+# --- shares of old root keys ------------------------------------------------------------------------------------------
+
+
+def test_no_old_share_is_said_to_be_destroyed() -> None:
+    async def story(room: Room) -> None:
+        adopted: dict[str, Fact] = {
+            "authority": Digest.of(b"an order"),
+            "generation": 1,
+            "escrow": Digest.of(b"an escrow"),
+            "custodians": ("sam", "rina"),
+            "threshold": 2,
+        }
+        await lie(room.keeper, EventName.ESCROW_ADOPTED, adopted)
+        room.keeper.journal.ledger.keys.generation = 2
+        said = ShareDestroyed(genesis=room.genesis.digest, custodian=PersonId("sam"), generation=1)
+        statement = sign(SHARE_DESTROYED_TYPE, said.to_bytes(), signer("sam"))
+        await take(room, PrecautionKind.HOLD)
+        await refused(room.people.state(StatementKind.SHARE_DESTROYED, statement), "share-held")
+
+    run(story)
+
+
+def test_the_command_says_so_before_anything_is_signed(lab: CopiesLab) -> None:
+    held(lab)
+    told = lab.json("custodian", "destroyed", "1", "--yes", "--as", lab.wallet, code=3)
+    assert told["code"] == "share-held"
