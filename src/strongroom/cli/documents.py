@@ -183,7 +183,7 @@ def _beside(
             check_signable(kind, draft, envelope, trust.genesis, key, trust.seen)
             if isinstance(draft, Policy):
                 return tuple(comparing.lines(comparing.compare(person, trust, draft, decisions, comparing.LAST)))
-            new = draft.by_model.keys() - (trust.egress.by_model if trust.egress else {}).keys()
+            new = draft.by_model.keys() - trust.egress_by_model.keys()
             return _changed(draft, trust.egress, metered=metered_models(person, new))
     except UnavailableError as error:
         raise UnavailableError(

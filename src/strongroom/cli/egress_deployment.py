@@ -97,7 +97,7 @@ def show_model(model: str, wallet: Path, *, as_json: bool) -> None:
     name = model_id(model)
     with session(wallet) as person:
         trust = person.refresh()
-        rules = trust.egress.by_model.get(name) if trust.egress else None
+        rules = trust.egress_by_model.get(name)
         if rules is None:
             raise DeniedError(
                 f"no egress policy of `{name}` is in force",

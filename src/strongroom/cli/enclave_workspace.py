@@ -247,7 +247,7 @@ def _quota(*, model: str, wallet: Path, as_json: bool) -> None:
     name = model_id(model)
     with open_drops(wallet, passphrase=no_passphrase) as (person, drops):
         trust, who = person.refresh(), person.wallet.identity.person
-        policy = trust.egress.by_model.get(name) if trust.egress else None
+        policy = trust.egress_by_model.get(name)
         if policy is None:
             raise DeniedError(f"no egress policy of `{name}` is in force", reason="egress-policy-missing")
         shown = drops.drops(name)

@@ -121,7 +121,7 @@ def serve_from(
 def _policy(api: BrokerApi, wallet: WalletFolder, model: ModelId) -> EgressPolicy:
     """Return a model's egress policy in force: signed by the root quorum, and no older than what this wallet saw."""
     trust = Session(api, wallet, SystemClock()).refresh()
-    found = trust.egress.by_model.get(model) if trust.egress else None
+    found = trust.egress_by_model.get(model)
     if found is None:
         raise DeniedError(
             f"no egress policy of `{model}` is in force",

@@ -8,18 +8,45 @@ from strongroom.client.service import Session
 from strongroom.client.told import Recorded
 from strongroom.client.trust import Trust
 from strongroom.core.clock import Instant, format_instant
-from strongroom.core.envelope import sign
+from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import DeniedError
 from strongroom.core.ids import ModelId
 from strongroom.release.precaution_ledger import Standing
 from strongroom.release.precautions import MOST_SECONDS, PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
 from strongroom.release.statements import StatementKind
 
+MARGIN_SECONDS: Final = 60
+"""How much less than the most may be asked for: clocks differ."""
 _ASKS: Final = {
     PrecautionKind.APPROVER: "one approver more for",
     PrecautionKind.SAMPLING: "every answer replayed of",
     PrecautionKind.HOLD: "nothing destroyed of",
 }
+
+
+def signed(
+    session: Session,
+    kind: PrecautionKind,
+    subject: str | None,
+    *,
+    cause: Cause,
+    incident: str | None,
+    until: Instant | None,
+) -> Envelope:
+    """Return a precaution that the wallet's person signs now.
+
+    :raises MalformedError: the members don't fit the kind. :raises StrongroomError: the wallet doesn't sign.
+    """
+    precaution = Precaution(
+        genesis=session.wallet.genesis().digest,
+        kind=kind,
+        subject=subject,
+        cause=cause,
+        incident=incident,
+        at=session.clock.now(),
+        until=until,
+    )
+    return sign(PRECAUTION_TYPE, precaution.to_bytes(), session.wallet.signer())
 
 
 def take(
@@ -36,16 +63,7 @@ def take(
     :raises MalformedError: the members don't fit the kind. :raises ConflictError: it stands already, for as long.
     :raises StrongroomError: the deployment refused it, or doesn't answer.
     """
-    precaution = Precaution(
-        genesis=session.wallet.genesis().digest,
-        kind=kind,
-        subject=subject,
-        cause=cause,
-        incident=incident,
-        at=session.clock.now(),
-        until=until,
-    )
-    envelope = sign(PRECAUTION_TYPE, precaution.to_bytes(), session.wallet.signer())
+    envelope = signed(session, kind, subject, cause=cause, incident=incident, until=until)
     return session.api.hand_in(StatementKind.PRECAUTION, envelope)
 
 
@@ -64,9 +82,9 @@ def require_no_hold(trust: Trust, model: ModelId) -> None:
 
 
 def longest(kind: PrecautionKind, now: Instant) -> Instant | None:
-    """Return the latest end that a precaution may have now, less a minute for clocks that differ; None where none."""
+    """Return the latest end that a precaution may have now, for clocks that differ; None where none."""
     most = MOST_SECONDS[kind]
-    return None if most is None else now + most - 60
+    return None if most is None else now + most - MARGIN_SECONDS
 
 
 def precaution_text(one: Standing) -> str:

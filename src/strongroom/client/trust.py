@@ -24,6 +24,7 @@ from strongroom.core.errors import DeniedError, TamperedError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.egress.policies import EgressPolicies
+from strongroom.egress.policy import EgressPolicy
 from strongroom.personnel.roster import Roster
 from strongroom.release.documents import PAYLOAD_TYPES, Document, DocumentKind, parse_document
 from strongroom.release.pending import Pending
@@ -101,6 +102,11 @@ class Trust:
     precautions: tuple[Standing, ...] = ()
     """The broker's word: what responders had taken away for a while."""
     seen: Seen
+
+    @property
+    def egress_by_model(self) -> Mapping[ModelId, EgressPolicy]:
+        """The egress policies in force; empty where there are none."""
+        return {} if self.egress is None else self.egress.by_model
 
     def require_documents(self) -> tuple[Roster, Policy]:
         """Return roster and policy.

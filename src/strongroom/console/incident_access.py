@@ -10,10 +10,9 @@ from strongroom.console.visits import HIGHEST, Visit
 from strongroom.console.visits import signable as model_signable
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError, NotFoundError, UnavailableError
-from strongroom.core.ids import model_id
+from strongroom.core.ids import incident_name, model_id
 from strongroom.responder.people import may_see
 from strongroom.responder.reading import DeskReader, Shown
-from strongroom.response.entries import incident_name
 from strongroom.response.subjects import Subject, SubjectKind
 
 _NONE: Final = "no incident is called so"

@@ -16,6 +16,7 @@ ImageId = NewType("ImageId", str)
 """An enclave image: what reference values describe."""
 
 _PLATFORM: Final = re.compile(r"(?:tpm|sev-snp|tdx|sgx|nitro|azure-snp-vtpm|azure-tdx-vtpm)-[0-9a-f]{64}")
+_INCIDENT: Final = re.compile(r"inc-[0-9a-f]{32}")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -58,3 +59,13 @@ def platform_id(text: str) -> PlatformId:
     if not _PLATFORM.fullmatch(text):
         raise MalformedError("a platform id is `tpm-` (or a chip's kind, say `sev-snp-`) and 64 hex characters")
     return PlatformId(text)
+
+
+def incident_name(text: str) -> str:
+    """Check and return an incident's name; it is also a folder's, and so begins with nothing else.
+
+    :raises MalformedError: another form.
+    """
+    if not _INCIDENT.fullmatch(text):
+        raise MalformedError("an incident is called `inc-` and 32 hex digits")
+    return text

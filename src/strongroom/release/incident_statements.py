@@ -12,11 +12,11 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import payload_type
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
+from strongroom.core.ids import incident_name
 
 INCIDENT_TYPE: Final = payload_type("incident.v1")
 MAX_ENTRIES: Final = 1 << 31
 _MAX: Final = 4096
-_INCIDENT: Final = re.compile(r"inc-[0-9a-f]{32}")
 _PHASE: Final = re.compile(r"[a-z]{1,32}")
 
 
@@ -42,7 +42,7 @@ class IncidentStanding:
             fields.constant("v", 1)
             return cls(
                 genesis=fields.digest("genesis"),
-                incident=fields.parsed("incident", incident_id),
+                incident=fields.parsed("incident", incident_name),
                 entry=fields.digest("entry"),
                 entries=fields.integer("entries", least=1, most=MAX_ENTRIES),
                 phase=fields.parsed("phase", _phase),
@@ -64,16 +64,6 @@ class IncidentStanding:
                 "at": format_instant(self.at),
             }
         )
-
-
-def incident_id(text: str) -> str:
-    """Return the name of an incident.
-
-    :raises MalformedError: another form.
-    """
-    if not _INCIDENT.fullmatch(text):
-        raise MalformedError("an incident is called `inc-` and 32 hex digits")
-    return text
 
 
 def _phase(text: str) -> str:

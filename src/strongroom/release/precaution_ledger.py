@@ -15,9 +15,8 @@ from strongroom.core.clock import Instant, format_instant, parse_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import ModelId, PersonId, person_id
+from strongroom.core.ids import ModelId, PersonId, incident_name, person_id
 from strongroom.release.errors import LedgerError
-from strongroom.release.incident_statements import incident_id
 from strongroom.release.lease import Sampling
 from strongroom.release.precautions import LIFTED, PrecautionKind, check_form
 
@@ -48,7 +47,7 @@ class Standing:
             kind=fields.parsed("kind", PrecautionKind),
             subject=fields.text("subject", max_length=64) if fields.optional("subject") else None,
             cause=fields.text("cause", max_length=64),
-            incident=fields.parsed("incident", incident_id) if fields.optional("incident") else None,
+            incident=fields.parsed("incident", incident_name) if fields.optional("incident") else None,
             person=fields.parsed("person", person_id),
             taken=fields.instant("taken"),
             until=fields.instant("until") if fields.optional("until") else None,

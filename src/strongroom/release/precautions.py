@@ -18,8 +18,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import payload_type
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import model_id, person_id
-from strongroom.release.incident_statements import incident_id
+from strongroom.core.ids import incident_name, model_id, person_id
 
 PRECAUTION_TYPE: Final = payload_type("precaution.v1")
 LEAST_SECONDS: Final = 60
@@ -27,6 +26,8 @@ LEAST_SECONDS: Final = 60
 TAKEN_SECONDS: Final = 3600
 """How long after it was signed a precaution may be taken: one that was kept back isn't taken after it was lifted."""
 DAY: Final = 86_400
+APPROVER_SECONDS: Final = 7 * DAY
+"""The longest that one approver more is asked for."""
 _MAX: Final = 4096
 
 
@@ -52,7 +53,7 @@ class Cause(StrEnum):
 
 
 MOST_SECONDS: Final[Mapping[PrecautionKind, int | None]] = {
-    PrecautionKind.APPROVER: 7 * DAY,
+    PrecautionKind.APPROVER: APPROVER_SECONDS,
     PrecautionKind.SAMPLING: 30 * DAY,
     PrecautionKind.HOLD: None,
 }
@@ -94,7 +95,7 @@ class Precaution:
                 kind=fields.parsed("kind", PrecautionKind),
                 subject=fields.text("subject", max_length=64) if fields.optional("subject") else None,
                 cause=fields.parsed("cause", Cause),
-                incident=fields.parsed("incident", incident_id) if fields.optional("incident") else None,
+                incident=fields.parsed("incident", incident_name) if fields.optional("incident") else None,
                 at=fields.instant("at"),
                 until=fields.instant("until") if fields.optional("until") else None,
             )

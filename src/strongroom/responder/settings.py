@@ -11,6 +11,7 @@ from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, model_id
 from strongroom.core.signature import PublicKey
 from strongroom.detection.sensors.readers import READERS
+from strongroom.release.precautions import APPROVER_SECONDS
 from strongroom.responder.drilling import DRILL
 from strongroom.responder.limits import HOUR
 from strongroom.responder.tailing import LOG
@@ -23,7 +24,7 @@ MAX_WATCHED: Final = 65536
 MAX_PATH: Final = 4096
 MAX_USERS: Final = 64
 MAX_SILENCE: Final = 366 * 86400
-MOST_HOURS: Final = 168
+MOST_HOURS: Final = APPROVER_SECONDS // HOUR
 """The longest that the keeper lets one approver more be asked for."""
 MOST_AN_HOUR: Final = 60
 GUARD: Final = "guard"

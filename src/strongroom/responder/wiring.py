@@ -31,6 +31,7 @@ from strongroom.client.wiring import open_session
 from strongroom.core import canonical
 from strongroom.core.adapters.durable import write_durably
 from strongroom.core.adapters.reading import read_at_most
+from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock, uptime
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
 from strongroom.core.errors import NotFoundError, StrongroomError, UsageError
@@ -260,6 +261,15 @@ class _Parts:
     heart: Heart
 
 
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The responder's own record, what a start goes by of it, and how far the log was read."""
+
+    file: RecordFile
+    before: Sequence[Mapping[str, Json]]
+    tail: LogTail
+
+
 async def serve(setup: Setup, sessions: Sessions) -> None:
     """Serve until SIGTERM.
 
@@ -273,9 +283,11 @@ async def serve(setup: Setup, sessions: Sessions) -> None:
     with ExitStack() as stack:
         record = RecordFile(setup.state)
         stack.callback(record.close)
-        await _guard_the_newest(decoys, record)
+        tail = LogTail(BrokerLog(sessions.following, time.sleep), setup.state / PLACE)
+        before = _left_before(record, tail.kept)
+        await _guard_the_newest(decoys, record, before)
         gates = _open_gates(setup.settings, stack)
-        parts = await _put_together(setup, sessions, client, record, decoys, gates, pack)
+        parts = await _put_together(setup, sessions, client, _Recorded(record, before, tail), decoys, gates, pack)
         await parts.stops.prepare()
         ready = {"decoys": len(decoys.decoys), "gates": len(setup.settings.gates), "models": len(setup.settings.models)}
         ended = await _go_on(parts, setup, stop, lambda: say_ready("responder", **ready, pack=str(pack.digest)))
@@ -285,8 +297,14 @@ async def serve(setup: Setup, sessions: Sessions) -> None:
             task.result()
 
 
-async def _guard_the_newest(decoys: Decoys, record: RecordFile) -> None:
-    if require_newest(decoys, newest_guarded(record.facts())):
+def _left_before(record: RecordFile, least: int) -> list[Mapping[str, Json]]:
+    """Return the lines of the last runs that a start goes by. A record may have a million others: it is read once."""
+    wanted = {"guarded", "asks", "asked"}
+    return [facts for facts in record.facts() if wanted & facts.keys() or told_before((facts,), least)]
+
+
+async def _guard_the_newest(decoys: Decoys, record: RecordFile, before: Sequence[Mapping[str, Json]]) -> None:
+    if require_newest(decoys, newest_guarded(before)):
         line = await record.append({"guarded": decoys.serial})
         if line is not None:
             record.settle(line)
@@ -296,18 +314,18 @@ async def _put_together(
     setup: Setup,
     sessions: Sessions,
     client: UnixClient,
-    record: RecordFile,
+    recorded: _Recorded,
     decoys: Decoys,
     gates: Mapping[ModelId, Sequence[GatePort]],
     pack: Pack,
 ) -> _Parts:
     settings, clock, teams = setup.settings, SystemClock(), dict[str, str]()
+    record, tail = recorded.file, recorded.tail
     stops = _make_stops(client, sessions.acting, settings, decoys, teams)
-    tail = LogTail(BrokerLog(sessions.following, time.sleep), setup.state / PLACE)
     doubts = Doubts(settings.asking, lambda name: name in teams)
-    asker = Asker(KeeperPrecautions(client, sessions.acting, clock), record, settings.asking, clock, _held_up)
-    asker.recall(record.facts(), doubts)
-    before = told_before(record.facts(), tail.kept)
+    asker = Asker(KeeperPrecautions(client, sessions.acting), record, settings.asking, clock, _held_up)
+    asker.recall(recorded.before, doubts)
+    before = told_before(recorded.before, tail.kept)
     decider = _make_decider(pack, settings, decoys, teams, before, doubts)
     answering, teller = await make_answering(
         setup.state,

@@ -18,6 +18,7 @@ from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
+from strongroom.core.ids import incident_name
 from strongroom.response.actions import ActionName
 from strongroom.response.grading import Certainty, Severity
 from strongroom.response.subjects import Subject
@@ -133,7 +134,6 @@ SERVES: Final[Mapping[Happened, Function]] = MappingProxyType(
 """The category of each kind of entry."""
 
 _CODE: Final = re.compile(r"[a-z0-9](?:[a-z0-9._:-]{0,94}[a-z0-9])?")
-_INCIDENT: Final = re.compile(r"inc-[0-9a-f]{32}")
 _BY: Final = re.compile(r"(?:machine|person):[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -299,14 +299,6 @@ class IncidentEntry:
         if not isinstance(value, int):
             raise MalformedError(f"`{name}` isn't a number")
         return value
-
-
-def incident_name(text: str) -> str:
-    """Return an incident's id.
-
-    :raises MalformedError: it isn't one.
-    """
-    return _form(_INCIDENT)(text)
 
 
 def _previous(fields: Fields) -> Digest | None:

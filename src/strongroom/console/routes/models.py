@@ -44,7 +44,7 @@ def model(visit: Visit) -> Page:
     """Show one model: state, versions, who may and who does hold access, copies, budget, and its odometer."""
     name = _named(visit)
     grants = sorted((one for one in visit.session.api.grants() if one.model == name), key=lambda one: not one.live)
-    rules = (visit.trust.egress.by_model if visit.trust.egress is not None else {}).get(name)
+    rules = visit.trust.egress_by_model.get(name)
     at, reading = newest_reading(visit, name) or (None, None)
     spent, index = in_all(visit, name, reading, at)
     data: dict[str, Json] = {

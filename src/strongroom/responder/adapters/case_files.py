@@ -27,6 +27,7 @@ from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields
+from strongroom.core.ids import incident_name
 from strongroom.responder.cases import MAX_ACTS, Cause, Stored
 from strongroom.response.drills import DrillToken
 from strongroom.response.entries import IncidentEntry
@@ -36,7 +37,6 @@ from strongroom.response.run import MAX_RUN, Run
 MAX_RUN_FILE: Final = 2 * MAX_RUN
 MAX_TOLD: Final = 65536
 MAX_NAMES: Final = 128
-_INCIDENT: Final = re.compile(r"inc-[0-9a-f]{32}")
 _RUN: Final = re.compile(r"run-[0-9]{3}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,160}")
 BUDGET: Final = "budget.json"
@@ -63,7 +63,7 @@ class CaseFiles:
         """Return all incidents, oldest name first, and those that can't be read, each with the code of why."""
         found, broken = [], {}
         with _refusals():
-            names = sorted(path.name for path in self._folder.iterdir() if _INCIDENT.fullmatch(path.name))
+            names = sorted(path.name for path in self._folder.iterdir() if _names_incident(path.name))
         for name in names:
             folder = self._folder / name
             try:
@@ -172,9 +172,7 @@ class CaseFiles:
         self._write(self._folder / HEARD, encode({"lines": lines}))
 
     def _of(self, incident: str) -> Path:
-        if not _INCIDENT.fullmatch(incident):
-            raise MalformedError("that is no incident's id")
-        folder = self._folder / incident
+        folder = self._folder / incident_name(incident)
         if not folder.exists():
             with _refusals():
                 folder.mkdir(mode=0o700)
@@ -190,6 +188,14 @@ class CaseFiles:
     def _write(path: Path, data: bytes) -> None:
         with _refusals():
             write_durably(path, data)
+
+
+def _names_incident(name: str) -> bool:
+    try:
+        incident_name(name)
+    except MalformedError:
+        return False
+    return True
 
 
 def _stored(folder: Path, name: str) -> Stored | None:

@@ -64,7 +64,7 @@ class DeploymentPort:
         clock: Clock,
         own_record: Callable[[], Json],
     ) -> None:
-        self._precautions = KeeperPrecautions(client, known.session, clock)
+        self._precautions = KeeperPrecautions(client, known.session)
         self._known = known
         self._client = client
         self._stops = stops

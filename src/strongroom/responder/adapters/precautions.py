@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from strongroom.client.precautions import longest
+from strongroom.client.precautions import MARGIN_SECONDS, longest, signed
 from strongroom.client.service import Session
-from strongroom.core.clock import Clock
-from strongroom.core.digest import Digest
-from strongroom.core.envelope import sign
+from strongroom.core.envelope import Envelope
 from strongroom.core.errors import ConflictError
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.release.errors import STATEMENT_KNOWN
-from strongroom.release.precautions import PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
+from strongroom.release.precautions import APPROVER_SECONDS, Cause, PrecautionKind
 from strongroom.release.statements import StatementKind
 
 _TAKEN: Final = frozenset({"precaution-stands", STATEMENT_KNOWN})
@@ -22,10 +20,9 @@ _TAKEN: Final = frozenset({"precaution-stands", STATEMENT_KNOWN})
 class KeeperPrecautions:
     """Takes precautions. Lifting one is people's own request."""
 
-    def __init__(self, client: UnixClient, session: Session, clock: Clock) -> None:
+    def __init__(self, client: UnixClient, session: Session) -> None:
         self._client = client
         self._session = session
-        self._clock = clock
 
     async def because_of(self, incident: str, kind: PrecautionKind, subject: str | None) -> None:
         """Take one because of an incident, for as long as one may stand; once it stands, a second time changes nothing.
@@ -33,44 +30,19 @@ class KeeperPrecautions:
         :param subject: a model, a person, or None for the whole deployment.
         :raises StrongroomError: the keeper refuses it, or doesn't answer.
         """
-        now = self._clock.now()
-        await self._take(
-            Precaution(
-                genesis=self._genesis,
-                kind=kind,
-                subject=subject,
-                cause=Cause.INCIDENT,
-                incident=incident,
-                at=now,
-                until=longest(kind, now),
-            )
-        )
+        until = longest(kind, self._session.clock.now())
+        await self._take(signed(self._session, kind, subject, cause=Cause.INCIDENT, incident=incident, until=until))
 
     async def one_more_approver(self, person: str, seconds: int) -> None:
         """Ask one approver more of a person because statistics found them unusual.
 
         :raises StrongroomError: the keeper refuses it, or doesn't answer.
         """
-        now = self._clock.now()
-        most = longest(PrecautionKind.APPROVER, now)
-        await self._take(
-            Precaution(
-                genesis=self._genesis,
-                kind=PrecautionKind.APPROVER,
-                subject=person,
-                cause=Cause.STATISTICS,
-                incident=None,
-                at=now,
-                until=now + seconds if most is None else min(now + seconds, most),
-            )
-        )
+        now, kind = self._session.clock.now(), PrecautionKind.APPROVER
+        until = now + min(seconds, APPROVER_SECONDS - MARGIN_SECONDS)
+        await self._take(signed(self._session, kind, person, cause=Cause.STATISTICS, incident=None, until=until))
 
-    @property
-    def _genesis(self) -> Digest:
-        return self._session.wallet.genesis().digest
-
-    async def _take(self, precaution: Precaution) -> None:
-        envelope = sign(PRECAUTION_TYPE, precaution.to_bytes(), self._session.wallet.signer())
+    async def _take(self, envelope: Envelope) -> None:
         try:
             await self._client.call("state", kind=StatementKind.PRECAUTION.value, envelope=envelope.to_json())
         except ConflictError as error:
