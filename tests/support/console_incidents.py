@@ -150,7 +150,7 @@ class FakeDesk:
                 if name not in self.shown:
                     raise NotFoundError("there is no such incident")
                 entries = [to_base64(one.to_bytes()) for one in self.shown[name][after : after + PAGE]]
-                return {"entries": list[Json](entries), "runs": self.runs, "drill": None, "held": False}
+                return {"entries": list[Json](entries), "runs": self.runs, "further": [], "drill": None, "held": False}
             case "kept":
                 name = fields.text("name")
                 if name not in self.kept:

@@ -40,7 +40,8 @@ class Desk:
         self.asked.append(after)
         entries = self.shown[str(members["incident"])][after : after + PAGE]
         told: list[Json] = [to_base64(entry.to_bytes()) for entry in entries]
-        return Fields({"entries": told, "runs": dict(self.runs), "drill": self.token, "held": False}, "answer")
+        runs = dict(self.runs)
+        return Fields({"entries": told, "runs": runs, "further": [], "drill": self.token, "held": False}, "answer")
 
 
 def grown(record: Record, count: int) -> list[IncidentEntry]:

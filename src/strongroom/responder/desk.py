@@ -1,7 +1,9 @@
 """Where people speak to the responder: what incidents there are, and what they do in them.
 
-incidents     {}                       -> {incidents, broken}
-incident      {incident, after}        -> {entries, runs, drill, held}   up to 500 entries from number `after` on
+incidents     {}                       -> {incidents, broken}     as many as a frame holds
+incident      {incident, after}        -> {entries, runs, further, drill, held}   up to 500 entries from number `after`
+                                          on; with the last ones its runs, and the names of those that need a frame each
+run           {incident, name}         -> {run}                   one of those
 kept          {incident, name}         -> {data}                  evidence, a draft, or words by their digest
 act           {envelope}               -> {entries}               what a person signed; how many entries there are now
 drill         {envelope}               -> {}                      a drill's token, signed by who may act in incidents
@@ -11,10 +13,11 @@ Who may knock is the kernel's word; what is done is the word of whoever signed i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import Final
 
-from strongroom.core.canonical import Json
+from strongroom.core.canonical import Json, encode
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
@@ -32,6 +35,10 @@ from strongroom.response.run import Outcome, Pending, Run
 
 PAGE: Final = 500
 MAX_LISTED: Final = 2000
+LIST_ROOM: Final = 900_000
+"""Bytes of a list of incidents: a frame has 1 MiB."""
+RUNS_ROOM: Final = 400_000
+"""Characters of runs beside a page of entries: 500 of the longest take 514,000."""
 _ENTRIES: Final = {
     ActKind.TAKE: Happened.ROLE_TAKEN,
     ActKind.MOVE: Happened.PHASE_CHANGED,
@@ -71,6 +78,7 @@ class Desk:
         self._serves = {
             "incidents": self._incidents,
             "incident": self._incident,
+            "run": self._run,
             "kept": self._kept,
             "act": self._act,
             "drill": self._drill,
@@ -93,20 +101,41 @@ class Desk:
             self._responding.cases.values(),
             key=lambda case: (not case.incident.is_open, -case.incident.opened, case.id),
         )
-        listed: list[Json] = [row(case.incident, running=case.running) for case in cases[:MAX_LISTED]]
-        return {"incidents": listed, "broken": dict[str, Json](self._responding.broken)}
+        listed = _fitting((row(case.incident, running=case.running) for case in cases), LIST_ROOM * 3 // 4)
+        broken = [*self._responding.broken.items()]
+        shown = len(_fitting(([name, why] for name, why in broken), LIST_ROOM // 4))
+        return {"incidents": listed, "broken": dict[str, Json](broken[:shown])}
 
     async def _incident(self, fields: Fields) -> dict[str, Json]:
         case = self._case(fields.text("incident", max_length=64))
         after = fields.integer("after")
         fields.end()
         page = case.entries[after : after + PAGE]
+        runs: dict[str, Json] = {}
+        further: list[Json] = []
+        room = RUNS_ROOM
+        # Whoever reads on gets them with the end.
+        for name, run in case.runs.items() if len(page) < PAGE else ():
+            text = to_base64(run.to_bytes())
+            if len(text) > room:
+                further.append(name)
+            else:
+                runs[name], room = text, room - len(text)
         return {
             "entries": [to_base64(entry.to_bytes()) for entry in page],
-            "runs": {name: to_base64(run.to_bytes()) for name, run in case.runs.items()},
+            "runs": runs,
+            "further": further,
             "drill": None if case.token is None else to_base64(case.token.to_bytes()),
             "held": case.held,
         }
+
+    async def _run(self, fields: Fields) -> dict[str, Json]:
+        case, name = self._case(fields.text("incident", max_length=64)), fields.text("name", max_length=64)
+        fields.end()
+        run = case.runs.get(name)
+        if run is None:
+            raise NotFoundError("the incident has no such run")
+        return {"run": to_base64(run.to_bytes())}
 
     async def _kept(self, fields: Fields) -> dict[str, Json]:
         case, name = self._case(fields.text("incident", max_length=64)), fields.text("name", max_length=160)
@@ -187,6 +216,17 @@ class Desk:
         if case is None:
             raise NotFoundError("there is no such incident", remedy="list them: strongroom incident ls")
         return case
+
+
+def _fitting(values: Iterable[Json], room: int) -> list[Json]:
+    """Return as many of the values, from the first on, as a list may show and so many bytes hold."""
+    found: list[Json] = []
+    for value in islice(values, MAX_LISTED):
+        room -= len(encode(value)) + 1
+        if room < 0:
+            break
+        found.append(value)
+    return found
 
 
 def words_name(digest: Digest) -> str:

@@ -21,10 +21,9 @@ from strongroom.core.encoding import from_base64
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import NotFoundError, UnavailableError, UsageError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import incident_name
 from strongroom.responder.desk import MAX_LISTED, PAGE, words_name
 from strongroom.response.drills import DrillToken
-from strongroom.response.entries import IncidentEntry, Phase
+from strongroom.response.entries import IncidentEntry, Phase, incident_name
 from strongroom.response.executor import withheld
 from strongroom.response.grading import Certainty, Severity
 from strongroom.response.incident import MAX_ENTRIES, BrokenRecordError, Incident, fold
@@ -165,12 +164,14 @@ class Shown:
 class _Page:
     entries: tuple[IncidentEntry, ...]
     runs: Mapping[str, Run]
+    further: tuple[str, ...]
+    """Runs that need a frame each."""
     token: DrillToken | None
     held: bool
 
 
-def _check_fits(incident: Incident, page: _Page) -> None:
-    if any(run.incident != incident.id for run in page.runs.values()):
+def _check_fits(incident: Incident, page: _Page, runs: Mapping[str, Run]) -> None:
+    if any(run.incident != incident.id for run in runs.values()):
         raise BrokenRecordError("the responder shows runs of another incident")
     # The token's signature was the responder's to check: here it only says what is practised, and on which stand-ins.
     if page.token is not None and (incident.drill is None or incident.subject not in page.token.subjects):
@@ -242,8 +243,7 @@ class DeskReader:
         incident, entries = (None, ()) if known is None else (known.incident, known.entries)
         ends = self.until() if until is None else until
         while True:
-            if self._monotonic() > ends:
-                raise UnavailableError("the responder takes too long", remedy="see how its host does")
+            self._hurry(ends)
             page = self._page(name, len(entries))
             # Refused by the record's own rules, also when it has no end.
             incident = fold(page.entries, before=incident)
@@ -253,8 +253,12 @@ class DeskReader:
             entries += page.entries
             if len(page.entries) < PAGE:
                 break
-        _check_fits(incident, page)
-        shown = Shown(incident=incident, entries=entries, runs=page.runs, token=page.token, held=page.held)
+        runs = dict(page.runs)
+        for one in page.further:
+            self._hurry(ends)
+            runs[one] = self._run(name, one)
+        _check_fits(incident, page, runs)
+        shown = Shown(incident=incident, entries=entries, runs=runs, token=page.token, held=page.held)
         self._remember(name, shown)
         return shown
 
@@ -278,9 +282,18 @@ class DeskReader:
             return _Page(
                 entries=tuple(IncidentEntry.parse(from_base64(one)) for one in page),
                 runs=runs,
+                further=fields.texts("further", most=MAX_RUNS, max_length=64),
                 token=None if drill is None else DrillToken.parse(drill),
                 held=fields.boolean("held"),
             )
+
+    def _run(self, incident: str, name: str) -> Run:
+        with self._ask("run", incident=incident, name=name) as fields:
+            return Run.parse(fields.binary("run", max_length=MAX_RUN))
+
+    def _hurry(self, ends: float) -> None:
+        if self._monotonic() > ends:
+            raise UnavailableError("the responder takes too long", remedy="see how its host does")
 
     def kept(self, incident: str, name: str) -> bytes:
         """Return evidence, a draft or words that the responder keeps.

@@ -32,6 +32,7 @@ from strongroom.response.actions import ActionName, AuthorityError, Command, Man
 from strongroom.response.cacao import Act, Manual, Playbook, Step, StepKind
 from strongroom.response.grading import Certainty
 from strongroom.response.run import (
+    LONG,
     MAX_THREADS,
     MAX_VALUE,
     MAX_VARIABLES,
@@ -302,10 +303,15 @@ def _settle(run: Run, library: Library, now: Instant) -> Run:
         thread = next((one for one in run.threads if _movable(run, library, one, now)), None)
         if thread is None:
             return run
-        if run.size > MAX_STEPS or len(run.threads) > MAX_THREADS - 2 * len(_step(library, thread).ways):
+        if _is_too_long(run) or len(run.threads) > MAX_THREADS - 2 * len(_step(library, thread).ways):
             return _stopped(run, thread)
         run = _move(run, library, thread, now)
     return run
+
+
+def _is_too_long(run: Run) -> bool:
+    # A short one can't be: a step asks 2,000 characters at most.
+    return run.size > MAX_STEPS or (run.size > LONG // 16_384 and len(run.to_bytes()) > LONG)
 
 
 def _stopped(run: Run, thread: Thread) -> Run:

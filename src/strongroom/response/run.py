@@ -24,6 +24,8 @@ from strongroom.response.subjects import Subject
 T = TypeVar("T")
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 MAX_RUN: Final = 1 << 20
+LONG: Final = MAX_RUN // 2
+"""Bytes from which on a run is stopped: what is written can be read again, and is shown in one frame."""
 MAX_THREADS: Final = 512
 MAX_KEPT: Final = 4096
 MAX_PEOPLE: Final = 64

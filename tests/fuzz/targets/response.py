@@ -326,6 +326,7 @@ def _desks() -> Iterable[bytes]:
     shown: Json = {
         "entries": [to_base64(line) for line in lines],
         "runs": {f"run-{number}": to_base64(one) for number, one in enumerate(_runs(opened.incident))},
+        "further": [],
         "drill": None,
         "held": True,
     }
