@@ -21,9 +21,10 @@ from strongroom.core.encoding import from_base64
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import NotFoundError, UnavailableError, UsageError
 from strongroom.core.fields import Fields
+from strongroom.core.ids import incident_name
 from strongroom.responder.desk import MAX_LISTED, PAGE, words_name
 from strongroom.response.drills import DrillToken
-from strongroom.response.entries import IncidentEntry, Phase, incident_name
+from strongroom.response.entries import IncidentEntry, Phase
 from strongroom.response.executor import withheld
 from strongroom.response.grading import Certainty, Severity
 from strongroom.response.incident import MAX_ENTRIES, BrokenRecordError, Incident, fold
