@@ -19,7 +19,8 @@ from typing import Any, Self
 
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.policy import POLICY_TYPE, Factor, ModelTerms, Policy, Rule, Weights
-from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Request
+from strongroom.attacks.lab import cast
 from strongroom.audit.wiring import create_log_keys
 from strongroom.client.wallet import publishing_signer
 from strongroom.core.canonical import Json
@@ -35,9 +36,8 @@ from strongroom.framework.levels import SecurityLevel
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.keeper.wiring import found_keeper
 from strongroom.keys.adapters.local import Argon2Cost
-from strongroom.personnel.lifecycle import Employment
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
-from strongroom.personnel.vetting import VETTING_TYPE, Nda, Training, VettingRecord
+from strongroom.personnel.vetting import VETTING_TYPE, Training, VettingRecord
 from strongroom.release.dossier import Dossier
 from support.forked import Forked, Process
 
@@ -99,21 +99,13 @@ def rules() -> tuple[Rule, ...]:
 
 def vetting(genesis: Digest, name: str, *, at: int, until: int, serial: int = 1, **members: object) -> VettingRecord:
     """Return a vetting record under which everything is in order; ``members`` make it otherwise."""
-    record = VettingRecord(
-        genesis=genesis,
-        person=PersonId(name),
-        serial=serial,
-        scheme="internal",
-        tier=3,
-        adjudicated_on=at,
-        expires_on=until,
-        rescreen_due=until,
-        employment=Employment.ACTIVE,
-        training=(Training(course="weights-handling", expires=until),),
-        nda=Nda(version="1", signed_on=at - DAY),
-        salt=Digest.of(f"{name} {serial}".encode()).value[:16],
-    )
-    return replace(record, **members)  # type: ignore[arg-type]
+    told: dict[str, object] = {
+        "expires_on": until,
+        "rescreen_due": until,
+        "training": (Training(course="weights-handling", expires=until),),
+        "salt": Digest.of(f"{name} {serial}".encode()).value[:16],
+    }
+    return cast.cleared(genesis, name, at=at, serial=serial, **(told | members))
 
 
 def vetted(record: VettingRecord) -> Envelope:
@@ -145,29 +137,16 @@ def bare_request(
     nonce: bytes | None = None,
 ) -> Request:
     """Return a request with the members that every action has; what one action needs more is for the caller to add."""
-    now = int(time.time()) if at is None else at
-    return Request(
-        genesis=genesis,
-        action=action,
-        requester=PersonId(by),
+    return cast.bare_request(
+        genesis,
+        roster,
+        policy,
+        log,
+        action,
+        by=by,
         model=MODEL,
-        version=0,
-        manifest=None,
-        purpose=Purpose.EVALUATE,
-        ticket="T-1",
-        justification=None,
-        image=None,
-        measurement=None,
-        platforms=(),
-        recipient=None,
-        target=None,
-        not_before=now - 1,
-        expires=now + DAY,
-        max_uses=1,
+        at=int(time.time()) if at is None else at,
         nonce=os.urandom(16) if nonce is None else nonce,
-        roster=Digest.of(roster.to_bytes()),
-        policy=Digest.of(policy.to_bytes()),
-        log=log,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from strongroom.attacks.attack import attack
 from strongroom.attacks.lab.cast import MODEL
-from strongroom.attacks.lab.guarded import guarded, is_frozen, resume
+from strongroom.attacks.lab.guarded import guarded, is_frozen, let_go
 from strongroom.attacks.layers import Layer
 from strongroom.attacks.trial import Trial
 from strongroom.keys.recipient import RecipientKey
@@ -24,7 +24,7 @@ from strongroom.keys.recipient import RecipientKey
 def opened_decoy(trial: Trial) -> None:
     """Root on the storage opens a decoy by each of its names, and goes on to an approved key of that model."""
     scratch, folder = trial.scratch, trial.lab.folder("responder")
-    with guarded(scratch, folder) as (decoy, *_others):
+    with let_go(scratch), guarded(scratch, folder) as (decoy, *_others):
         with trial.honest("sealed files beside it open, and a key that two others agreed to is delivered"):
             for path in scratch.versions[MODEL].folder.rglob("*.sealed"):
                 _begins(path)
@@ -38,11 +38,9 @@ def opened_decoy(trial: Trial) -> None:
         trial.attempt("by a symbolic link", lambda: _begins(_linked(decoy, folder / "by-another", os.symlink)))
         trial.attempt("by a handle that was none to read", lambda: _begins_by_handle(decoy))
         trial.attempt("to write to it", lambda: decoy.open("r+b").close())
-        frozen = is_frozen(scratch)
+        is_frozen(scratch)
         trial.attempt("an approved export of the model that it stands for", lambda: scratch.export(request, key))
         trial.finding("the guard told its responder, which froze the model")
-    if frozen:
-        resume(scratch)
 
 
 def _begins(path: Path) -> int:

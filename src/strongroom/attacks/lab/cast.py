@@ -8,7 +8,7 @@ from typing import Final
 
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.policy import Factor, ModelTerms, Policy, Rule, Weights
-from strongroom.access.request import Action
+from strongroom.access.request import Action, LogHead, Purpose, Request
 from strongroom.client.wallet import publishing_signer
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
@@ -111,6 +111,44 @@ def first_policy(genesis: Digest) -> Policy:
         for action, role, factors, uses in _RULES
     )
     return Policy(genesis=genesis, epoch=1, predecessor=None, cedar=DEFAULT_CEDAR, rules=rules, models=tuple(terms))
+
+
+def bare_request(
+    genesis: Digest,
+    roster: Roster,
+    policy: Policy,
+    log: LogHead,
+    action: Action,
+    *,
+    by: str,
+    model: ModelId = MODEL,
+    at: Instant,
+    nonce: bytes,
+) -> Request:
+    """Return a request with the members that every action has; what one action needs more is for the caller to add."""
+    return Request(
+        genesis=genesis,
+        action=action,
+        requester=PersonId(by),
+        model=model,
+        version=0,
+        manifest=None,
+        purpose=Purpose.EVALUATE,
+        ticket="T-1",
+        justification=None,
+        image=None,
+        measurement=None,
+        platforms=(),
+        recipient=None,
+        target=None,
+        not_before=at - 1,
+        expires=at + DAY,
+        max_uses=1,
+        nonce=nonce,
+        roster=Digest.of(roster.to_bytes()),
+        policy=Digest.of(policy.to_bytes()),
+        log=log,
+    )
 
 
 def cleared(genesis: Digest, name: str, *, at: Instant, serial: int, **members: object) -> VettingRecord:

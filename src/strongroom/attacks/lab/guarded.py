@@ -62,22 +62,31 @@ def guarded(scratch: Scratch, folder: Path) -> Iterator[tuple[Path, ...]]:
         scratch.processes.stop("responder")
 
 
+@contextmanager
+def let_go(scratch: Scratch) -> Iterator[None]:
+    """Have people let the model go again if it is frozen at the end, whatever went wrong: others use this copy."""
+    try:
+        yield
+    finally:
+        if _frozen(scratch):
+            request = scratch.ask(Action.RESUME)
+            scratch.approve(request)
+            scratch.control(request)
+
+
 def is_frozen(scratch: Scratch) -> bool:
     """Tell whether the keeper gives nothing of the model to anybody, waiting for that for a while."""
     ends = time.monotonic() + _FREEZE_SECONDS
     while time.monotonic() < ends:
-        frozen = scratch.call("status")["frozen"]
-        if isinstance(frozen, list) and MODEL in frozen:
+        if _frozen(scratch):
             return True
         time.sleep(0.05)
     return False
 
 
-def resume(scratch: Scratch) -> None:
-    """Have people let the model go again."""
-    request = scratch.ask(Action.RESUME)
-    scratch.approve(request)
-    scratch.control(request)
+def _frozen(scratch: Scratch) -> bool:
+    frozen = scratch.call("status")["frozen"]
+    return isinstance(frozen, list) and MODEL in frozen
 
 
 def need_guard(folder: Path) -> None:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.access.policy import POLICY_TYPE, Policy
-from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose, Request
+from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, LogHead, Purpose
 from strongroom.attacks.lab.callers import Caller, trusting
-from strongroom.attacks.lab.cast import DAY, MODEL, OFFICERS, OTHER, PEOPLE, Cast, cleared, first_policy
+from strongroom.attacks.lab.cast import MODEL, OFFICERS, OTHER, PEOPLE, Cast, bare_request, cleared, first_policy
 from strongroom.attacks.lab.marker import mark_scratch
 from strongroom.attacks.lab.processes import DEPLOYMENT, PASSPHRASE, Processes
 from strongroom.attacks.layers import Layer
@@ -240,29 +240,15 @@ class Scratch:
 
     def unsubmitted(self, action: Action, *, by: str = "dana", **members: object) -> Envelope:
         """Make and sign a request, and hand it in to nobody."""
-        now = int(time.time())
-        base = Request(
-            genesis=self.genesis.digest,
-            action=action,
-            requester=PersonId(by),
-            model=MODEL,
-            version=0,
-            manifest=None,
-            purpose=Purpose.EVALUATE,
-            ticket="ATTACK-1",
-            justification=None,
-            image=None,
-            measurement=None,
-            platforms=(),
-            recipient=None,
-            target=None,
-            not_before=now - 1,
-            expires=now + DAY,
-            max_uses=1,
+        base = bare_request(
+            self.genesis.digest,
+            self.roster,
+            self.policy,
+            self.head(),
+            action,
+            by=by,
+            at=int(time.time()),
             nonce=os.urandom(16),
-            roster=Digest.of(self.roster.to_bytes()),
-            policy=Digest.of(self.policy.to_bytes()),
-            log=self.head(),
         )
         asked = replace(base, **members)  # type: ignore[arg-type]  # names of its own
         return sign(REQUEST_TYPE, asked.to_bytes(), self.cast.signer(by))
