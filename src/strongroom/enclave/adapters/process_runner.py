@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import IO, Final, Self
@@ -33,6 +34,7 @@ class ProcessRunning:
         self._supervisor = supervisor
         self._channel = channel
         self._report = report
+        self._killing = threading.Lock()
         self._lifeline: int | None = lifeline
         self._status: ExitStatus | None = None
         self.entered = Entered(0, swap_excluded=False, private_proc=False, dedicated_uid=False)
@@ -119,9 +121,11 @@ class ProcessRunning:
 
     def kill(self) -> None:
         """End everything inside at once, and its memory with it. A second call does nothing."""
-        lifeline, self._lifeline = self._lifeline, None
-        if lifeline is not None:
-            os.close(lifeline)
+        with self._killing:
+            # Several threads may want it at the same moment: closed twice, the number could be another file's by then.
+            if self._lifeline is not None:
+                os.close(self._lifeline)
+                self._lifeline = None
         try:
             self._supervisor.wait(10)
         except subprocess.TimeoutExpired:

@@ -142,9 +142,14 @@ class RecordFile:
         return {"lines": self._serial, "last": str(self._before)}
 
     def close(self) -> None:
-        """Let go."""
-        os.close(self._file)
-        os.close(self._held)
+        """Let go, once a line that is being written is; nothing is written after."""
+        # Whoever waited for that line may be gone, and its thread goes on: the number that is closed here becomes
+        # another file's, and a line in there would be anybody's.
+        with self._writing:
+            if self._file >= 0:
+                os.close(self._file)
+                os.close(self._held)
+            self._file = -1
 
     def _check(self) -> None:
         if self._failed:
@@ -162,6 +167,8 @@ class RecordFile:
     def _append(self, facts: dict[str, Json]) -> Line:
         self._failed = True
         with self._writing:
+            if self._file < 0:
+                raise _unwritable(OSError(errno.EBADF, "it is closed"))
             line = record_line(self._before, self._serial, facts)
             size = os.fstat(self._file).st_size
             if size + len(line) > MAX_FILE:
