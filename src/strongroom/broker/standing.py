@@ -21,12 +21,11 @@ from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import KeyId, PersonId, person_id
 from strongroom.core.signature import PublicKey
+from strongroom.personnel.lifecycle import MAX_SUSPENDED
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
 from strongroom.release.documents import DocumentKind
 
 LOOK_SECONDS: Final = 0.5
-MAX_SUSPENDED: Final = 1 << 16
-"""More than a roster has people: who was erased stays suspended."""
 _log = structlog.get_logger("strongroom.broker")
 
 

@@ -14,13 +14,13 @@ from strongroom.core.envelope import Envelope
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields, reading
 from strongroom.core.ids import ModelId, PersonId, model_id, person_id
+from strongroom.personnel.lifecycle import MAX_SUSPENDED
 from strongroom.release.documents import DocumentKind
 from strongroom.release.pending import Pending
 from strongroom.release.precaution_ledger import MAX_PRECAUTIONS, Standing
 
 MAX_CHECKPOINT: Final = 65536
 MAX_MODELS: Final = 4096
-MAX_PEOPLE: Final = 4096
 MAX_WAITING: Final = 256
 
 
@@ -157,7 +157,7 @@ class State:
                 documents=_documents(fields.child("documents")),
                 models=_models(fields.value("models")),
                 frozen=_model_ids(fields, "frozen"),
-                suspended=tuple(person_id(text) for text in fields.texts("suspended", most=MAX_PEOPLE)),
+                suspended=tuple(person_id(text) for text in fields.texts("suspended", most=MAX_SUSPENDED)),
                 waiting=fields.objects("waiting", WaitingChange.read, most=MAX_WAITING),
                 destructions=fields.objects("destructions", Pending.read, most=MAX_MODELS),
                 destroyed=_model_ids(fields, "destroyed"),

@@ -11,6 +11,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+MAX_SUSPENDED: Final = 1 << 16
+"""People who are suspended, as readers take them. More than a roster has: who left, or was erased, stays suspended."""
+
 
 class SuspensionCause(StrEnum):
     """Why a person is suspended. A closed list: the codes stand in the log."""
