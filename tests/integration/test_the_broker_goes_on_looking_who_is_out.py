@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_look_that_failed_is_followed_by_another(error: Exception) -> None:
 def test_years_of_leavers_are_read_by_broker_and_client_alike() -> None:
     # More than any roster has at once: a client that took fewer than the broker would read no state at all any more.
     left = tuple(f"leaver-{number}" for number in range(6000))
-    with InMemoryDeployment() as deployment:
+    with closing(InMemoryDeployment()) as deployment:
         deployment.adopt_first()
         state = deployment.call("GET", "/v1/state")
     assert isinstance(state, dict)
