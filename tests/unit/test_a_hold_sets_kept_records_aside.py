@@ -84,6 +84,9 @@ def test_whoever_is_erased_after_a_hold_is_gone_from_what_it_set_aside(ring: Rin
     ring.fill(3)
     ring.file.forget(PersonId("rina"))
     assert ring.kept() == ring.written[3:]
+    ring.held = False
+    ring.file.forget(PersonId("rina"))
+    assert ring.kept() == ring.written[-2:]
 
 
 @pytest.mark.parametrize("at", [1, 2])

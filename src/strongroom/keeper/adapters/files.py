@@ -166,8 +166,7 @@ class RecordFile:
         """Make room for a new file, each step one renaming: a crash or a full disk in between loses nothing."""
         if not self._held():
             # Whatever was held is let go with the first file that would have pushed it out.
-            for path in self._aside:
-                path.unlink(missing_ok=True)
+            self._let_go()
         elif self._older.exists():
             free = next((path for path in self._aside if not path.exists()), None)
             if free is None:
@@ -175,6 +174,10 @@ class RecordFile:
             else:
                 self._older.rename(free)
         self._path.replace(self._older)
+
+    def _let_go(self) -> None:
+        for path in self._aside:
+            path.unlink(missing_ok=True)
 
     @property
     def _files(self) -> tuple[Path, ...]:
@@ -228,6 +231,9 @@ class DecisionFile(RecordFile):
 
     def forget(self, person: PersonId) -> None:
         """Remove every decision that a person was part of."""
+        if not self._held():
+            # Nobody waits until hundreds of megabytes that nothing holds any more are looked through.
+            self._let_go()
         named = b'"id":"' + person.encode() + b'"'
         for path in self._files:
             if path.exists():
