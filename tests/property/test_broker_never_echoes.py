@@ -50,6 +50,7 @@ GETS: Final = (
     "/v1/attested/{}",
     "/v1/log/entries?start={}",
     "/v1/log/proof/inclusion?index={}&size=1",
+    "/v1/log/proof/entries?at={}&size=1",
 )
 
 marked: st.SearchStrategy[Json] = st.sampled_from(

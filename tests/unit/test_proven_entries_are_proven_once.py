@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Thread
@@ -12,12 +12,13 @@ import pytest
 
 from strongroom.audit.adapters.index import SqliteIndex
 from strongroom.audit.checkpoint import Checkpoint
-from strongroom.audit.errors import LogError, ProofError
+from strongroom.audit.errors import LogError, MissingRowsError, ProofError
 from strongroom.audit.merkle import EMPTY_ROOT
 from strongroom.audit.reading import proven as module
 from strongroom.audit.reading.exposure import EVENTS, ExposureFold
 from strongroom.audit.reading.proven import ProvenEntries
 from strongroom.audit.reading.query import Query
+from strongroom.audit.reading.view import MAX_TOGETHER, Shown
 from strongroom.core.errors import UnavailableError
 from strongroom.core.events import EventName
 from support.log_views import MODELS, REQUESTS, MemoryView, entry, log_of
@@ -34,9 +35,9 @@ def index(tmp_path: Path) -> Iterator[SqliteIndex]:
 
 def test_what_was_proven_is_not_asked_for_again() -> None:
     view, reader = MemoryView(LOG), ProvenEntries()
-    assert [*reader.read(view, view.head(), [5, 200, 5], 9)] == [5, 200]
+    assert [*reader.read(view, view.head(), [5, 200, 5])] == [5, 200]
     before = view.reads
-    assert [*reader.read(view, view.head(), [5, 200], 0)] == [5, 200]
+    assert [*reader.read(view, view.head(), [5, 200])] == [5, 200]
     assert view.reads == before
 
 
@@ -56,35 +57,58 @@ def test_what_recorded_the_requests_of_hits_is_not_asked_for_again_either(index:
     assert view.reads == before
 
 
-def test_no_more_calls_are_made_than_are_allowed() -> None:
+def test_entries_far_from_each_other_take_one_call_for_some_dozens() -> None:
     view, reader = MemoryView(LOG), ProvenEntries()
-    places = [*range(0, 300, 70)]
-    assert [*reader.read(view, view.head(), places, 4)] == places[:2]
-    assert [*reader.read(view, view.head(), places, 4)] == places[:4]
+    places = [*range(0, 300, 5)]
+    assert [*reader.read(view, view.head(), places)] == places
+    assert view.reads == -(-len(places) // MAX_TOGETHER) == 2
 
 
-def test_entries_that_stand_together_are_read_together() -> None:
-    view, reader = MemoryView(LOG), ProvenEntries()
-    assert [*reader.read(view, view.head(), range(100, 160), 5)] == [*range(100, 160)]
+def test_a_log_that_shows_few_at_once_is_asked_on() -> None:
+    view, reader = MemoryView(LOG, most=3), ProvenEntries()
+    assert [*reader.read(view, view.head(), range(100, 110))] == [*range(100, 110)]
+    assert view.reads == 4
+
+
+@pytest.mark.parametrize("most", [0, 99], ids=["nothing", "too-much"])
+def test_another_number_of_entries_than_was_asked_for_is_refused(most: int) -> None:
+    class Odd(MemoryView):
+        def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+            return super().together([*places, 20, 21], size)[:most]
+
+    view = Odd(LOG)
+    with pytest.raises(MissingRowsError):
+        ProvenEntries().read(view, view.head(), [4, 9])
+
+
+def test_entries_in_another_order_than_they_were_asked_for_are_refused() -> None:
+    class Turned(MemoryView):
+        def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+            return super().together(places, size)[::-1]
+
+    view = Turned(LOG)
+    with pytest.raises(ProofError):
+        ProvenEntries().read(view, view.head(), [4, 9])
 
 
 @pytest.mark.parametrize("places", [[7], [*range(5, 15)]], ids=["one", "several"])
 def test_an_entry_that_is_not_the_logged_one_is_neither_shown_nor_kept(places: list[int]) -> None:
     view, reader = MemoryView(LOG, shown={7: entry(EventName.MODEL_RESUMED, 6, {})}), ProvenEntries()
     with pytest.raises((LogError, ProofError)):
-        reader.read(view, view.head(), places, 99)
+        reader.read(view, view.head(), places)
     view.shown = {}
-    assert reader.read(view, view.head(), [7], 2)[7].event is EventName.MODEL_FROZEN
+    assert reader.read(view, view.head(), [7])[7].event is EventName.MODEL_FROZEN
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT", 3)
     view, reader = MemoryView(LOG), ProvenEntries()
-    reader.read(view, view.head(), range(10, 20), 5)
+    reader.read(view, view.head(), range(10, 20))
     before = view.reads
-    reader.read(view, view.head(), [17, 18, 19], 9)
+    reader.read(view, view.head(), [17, 18, 19])
     assert view.reads == before
-    assert [*reader.read(view, view.head(), [10], 0)] == []
+    reader.read(view, view.head(), [10])
+    assert view.reads > before
 
 
 def test_a_sample_has_the_first_and_the_newest(index: SqliteIndex) -> None:

@@ -40,6 +40,19 @@ class InclusionAnswer(Answer):
     proof: list[str]
 
 
+class ProvenEntry(Answer):
+    """An entry, base64, and its audit path, leaf to root."""
+
+    entry: str
+    proof: list[str]
+
+
+class TogetherAnswer(Answer):
+    """Entries in the order in which they were asked for; fewer where there would be too much."""
+
+    entries: list[ProvenEntry]
+
+
 class ConsistencyAnswer(Answer):
     """A consistency proof."""
 

@@ -256,6 +256,19 @@ class InclusionQuery(BaseModel):
     size: int = Field(ge=1, lt=2**53)
 
 
+class TogetherQuery(BaseModel):
+    """Which entries of one shard, in the tree of which size."""
+
+    model_config = ConfigDict(extra="forbid")
+    at: str = Field(pattern=r"^[0-9]{1,15}(,[0-9]{1,15}){0,31}$")
+    size: int = Field(ge=1, lt=2**53)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where they stand."""
+        return tuple(int(one) for one in self.at.split(","))
+
+
 class ConsistencyQuery(BaseModel):
     """Which two sizes."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from strongroom.attestation.bundle.held import Held
@@ -444,6 +444,12 @@ class BrokerApi:
         with reading(self._get("/v1/log/proof/inclusion", query), "inclusion answer") as fields:
             return fields.binary("leaf", max_length=32), _proof(fields)
 
+    def together(self, places: Sequence[int], size: int) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
+        """Return entries of one shard with their audit paths, fewer where the answer would grow too large."""
+        query: dict[str, str | int] = {"at": ",".join(str(place) for place in places), "size": size}
+        with reading(self._get("/v1/log/proof/entries", query), "entries answer") as fields:
+            return fields.objects("entries", _proven, most=len(places))
+
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Return the proof that the log of ``old`` entries is a prefix of that of ``new``."""
         query: dict[str, str | int] = {"old": old, "new": new}
@@ -472,6 +478,10 @@ def _platform(fields: Fields) -> Envelope:
 
 def _proof(fields: Fields) -> tuple[bytes, ...]:
     return tuple(from_base64(text) for text in fields.texts("proof", most=MAX_PROOF, max_length=44))
+
+
+def _proven(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
+    return fields.binary("entry", max_length=MAX_ENTRY), _proof(fields)
 
 
 def _others(fields: Fields) -> tuple[tuple[str, str], ...]:

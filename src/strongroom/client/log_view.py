@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from strongroom.access.request import LogHead
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.errors import MissingRowsError
-from strongroom.audit.reading.view import Extent
+from strongroom.audit.reading.view import Extent, Shown
 from strongroom.audit.succession import Head
 from strongroom.client.service import Session
 from strongroom.client.trust import check_continues
@@ -81,6 +81,10 @@ class BrokerLog:
     def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
         """Return an audit path, as the server says."""
         return self._patient(lambda: self._session.api.inclusion(index, size))[1]
+
+    def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+        """Return entries with their audit paths, as the server says."""
+        return self._patient(lambda: self._session.api.together(places, size))
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Return a consistency proof, as the server says."""

@@ -1,4 +1,4 @@
-"""The index of a long log grows beside the pages: what one visit can't take in, a thread reads on, step by step.
+"""What one visit can't take in is read on beside the pages, by a thread, step by step: the index of a long log first.
 
 The console has no identity of its own before the broker. So the log is read with the connection of whoever looked last,
 and no longer than their session may last without a visit: they asked for a page that needs it, and it is what the
@@ -37,6 +37,82 @@ class _Loan:
     since: float
 
 
+class ReadsOn:
+    """Reads on in the log with the view of whoever looked last, step by step, until nothing is left for it.
+
+    :param step: reads some of what is left; returns whether more is. It may end with the process at any place: what it
+        writes, it writes whole or not at all.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[LogView, Checkpoint], bool],
+        *,
+        name: str,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], None],
+        note: Callable[[str, Mapping[str, Json]], None],
+    ) -> None:
+        self._step = step
+        self._name = name
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._note = note
+        self._turn = threading.Lock()
+        self._loan: _Loan | None = None
+        self._thread: threading.Thread | None = None
+        self._found: TamperedError | None = None
+
+    def check(self) -> None:
+        """Say to whoever comes next what was found wrong beside the pages, once.
+
+        :raises TamperedError: something was.
+        """
+        with self._turn:
+            found, self._found = self._found, None
+        if found is not None:
+            raise found
+
+    def lend(self, view: LogView, head: Checkpoint) -> None:
+        """Have it read on with this view."""
+        with self._turn:
+            self._loan = _Loan(view, head, self._monotonic())
+            # One that couldn't be started, or that ended by an error of its own, isn't waited for.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._read_on, name=self._name, daemon=True)
+                self._thread.start()
+
+    def _read_on(self) -> None:
+        while (loan := self._lent()) is not None:
+            began = self._monotonic()
+            try:
+                if not self._step(loan.view, loan.head):
+                    self._give_back(loan)
+            except Exception as error:  # noqa: BLE001 - whatever ends one loan, the next visit's is another
+                self._ended(loan, error)
+            self._sleep(max(LEAST_REST, REST * (self._monotonic() - began)))
+
+    def _lent(self) -> _Loan | None:
+        """Return whose view to read on with, or end the thread."""
+        with self._turn:
+            if self._loan is None or self._monotonic() - self._loan.since > IDLE_SECONDS:
+                self._loan = self._thread = None
+            return self._loan
+
+    def _give_back(self, loan: _Loan) -> None:
+        with self._turn:
+            if self._loan is loan:
+                self._loan = None
+
+    def _ended(self, loan: _Loan, error: Exception) -> None:
+        why = error.code if isinstance(error, StrongroomError) else type(error).__name__
+        self._note(f"{self._name} stopped", {"why": why})
+        with self._turn:
+            if isinstance(error, TamperedError):
+                self._found = error
+        self._give_back(loan)
+
+
 class GrowsAside:
     """An :class:`~strongroom.audit.reading.search.Index` whose visits never wait for a long log."""
 
@@ -49,15 +125,9 @@ class GrowsAside:
         note: Callable[[str, Mapping[str, Json]], None],
     ) -> None:
         self._index = index
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._note = note
         self._reach: int | None = None
         """How far the index goes, once somebody asked; what another thread reached meanwhile is told next time."""
-        self._turn = threading.Lock()
-        self._loan: _Loan | None = None
-        self._thread: threading.Thread | None = None
-        self._found: TamperedError | None = None
+        self._beside = ReadsOn(self._step, name="index", monotonic=monotonic, sleep=sleep, note=note)
 
     def update(self, view: LogView, head: Checkpoint) -> None:
         """Take in all of it."""
@@ -68,15 +138,12 @@ class GrowsAside:
 
         :raises LogError: as the index's own; what was found wrong beside the pages is told to the next who asks.
         """
-        with self._turn:
-            found, self._found = self._found, None
-        if found is not None:
-            raise found
+        self._beside.check()
         if self._reach is None or head.size - self._reach <= NEAR:
             self._reach = self._index.grow(view, head)
         reach = self._reach
         if head.size - reach > NEAR:
-            self._lend(view, head)
+            self._beside.lend(view, head)
         return reach
 
     def find(self, query: Query, limit: int, before: int) -> Places:
@@ -92,37 +159,7 @@ class GrowsAside:
         self._index.discard()
         self._reach = 0
 
-    def _lend(self, view: LogView, head: Checkpoint) -> None:
-        with self._turn:
-            self._loan = _Loan(view, head, self._monotonic())
-            # One that couldn't be started, or that ended by an error of its own, isn't waited for.
-            if self._thread is None or not self._thread.is_alive():
-                # It may end with the process at any place: a step is written whole or not at all.
-                self._thread = threading.Thread(target=self._read_on, name="index", daemon=True)
-                self._thread.start()
-
-    def _read_on(self) -> None:
-        while (loan := self._lent()) is not None:
-            began = self._monotonic()
-            try:
-                self._reach = self._index.grow(loan.view, loan.head)
-            except Exception as error:  # noqa: BLE001 - whatever ends one loan, the next visit's is another
-                self._ended(loan, error)
-            self._sleep(max(LEAST_REST, REST * (self._monotonic() - began)))
-
-    def _lent(self) -> _Loan | None:
-        """Return whose view to read on with, or end the thread."""
-        with self._turn:
-            loan, reach = self._loan, self._reach or 0
-            over = loan is None or reach >= loan.head.size or self._monotonic() - loan.since > IDLE_SECONDS
-            if over:
-                self._loan = self._thread = None
-            return None if over else loan
-
-    def _ended(self, loan: _Loan, error: Exception) -> None:
-        self._note("index stopped", {"why": error.code if isinstance(error, StrongroomError) else type(error).__name__})
-        with self._turn:
-            if isinstance(error, TamperedError):
-                self._found = error
-            if self._loan is loan:
-                self._loan = None
+    def _step(self, view: LogView, head: Checkpoint) -> bool:
+        if (self._reach or 0) < head.size:
+            self._reach = self._index.grow(view, head)
+        return self._reach is not None and self._reach < head.size

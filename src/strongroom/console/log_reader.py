@@ -6,16 +6,18 @@ the broker in the same visit: each look begins with the log's head, asked with t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from strongroom.audit.checkpoint import Checkpoint
-from strongroom.audit.reading.proven import Found, Gathered, ProvenEntries
+from strongroom.audit.reading.exposure import Window
+from strongroom.audit.reading.proven import Found, ProvenEntries
 from strongroom.audit.reading.query import Query
 from strongroom.audit.reading.search import Index, Places
 from strongroom.audit.reading.view import LogView
 from strongroom.client.log_view import BrokerLog
 from strongroom.client.service import Session
+from strongroom.console.exposures import Exposures, ReadSoFar
+from strongroom.core.ids import ModelId
 
 
 class OneStep:
@@ -69,6 +71,7 @@ class LogReader:
 
     index: Index
     proven: ProvenEntries = field(default_factory=ProvenEntries)
+    exposures: Exposures = field(default_factory=Exposures)
 
     def open(self, session: Session) -> Opened:
         """Ask for the log's head as the person whose session it is.
@@ -91,6 +94,9 @@ class LogReader:
         """Return at most ``most`` of the entries that answer a query, evenly chosen, the newest too, each proven."""
         return self.proven.sample(log.view, log.head, log.index, query, most)
 
-    def all_of(self, log: Opened, queries: Sequence[Query], most: int, calls: int) -> Gathered:
-        """Return all entries that answer one of the queries, as far as so many calls of the log go, each proven."""
-        return self.proven.all_of(log.view, log.head, log.index, queries, most, calls)
+    def exposure(self, log: Opened, model: ModelId, window: Window) -> ReadSoFar:
+        """Return what the log says of a model's exposure, as far as it's read: a visit reads some, and others follow.
+
+        :raises LogError: the log isn't what was signed.
+        """
+        return self.exposures.look(log.view, log.head, log.index, model, window)

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -28,7 +29,8 @@ from strongroom.console.adapters.provider import PinnedProvider
 from strongroom.console.app import Console, make_app
 from strongroom.console.beside import Beside
 from strongroom.console.door import Door
-from strongroom.console.growing import GrowsAside
+from strongroom.console.exposures import Exposures
+from strongroom.console.growing import GrowsAside, ReadsOn
 from strongroom.console.log_reader import LogReader
 from strongroom.console.signing_in import Reception
 from strongroom.core.canonical import Json
@@ -149,7 +151,12 @@ def make_console(folder: Path, places: Places, clock: Clock) -> Console:
         reception=reception,
         door=Door(clock, os.urandom),
         beside=_beside(places),
-        reader=LogReader(GrowsAside(index, monotonic=time.monotonic, sleep=time.sleep, note=note)),
+        reader=LogReader(
+            GrowsAside(index, monotonic=time.monotonic, sleep=time.sleep, note=note),
+            exposures=Exposures(
+                partial(ReadsOn, name="exposure", monotonic=time.monotonic, sleep=time.sleep, note=note)
+            ),
+        ),
         monotonic=time.monotonic,
         note=note,
     )

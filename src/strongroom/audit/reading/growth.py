@@ -160,32 +160,6 @@ def read_from(view: LogView, place: Place, head: Checkpoint) -> Iterator[tuple[i
             yield index, judged(view, index, data)
 
 
-def stretch(view: LogView, head: Checkpoint, start: int, count: int) -> tuple[tuple[int, Entry], ...]:
-    """Return the entries from ``start`` on with their indexes, at most ``count`` and of one shard, proven as in a walk.
-
-    Nothing else of the log is read: some calls, however long the log is.
-
-    :raises LogError: as :func:`grow` and ``judged``.
-    """
-    place = place_at(view, head, start)
-    if start >= head.size or count < 1:
-        return ()
-    tree = view.extent(start)
-    wanted = min(count, MAX_COUNT, tree.end - start)
-    entries = view.entries(start, wanted)
-    if not 0 < len(entries) <= wanted:
-        # Nothing is a prefix of anything: whoever goes on from where this ends would never end.
-        raise MissingRowsError(f"the entries from index {start} on weren't shown", index=start)
-    frontier = next_frontier(place, tree)
-    for entry in entries:
-        frontier.append(leaf_hash(entry))
-    try:
-        _prove(view, frontier, tree)
-    except ProofError:
-        raise EditedEntryError(f"entries from {start} on aren't the ones that were logged", index=start) from None
-    return tuple((index, judged(view, index, data)) for index, data in enumerate(entries, start))
-
-
 def _prove(view: LogView, frontier: Frontier, tree: Extent) -> None:
     old, new = frontier.size, tree.size
     proof = view.consistency(tree.base + old, tree.end) if 0 < old < new else ()

@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import Entry
-from strongroom.audit.reading.growth import stretch
 from strongroom.audit.reading.query import Query
-from strongroom.audit.reading.search import Hit, Index, IndexWrongError, confirmed, find_all, read_named
-from strongroom.audit.reading.view import LogView
+from strongroom.audit.reading.search import Hit, Index, IndexWrongError, confirmed, find_all
+from strongroom.audit.reading.view import LogView, entries_at
 
 KEPT: Final = 8192
 """Entries in memory: some megabytes."""
 CHOSEN_FROM: Final = 10_000
 """Entries among which a few are chosen: of a gateway that asks once an hour, more than a year's."""
-WINDOW: Final = 64
-"""Entries that lie this near to each other are read at once."""
 _Choose = Callable[[], tuple[Sequence[int], int]]
 """Where to look, and down to where that was looked for."""
-_CALLS_OF_ONE: Final = 2
-_CALLS_OF_STRETCH: Final = 5
-"""What a log is asked for one entry with its proof, and for several that stand together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +37,6 @@ class Found:
     """What stands before this place wasn't looked for either: a search goes on from there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """As much as was read of what was asked for, in the order of the log."""
-
-    hits: tuple[Hit, ...]
-    named: int
-    """How many entries the index named."""
-    reach: int
-    """As in :class:`Found`."""
-    enough: bool
-    """Whether the index named no more than were allowed; if not, none was read."""
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of them were read."""
-        return self.enough and len(self.hits) == self.named
-
-
 class ProvenEntries:
     """Reads entries of one log, each proven, and keeps them. For several threads; the log is asked under no lock."""
 
@@ -68,24 +44,15 @@ class ProvenEntries:
         self._kept: OrderedDict[int, Entry] = OrderedDict()
         self._turn = threading.Lock()
 
-    def read(self, view: LogView, head: Checkpoint, places: Iterable[int], calls: int) -> Mapping[int, Entry]:
-        """Return the entries at these places, as many as are kept or take no more than ``calls`` calls of the log.
+    def read(self, view: LogView, head: Checkpoint, places: Iterable[int]) -> Mapping[int, Entry]:
+        """Return the entries at these places: what isn't kept takes a call for some dozens of them.
 
-        :param places: below the head's size.
-        :raises LogError: the log isn't what was signed.
+        :raises IndexWrongError: one isn't below the head's size. :raises LogError: the log isn't what was signed.
         """
         wanted = sorted(set(places))
         with self._turn:
             found = {place: self._kept[place] for place in wanted if place in self._kept}
-        for group in _groups([place for place in wanted if place not in found]):
-            together = len(group) * _CALLS_OF_ONE > _CALLS_OF_STRETCH
-            calls -= _CALLS_OF_STRETCH if together else len(group) * _CALLS_OF_ONE
-            if calls < 0:
-                break
-            for place in group:
-                # A stretch ends where its shard does: the rest is one more stretch.
-                if place not in found:
-                    found |= _read(view, head, [one for one in group if one >= place], together=together)
+        found |= read_proven(view, head, [place for place in wanted if place not in found])
         self._keep(found)
         return found
 
@@ -124,26 +91,6 @@ class ProvenEntries:
             view, head, index, query, lambda: (_evenly(find_all(index, query, CHOSEN_FROM, head.size), most), 0)
         )
 
-    def all_of(
-        self, view: LogView, head: Checkpoint, index: Index, queries: Sequence[Query], most: int, calls: int
-    ) -> Gathered:
-        """Return all entries that answer one of several queries, as far as they are kept or ``calls`` calls go.
-
-        Whoever asks again gets further. What the index named wrongly is among them: the caller takes what fits.
-
-        :param most: entries; where there are more, none is read.
-        :raises LogError: the log isn't what was signed.
-        """
-        try:
-            reach = min(index.grow(view, head), head.size)
-            places = {place for query in queries for place in find_all(index, query, most + 1, head.size)}
-            enough = len(places) <= most
-            known = self.read(view, head, places, calls) if enough else {}
-        except IndexWrongError:
-            index.discard()
-            return Gathered((), 0, 0, enough=True)
-        return Gathered(tuple(sorted(known.items())), len(places), reach, enough=enough)
-
     def _led(
         self,
         view: LogView,
@@ -156,21 +103,19 @@ class ProvenEntries:
 
         def read(place: int) -> Entry:
             if place not in known:
-                # Those that recorded the hits' requests are wanted again, too.
-                with self._turn:
-                    kept = self._kept.get(place)
-                known[place] = kept or read_named(view, head, place)
+                known.update(self.read(view, head, [place]))
             return known[place]
 
         try:
             reach = min(index.grow(view, head), head.size)
             places, looked = choose()
-            known.update(self.read(view, head, places, len(places) * _CALLS_OF_ONE))
+            known.update(self.read(view, head, places))
+            # Those that recorded the hits' requests are wanted as well: together, where that is a call less for each.
+            known.update(self.read(view, head, _recording(index, query, known.values(), head.size)))
             hits = confirmed(read, index, query, places, head.size)
         except IndexWrongError:
             index.discard()
             return Found((), 0)
-        self._keep(known)
         return Found(hits, reach, looked)
 
     def _keep(self, found: Mapping[int, Entry]) -> None:
@@ -182,22 +127,26 @@ class ProvenEntries:
                 self._kept.popitem(last=False)
 
 
-def _groups(places: Sequence[int]) -> Iterator[list[int]]:
-    group: list[int] = []
-    for place in places:
-        if group and place >= group[0] + WINDOW:
-            yield group
-            group = []
-        group.append(place)
-    if group:
-        yield group
+def read_proven(view: LogView, head: Checkpoint, places: Sequence[int]) -> dict[int, Entry]:
+    """Return the entries at these places, in their order, each proven; nothing is kept.
+
+    :raises IndexWrongError: one isn't below the head's size. :raises LogError: the log isn't what was signed.
+    """
+    if any(place >= head.size for place in places):
+        raise IndexWrongError("the index names an entry that the log doesn't have")
+    found: dict[int, Entry] = {}
+    while len(found) < len(places):
+        found |= entries_at(view, head, places[len(found) :])
+    return found
 
 
-def _read(view: LogView, head: Checkpoint, group: Sequence[int], *, together: bool) -> dict[int, Entry]:
-    if not together:
-        return {place: read_named(view, head, place) for place in group}
-    read = dict(stretch(view, head, group[0], group[-1] - group[0] + 1))
-    return {place: read[place] for place in group if place in read}
+def _recording(index: Index, query: Query, entries: Iterable[Entry], size: int) -> list[int]:
+    """Return where the requests were recorded that entries name: by them it's told which model those are about."""
+    asked: set[str] = set()
+    for entry in entries if query.model is not None else ():
+        query.matches(entry, asked.add)
+    found = (index.recorded(request) for request in asked)
+    return [place for place in found if place is not None and place < size]
 
 
 def _evenly(places: Sequence[int], most: int) -> list[int]:

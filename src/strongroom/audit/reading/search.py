@@ -123,6 +123,8 @@ def confirmed(read: Read, index: Index, query: Query, places: Sequence[int], siz
     models: dict[str, str | None] = {}
 
     def model_of(request: str) -> str | None:
+        if query.model is None:
+            return None
         if request not in models:
             place = index.recorded(request)
             told = None if place is None or place >= size else recorded_request(read(place))

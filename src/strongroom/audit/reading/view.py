@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,6 +30,12 @@ class Extent:
     def size(self) -> int:
         """Entries in the tree."""
         return self.end - self.base
+
+
+Shown = tuple[bytes, tuple[bytes, ...]]
+"""An entry's bytes and its audit path, as somebody shows them."""
+MAX_TOGETHER: Final = 32
+"""Entries, wherever they stand, that are asked for at once."""
 
 
 class LogView(Protocol):
@@ -64,6 +71,13 @@ class LogView(Protocol):
 
     def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
         """Return the audit path of entry ``index`` in its shard's tree, as of the first ``size`` entries of the log."""
+        ...
+
+    def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+        """Return at least the first of these entries of one shard, in one call, each with its audit path.
+
+        :param places: at most :data:`MAX_TOGETHER`. :param size: as in :meth:`inclusion`.
+        """
         ...
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
@@ -157,6 +171,10 @@ class PublishedView:
         shard = self._holding(index)
         return make_inclusion(index - shard.base, min(size - shard.base, shard.head.size), shard.tiles.node)
 
+    def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+        """Read each, and make its proof."""
+        return tuple((one(self, place), self.inclusion(place, size)) for place in places)
+
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Make the proof from the hash tiles."""
         shard = self._holding(new - 1)
@@ -211,6 +229,29 @@ def entry_at(view: LogView, head: Checkpoint, index: int) -> tuple[bytes, Entry]
         proof = view.inclusion(index, tree.end)
         verify_inclusion(index=index - tree.base, size=tree.size, leaf=leaf_hash(data), proof=proof, root=tree.root)
     return data, judged(view, index, data)
+
+
+def entries_at(view: LogView, head: Checkpoint, places: Sequence[int]) -> dict[int, Entry]:
+    """Return at least the first of several entries, each proven as in :func:`entry_at`: one call of the log.
+
+    :param places: in their order; those are left for another call that are too many, or in another shard.
+    :raises NotFoundError: the log has no such entry. :raises ProofError: another one stands there.
+    :raises MissingRowsError: none were shown, or more than were asked for.
+    """
+    if any(not 0 <= place < head.size for place in places):
+        raise NotFoundError(f"the log has {head.size} entries, and not all that were asked for")
+    tree = view.extent(places[0])
+    asked = [place for place in places if tree.base <= place < tree.end][:MAX_TOGETHER]
+    shown = view.together(asked, tree.end)
+    if not 0 < len(shown) <= len(asked):
+        # Whoever goes on behind what came would never end, or take another entry for the one that was asked for.
+        raise MissingRowsError(f"the entries from index {places[0]} on weren't shown", index=places[0])
+    found: dict[int, Entry] = {}
+    for place, (data, proof) in zip(asked, shown, strict=False):
+        if view.signed:
+            verify_inclusion(index=place - tree.base, size=tree.size, leaf=leaf_hash(data), proof=proof, root=tree.root)
+        found[place] = judged(view, place, data)
+    return found
 
 
 def one(view: LogView, index: int) -> bytes:

@@ -12,8 +12,9 @@ from strongroom.broker.answers_log import (
     EntriesAnswer,
     InclusionAnswer,
     SeamsAnswer,
+    TogetherAnswer,
 )
-from strongroom.broker.bodies import ConsistencyQuery, EntriesQuery, InclusionQuery, SeamsQuery
+from strongroom.broker.bodies import ConsistencyQuery, EntriesQuery, InclusionQuery, SeamsQuery, TogetherQuery
 from strongroom.broker.routes.shared import TheDirectory
 from strongroom.broker.service import Members
 
@@ -42,6 +43,12 @@ async def entries(query: Annotated[EntriesQuery, Query()], directory: TheDirecto
 async def inclusion(query: Annotated[InclusionQuery, Query()], directory: TheDirectory) -> Members:
     """Return an entry's leaf hash and audit path."""
     return await directory.inclusion(query.index, query.size)
+
+
+@router.get("/proof/entries", response_model=TogetherAnswer)
+async def together(query: Annotated[TogetherQuery, Query()], directory: TheDirectory) -> Members:
+    """Return up to 32 entries of one shard, each with its audit path; fewer where there would be too much."""
+    return await directory.together(query.places, query.size)
 
 
 @router.get("/proof/consistency", response_model=ConsistencyAnswer)

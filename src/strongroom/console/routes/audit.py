@@ -19,8 +19,6 @@ from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 
 COUNT: Final = 50
-WALK_CALLS: Final = 10
-"""Calls of the log that these take: two stretches, where a shard ends between them."""
 SEARCHED: Final = 20
 """Entries that a search shows at once: each takes calls of the log."""
 ASKED: Final = ("person", "model", "event", "outcome", "request", "platform", "since", "until")
@@ -115,7 +113,7 @@ def _links(entry: Entry) -> dict[str, Json]:
 def _walked(visit: Visit, before: int) -> Found:
     """Return the entries just before a place, whatever they are."""
     opened, places = visit.log, range(max(0, before - COUNT), before)
-    found = visit.reader.proven.read(opened.view, opened.head, places, WALK_CALLS)
+    found = visit.reader.proven.read(opened.view, opened.head, places)
     return Found(tuple(sorted(found.items())), opened.size)
 
 

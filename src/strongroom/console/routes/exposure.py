@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from strongroom.audit.reading.exposure import EVENTS, UNKNOWABLE, Exposure, ExposureFold, Holding, Window
-from strongroom.audit.reading.proven import Gathered
-from strongroom.audit.reading.query import Query, read_moment
+from strongroom.audit.reading.exposure import UNKNOWABLE, Holding, Window
+from strongroom.audit.reading.query import read_moment
 from strongroom.console.door import Draft
 from strongroom.console.errors import FormError
 from strongroom.console.incident_access import reader_of
@@ -30,16 +29,13 @@ from strongroom.response.incident import BrokenRecordError
 HELD: Final = 60
 ANSWER: Final = payload_type("exposure-answer.v1")
 """An answer that waits to be saved by who had it read. Never signed itself."""
-MOST_READ: Final = 2000
-"""Entries of one model that an answer about exposure rests on. Of more, the command line reads the whole log."""
-CALLS: Final = 48
-"""Calls of the log that one visit's answer may take."""
 
 
 def exposure(visit: Visit) -> Page:
     """Show who and what could have had a model's bytes within a time, by the entries that the index names.
 
-    Entries that weren't proven yet take calls of the log: of a model with many, each visit reads some more of them.
+    Of a model with many, a visit reads some of them and the rest is read beside the pages: until then the page says
+    what the first so many entries of the log say, and that it is no more than that.
     """
     asked = {name: text for name in ("model", "since", "until") if (text := asked_text(visit, name))}
     names: list[Json] = [*sorted(visit.trust.models)]
@@ -53,36 +49,20 @@ def exposure(visit: Visit) -> Page:
     return Page("exposure.html", "Exposure", data)
 
 
-def gathered(visit: Visit, model: ModelId) -> Gathered:
-    """Return what the log says of a model's exposure, as far as one visit reads; the next one reads on."""
-    queries = [Query(model=model, event=event.value) for event in sorted(EVENTS)]
-    return visit.reader.all_of(visit.log, queries, MOST_READ, CALLS)
-
-
-def answer_of(found: Gathered, model: ModelId, window: Window) -> Exposure:
-    """Return the answer that rests on what was gathered: right only where that is whole."""
-    fold = ExposureFold(model)
-    for index, entry in found.hits:
-        fold.apply(index, entry)
-    return fold.answer(window=window)
-
-
 def exposed_now(visit: Visit, model: ModelId) -> dict[str, str | int]:
     """Read a model's exposure, keep the answer in the session, and return the facts of an act that enters it.
 
     :raises FormError: it isn't all read: half an answer would be a wrong one.
     """
-    found = gathered(visit, model)
-    if not found.enough:
-        raise FormError(f"the log says more of `{model}` than a page reads", remedy="strongroom incident exposure")
+    found = visit.reader.exposure(visit.log, model, Window())
     if not found.whole or found.reach < visit.log.size:
         raise FormError(
-            f"{len(found.hits)} of {found.named} entries about `{model}` are read, and {found.reach} of"
+            f"{found.read} of {found.named} entries about `{model}` are read, and {found.reach} of"
             f" {visit.log.size} searched",
-            remedy="send the form again: it reads on",
+            remedy="send the form again in a moment: it is read on meanwhile",
         )
-    answer = encode(answer_of(found, model, Window()).to_json())
-    rules = (visit.trust.egress.by_model if visit.trust.egress is not None else {}).get(model)
+    answer = encode(found.answer.to_json())
+    rules = visit.trust.egress_by_model.get(model)
     exposed = read_exposure(
         decode(answer, max_bytes=MAX_EXPOSURE), theft_bits=0 if rules is None else rules.effective_size
     )
@@ -130,23 +110,19 @@ def answer(visit: Visit) -> File:
 
 
 def _shown(visit: Visit, name: ModelId, window: Window) -> Json:
-    found = gathered(visit, name)
-    told: dict[str, Json] = {
-        "read": len(found.hits),
-        "named": found.named,
-        "enough": found.enough,
-        "whole": found.whole,
-        "reach": found.reach,
-        "size": visit.log.size,
-    }
-    if not found.whole:
-        return told
-    told_of = answer_of(found, name, window)
+    found = visit.reader.exposure(visit.log, name, window)
+    told_of = found.answer
     newest = sorted(told_of.holdings, key=lambda one: one.since, reverse=True)
     people: list[Json] = [*sorted({one.person for one in newest if one.person})]
     hosts: list[Json] = [*sorted({one.platform for one in newest if one.platform is not None})]
     return {
-        **told,
+        "read": found.read,
+        "named": found.named,
+        "searched": found.searched,
+        "whole": found.whole,
+        "through": found.through,
+        "reach": found.reach,
+        "size": visit.log.size,
         "people": people[:ROWS],
         "hosts": hosts[:ROWS],
         "let_out": told_of.let_out.to_json(),
