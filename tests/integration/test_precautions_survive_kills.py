@@ -1,4 +1,4 @@
-"""A precaution that was answered for stands after the keeper and the log's writer were killed."""
+"""A precaution that was answered for stands, and one that was lifted doesn't, whoever was killed meanwhile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.access.request import Action
 from strongroom.core.canonical import Json
+from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
@@ -74,7 +76,7 @@ def test_a_keeper_killed_while_it_takes_one_took_it_whole_or_not(
     (deployment.home / "keeper" / "crash-at").write_text(place)
     with pytest.raises(StrongroomError):
         deployment.call("state", kind="precaution", envelope=envelope.to_json())
-    deployment.processes["keeper"].wait(10)
+    deployment.processes["keeper"].wait(60)
     again(deployment, "keeper")
     assert len(standing(deployment)) in recorded
     if not standing(deployment):
@@ -85,3 +87,58 @@ def test_a_keeper_killed_while_it_takes_one_took_it_whole_or_not(
     assert len(standing(deployment)) == 1
     taken = [one for one in verified_entries(deployment) if one.event is EventName.PRECAUTION_TAKEN]
     assert len(taken) == 1
+
+
+# --- lifting ----------------------------------------------------------------------------------------------------------
+
+
+def held(deployment: Deployment) -> Envelope:
+    """Have a hold taken; returns it."""
+    envelope = hold(deployment)
+    deployment.call("state", kind="precaution", envelope=envelope.to_json())
+    return envelope
+
+
+def agreed(deployment: Deployment, name: Digest) -> tuple[Envelope, tuple[Envelope, ...]]:
+    """Return a request to lift a precaution, and the approvals of two others."""
+    request = deployment.request(Action.LIFT, target=name)
+    return request, tuple(deployment.approve(request, by) for by in ("sam", "rina"))
+
+
+def liftings(deployment: Deployment) -> int:
+    return sum(one.event is EventName.PRECAUTION_LIFTED for one in verified_entries(deployment))
+
+
+def test_what_was_lifted_stays_so_whoever_is_killed(deployment: Deployment) -> None:
+    envelope = held(deployment)
+    request, approvals = agreed(deployment, envelope.digest)
+    deployment.control(request, *approvals)
+    for killed in (("keeper",), ("log", "keeper")):
+        again(deployment, *killed)
+        assert standing(deployment) == []
+    # Neither the statement nor the request is good once more.
+    with pytest.raises(StrongroomError) as caught:
+        deployment.call("state", kind="precaution", envelope=envelope.to_json())
+    assert caught.value.reason == "statement-known"
+    with pytest.raises(StrongroomError) as caught:
+        deployment.control(request, *approvals)
+    assert caught.value.reason == "no-such-precaution"
+    assert liftings(deployment) == 1
+
+
+@pytest.mark.parametrize(("place", "left"), [("5 queued", {1}), ("5 sent", {0, 1}), ("5 answered", {0})])
+def test_a_keeper_killed_while_one_is_lifted_lifted_it_whole_or_not(
+    deployment: Deployment, place: str, left: set[int]
+) -> None:
+    envelope = held(deployment)
+    request, approvals = agreed(deployment, envelope.digest)
+    (deployment.home / "keeper" / "crash-at").write_text(place)
+    with pytest.raises(StrongroomError):
+        deployment.control(request, *approvals)
+    deployment.processes["keeper"].wait(60)
+    again(deployment, "keeper")
+    assert len(standing(deployment)) in left
+    if standing(deployment):
+        deployment.control(request, *approvals)
+    assert standing(deployment) == []
+    assert liftings(deployment) == 1
