@@ -27,7 +27,7 @@ from strongroom.audit.note import VerifierKey
 from strongroom.audit.replay import EntryChecks
 from strongroom.audit.verify import verify_log
 from strongroom.audit.wiring import Places
-from strongroom.core.errors import DeniedError, ExitCode, StrongroomError, UnavailableError
+from strongroom.core.errors import DeniedError, ExitCode, MalformedError, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from support.logs import AT, KEEPER, found_home, log_writer, opening, sample_entry, sample_facts
@@ -68,6 +68,16 @@ def test_overlapping_records_are_durable_in_order_and_provable(home: Home) -> No
                 leaf, path = await client.prove_inclusion(index, last.size)
                 assert leaf == leaf_hash(entry)
                 verify_inclusion(index=index, size=last.size, leaf=leaf, proof=path, root=last.root)
+            wanted = (340, 0, 255, 256, 40)
+            together = await client.prove_entries(wanted, last.size)
+            for index, (entry, path) in zip(wanted, together, strict=True):
+                assert [entry] == [*await client.read(index, 1)]
+                verify_inclusion(index=index, size=last.size, leaf=leaf_hash(entry), proof=path, root=last.root)
+            with pytest.raises(ProofError):
+                await client.prove_entries((0, last.size), last.size)
+            for none in ((), (-1,), (0,) * 33):
+                with pytest.raises(MalformedError):
+                    await client.prove_entries(none, last.size)
             proof = await client.prove_consistency(first.size, last.size)
             verify_consistency(old=first.size, new=last.size, old_root=first.root, new_root=last.root, proof=proof)
             with pytest.raises(ProofError):

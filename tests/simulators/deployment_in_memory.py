@@ -456,11 +456,18 @@ class InMemoryDeployment:
                 proof = self.log.prove_inclusion(place, int(query["size"]))
                 leaf = to_base64(leaf_hash(self.log.entries[place]))
                 return {"leaf": leaf, "proof": [to_base64(value) for value in proof]}
+            case "GET", "log", "proof", "entries":
+                places = [int(place) for place in str(query["at"]).split(",")]
+                return {"entries": [self._proven(place, int(query["size"])) for place in places]}
             case "GET", "log", "proof", "consistency":
                 proof = self.log.prove(int(query["old"]), int(query["new"]))
                 return {"proof": [to_base64(value) for value in proof]}
             case _:
                 raise NotFoundError("there is nothing at this address")
+
+    def _proven(self, place: int, size: int) -> Json:
+        proof = self.log.prove_inclusion(place, size)
+        return {"entry": to_base64(self.log.entries[place]), "proof": [to_base64(value) for value in proof]}
 
     def _state(self) -> dict[str, Json]:
         status = self._ask("status")

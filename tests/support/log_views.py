@@ -11,7 +11,8 @@ from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.entries import make_entry
 from strongroom.audit.facts import SCHEMA, Fact, Kind, producer_of
 from strongroom.audit.merkle import leaf_hash, make_consistency, make_inclusion, range_root, tree_root
-from strongroom.audit.reading.view import Extent, Shown
+from strongroom.audit.protocol import ProvenEntry
+from strongroom.audit.reading.view import Extent
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.core.signature import PublicKey
@@ -50,7 +51,7 @@ class MemoryView:
     def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
         return make_inclusion(index, size, self._node)
 
-    def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+    def together(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
         shown = tuple((self.shown.get(i, self.log[i]), self.inclusion(i, size)) for i in places[: self.most])
         self.reads += 1
         return shown

@@ -14,11 +14,11 @@ from strongroom.audit.adapters.index import SqliteIndex
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.errors import LogError, MissingRowsError, ProofError
 from strongroom.audit.merkle import EMPTY_ROOT
+from strongroom.audit.protocol import MAX_PROVEN, ProvenEntry
 from strongroom.audit.reading import proven as module
 from strongroom.audit.reading.exposure import EVENTS, ExposureFold
 from strongroom.audit.reading.proven import ProvenEntries
 from strongroom.audit.reading.query import Query
-from strongroom.audit.reading.view import MAX_TOGETHER, Shown
 from strongroom.core.errors import UnavailableError
 from strongroom.core.events import EventName
 from support.log_views import MODELS, REQUESTS, MemoryView, entry, log_of
@@ -61,7 +61,7 @@ def test_entries_far_from_each_other_take_one_call_for_some_dozens() -> None:
     view, reader = MemoryView(LOG), ProvenEntries()
     places = [*range(0, 300, 5)]
     assert [*reader.read(view, view.head(), places)] == places
-    assert view.reads == -(-len(places) // MAX_TOGETHER) == 2
+    assert view.reads == -(-len(places) // MAX_PROVEN) == 2
 
 
 def test_a_log_that_shows_few_at_once_is_asked_on() -> None:
@@ -73,7 +73,7 @@ def test_a_log_that_shows_few_at_once_is_asked_on() -> None:
 @pytest.mark.parametrize("most", [0, 99], ids=["nothing", "too-much"])
 def test_another_number_of_entries_than_was_asked_for_is_refused(most: int) -> None:
     class Odd(MemoryView):
-        def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+        def together(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
             return super().together([*places, 20, 21], size)[:most]
 
     view = Odd(LOG)
@@ -83,7 +83,7 @@ def test_another_number_of_entries_than_was_asked_for_is_refused(most: int) -> N
 
 def test_entries_in_another_order_than_they_were_asked_for_are_refused() -> None:
     class Turned(MemoryView):
-        def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+        def together(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
             return super().together(places, size)[::-1]
 
     view = Turned(LOG)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from strongroom.audit.entries import MAX_ENTRY
 from strongroom.audit.succession import MAX_SHARDS, Prepared, Seam
 from strongroom.core.canonical import Json
 from strongroom.core.encoding import from_base64, to_base64
@@ -16,8 +17,14 @@ from strongroom.core.signature import MAX_KEY_TEXT, PublicKey
 
 MAX_READ: Final = 256
 MAX_READ_BYTES: Final = 512 * 1024
+MAX_PROVEN: Final = 32
+"""Entries, wherever they stand in a shard, that are asked for with their audit paths."""
 MAX_SEAMS: Final = 32
 """Seams in one answer: each has some ten kilobytes."""
+
+
+ProvenEntry = tuple[bytes, tuple[bytes, ...]]
+"""An entry and its audit path."""
 
 
 class Operation(StrEnum):
@@ -27,6 +34,7 @@ class Operation(StrEnum):
     READ = "read"
     HEAD = "head"
     PROVE_INCLUSION = "prove-inclusion"
+    PROVE_ENTRIES = "prove-entries"
     PROVE_CONSISTENCY = "prove-consistency"
     FLUSH = "flush"
     COSIGNED = "cosigned"
@@ -79,6 +87,33 @@ def read_hashes(fields: Fields) -> tuple[bytes, ...]:
     :raises MalformedError: not a list of base64 texts.
     """
     return tuple(_binary(where, item, 44) for where, item in fields.items("proof", most=128))
+
+
+def read_places(fields: Fields) -> tuple[int, ...]:
+    """Take the list ``places``.
+
+    :raises MalformedError: none or too many, or one is no place.
+    """
+    told = [item for _where, item in fields.items("places", most=MAX_PROVEN)]
+    places = tuple(item for item in told if isinstance(item, int) and not isinstance(item, bool) and item >= 0)
+    if not places or len(places) < len(told):
+        raise MalformedError("`places` are numbers, and there is one at least")
+    return places
+
+
+def write_proven(proven: tuple[ProvenEntry, ...]) -> Json:
+    """Return entries with their audit paths as the JSON list that frames carry."""
+    return [{"entry": to_base64(entry), "proof": write_hashes(proof)} for entry, proof in proven]
+
+
+def read_proven(fields: Fields) -> tuple[ProvenEntry, ...]:
+    """Take the list ``entries``, each with its audit path.
+
+    :raises MalformedError: another form.
+    """
+    return fields.objects(
+        "entries", lambda one: (one.binary("entry", max_length=MAX_ENTRY), read_hashes(one)), most=MAX_PROVEN
+    )
 
 
 def write_prepared(prepared: Prepared) -> dict[str, Json]:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from strongroom.audit.errors import ProofError
 from strongroom.audit.facts import Producer
 from strongroom.audit.merkle import EMPTY_ROOT, NodeReader, make_consistency, make_inclusion, range_root
-from strongroom.audit.protocol import MAX_READ_BYTES, Head
+from strongroom.audit.protocol import MAX_READ_BYTES, Head, ProvenEntry
 from strongroom.audit.sequencer import EntryStore
 from strongroom.audit.succession import Prepared, Seam, Shard
 from strongroom.audit.tiles import TileReader, TileSource
@@ -165,6 +165,27 @@ class LogService:
                 f"entry {index} is in an earlier shard than the one that the log of {size} entries ends with"
             )
         return await served.prove(end, lambda node: (node(0, at), make_inclusion(at, end, node)))
+
+    async def prove_entries(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
+        """Return entries with their audit paths as :meth:`prove_inclusion` does, of several at once.
+
+        As many as make no endless answer, the first at least.
+
+        :raises ProofError: as :meth:`prove_inclusion`, for any of them.
+        """
+        served = self._tree(size)
+        base, end = served.shard.base, size - served.shard.base
+        if min(places) < base:
+            raise ProofError(f"not all of these entries are in the shard that the log of {size} entries ends with")
+        proofs = await served.prove(end, lambda node: [make_inclusion(place - base, end, node) for place in places])
+        read = await _run(
+            self._store_executor, lambda: [entry for place in places for entry in served.store.read(place - base, 1)]
+        )
+        taken, length = 0, 0
+        while taken < len(read) and (taken == 0 or length + len(read[taken]) <= MAX_READ_BYTES):
+            length += len(read[taken])
+            taken += 1
+        return tuple(zip(read[:taken], proofs[:taken], strict=True))
 
     async def prove_consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Return the proof that the tree of ``old`` entries is a prefix of the one of ``new``, both of one shard.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from strongroom.audit.entries import read_entry
-from strongroom.audit.protocol import MAX_READ_BYTES
 from strongroom.broker.bodies import DecisionsQuery, EntriesQuery, ListQuery, PageQuery, SeamsQuery
 from strongroom.broker.ports import PlatformRow, RequestSummary
 from strongroom.broker.rows import envelope_text, stored_envelope
@@ -299,18 +297,11 @@ class Directory:
         return {"leaf": to_base64(leaf), "proof": [to_base64(step) for step in proof]}
 
     async def together(self, places: Sequence[int], size: int) -> Members:
-        """Return entries with their audit paths, the first of them at least, as many as make no endless answer."""
-        log = self._broker.log
-        proofs, read = await asyncio.gather(
-            asyncio.gather(*(log.prove_inclusion(place, size) for place in places)),
-            asyncio.gather(*(log.read(place, 1) for place in places)),
-        )
-        told, left = list[Json](), MAX_READ_BYTES
-        for (_leaf, proof), entries in zip(proofs, read, strict=True):
-            left -= sum(len(entry) for entry in entries)
-            if told and left < 0:
-                break
-            told.append({"entry": to_base64(b"".join(entries)), "proof": [to_base64(step) for step in proof]})
+        """Return entries with their audit paths."""
+        proven = await self._broker.log.prove_entries(places, size)
+        told: list[Json] = [
+            {"entry": to_base64(entry), "proof": [to_base64(step) for step in proof]} for entry, proof in proven
+        ]
         return {"entries": told}
 
     async def consistency(self, old: int, new: int) -> Members:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from strongroom.audit.protocol import ProvenEntry
 from strongroom.audit.succession import Seam
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant
@@ -121,6 +122,10 @@ class LogPort(Protocol):
 
     async def read(self, start: int, count: int) -> tuple[bytes, ...]:
         """Return entries from ``start`` on: at most ``count``, fewer where an answer would grow too large."""
+        ...
+
+    async def prove_entries(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
+        """Return the first of these entries of one shard at least, each with its audit path."""
         ...
 
     async def prove_inclusion(self, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:

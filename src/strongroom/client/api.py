@@ -10,7 +10,7 @@ from strongroom.attestation.collateral import MAX_ITEMS
 from strongroom.attestation.ear import MAX_TOKEN
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.audit.entries import MAX_ENTRY
-from strongroom.audit.protocol import MAX_SEAMS
+from strongroom.audit.protocol import MAX_SEAMS, ProvenEntry
 from strongroom.audit.succession import Seam
 from strongroom.client.keys_shown import EpochShown, KekShown, KeysShown
 from strongroom.client.state import CapUse, PersonStanding, State, checkpoint_text
@@ -444,7 +444,7 @@ class BrokerApi:
         with reading(self._get("/v1/log/proof/inclusion", query), "inclusion answer") as fields:
             return fields.binary("leaf", max_length=32), _proof(fields)
 
-    def together(self, places: Sequence[int], size: int) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
+    def together(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
         """Return entries of one shard with their audit paths, fewer where the answer would grow too large."""
         query: dict[str, str | int] = {"at": ",".join(str(place) for place in places), "size": size}
         with reading(self._get("/v1/log/proof/entries", query), "entries answer") as fields:
@@ -480,7 +480,7 @@ def _proof(fields: Fields) -> tuple[bytes, ...]:
     return tuple(from_base64(text) for text in fields.texts("proof", most=MAX_PROOF, max_length=44))
 
 
-def _proven(fields: Fields) -> tuple[bytes, tuple[bytes, ...]]:
+def _proven(fields: Fields) -> ProvenEntry:
     return fields.binary("entry", max_length=MAX_ENTRY), _proof(fields)
 
 

@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 from strongroom.access.request import LogHead
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.errors import MissingRowsError
-from strongroom.audit.reading.view import Extent, Shown
+from strongroom.audit.protocol import ProvenEntry
+from strongroom.audit.reading.view import Extent
 from strongroom.audit.succession import Head
 from strongroom.client.service import Session
 from strongroom.client.trust import check_continues
@@ -82,7 +83,7 @@ class BrokerLog:
         """Return an audit path, as the server says."""
         return self._patient(lambda: self._session.api.inclusion(index, size))[1]
 
-    def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+    def together(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
         """Return entries with their audit paths, as the server says."""
         return self._patient(lambda: self._session.api.together(places, size))
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from strongroom.audit.checkpoint import Checkpoint
+from strongroom.audit.protocol import MAX_PROVEN
 from strongroom.audit.reading.exposure import EVENTS, Exposure, ExposureFold, Window
 from strongroom.audit.reading.proven import read_proven
 from strongroom.audit.reading.query import Query
 from strongroom.audit.reading.search import Index, IndexWrongError
-from strongroom.audit.reading.view import MAX_TOGETHER, LogView
+from strongroom.audit.reading.view import LogView
 from strongroom.console.growing import ReadsOn
 from strongroom.core.ids import ModelId
 
@@ -220,7 +221,7 @@ class Exposures:
                 if reading.cursors:
                     return
                 step = reading.step
-                places = [place for place in reversed(reading.places[-MAX_TOGETHER:]) if place < head.size]
+                places = [place for place in reversed(reading.places[-MAX_PROVEN:]) if place < head.size]
             if not places:
                 return
             try:

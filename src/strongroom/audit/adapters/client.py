@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from strongroom.audit import protocol
 from strongroom.audit.errors import LogOutcomeUnknownError
-from strongroom.audit.protocol import MAX_READ, Head, Operation
+from strongroom.audit.protocol import MAX_READ, Head, Operation, ProvenEntry
 from strongroom.audit.succession import Prepared, Seam
 from strongroom.audit.writer import Receipt
 from strongroom.core.canonical import Json
@@ -160,6 +160,10 @@ class LogClient:
     async def prove_inclusion(self, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:
         """Return a leaf hash and its audit path; verify with :func:`strongroom.audit.merkle.verify_inclusion`."""
         return await self._ask(Operation.PROVE_INCLUSION, {"index": index, "size": size}, _inclusion)
+
+    async def prove_entries(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
+        """Return the first of these entries at least, each with its audit path; verify as :meth:`prove_inclusion`."""
+        return await self._ask(Operation.PROVE_ENTRIES, {"places": [*places], "size": size}, protocol.read_proven)
 
     async def prove_consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Return a proof; verify with :func:`strongroom.audit.merkle.verify_consistency`."""

@@ -44,6 +44,7 @@ class LogServer:
             Operation.READ: self._read,
             Operation.HEAD: self._head,
             Operation.PROVE_INCLUSION: self._prove_inclusion,
+            Operation.PROVE_ENTRIES: self._prove_entries,
             Operation.PROVE_CONSISTENCY: self._prove_consistency,
             Operation.FLUSH: self._flush,
             Operation.COSIGNED: self._cosigned,
@@ -102,6 +103,11 @@ class LogServer:
         fields.end()
         leaf, proof = await self._service.prove_inclusion(index, size)
         return {"leaf": to_base64(leaf), "proof": protocol.write_hashes(proof)}
+
+    async def _prove_entries(self, fields: Fields) -> dict[str, Json]:
+        places, size = protocol.read_places(fields), fields.integer("size")
+        fields.end()
+        return {"entries": protocol.write_proven(await self._service.prove_entries(places, size))}
 
     async def _prove_consistency(self, fields: Fields) -> dict[str, Json]:
         old, new = fields.integer("old"), fields.integer("new")

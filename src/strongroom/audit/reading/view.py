@@ -11,6 +11,7 @@ from strongroom.audit.entries import Entry, read_entry, verify_entry
 from strongroom.audit.errors import EditedEntryError, EntryError, EntryForgedError, MissingRowsError
 from strongroom.audit.merkle import EMPTY_ROOT, leaf_hash, make_consistency, make_inclusion, verify_inclusion
 from strongroom.audit.note import Note, VerifierKey
+from strongroom.audit.protocol import MAX_PROVEN, ProvenEntry
 from strongroom.audit.succession import Succession, folder_of, is_published
 from strongroom.audit.tiles import CHECKPOINT, WIDTH, ShardSource, Tile, TileReader, TileSource, read_bundle
 from strongroom.audit.verify import published_head, published_seam
@@ -30,12 +31,6 @@ class Extent:
     def size(self) -> int:
         """Entries in the tree."""
         return self.end - self.base
-
-
-Shown = tuple[bytes, tuple[bytes, ...]]
-"""An entry's bytes and its audit path, as somebody shows them."""
-MAX_TOGETHER: Final = 32
-"""Entries, wherever they stand, that are asked for at once."""
 
 
 class LogView(Protocol):
@@ -73,10 +68,10 @@ class LogView(Protocol):
         """Return the audit path of entry ``index`` in its shard's tree, as of the first ``size`` entries of the log."""
         ...
 
-    def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+    def together(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
         """Return at least the first of these entries of one shard, in one call, each with its audit path.
 
-        :param places: at most :data:`MAX_TOGETHER`. :param size: as in :meth:`inclusion`.
+        :param places: at most :data:`MAX_PROVEN`. :param size: as in :meth:`inclusion`.
         """
         ...
 
@@ -171,7 +166,7 @@ class PublishedView:
         shard = self._holding(index)
         return make_inclusion(index - shard.base, min(size - shard.base, shard.head.size), shard.tiles.node)
 
-    def together(self, places: Sequence[int], size: int) -> tuple[Shown, ...]:
+    def together(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
         """Read each, and make its proof."""
         return tuple((one(self, place), self.inclusion(place, size)) for place in places)
 
@@ -241,7 +236,7 @@ def entries_at(view: LogView, head: Checkpoint, places: Sequence[int]) -> dict[i
     if any(not 0 <= place < head.size for place in places):
         raise NotFoundError(f"the log has {head.size} entries, and not all that were asked for")
     tree = view.extent(places[0])
-    asked = [place for place in places if tree.base <= place < tree.end][:MAX_TOGETHER]
+    asked = [place for place in places if tree.base <= place < tree.end][:MAX_PROVEN]
     shown = view.together(asked, tree.end)
     if not 0 < len(shown) <= len(asked):
         # Whoever goes on behind what came would never end, or take another entry for the one that was asked for.

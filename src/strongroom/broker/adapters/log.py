@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from strongroom.audit.adapters.client import LogClient
+from strongroom.audit.protocol import ProvenEntry
 from strongroom.audit.succession import Seam, Succession
 from strongroom.core.errors import UnavailableError
 from strongroom.core.genesis import Genesis
@@ -63,6 +64,10 @@ class SocketLog:
     async def prove_inclusion(self, index: int, size: int) -> tuple[bytes, tuple[bytes, ...]]:
         """Return a leaf hash and its audit path."""
         return await self._ask(lambda client: client.prove_inclusion(index, size))
+
+    async def prove_entries(self, places: Sequence[int], size: int) -> tuple[ProvenEntry, ...]:
+        """Return entries, each with its audit path."""
+        return await self._ask(lambda client: client.prove_entries(places, size))
 
     async def prove_consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Return the proof that the tree of ``old`` entries is a prefix of that of ``new``."""
