@@ -67,8 +67,8 @@ HEAVY := tests/journeys/test_first_deployment_as_written.py tests/promises/test_
 test-heavy: bytecode ## the heavy tests that a change must pass
 	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m heavy $(HEAVY)
 
-test-all: bytecode $(STAMPS)/fuzz ## all tests
-	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
+test-all: bytecode $(STAMPS)/fuzz ## all tests, and three times the examples where values are drawn
+	STRONGROOM_THOROUGH=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 demo: bytecode ## seal, approve, attest, release, run and refuse, on this machine
 	$(BIN)/python demo/demo.py

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pytest_socket import disable_socket, socket_allow_hosts
 
+from support.examples import examples
 from support.postgres import Cluster, programs
 
 settings.register_profile(
     "here",
     deadline=None,  # the machine is shared: a slow example isn't a wrong one
-    max_examples=50,
+    max_examples=examples(75),
     suppress_health_check=[HealthCheck.too_slow],
 )
 # In CI the examples are a function of the test alone: a red run is red again on one's own machine.

@@ -43,6 +43,7 @@ from strongroom.release.decided import Decided
 from strongroom.release.pending import Pending
 from strongroom.release.steps import Check, Step
 from support.deployment import rules, signer
+from support.examples import examples
 from support.facts import any_facts, good, policy, request_to, someone
 
 
@@ -224,7 +225,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
 
 @pytest.mark.parametrize("kind", GOOD)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_what_is_written_is_read_back_and_has_one_form(kind: str, data: st.DataObject) -> None:
     value = data.draw(GOOD[kind])
     written = value.to_bytes()
@@ -348,7 +349,7 @@ def spoil(data: st.DataObject, sample: Any) -> None:
 
 @pytest.mark.parametrize("kind", GOOD)
 @given(data=st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_a_good_object_with_one_thing_made_odd(kind: str, data: st.DataObject) -> None:
     sample = json.loads(data.draw(GOOD[kind]).to_bytes())
     spoil(data, sample)
@@ -435,7 +436,7 @@ def test_what_a_server_tells_is_read() -> None:
 
 @pytest.mark.parametrize("kind", TOLD)
 @given(data=st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_whatever_a_server_tells_is_read_or_refused(kind: str, data: st.DataObject) -> None:
     sample = json.loads(json.dumps(TOLD[kind]))
     spoil(data, sample)

@@ -18,6 +18,7 @@ from strongroom.attestation.containers import azure
 from strongroom.attestation.tdx.quote import parse_td_quote
 from strongroom.attestation.verifiers.azure import AzureSnpVtpmVerifier, AzureTdxVtpmVerifier
 from strongroom.core.errors import StrongroomError
+from support.examples import examples
 
 SNP, TDX = Vtpm().on_snp(), Vtpm().on_tdx()
 RUNTIME = json.loads(Vtpm().runtime_data())
@@ -62,7 +63,7 @@ def test_any_runtime_data_is_read_or_refused(changed: dict[str, Any], key: dict[
 
 
 @given(st.data())
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_an_overwritten_body_is_read_or_refused(data: st.DataObject) -> None:
     with suppress(StrongroomError):
         AzureSnpVtpmVerifier().parse(spoiled(data, SNP.to_bytes(HardwareKind.SEV_SNP)))

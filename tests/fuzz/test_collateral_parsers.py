@@ -21,6 +21,7 @@ from strongroom.core.canonical import encode
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import MalformedError, StrongroomError
 from support.collateral import rim, simulated_anchors, whole
+from support.examples import examples
 
 SEEDS = tuple(read.item.data for read in whole().items)
 PARSERS: tuple[Callable[[bytes], object], ...] = (
@@ -35,7 +36,7 @@ MARKED = st.sampled_from((b"", b"<", b"{", b"-----BEGIN CERTIFICATE-----\n", b"\
 
 
 @given(data=MARKED)
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_any_bytes(data: bytes) -> None:
     for parse in PARSERS:
         with suppress(StrongroomError):
@@ -43,7 +44,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @given(seed=st.sampled_from(SEEDS), at=st.integers(0, 2**20), bit=st.integers(0, 7), cut=st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_changed_items_are_refused_or_unproven(seed: bytes, at: int, bit: int, *, cut: bool) -> None:
     at %= len(seed)
     changed = seed[:at] if cut else seed[:at] + bytes([seed[at] ^ 1 << bit]) + seed[at + 1 :]

@@ -11,6 +11,7 @@ from strongroom.access.cases import read_cases, run_case
 from strongroom.client.decisions import from_file, to_file
 from strongroom.core.errors import StrongroomError
 from strongroom.release.decided import Decided
+from support.examples import examples
 from support.policies import ENGINE, EVERY_LEVEL
 
 JSON = st.recursive(
@@ -48,7 +49,7 @@ CASE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(CASE, max_size=2).map(lambda cases: {"v": 1, "cases": cases}) | JSON)
 def test_cases_are_decided_or_refused(value: Any) -> None:
     try:

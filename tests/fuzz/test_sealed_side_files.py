@@ -22,6 +22,7 @@ from strongroom.loaders.opening import split
 from strongroom.sealing.canary import Canary
 from strongroom.sealing.journal import Begun, Journal
 from strongroom.sealing.recipients import Recipients, Stanza, StanzaKind
+from support.examples import examples
 from support.sealed import CountedRandom, data_key
 
 ANYTHING = st.binary(max_size=400) | st.text(max_size=200).map(str.encode)
@@ -38,14 +39,14 @@ CANARY: dict[str, Json] = {"name": "greedy", "kind": "tokens", "input": [1, 2], 
 
 
 @given(data=ANYTHING)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_recipients_of_arbitrary_bytes(data: bytes) -> None:
     with pytest.raises(StrongroomError):
         Recipients.parse(data)
 
 
 @given(member=st.sampled_from([*MEMBERS, "other"]), value=JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_recipients_with_an_arbitrary_member_are_refused_or_mean_exactly_their_bytes(member: str, value: Json) -> None:
     data = encode(MEMBERS | {"stanzas": [STANZA.to_json()]} | {member: value})
     with contextlib.suppress(StrongroomError):
@@ -53,7 +54,7 @@ def test_recipients_with_an_arbitrary_member_are_refused_or_mean_exactly_their_b
 
 
 @given(bit=st.integers(0, 8 * len(RECIPIENTS) - 1))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_flipped_bit_of_the_recipients_is_refused(bit: int) -> None:
     changed = bytearray(RECIPIENTS)
     changed[bit // 8] ^= 1 << bit % 8
@@ -62,7 +63,7 @@ def test_any_flipped_bit_of_the_recipients_is_refused(bit: int) -> None:
 
 
 @given(member=st.sampled_from([*CANARY, "vector", "tolerance", "other"]), value=JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_canary_with_an_arbitrary_member(member: str, value: Json) -> None:
     with contextlib.suppress(StrongroomError), Fields(CANARY | {member: value}, "canary") as fields:
         canary = Canary.read(fields)
@@ -70,7 +71,7 @@ def test_a_canary_with_an_arbitrary_member(member: str, value: Json) -> None:
 
 
 @given(vector=st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_an_arbitrary_vector_matches_or_is_a_mismatch(vector: list[float]) -> None:
     canary = Canary.of_vector("v", [1], [0.5, -1.0, 2.0], tolerance=1000)
     with contextlib.suppress(StrongroomError):
@@ -79,7 +80,7 @@ def test_an_arbitrary_vector_matches_or_is_a_mismatch(vector: list[float]) -> No
 
 
 @given(data=ANYTHING, cut=st.integers(0, 200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_journal_ends_where_it_stops_being_ours(data: bytes, cut: int) -> None:
     journal = Journal(data_key(), b"context")
     record = Begun(name="a", object_id=b"i" * 16, size=3, changed=4)
@@ -99,7 +100,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @given(data=ANYTHING | JSON.map(encode))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_identity_and_keyring_files_of_arbitrary_bytes(file: Path, data: bytes) -> None:
     file.write_bytes(data)
     with pytest.raises(StrongroomError):
@@ -109,7 +110,7 @@ def test_identity_and_keyring_files_of_arbitrary_bytes(file: Path, data: bytes) 
 
 
 @given(text=st.text(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_names_of_keys_and_places_are_read_or_refused(text: str) -> None:
     for read in (parse_public, split):
         with contextlib.suppress(StrongroomError):

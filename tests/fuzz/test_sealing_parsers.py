@@ -22,6 +22,7 @@ from strongroom.sealing.names import check_distinct, file_name
 from strongroom.sealing.open import check_header
 from strongroom.sealing.prelude import MAGIC, PRELUDE_LENGTH, Prelude
 from strongroom.sealing.source import BytesSource
+from support.examples import examples
 from support.sealed import GENESIS, MODEL, content, expectation, sealed_bytes
 
 SEALED, FACTS = sealed_bytes(content(3000))
@@ -58,7 +59,7 @@ INDEX: dict[str, Json] = {"v": 1, "files": [FILE], "canaries": []}
 
 
 @given(data=st.binary(max_size=HEADER_LENGTH + 50))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_header_of_arbitrary_bytes(data: bytes) -> None:
     with pytest.raises(SealedObjectError):
         SealedHeader.parse(data)
@@ -69,7 +70,7 @@ def test_header_of_arbitrary_bytes(data: bytes) -> None:
 
 
 @given(fixed=st.binary(min_size=70, max_size=70))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_prelude_with_arbitrary_fields_is_refused_or_means_exactly_its_bytes(fixed: bytes) -> None:
     for start in (b"", b"\0\1\0\1\x14\0"):
         data = (MAGIC + start + fixed[len(start) :]).ljust(PRELUDE_LENGTH, b"\0")
@@ -78,7 +79,7 @@ def test_prelude_with_arbitrary_fields_is_refused_or_means_exactly_its_bytes(fix
 
 
 @given(size=st.integers(0, 2**63), bits=st.integers(16, 24))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_geometry_of_any_size_is_refused_or_adds_up(size: int, bits: int) -> None:
     with contextlib.suppress(SealedObjectError):
         geometry = Geometry.of_object(size, 1 << bits)
@@ -87,7 +88,7 @@ def test_geometry_of_any_size_is_refused_or_adds_up(size: int, bits: int) -> Non
 
 
 @given(data=st.binary(max_size=400) | st.text(max_size=200).map(str.encode) | JSON.map(lambda v: repr(v).encode()))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_manifest_and_index_of_arbitrary_bytes(data: bytes) -> None:
     with pytest.raises(StrongroomError):
         Manifest.parse(data)
@@ -100,7 +101,7 @@ def test_manifest_and_index_of_arbitrary_bytes(data: bytes) -> None:
 
 
 @given(member=st.sampled_from([*FILE, "other"]), value=JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_index_with_an_arbitrary_member_is_refused_or_means_exactly_its_bytes(member: str, value: Json) -> None:
     try:
         data = encode(INDEX | {"files": [FILE | {member: value}]})
@@ -151,7 +152,7 @@ def test_an_index_that_names_a_file_twice_is_refused() -> None:
 
 
 @given(name=st.text(max_size=40) | st.text("./\\aA \0é", max_size=12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_a_name_that_passes_stays_inside(name: str) -> None:
     try:
         checked = file_name(name)

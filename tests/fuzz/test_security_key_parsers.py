@@ -31,6 +31,7 @@ from strongroom.core.webauthn import (
 )
 from strongroom.personnel.authenticators import Authenticator, load_certificate
 from strongroom.personnel.enrolment import Enrolment, check_attested, credential_key
+from support.examples import examples
 from support.security_keys import RP_ID, Parts, Ports, allowed, pin_of, seeded_ed25519, seeded_p256
 
 JSON = st.recursive(
@@ -101,7 +102,7 @@ def test_any_text_as_a_public_key(text: str, algorithm: str) -> None:
             PublicKey.parse(given_text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.data())
 def test_an_attestation_with_any_bytes_changed(data: st.DataObject) -> None:
     good = enrolment().keys[0].attestation
@@ -153,7 +154,7 @@ class LyingKey(SoftwareSecurityKey):
         return (answer[:start] + new + answer[start + len(new) :]) or b"\x7f"
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.integers(0, 8), st.integers(0, 400), st.binary(max_size=12))
 def test_a_device_that_answers_with_anything(number: int, start: int, new: bytes) -> None:
     device = LyingKey(pin="2468")

@@ -17,6 +17,7 @@ from strongroom.assessor.collecting import Look, observe
 from strongroom.assurance.observations import Fact
 from strongroom.assurance.thresholds import Thresholds
 from support.assessing import HOST, NOW, PASSWD, SHADOW, World
+from support.examples import examples
 
 SSHD = "etc/ssh/sshd_config"
 
@@ -181,7 +182,7 @@ def test_a_pipe_in_a_files_place_keeps_nobody_waiting(tmp_path: Path) -> None:
     ),
     printed=st.text(max_size=80),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_stands_in_a_hosts_files_the_collectors_end(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: bytes, printed: str
 ) -> None:

@@ -31,6 +31,7 @@ from strongroom.personnel.statements import ERASURE_TYPE, Erasure
 from strongroom.release.dossier import Dossier
 from strongroom.release.statements import StatementKind
 from support.deployment import DAY, signer
+from support.examples import examples
 from support.facts import any_facts, good, policy
 from support.room import Room
 from support.stories import hire_vetted, refused, run, someone
@@ -69,7 +70,7 @@ def test_1_who_is_missing_from_the_slice_is_refused_and_not_let_by(kind: str, mo
     assert barring.allows(barred) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(any_facts(), st.data())
 def test_1_taking_anything_out_of_the_slice_never_opens_what_was_shut(facts: Facts, data: st.DataObject) -> None:
     default, build = CedarEngine(policy()), module._entities

@@ -38,6 +38,7 @@ from strongroom.release.key_ledger import EpochRecord, KeyLedger
 from strongroom.release.key_orders import KEY_ORDER_TYPE, KeyAct, KeyOrder, KeyOrderRefusedError
 from strongroom.release.lease import LeaseEndedError
 from support.deployment import MODEL, ROOTS
+from support.examples import examples
 from support.room import Room
 
 pytestmark = pytest.mark.integration
@@ -366,7 +367,7 @@ def test_pins_are_of_the_whole_log() -> None:
     run(pinned)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.binary(max_size=400))
 def test_a_marker_is_read_or_refused(data: bytes) -> None:
     with pytest.raises(MalformedError):

@@ -16,6 +16,7 @@ from strongroom.access.facts import Facts, PersonFacts
 from strongroom.access.invariants import Reason, broken
 from strongroom.access.policy import Weights
 from strongroom.access.request import Action
+from support.examples import examples
 from support.facts import NOW, any_facts, good, policy
 
 ENGINE = CedarEngine(policy())
@@ -47,7 +48,7 @@ PEOPLE_ALONE = {Action.EXPORT_PLAINTEXT, Action.RESUME, Action.LIFT, Action.REVO
 """What the default policies let no agent ask for, whatever the invariants say."""
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(any_facts())
 def test_where_the_invariants_hold_cedar_allows_and_the_other_way_round(facts: Facts) -> None:
     reasons = {reason for reason, _text in broken(facts)}
@@ -134,7 +135,7 @@ def with_less(facts: Facts) -> Iterator[Facts]:
         yield replace(facts, enclave=replace(facts.enclave, platform_named=False))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(any_facts())
 def test_taking_away_an_approver_or_an_attribute_never_turns_a_refusal_into_an_allowance(facts: Facts) -> None:
     if decide(facts, ENGINE).allowed:

@@ -16,6 +16,7 @@ from strongroom.egress.buckets import DAY, Bucket
 from strongroom.egress.errors import LimitReachedError, MirrorBehindError
 from strongroom.egress.governor import Governor, Reservation
 from support.egress import ATLAS, BOREAS, VERIFIED_BY, Log, governor, policy
+from support.examples import examples
 from support.logs import AT
 
 PEOPLE = ("dana", "eli", "fay")
@@ -167,7 +168,7 @@ class Streams(RuleBasedStateMachine):
                 assert sum(one.bits for one in self.seen if (one.model, one.who) == (model, who)) <= self.person * days
 
 
-Streams.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+Streams.TestCase.settings = settings(max_examples=examples(120), stateful_step_count=60, deadline=None)
 TestStreams = Streams.TestCase
 
 

@@ -22,6 +22,7 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import SuspensionCause
+from support.examples import examples
 from support.retold import retell
 from support.room import Room
 
@@ -145,7 +146,7 @@ def judge(entries: list[bytes]) -> int:  # noqa: C901 - one case for each event
 
 
 @given(st.lists(steps, min_size=4, max_size=24))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_no_history_releases_what_the_people_in_it_didn_t_agree_to(history: list[tuple[object, ...]]) -> None:
     async def whole() -> None:
         told = History(await Room().furnish())

@@ -22,6 +22,7 @@ from strongroom.attestation.tdx.quote import parse_sgx_quote, parse_td_quote
 from strongroom.attestation.verifiers.sgx import SgxVerifier
 from strongroom.attestation.verifiers.tdx import TdxVerifier
 from strongroom.core.errors import StrongroomError
+from support.examples import examples
 
 CHAIN = intel_chain()
 QUOTES = {
@@ -59,7 +60,7 @@ def test_any_bytes_are_read_or_refused(name: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", QUOTES)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(at=st.integers(0, 6000), value=st.binary(min_size=1, max_size=8))
 def test_any_change_of_a_quote_is_refused(name: str, at: int, value: bytes) -> None:
     parse, data = QUOTES[name]
@@ -73,7 +74,7 @@ def test_any_change_of_a_quote_is_refused(name: str, at: int, value: bytes) -> N
         judge.genuine(judge.parse(changed), RecordedBinding(), CHAIN.endorsements(CHAIN.collateral(tee=tee)), NOW)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(at=st.integers(0, 600), value=st.binary(min_size=1, max_size=4))
 def test_any_extension_of_a_pck_certificate_is_read_or_refused(at: int, value: bytes) -> None:
     whole = sgx_extension()
@@ -88,7 +89,7 @@ def test_any_extension_of_a_pck_certificate_is_read_or_refused(at: int, value: b
         )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(at=st.integers(0, 20000), value=st.sampled_from(["0", "f", '"', "}", "\\", "é", " ", "1.5", "null", ""]))
 def test_any_change_of_collateral_is_read_or_refused(at: int, value: str) -> None:
     text = CHAIN.collateral().decode()

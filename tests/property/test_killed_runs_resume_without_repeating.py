@@ -14,6 +14,7 @@ from strongroom.response.cacao import Playbook
 from strongroom.response.executor import Answer, agree, answer, begin, due, withheld
 from strongroom.response.run import Outcome, Run, RunStatus
 from strongroom.response.wiring import shipped_playbooks
+from support.examples import examples
 from support.responses import NOW, TERMS, Response, token, variables_of
 
 BOOKS = tuple(shipped_playbooks().values())
@@ -78,7 +79,7 @@ def test_a_kill_at_every_step_ends_the_same(playbook: Playbook) -> None:
 
 
 @given(st.sampled_from(BOOKS), st.lists(st.integers(1, 60), max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_many_kills_end_the_same(playbook: Playbook, places: list[int]) -> None:
     whole, kept = response(playbook), killed_at(playbook, places)
     whole.start(playbook, variables_of(playbook))
@@ -87,7 +88,7 @@ def test_many_kills_end_the_same(playbook: Playbook, places: list[int]) -> None:
 
 
 @given(st.sampled_from(BOOKS), st.randoms(use_true_random=False), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_no_order_of_answers_changes_keys_or_world(
     playbook: Playbook,
     chance: random.Random,
@@ -118,7 +119,7 @@ def agreed(run: Run) -> Run:
 
 
 @given(st.sampled_from(BOOKS), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_answers_end_the_run(playbook: Playbook, chance: random.Random) -> None:
     # Whatever fails, times out or is said, a run ends: it is bounded, and says what failed.
     run, kept = begun(playbook), response(playbook)

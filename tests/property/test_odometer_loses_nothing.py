@@ -12,6 +12,7 @@ from strongroom.egress.errors import LimitReachedError, MirrorBehindError
 from strongroom.egress.mirror import Mirror
 from strongroom.egress.odometer import Block, LocalRecord, Odometer, OdometerEntry
 from support.egress import ATLAS, LOTS
+from support.examples import examples
 from support.logs import AT
 
 LIMIT = 5000
@@ -170,5 +171,5 @@ class Deployment(RuleBasedStateMachine):
             assert left + sum(self.held) <= self.mirror.recent(self.now)
 
 
-Deployment.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+Deployment.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=60, deadline=None)
 TestDeployment = Deployment.TestCase

@@ -20,6 +20,7 @@ from strongroom.release.errors import LedgerError
 from strongroom.release.precaution_ledger import PrecautionLedger, Standing
 from strongroom.release.precautions import MOST_SECONDS, PrecautionKind, check_form
 from support.deployment import signer
+from support.examples import examples
 from support.facts import NOW, good
 
 KINDS = st.sampled_from(PrecautionKind)
@@ -64,7 +65,7 @@ def histories(draw: st.DrawFn) -> list[tuple[PrecautionKind, str | None, int, in
 
 
 @given(histories())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_the_latest_end_counts_and_nothing_else_moves_it(
     history: list[tuple[PrecautionKind, str | None, int, int | None]],
 ) -> None:
@@ -91,7 +92,7 @@ def test_the_latest_end_counts_and_nothing_else_moves_it(
 
 
 @given(KINDS, st.integers(0, 40 * 86_400))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_only_people_s_kinds_are_lifted_and_only_while_they_stand(kind: PrecautionKind, after: int) -> None:
     most, ledger = MOST_SECONDS[kind], PrecautionLedger()
     entry = taken(kind, "atlas", NOW, None if most is None else NOW + most)

@@ -16,6 +16,7 @@ from strongroom.audit.proof_file import ProofFile, make_proof
 from strongroom.audit.witness_policy import WitnessPolicy
 from strongroom.core.errors import MalformedError, StrongroomError
 from support.cosigners import witness
+from support.examples import examples
 from support.logs import AT, LOG_KEY, LOG_SIGNER, ORIGIN
 
 ENTRIES = [f"entry {number}".encode() for number in range(70)]
@@ -38,7 +39,7 @@ CHECKPOINTS = {size: checkpoint(size) for size in (1, 2, 3, 64, 65, 70)}
 
 
 @given(size=st.sampled_from(sorted(CHECKPOINTS)), data=st.data(), extra=st.none() | st.binary(max_size=40))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_what_was_logged_is_proven_and_nothing_else(size: int, data: st.DataObject, extra: bytes | None) -> None:
     index = data.draw(st.integers(0, size - 1))
     made = replace(make_proof(index, CHECKPOINTS[size], node), extra=extra)
@@ -55,7 +56,7 @@ def test_what_was_logged_is_proven_and_nothing_else(size: int, data: st.DataObje
 
 
 @given(place=st.integers(min_value=0), bit=st.integers(0, 7))
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 def test_a_changed_bit_of_a_proof_is_found(place: int, bit: int) -> None:
     good = make_proof(33, CHECKPOINTS[70], node).to_bytes()
     changed = bytearray(good)

@@ -17,6 +17,7 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId
 from strongroom.keeper.rotation import RotationUnfinishedError
 from strongroom.keys.states import KeyState
+from support.examples import examples
 from support.key_rooms import MODELS, Crash, KeyRoom
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
@@ -93,7 +94,7 @@ async def survive(room: KeyRoom, doing: Awaitable[None]) -> None:
         agrees(room)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     acts=st.lists(ACTS, min_size=1, max_size=8),
     crash=st.integers(min_value=0, max_value=60),

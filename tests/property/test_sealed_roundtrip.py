@@ -16,6 +16,7 @@ from strongroom.sealing.seal import ObjectSealer, Stream
 from strongroom.sealing.source import BytesSource
 from strongroom.sealing.spread import Engine
 from strongroom.sealing.tree import leaf
+from support.examples import examples
 from support.sealed import (
     ROOM,
     SEGMENT,
@@ -39,7 +40,7 @@ SIZES = st.integers(0, 4 * ROOM)
 @example(size=ROOM)
 @example(size=ROOM + 1)
 @example(size=3 * ROOM)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_size_comes_back(size: int) -> None:
     plain = content(size)
     sealed, facts = sealed_bytes(plain)
@@ -50,7 +51,7 @@ def test_any_size_comes_back(size: int) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_range_comes_back(data: st.DataObject) -> None:
     size = data.draw(SIZES)
     start = data.draw(st.integers(0, size))

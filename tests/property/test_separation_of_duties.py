@@ -22,6 +22,7 @@ from strongroom.access.request import OPENS, Action, LogHead, Purpose, Request
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ImageId, ModelId, PersonId, PlatformId
 from strongroom.framework.levels import SecurityLevel
+from support.examples import examples
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -183,7 +184,7 @@ def one_of_each(facts: Facts) -> bool:
 
 
 @given(situations())
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 def test_what_is_allowed_has_enough_people_behind_it(facts: Facts) -> None:
     if not allowed(facts):
         return
@@ -203,13 +204,13 @@ def test_what_is_allowed_has_enough_people_behind_it(facts: Facts) -> None:
 
 
 @given(situations())
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 def test_the_match_agrees_with_trying_every_assignment(facts: Facts) -> None:
     assert (quorum(facts) is not None) is one_of_each(facts)
 
 
 @given(situations())
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 def test_both_judges_agree_or_the_answer_is_no(facts: Facts) -> None:
     refusals = list(broken(facts))
     policies = ENGINE.allows(facts)
@@ -269,7 +270,7 @@ def worsened(draw: st.DrawFn) -> tuple[Facts, Facts, str]:
 
 
 @given(worsened())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_losing_standing_never_opens_what_was_shut(case: tuple[Facts, Facts, str]) -> None:
     before, after, _how = case
     if allowed(after):
@@ -277,7 +278,7 @@ def test_losing_standing_never_opens_what_was_shut(case: tuple[Facts, Facts, str
 
 
 @given(situations(), mostly)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_nobody_agrees_to_a_request_of_their_own(facts: Facts, first: bool) -> None:  # noqa: FBT001 - hypothesis passes it
     own = replace(facts.requester, approved_at=NOW - 60, hardware=True)
     others = tuple(person for person in facts.approvers if person.id != own.id)
@@ -285,7 +286,7 @@ def test_nobody_agrees_to_a_request_of_their_own(facts: Facts, first: bool) -> N
 
 
 @given(situations())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_break_glass_is_short_and_never_an_export(facts: Facts) -> None:
     if facts.request.action is Action.BREAK_GLASS and allowed(facts):
         assert facts.request.expires - facts.request.not_before <= BREAK_GLASS_SECONDS
@@ -295,7 +296,7 @@ def test_break_glass_is_short_and_never_an_export(facts: Facts) -> None:
 
 
 @given(situations())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_facts_have_one_form(facts: Facts) -> None:
     assume(facts.uses_left >= 0)
     assert Facts.parse(facts.to_bytes()) == facts

@@ -29,6 +29,7 @@ from strongroom.sealing.open import ObjectReader
 from strongroom.sealing.plan import Part
 from strongroom.sealing.seal import SealedFacts
 from strongroom.sealing.source import BytesSource
+from support.examples import examples
 from support.sealed import (
     ROOM,
     SEGMENT,
@@ -52,7 +53,7 @@ def _joined(segments: list[bytes], header: bytes = SEALED[:HEADER_LENGTH]) -> by
 
 
 @given(bit=st.integers(0, 8 * len(SEALED) - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_flipped_bit_is_refused(bit: int) -> None:
     changed = bytearray(SEALED)
     changed[bit // 8] ^= 1 << bit % 8
@@ -65,7 +66,7 @@ def test_any_flipped_bit_is_refused(bit: int) -> None:
 
 
 @given(byte=st.integers(0, HEADER_LENGTH - 1), mask=st.integers(1, 255))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_any_header_byte_counts_even_if_the_manifest_agrees(byte: int, mask: int) -> None:
     changed = bytearray(SEALED)
     changed[byte] ^= mask
@@ -76,7 +77,7 @@ def test_any_header_byte_counts_even_if_the_manifest_agrees(byte: int, mask: int
 
 
 @given(size=st.integers(0, len(SEALED) - 1), manifest_agrees=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_truncation_is_refused(*, size: int, manifest_agrees: bool) -> None:
     with pytest.raises(SealedObjectError) as caught:
         opened_bytes(SEALED[:size], FACTS, size=size if manifest_agrees else None)
@@ -112,7 +113,7 @@ def test_a_segment_after_the_final_one_is_named() -> None:
 
 
 @given(order=st.permutations(range(5)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_any_reordering_is_refused(order: list[int]) -> None:
     if order == sorted(order):
         return

@@ -50,6 +50,7 @@ from strongroom.attestation.trust_anchors import MAX_CERTIFICATE, TrustAnchors, 
 from strongroom.attestation.verifiers.tpm2 import Tpm2Verifier
 from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.tpm import wire
+from support.examples import examples
 
 Parser = Callable[[bytes], object]
 
@@ -122,7 +123,7 @@ def test_every_truncation_and_every_extra_byte_is_refused(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(data=st.binary(max_size=300))
 def test_arbitrary_bytes_give_a_value_or_our_error(name: str, data: bytes) -> None:
     with suppress(StrongroomError):
@@ -132,7 +133,7 @@ def test_arbitrary_bytes_give_a_value_or_our_error(name: str, data: bytes) -> No
 # A certificate with an odd serial number is read with a warning that it will be refused one day.
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @pytest.mark.parametrize("name", STRUCTURES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(spot=st.integers(min_value=0), value=st.binary(min_size=1, max_size=8))
 def test_overwritten_bytes_give_a_value_or_our_error(name: str, spot: int, value: bytes) -> None:
     parse, data = STRUCTURES[name]
@@ -152,7 +153,7 @@ FILE_STARTS = (
 
 
 @pytest.mark.parametrize("start", FILE_STARTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(data=st.binary(max_size=200) | st.text('"\\{}: ak_pub1', max_size=100).map(str.encode))
 def test_whatever_follows_the_start_of_a_file_gives_a_value_or_our_error(start: bytes, data: bytes) -> None:
     with suppress(StrongroomError):
@@ -179,7 +180,7 @@ def test_every_flipped_bit_of_a_quote_or_its_signature_is_refused() -> None:
             VERIFIER.genuine(VERIFIER.parse(statement.to_bytes()), wanted, endorsements, NOW)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(spot=st.integers(min_value=0), value=st.binary(min_size=1, max_size=8))
 def test_an_overwritten_statement_is_refused_or_says_the_same(spot: int, value: bytes) -> None:
     body = CERTIFIED.to_bytes()

@@ -25,6 +25,7 @@ from strongroom.audit.spans import BUNDLES
 from strongroom.audit.verify import SeenRoot, verify_log
 from strongroom.audit.witness_policy import WitnessPolicy, check_note
 from strongroom.core.errors import StrongroomError
+from support.examples import examples
 from support.logs import AT, LOG_KEY, LOG_SIGNER, ORIGIN
 from support.published import key_file, publish, sign_head
 
@@ -128,7 +129,7 @@ def restored(log: Path) -> Iterator[None]:
             path.write_bytes(data)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     st.lists(st.tuples(st.integers(0, 99), st.sampled_from(range(len(DAMAGES))), st.integers(0, 2**20)), max_size=3),
     st.lists(st.sampled_from(EARLIER), max_size=2),
@@ -152,7 +153,7 @@ def test_damaged_files(place: Path, damages: list[tuple[int, int, int]], kept: l
             assert found == ("ok", None)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.integers(1, SIZE), st.sets(st.integers(0, SIZE - 1), max_size=3), st.lists(st.sampled_from(EARLIER), max_size=3)
 )
@@ -176,7 +177,7 @@ def test_histories_rewritten_under_the_logs_own_key(
     assert (found[0] != "ok") is visible
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from([AT - 5, AT, AT + 10**9])), max_size=4),
     st.one_of(st.none(), st.integers(0, 2**16)),
@@ -231,7 +232,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(LINES, max_size=7), st.lists(LINES, max_size=2), st.sampled_from(["\n", ""]))
 @example(
     [f"witness {n} {one.key}" for n, one in zip("abc", WITNESSES, strict=True)], ["group g 2 a b", "quorum g"], "\n"

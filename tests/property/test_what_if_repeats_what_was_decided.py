@@ -21,6 +21,7 @@ from strongroom.release.decided import Decided
 from strongroom.release.policy_diff import Mark, differences
 from strongroom.release.steps import Check, Step
 from strongroom.release.what_if import recorded_reasons, redecide, try_out, under
+from support.examples import examples
 from support.policies import ENGINE, EVERY_LEVEL, facts_under
 
 ROLES = ("approver-security", "approver-research", "responder")
@@ -40,7 +41,7 @@ def recorded(facts: Facts, decision: Decision | None = None) -> Decided:
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(facts_under())
 def test_the_control_reproduces_every_recorded_decision(facts: Facts) -> None:
     stored = recorded(facts)
@@ -127,7 +128,7 @@ def with_rule(rule: Rule) -> Policy:
     return replace(EVERY_LEVEL, rules=rules)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(two_policies())
 def test_a_rule_marked_looser_refuses_nothing_that_was_allowed_and_a_tighter_one_allows_nothing_that_was_refused(
     drawn: tuple[Facts, Policy],

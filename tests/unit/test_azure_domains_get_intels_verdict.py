@@ -46,6 +46,7 @@ from strongroom.attestation.verifiers.azure_domain import AzureDomainVerifier
 from strongroom.attestation.verifiers.tdx import TdxStatement, TdxVerifier
 from strongroom.core.clock import parse_instant
 from strongroom.core.errors import MalformedError, StrongroomError
+from support.examples import examples
 from support.vectors import vectors_folder
 
 CHAIN = intel_chain()
@@ -122,7 +123,7 @@ PARTS = st.sampled_from(["UpToDate", "OutOfDate"])
 
 
 @given(st.sampled_from(STATUSES), PARTS, PARTS, st.sampled_from(["2023", "2024", "2025"]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_the_worst_of_platform_module_and_quoting_enclave_counts(
     platform: str, tdx: str, quoting: str, year: str
 ) -> None:
@@ -143,7 +144,7 @@ SVNS = st.lists(st.integers(0, 6), min_size=16, max_size=16)
 @given(
     st.lists(st.tuples(SVNS, st.integers(9, 12), SVNS, st.sampled_from(STATUSES)), min_size=1, max_size=4), st.data()
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_levels_are_chosen_alike(levels: list[tuple[list[int], int, list[int], str]], data: st.DataObject) -> None:
     reachable = [
         ([min(one, have) for one, have in zip(sgx, CPU_SVN, strict=True)], pce, tdx, status)

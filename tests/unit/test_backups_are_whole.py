@@ -22,6 +22,7 @@ from strongroom.core.errors import MalformedError, NotFoundError, StrongroomErro
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.recipient import RecipientIdentity
 from support.backups import CUSTODIAN, KEPT, OPERATOR, OWN, SECOND, STRANGER, made_backup, staged, wanted
+from support.examples import examples
 from support.logs import GENESIS
 
 
@@ -86,7 +87,7 @@ def test_without_custodians_the_machines_own_section_is_left_out(tmp_path: Path)
     assert verify_backup(open_backup(path), OPERATOR)[1] == (Section.RECORDS,)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 @example(at=0.0, flip=1)
 def test_every_changed_byte_is_found(backup: Path, tmp_path: Path, at: float, flip: int) -> None:
@@ -113,7 +114,7 @@ def _digest(path: Path) -> object:
         return None
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(cut=st.floats(0, 1, exclude_max=True))
 @example(cut=0.0)
 def test_every_truncation_is_found_without_a_key(backup: Path, tmp_path: Path, cut: float) -> None:

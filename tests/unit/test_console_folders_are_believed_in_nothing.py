@@ -31,12 +31,13 @@ from strongroom.framework.catalogue import Catalogue, load
 from strongroom.framework.levels import SecurityLevel
 from strongroom.quarantine.adapters.delivery_folder import DeliveryFolder
 from strongroom.quarantine.terms import GateRules, Terms
+from support.examples import examples
 from support.log_views import entry
 from support.reported import assessment
 
 DAY = 86400
 DELIVERY = "ab" * 16
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CUT = st.one_of(st.binary(max_size=200), st.integers(0, 2000).map(lambda n: assessment().to_bytes()[:n]))
 
 

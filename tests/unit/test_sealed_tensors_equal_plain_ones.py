@@ -24,6 +24,7 @@ from strongroom.loaders.torch import (
     safe_open,
     save_file,
 )
+from support.examples import examples
 from support.sealed import content
 from support.sealed_access import access, publishing
 
@@ -211,7 +212,7 @@ def test_slices_equal_those_of_safetensors(root: Path, both: tuple[Path, Path], 
         full = ("big", "line", "cube")
         assert [n for n in ours.offset_keys() if n in full] == [n for n in theirs.offset_keys() if n in full]
 
-        @settings(max_examples=150)
+        @settings(max_examples=examples(150))
         @given(st.sampled_from(ours.keys()), st.lists(parts, min_size=1, max_size=3), st.booleans())
         def compare(name: str, index: list[Any], alone: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
             wanted = index[0] if alone else tuple(index)

@@ -31,6 +31,7 @@ from strongroom.responder.adapters.webhook import MAX_CONNECTIONS, MAX_HEAD, Web
 from strongroom.responder.health import Health
 from strongroom.responder.settings import ResponderSettings
 from support.deployment import signer
+from support.examples import examples
 from unit.test_decoy_lists_are_strict import SETTINGS
 
 SECRET = "a-path-that-nobody-guesses-0123456789"
@@ -174,7 +175,7 @@ def test_of_a_flood_so_many_are_read_and_the_others_counted(monkeypatch: pytest.
 
 
 @loops
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.binary(max_size=200) | st.sampled_from([post(f"/{SECRET}", b"{}"), b"\r\n\r\n", b"GET / HTTP/1.1"])))
 def test_any_bytes_are_borne(parts: list[bytes]) -> None:
     class Sink(asyncio.Transport):

@@ -24,6 +24,7 @@ from strongroom.audit.witness import MAX_SUBMISSION, Submission, judge, kept_sig
 from strongroom.core.encoding import to_base64
 from strongroom.core.signature import Ed25519Signer
 from support.cosigners import LOG_SEED, witness
+from support.examples import examples
 from support.logs import AT, LOG_KEY, LOG_SIGNER, ORIGIN
 
 STRANGER = Ed25519Signer.from_seed(b"s" * 32)
@@ -162,7 +163,7 @@ def test_a_witness_keeps_the_logs_signatures_and_its_own() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(0, 40)), max_size=25))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_no_order_of_submissions_makes_it_cosign_two_histories(asked: list[tuple[bool, int, int]]) -> None:
     latest: Checkpoint | None = None
     for fork, old, size in asked:
