@@ -6,9 +6,17 @@ import json
 
 import pytest
 
+from strongroom.access.policy import MAX_MODELS
+from strongroom.client.adapters.http import MAX_ANSWER
 from strongroom.core.canonical import MAX_DEPTH, MAX_INTEGER, Json
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import MAX_PAYLOAD
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
+from strongroom.core.ids import PersonId
 from strongroom.ipc import frames
+from strongroom.personnel.roster import MAX_PEOPLE
+from strongroom.release.precaution_ledger import MAX_PRECAUTIONS, Standing
+from strongroom.release.precautions import PrecautionKind
 
 _EMPTY = len(frames.frame({"id": 1, "op": "x", "said": ""})) - frames.HEADER
 
@@ -69,3 +77,36 @@ def test_every_refusal_reaches_who_waits_for_it(text: str) -> None:
     assert number == 7
     assert isinstance(told, StrongroomError)
     assert told.message
+
+
+def test_the_largest_state_that_there_may_be_fits() -> None:
+    # Whoever may take precautions could else take so many that no part learns any more who is suspended.
+    models: list[Json] = [f"m{number:063}" for number in range(MAX_MODELS)]
+    person = "p" * 64
+    taken = [
+        Standing(
+            name=Digest.of(number.to_bytes(4, "big")),
+            kind=PrecautionKind.HOLD,
+            subject=f"s{number:063}",
+            cause="statistics",
+            incident=f"inc-{number:032x}",
+            person=PersonId(person),
+            taken=1_795_000_000,
+            until=1_795_000_000,
+        ).to_json()
+        for number in range(MAX_PRECAUTIONS)
+    ]
+    status: dict[str, Json] = {
+        "models": {
+            str(model): {"version": 10**6, "manifest": str(Digest.of(b"")), "data_key": "d" * 64, "frozen": True}
+            for model in models
+        },
+        "frozen": models,
+        "irrecoverable": models,
+        "suspended": [f"p{number:063}" for number in range(MAX_PEOPLE)],
+        "precautions": taken,
+    }
+    said = frames.answer(1, status)
+    assert frames.read_answer(said[frames.HEADER :])[1] == status
+    # A client gets the documents in force with it.
+    assert len(said) + 4 * (MAX_PAYLOAD * 4 // 3) < MAX_ANSWER

@@ -14,7 +14,8 @@ from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields, reading
 
-MAX_FRAME: Final = 1 << 20
+MAX_FRAME: Final = 8 << 20
+"""Room for the keeper's status with as many models and precautions as there may be: without it nobody goes on."""
 HEADER: Final = 4
 MAX_ID: Final = 2**53 - 1
 _MAX_TEXT: Final = 4096

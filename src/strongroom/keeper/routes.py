@@ -78,7 +78,7 @@ from strongroom.release.statements import StatementKind
 MAX_DECISIONS: Final = 500
 MAX_SKIPPED: Final = 10_000
 MAX_ANSWERED: Final = 500_000
-"""Bytes of decisions in one answer; base64 makes a third more of them, and a frame has 1 MiB."""
+"""Bytes of decisions in one answer; base64 makes a third more of them."""
 
 
 class KeeperRoutes:

@@ -4,8 +4,11 @@ incidents     {}                       -> {incidents, broken}     as many as a f
 incident      {incident, after}        -> {entries, runs, further, drill, held}   up to 500 entries from number `after`
                                           on; with the last ones its runs, and the names of those that need a frame each
 run           {incident, name}         -> {run}                   one of those
-kept          {incident, name}         -> {data}                  evidence, a draft, or words by their digest
+kept          {incident, name, after}  -> {data, size}            evidence, a draft, or words by their digest: half a MiB
+                                          of it from byte `after` on, and how long all of it is
 act           {envelope}               -> {entries}               what a person signed; how many entries there are now
+answer        {incident, answer, after, size, part} -> {}         some bytes of an answer about exposure that the record
+                                          names by its digest; kept once all of them are there
 drill         {envelope}               -> {}                      a drill's token, signed by who may act in incidents
 
 Who may knock is the kernel's word; what is done is the word of whoever signed it. Nothing here trusts a name.
@@ -25,18 +28,22 @@ from strongroom.core.envelope import Envelope
 from strongroom.core.errors import ConflictError, NotFoundError
 from strongroom.core.fields import Fields
 from strongroom.ipc.frames import Call
+from strongroom.responder.answers import Answers
 from strongroom.responder.cases import MAX_ACTS, Case, regrade
 from strongroom.responder.responding import Responding
 from strongroom.response.acts import Act, ActKind, ActRefusedError, open_act, said_of
 from strongroom.response.entries import Happened
 from strongroom.response.executor import Answer, RunError, agree, answer
+from strongroom.response.exposure import MAX_EXPOSURE
 from strongroom.response.incident import Incident
 from strongroom.response.run import Outcome, Pending, Run
 
 PAGE: Final = 500
+PART: Final = 1 << 19
+"""Bytes of something kept, or to be kept, in one frame."""
 MAX_LISTED: Final = 2000
 LIST_ROOM: Final = 900_000
-"""Bytes of a list of incidents: a frame has 1 MiB."""
+"""Bytes of a list of incidents."""
 RUNS_ROOM: Final = 400_000
 """Characters of runs beside a page of entries: 500 of the longest take 514,000."""
 _ENTRIES: Final = {
@@ -75,12 +82,14 @@ class Desk:
         self._clock = clock
         self._refresh = refresh
         self._hold = hold
+        self._answers = Answers()
         self._serves = {
             "incidents": self._incidents,
             "incident": self._incident,
             "run": self._run,
             "kept": self._kept,
             "act": self._act,
+            "answer": self._answer,
             "drill": self._drill,
         }
 
@@ -139,11 +148,20 @@ class Desk:
 
     async def _kept(self, fields: Fields) -> dict[str, Json]:
         case, name = self._case(fields.text("incident", max_length=64)), fields.text("name", max_length=160)
+        after = fields.integer("after")
         fields.end()
         data = await case.kept(name)
         if data is None:
             raise NotFoundError("nothing is kept under that name")
-        return {"data": to_base64(data)}
+        return {"data": to_base64(data[after : after + PART]), "size": len(data)}
+
+    async def _answer(self, fields: Fields) -> dict[str, Json]:
+        case, answer = self._case(fields.text("incident", max_length=64)), fields.digest("answer")
+        after, size = fields.integer("after"), fields.integer("size", least=1, most=MAX_EXPOSURE)
+        part = fields.binary("part", max_length=PART)
+        fields.end()
+        await self._answers.take(case, answer, part, after=after, size=size)
+        return {}
 
     async def _act(self, fields: Fields) -> dict[str, Json]:
         envelope = await self._signed(fields)
