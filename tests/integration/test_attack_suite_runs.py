@@ -18,6 +18,7 @@ from strongroom.attacks.lab.lab import Lab, open_lab
 from strongroom.attacks.summary import acted_out, totals
 from strongroom.cli.main import main
 from strongroom.framework.catalogue import load
+from support.forked_lab import forked_processes
 
 pytestmark = pytest.mark.integration
 SAMPLE = (
@@ -36,6 +37,12 @@ def typed(*arguments: str) -> Result:
 
 def only(*names: str) -> list[str]:
     return [word for name in names for word in ("--only", name)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forking() -> Iterator[None]:
+    with forked_processes():
+        yield
 
 
 @pytest.fixture(scope="module")

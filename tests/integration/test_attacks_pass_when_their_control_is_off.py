@@ -30,9 +30,16 @@ from strongroom.core.envelope import sign
 from strongroom.core.errors import UsageError
 from strongroom.detection.adapters.fanotify import GuardUnavailableError
 from strongroom.keys.recipient import RecipientKey
+from support.forked_lab import forked_processes
 
 pytestmark = pytest.mark.integration
 MARK = "scratch-copy.json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forking() -> Iterator[None]:
+    with forked_processes():
+        yield
 
 
 @pytest.fixture(scope="module")
