@@ -45,7 +45,7 @@ def modules() -> list[str]:
     return names
 
 
-SHARES = 8
+SHARES = 24
 """The first share of the modules is tried by default, all of them by `make test-all`."""
 
 

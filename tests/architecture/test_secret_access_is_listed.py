@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -44,10 +45,20 @@ READERS = {
 }
 
 
+@cache
+def nodes() -> dict[Path, list[ast.AST]]:
+    """Return each module with everything in it that may name the token."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Call)
+    return {
+        path: [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, kinds)]
+        for path in sorted(SRC.rglob("*.py"))
+    }
+
+
 def imports_token(path: Path) -> bool:
     """Tell whether a module imports the token's module, in any spelling, at any depth."""
     package, _, name = TOKEN_MODULE.rpartition(".")
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes()[path]:
         if isinstance(node, ast.Import) and any(alias.name.startswith(TOKEN_MODULE) for alias in node.names):
             return True
         if isinstance(node, ast.ImportFrom):
@@ -58,11 +69,7 @@ def imports_token(path: Path) -> bool:
 
 
 def test_only_the_listed_modules_can_read_secrets() -> None:
-    found = {
-        ".".join(path.relative_to(SRC).with_suffix("").parts)
-        for path in sorted(SRC.rglob("*.py"))
-        if imports_token(path)
-    }
+    found = {".".join(path.relative_to(SRC).with_suffix("").parts) for path in nodes() if imports_token(path)}
     assert found - set(READERS) == set(), "a new reader of secrets: does it have to be one? then list it, with why"
     assert set(READERS) - found == set(), "no longer a reader of secrets: take it off the list"
 
@@ -70,8 +77,8 @@ def test_only_the_listed_modules_can_read_secrets() -> None:
 def test_no_module_reaches_the_token_by_a_string() -> None:
     # importlib.import_module("…insecure_secret_access") would pass the test above.
     name = TOKEN_MODULE.rpartition(".")[2]
-    for path in sorted(SRC.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, found in nodes().items():
+        for node in found:
             if isinstance(node, ast.Call):
                 texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
                 assert not any(name in text for text in texts), path
