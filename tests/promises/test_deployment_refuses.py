@@ -110,10 +110,13 @@ def test_too_few_the_wrong_ones_and_one_person_twice(scene: Scene) -> None:
     scene.attacks.people()
 
 
+# These two are refused by the keeper in `test_people_lose_and_regain_access.py`, too; here it is by the commands.
+@pytest.mark.heavy
 def test_one_officer_alone_and_lapsed_vetting(scene: Scene) -> None:
     scene.attacks.vetting()
 
 
+@pytest.mark.heavy
 def test_an_approver_who_left_and_one_who_is_only_listed_again(scene: Scene) -> None:
     scene.attacks.leaver(lambda kind, file: sign_and_adopt(scene.stage, kind, file))
 
