@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from simulators.attester import NOW
 from strongroom.access.policy import Caps
-from strongroom.core.envelope import Envelope, sign
-from strongroom.core.ids import PersonId
+from strongroom.core.canonical import Json, encode
+from strongroom.core.digest import Digest
+from strongroom.core.envelope import MAX_PAYLOAD, Envelope, sign
+from strongroom.core.events import EventName
+from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.framework.levels import SecurityLevel
+from strongroom.keeper import people
+from strongroom.keeper.leases import LiveLease
 from strongroom.personnel.lifecycle import Employment, SuspensionCause
 from strongroom.personnel.statements import ERASURE_TYPE, Erasure
 from strongroom.personnel.vetting import VETTING_TYPE
@@ -136,3 +142,31 @@ def test_a_record_of_the_future_waits_for_its_day() -> None:
         await refused(room.people.state(StatementKind.VETTING, ahead), "malformed")
 
     run(story)
+
+
+def test_whoever_gathered_more_than_a_record_holds_is_suspended_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(room: Room) -> None:
+        for _ in range(3):
+            await room.release(await room.ask())
+        monkeypatch.setattr(people, "MAX_FELL", 2)
+        room.people.live_leases = lambda _person: ["lease"] * 3
+        fallen = await room.people.suspend(PersonId("dana"), SuspensionCause.LEFT)
+        # With the grant that the version was sealed under. The log counts all of it; the signed record names what it has room for, and can be read.
+        assert (fallen.grants, fallen.leases) == (4, 3)
+        envelope = room.people.fallen(room.log.last(EventName.PERSON_SUSPENDED).digest("fell"))
+        assert envelope is not None
+        told = json.loads(Envelope.parse(envelope.to_bytes()).payload)
+        assert (len(told["grants"]), len(told["leases"])) == (2, 2)
+        await refused(room.ask(), "person-inactive")
+
+    run(story)
+
+
+def test_a_record_of_what_fell_can_be_read_however_long_the_names_in_it_are() -> None:
+    lease = LiveLease(
+        request=Digest.of(b""), use=10**6, recipient=Digest.of(b""), platform=PlatformId("tpm-ek-" + "0" * 64),
+        model=ModelId("m" * 64), person=PersonId("p" * 64), until=NOW,
+    )  # fmt: skip
+    names: Json = [str(Digest.of(b""))] * people.MAX_FELL
+    told: Json = {"grants": names, "approvals": names, "leases": [lease.to_json()] * people.MAX_FELL}
+    assert len(encode(told)) < MAX_PAYLOAD - 4096

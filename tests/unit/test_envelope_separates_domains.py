@@ -119,3 +119,10 @@ def form(**changes: object) -> bytes:
 def test_another_form_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedError):
         Envelope.parse(data)
+
+
+def test_nothing_is_signed_that_no_reader_takes() -> None:
+    longest = sign(KIND, bytes(MAX_PAYLOAD), ONE, TWO)
+    assert Envelope.parse(longest.to_bytes()) == longest
+    with pytest.raises(MalformedError):
+        sign(KIND, bytes(MAX_PAYLOAD + 1), ONE)

@@ -98,7 +98,12 @@ class Envelope:
 
 
 def sign(kind: str, payload: bytes, *signers: Signer) -> Envelope:
-    """Make an envelope signed by each of ``signers``."""
+    """Make an envelope signed by each of ``signers``.
+
+    :raises MalformedError: the payload is longer than any reader takes.
+    """
+    if len(payload) > MAX_PAYLOAD:
+        raise MalformedError(f"what is signed has {len(payload)} bytes; at most {MAX_PAYLOAD} are read")
     envelope = Envelope(kind, payload, ())
     for signer in signers:
         envelope = envelope.signed_by(signer)

@@ -34,6 +34,9 @@ from strongroom.release.statements import Judged, StatementKind
 FALLEN_TYPE: Final = payload_type("fallen.v1")
 FALLEN: Final = "fallen"
 MAX_GRANTS: Final = 1000
+MAX_FELL: Final = 800
+"""Grants, approvals and leases that a record of what fell names; the log's entry counts all. However much somebody
+gathered, they are suspended, and the record can be read."""
 _ALONE: Final = {
     StatementKind.INCIDENT: Quota.INCIDENT,
     StatementKind.PRECAUTION: Quota.PRECAUTION,
@@ -157,9 +160,9 @@ class People:
             "person": person,
             "cause": cause.value,
             "at": format_instant(now),
-            "grants": [str(name) for name in grants],
-            "approvals": [str(name) for name in approvals],
-            "leases": leases,
+            "grants": [str(name) for name in grants[:MAX_FELL]],
+            "approvals": [str(name) for name in approvals[:MAX_FELL]],
+            "leases": leases[:MAX_FELL],
             "sessions": f"person/{person}",
         }
         envelope = sign(FALLEN_TYPE, encode(fell), keeper.vault.signer)
