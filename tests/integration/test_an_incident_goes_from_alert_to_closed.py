@@ -148,7 +148,8 @@ def test_an_alert_becomes_an_incident_that_people_close(lab: ResponderLab) -> No
             exposure.write_text(audited(lab, "exposure", MODEL))
             people.run("incident", "exposure", name, str(exposure), "--bound", "1000000")
             draft = lab.folder / "draft.md"
-            people.run("incident", "report", name, "eu-cop-initial", "--exposure", str(exposure), "--out", str(draft))
+            # The responder keeps it from then on: a report finds it there.
+            people.run("incident", "report", name, "eu-cop-initial", "--out", str(draft))
             assert "Draft report: EU GPAI Code of Practice" in draft.read_text()
             assert "freeze-releases of model:minilm: done" in draft.read_text()
             answered(people, name, but="Write down what was learned")

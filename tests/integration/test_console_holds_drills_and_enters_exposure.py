@@ -194,6 +194,8 @@ def test_what_the_log_says_of_a_model_is_entered_in_its_incident(lab: Watched, d
     assert dana.post(signing, action).status == 303
     (taken,) = desk.acts
     assert taken.payload == act.to_bytes()
+    # The responder has the answer from then on, under the digest that was signed.
+    assert desk.kept == {f"exposure-{digest}.json": kept.text.encode()}
     csrf = form.forms()[address]["fields"]["csrf"]
     for fields in ({"model": "other"}, {}, {"model": MODEL, "bits": "0"}):
         assert dana.call("POST", address, {"csrf": csrf, **fields}).status == 400
@@ -216,6 +218,13 @@ def test_a_report_says_what_the_answer_says_that_was_entered(lab: Watched, desk:
 
     desk.kept = {kept: answer}
     assert exposed.lines()[0] in dana.follow(drafted()).text.replace("&#39;", "'")
+    assert kept in dana.get(f"/incidents/{name}").text
+    saved = dana.get(f"/incidents/{name}/kept/{kept}")
+    assert (saved.status, saved.text.encode()) == (200, answer)
+    # One that no record names isn't shown, whatever the responder has.
+    other = f"exposure-{'0' * 64}.json"
+    desk.kept |= {other: answer}
+    assert dana.get(f"/incidents/{name}/kept/{other}").status >= 400
     # Another answer in its place is no part of any report.
     desk.kept = {kept: encode(ExposureFold(ModelId(MODEL)).answer().to_json())}
     refused = drafted()

@@ -24,8 +24,9 @@ from strongroom.core.errors import NotFoundError
 from strongroom.ipc.adapters.server import UnixServer
 from strongroom.ipc.frames import Call
 from strongroom.personnel.roster import ROSTER_TYPE
-from strongroom.responder.desk import PAGE, row
+from strongroom.responder.desk import PAGE, PART, row
 from strongroom.response.entries import IncidentEntry
+from strongroom.response.exposure import answer_name
 from strongroom.response.run import Run
 from support.consoles import RunningConsole, Seen, Visitor, console
 from support.deployment import ROOTS
@@ -152,10 +153,16 @@ class FakeDesk:
                 entries = [to_base64(one.to_bytes()) for one in self.shown[name][after : after + PAGE]]
                 return {"entries": list[Json](entries), "runs": self.runs, "further": [], "drill": None, "held": False}
             case "kept":
-                name = fields.text("name")
+                name, after = fields.text("name"), fields.integer("after")
                 if name not in self.kept:
                     raise NotFoundError("nothing is kept under that name")
-                return {"data": to_base64(self.kept[name])}
+                data = self.kept[name]
+                return {"data": to_base64(data[after : after + PART]), "size": len(data)}
+            case "answer":
+                name = answer_name(fields.digest("answer"))
+                part = fields.binary("part", max_length=PART)
+                self.kept[name] = self.kept.get(name, b"")[: fields.integer("after")] + part
+                return {}
             case operation:
                 with fields.child("envelope") as child:
                     self.acts.append(Envelope.read(child))

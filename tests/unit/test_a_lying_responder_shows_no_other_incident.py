@@ -34,7 +34,7 @@ class Desk:
 
     def __call__(self, operation: str, /, **members: Json) -> Fields:
         if operation == "kept":
-            return Fields({"data": to_base64(self.kept)}, "answer")
+            return Fields({"data": to_base64(self.kept), "size": len(self.kept)}, "answer")
         after = members["after"]
         assert isinstance(after, int)
         self.asked.append(after)

@@ -25,6 +25,7 @@ from strongroom.response.clocks import running
 from strongroom.response.drills import measure, planned_at_once
 from strongroom.response.entries import IncidentEntry
 from strongroom.response.exports import Form, exported, title, webhook_body
+from strongroom.response.exposure import answer_name
 from strongroom.response.wiring import playbook_called
 
 
@@ -120,7 +121,7 @@ def export(name: str, desk: Path, form: str) -> None:
 @click.argument("what")
 @desk_option
 def print_kept(name: str, what: str, desk: Path) -> None:
-    """Print something that the responder keeps: `evidence-KEY.json`, `draft-KEY.json`, or a digest of words."""
+    """Print what the responder keeps: `evidence-KEY.json`, `draft-KEY.json`, `exposure-….json`, a digest of words."""
     wanted = words_name(Digest.parse(what)) if what.startswith("sha256:") else what
     asked = reader(desk)
     data = asked.kept(asked.find(name), wanted)
@@ -144,6 +145,7 @@ def _lines(shown: Shown) -> Iterator[str]:
     if incident.exposure is not None:
         read = incident.exposure
         yield f"exposed    {read.bits} of {read.bound or '?'} bits; {read.people} people, {read.hosts} hosts"
+        yield f"answer     {answer_name(read.answer)}, if it is kept: strongroom incident kept"
     for one in running(incident):
         left = one.left(SystemClock().now())
         yield f"clock      {one.duty.id}: due {one.told(_here())}, {left // 3600} hours left; to {one.duty.to}"

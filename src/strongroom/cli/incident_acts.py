@@ -8,17 +8,17 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from strongroom.cli.incident_desk import act, desk_option, fetch
+from strongroom.cli.incident_desk import act, desk_option, fetch, reader
 from strongroom.cli.session import as_wallet, passphrase_option, read_file, write_file
-from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ConflictError, MalformedError, NotFoundError, UsageError
+from strongroom.responder.reading import Shown
 from strongroom.response.acts import MAX_WORDS, ActKind, said_of
 from strongroom.response.clocks import DUTIES, running
 from strongroom.response.drafts import blanks, draft_report
 from strongroom.response.entries import Phase, Role
-from strongroom.response.exposure import MAX_EXPOSURE, Exposed, read_exposure
+from strongroom.response.exposure import MAX_EXPOSURE, Exposed, read_answer
 from strongroom.response.grading import Severity
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -132,19 +132,20 @@ def clock(name: str, clock_id: str, cause: str | None, desk: Path, wallet: Path,
 @click.option("--bound", type=click.IntRange(min=0), default=0, help="The theft bound in bits, by the egress policy.")
 def exposure(name: str, answer: Path, bound: int, desk: Path, wallet: Path, passphrase_fd: int | None) -> None:
     """Enter in incident NAME what the log's ANSWER came to: the output of `strongroom audit exposure MODEL --json`."""
-    exposed, digest = _exposed(answer, bound)
+    exposed, data = _exposed(answer, bound)
     for line in exposed.lines():
         click.echo(line)
-    facts = exposed.facts(digest)
-    entries = act(desk, wallet, passphrase_fd, fetch(desk, name).incident.id, ActKind.EXPOSE, facts)
-    _done(entries, "entered")
+    facts, incident = exposed.facts(Digest.of(data)), fetch(desk, name).incident.id
+    entries = act(desk, wallet, passphrase_fd, incident, ActKind.EXPOSE, facts)
+    reader(desk).hand_in_answer(incident, data)
+    _done(entries, "entered, and kept")
 
 
 @click.command("report")
 @_signing
 @click.argument("clock_id", metavar="CLOCK", type=_CLOCK)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the draft here.")
-@click.option("--exposure", "answer", type=_FILE, help="The answer that was entered as the exposure.")
+@click.option("--exposure", "answer", type=_FILE, help="The answer that was entered, if the responder doesn't keep it.")
 @click.option("--sent", type=_FILE, help="This text was sent: it stops the clock.")
 def report(
     name: str,
@@ -167,11 +168,11 @@ def report(
     due = next((one for one in running(shown.incident) if one.duty.id == clock_id), None)
     if due is None:
         raise NotFoundError(f"`{clock_id}` isn't running", remedy="start it: strongroom incident clock")
-    exposed = None
+    exposed = _kept_answer(desk, shown) if answer is None else None
     if answer is not None:
         read = shown.incident.exposure
-        exposed, digest = _exposed(answer, 0 if read is None else read.bound)
-        if read is None or read.answer != digest:
+        exposed, data = _exposed(answer, 0 if read is None else read.bound)
+        if read is None or read.answer != Digest.of(data):
             raise ConflictError("that isn't the answer that was entered", remedy="strongroom incident exposure")
     text = draft_report(shown.incident, due, exposed, now=SystemClock().now())
     entries = act(desk, wallet, passphrase_fd, shown.incident.id, ActKind.DRAFT, {"clock": clock_id, "words": text})
@@ -195,10 +196,13 @@ def _words(file: Path) -> str:
         raise MalformedError(f"`{file.name}` isn't UTF-8 text") from None
 
 
-def _exposed(file: Path, bound: int) -> tuple[Exposed, Digest]:
+def _exposed(file: Path, bound: int) -> tuple[Exposed, bytes]:
     data = read_file(file, most=MAX_EXPOSURE)
-    value: Json = parse(data, max_bytes=MAX_EXPOSURE)
-    if isinstance(value, dict):
-        # Whether each entry's signature was checked is the reading's own remark, no part of the answer.
-        value.pop("signed", None)
-    return read_exposure(value, theft_bits=bound), Digest.of(data)
+    return read_answer(data, theft_bits=bound), data
+
+
+def _kept_answer(desk: Path, shown: Shown) -> Exposed | None:
+    """Return the answer that was entered, as the responder keeps it; None where it doesn't."""
+    read = shown.incident.exposure
+    data = None if read is None else reader(desk).answer(shown.incident.id, read.answer)
+    return None if read is None or data is None else read_answer(data, theft_bits=read.bound)

@@ -18,6 +18,7 @@ from strongroom.response.cacao import Manual, Playbook, Step, StepKind
 from strongroom.response.clocks import Deadline, running
 from strongroom.response.entries import IncidentEntry
 from strongroom.response.exports import title
+from strongroom.response.exposure import answer_name
 from strongroom.response.incident import Doing, Incident
 from strongroom.response.run import Doing as Threads
 from strongroom.response.run import Run
@@ -99,7 +100,7 @@ def entry(one: IncidentEntry) -> dict[str, Json]:
 
 
 def _kept(incident: Incident) -> Iterator[str]:
-    """Return names under which the responder keeps files of this incident: evidence, and drafts of requests."""
+    """Return names under which the responder keeps files of this incident: answers, evidence, drafts of requests."""
     if incident.evidence:
         yield f"evidence-first-{incident.id.removeprefix('inc-')}.json"
     for key, one in incident.doings.items():
@@ -109,6 +110,8 @@ def _kept(incident: Incident) -> Iterator[str]:
             yield f"evidence-{key}.json"
         elif one.action in {ActionName.PREPARE_ROTATION, ActionName.PREPARE_SHREDDING}:
             yield f"draft-{key}.json"
+    if incident.exposure is not None:
+        yield answer_name(incident.exposure.answer)
 
 
 def _clock(one: Deadline, incident: Incident, now: Instant) -> dict[str, Json]:

@@ -4,8 +4,8 @@ incidents     {}                       -> {incidents, broken}     as many as a f
 incident      {incident, after}        -> {entries, runs, further, drill, held}   up to 500 entries from number `after`
                                           on; with the last ones its runs, and the names of those that need a frame each
 run           {incident, name}         -> {run}                   one of those
-kept          {incident, name, after}  -> {data, size}            evidence, a draft, or words by their digest: half a MiB
-                                          of it from byte `after` on, and how long all of it is
+kept          {incident, name, after}  -> {data, size}            evidence, a draft, or words by their digest: half a
+                                          MiB of it from byte `after` on, and how long all of it is
 act           {envelope}               -> {entries}               what a person signed; how many entries there are now
 answer        {incident, answer, after, size, part} -> {}         some bytes of an answer about exposure that the record
                                           names by its digest; kept once all of them are there

@@ -17,7 +17,7 @@ from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId, model_id
 from strongroom.responder.cases import Case, regrade
 from strongroom.response.entries import Fact, Happened
-from strongroom.response.exposure import read_exposure
+from strongroom.response.exposure import answer_name, read_exposure
 from strongroom.response.incident import Incident
 from strongroom.response.subjects import SubjectKind
 
@@ -97,7 +97,7 @@ class Exposing:
         facts = exposed.facts(digest)
         if _is_known(case, facts):
             return
-        await case.keep(f"exposure-{digest.value.hex()}.json", text)
+        await case.keep(answer_name(digest), text)
         await case.note(Happened.EXPOSURE_READ, facts)
         await regrade(case, self._level(case.incident))
 

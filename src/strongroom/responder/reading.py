@@ -17,15 +17,16 @@ from typing import Final, Protocol
 from strongroom.core.canonical import Json
 from strongroom.core.clock import LATEST, Instant, format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.encoding import from_base64
+from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import NotFoundError, UnavailableError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import incident_name
-from strongroom.responder.desk import MAX_LISTED, PAGE, words_name
+from strongroom.responder.desk import MAX_LISTED, PAGE, PART, words_name
 from strongroom.response.drills import DrillToken
 from strongroom.response.entries import IncidentEntry, Phase
 from strongroom.response.executor import withheld
+from strongroom.response.exposure import answer_name
 from strongroom.response.grading import Certainty, Severity
 from strongroom.response.incident import MAX_ENTRIES, BrokenRecordError, Incident, fold
 from strongroom.response.run import MAX_RUN, Pending, Run, RunStatus
@@ -301,8 +302,39 @@ class DeskReader:
 
         :raises NotFoundError: nothing is kept under that name.
         """
-        with self._ask("kept", incident=incident, name=name) as fields:
-            return fields.binary("data", max_length=MAX_KEPT)
+        data = bytearray()
+        while True:
+            with self._ask("kept", incident=incident, name=name, after=len(data)) as fields:
+                part, size = fields.binary("data", max_length=PART), fields.integer("size", most=MAX_KEPT)
+            data += part
+            if len(data) == size:
+                return bytes(data)
+            if not part or len(data) > size:
+                raise BrokenRecordError("the responder shows something kept in parts that don't fit each other")
+
+    def answer(self, incident: str, answer: Digest) -> bytes | None:
+        """Return an answer about exposure, by its digest; None where it isn't kept.
+
+        :raises BrokenRecordError: the responder shows another one.
+        """
+        try:
+            data = self.kept(incident, answer_name(answer))
+        except NotFoundError:
+            return None
+        if Digest.of(data) != answer:
+            raise BrokenRecordError("the responder shows another answer about exposure than the record names")
+        return data
+
+    def hand_in_answer(self, incident: str, data: bytes) -> None:
+        """Have an answer about exposure kept that the incident's record names.
+
+        :raises StrongroomError: it isn't kept.
+        """
+        named, at = str(Digest.of(data)), 0
+        while at < len(data):
+            part = data[at : at + PART]
+            self._ask("answer", incident=incident, answer=named, after=at, size=len(data), part=to_base64(part)).end()
+            at += len(part)
 
     def words(self, incident: str, digest: Digest) -> bytes:
         """Return what a person wrote, by its digest.

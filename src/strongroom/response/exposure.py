@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from strongroom.core.canonical import Json, decode, encode
+from strongroom.core.canonical import Json, decode, encode, parse
 from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
@@ -148,6 +148,23 @@ class Exposed:
             f" {'for ever' if one.until is None else 'to ' + format_instant(one.until)}, {one.bits} bits counted"
             for one in self.holders
         ]
+
+
+def answer_name(answer: Digest) -> str:
+    """Return the name under which an answer is kept with its incident."""
+    return f"exposure-{answer.value.hex()}.json"
+
+
+def read_answer(data: bytes, *, theft_bits: int) -> Exposed:
+    """Read the audit shelf's answer from its bytes, as `strongroom audit exposure --json` prints them or shorter.
+
+    :param theft_bits: as in :func:`read_exposure`. :raises MalformedError: another form.
+    """
+    value: Json = parse(data, max_bytes=MAX_EXPOSURE)
+    if isinstance(value, dict):
+        # Whether each entry's signature was checked is the reading's own remark, no part of the answer.
+        value.pop("signed", None)
+    return read_exposure(value, theft_bits=theft_bits)
 
 
 def read_exposure(data: Json, *, theft_bits: int) -> Exposed:

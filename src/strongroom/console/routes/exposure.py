@@ -1,7 +1,8 @@
 """Exposure: who and what could have had a model's bytes, and when, by the entries that the log's index names.
 
 In an incident it is entered by a signed act, which holds the answer's digest. The answer waits in the session, under
-that digest: what the page shows beside the act is what the act is about, and whoever signs it keeps it as a file.
+that digest: what the page shows beside the act is what the act is about. Once that is handed in, the responder keeps
+the answer.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ from strongroom.console.errors import FormError
 from strongroom.console.incident_access import reader_of
 from strongroom.console.routes.audit import asked_text
 from strongroom.console.visits import ROWS, File, Page, Visit
-from strongroom.core.canonical import Json, decode, encode
+from strongroom.core.canonical import Json, encode
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import payload_type
-from strongroom.core.errors import MalformedError, NotFoundError
+from strongroom.core.errors import MalformedError
 from strongroom.core.ids import ModelId, model_id
 from strongroom.responder.reading import Shown
-from strongroom.response.exposure import MAX_EXPOSURE, Exposed, read_exposure
-from strongroom.response.incident import BrokenRecordError
+from strongroom.response.exposure import Exposed, read_answer
 
 HELD: Final = 60
 ANSWER: Final = payload_type("exposure-answer.v1")
@@ -63,26 +63,28 @@ def exposed_now(visit: Visit, model: ModelId) -> dict[str, str | int]:
         )
     answer = encode(found.answer.to_json())
     rules = visit.trust.egress_by_model.get(model)
-    exposed = read_exposure(
-        decode(answer, max_bytes=MAX_EXPOSURE), theft_bits=0 if rules is None else rules.effective_size
-    )
+    exposed = read_answer(answer, theft_bits=0 if rules is None else rules.effective_size)
     visit.me.put_draft(Draft(ANSWER, answer))
     return exposed.facts(Digest.of(answer))
 
 
-def exposed_of(visit: Visit, facts: Mapping[str, str | int]) -> Exposed:
-    """Return what an act enters, from the answer whose digest it holds.
+def answer_of(visit: Visit, facts: Mapping[str, str | int]) -> bytes:
+    """Return the answer whose digest an act holds.
 
-    :raises NoPageError: the answer isn't in this session any more.
+    :raises NoPageError: it isn't in this session any more.
     """
-    data = visit.me.draft(str(facts["exposure"]).removeprefix("sha256:"), ANSWER)
-    return read_exposure(decode(data, max_bytes=MAX_EXPOSURE), theft_bits=int(facts["bound"]))
+    return visit.me.draft(str(facts["exposure"]).removeprefix("sha256:"), ANSWER)
+
+
+def exposed_of(visit: Visit, facts: Mapping[str, str | int]) -> Exposed:
+    """Return what an act enters, from the answer whose digest it holds; raises as :func:`answer_of`."""
+    return read_answer(answer_of(visit, facts), theft_bits=int(facts["bound"]))
 
 
 def entered(visit: Visit, shown: Shown) -> Exposed | None:
     """Return the answer that an incident's newest exposure names; None where neither we nor the responder have it.
 
-    The responder keeps those that it read itself.
+    The responder keeps those that it read itself, and those that people handed in with their act.
 
     :raises BrokenRecordError: it shows another one than the record names.
     """
@@ -94,13 +96,11 @@ def entered(visit: Visit, shown: Shown) -> Exposed | None:
     if draft is not None and draft.payload_type == ANSWER:
         data = draft.payload
     else:
-        try:
-            data = reader_of(visit).kept(shown.incident.id, f"exposure-{name}.json")
-        except NotFoundError:
+        kept = reader_of(visit).answer(shown.incident.id, read.answer)
+        if kept is None:
             return None
-        if Digest.of(data) != read.answer:
-            raise BrokenRecordError("the responder shows another answer about exposure than the record names")
-    return read_exposure(decode(data, max_bytes=MAX_EXPOSURE), theft_bits=read.bound)
+        data = kept
+    return read_answer(data, theft_bits=read.bound)
 
 
 def answer(visit: Visit) -> File:

@@ -17,7 +17,7 @@ from strongroom.console.door import Draft
 from strongroom.console.errors import NoPageError, NotShownError
 from strongroom.console.forms import MAX_FORM, need_fields
 from strongroom.console.incident_access import reader_of, require_signable, shown_of
-from strongroom.console.routes.exposure import entered, exposed_now, exposed_of
+from strongroom.console.routes.exposure import answer_of, entered, exposed_now, exposed_of
 from strongroom.console.routes.incidents import logged
 from strongroom.console.signing_in import to_sign
 from strongroom.console.visits import GoTo, Page, Visit
@@ -183,7 +183,11 @@ def submit(visit: Visit) -> GoTo:
     require_signable(visit, shown.incident.subject)
     _require_here(visit, made.facts)
     signature = read_assertion(visit.form, visit.me.keys, visit.origin)
+    # Looked up first: an answer that isn't here any more can't be handed in behind the act that names it.
+    answer = answer_of(visit, made.facts) if made.kind is ActKind.EXPOSE else b""
     reader_of(visit).hand_in(sign(ACT_TYPE, made.to_bytes(), signature))
+    if answer:
+        reader_of(visit).hand_in_answer(shown.incident.id, answer)
     visit.me.drafts.pop(visit.path["digest"], None)
     return GoTo(f"/incidents/{shown.incident.id}")
 

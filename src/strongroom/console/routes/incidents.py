@@ -21,6 +21,7 @@ from strongroom.responder.people import may_act
 from strongroom.responder.reading import DeskReader, Listed, Shown
 from strongroom.response.drills import Measured, measure, planned_at_once
 from strongroom.response.exports import Form, exported, title
+from strongroom.response.exposure import answer_name
 from strongroom.response.incident import BrokenRecordError
 from strongroom.response.subjects import SubjectKind
 
@@ -32,7 +33,7 @@ MAX_BROKEN: Final = 20
 LOOKED: Final = 20
 """Entries of the log about records that are looked at for this one's: each may take a call of the log."""
 _RECORDED: Final = Query(event=EventName.INCIDENT_RECORDED.value)
-_KEPT: Final = re.compile(r"(?:evidence|draft)-[0-9a-z-]{1,64}\.json|words-[0-9a-f]{64}")
+_KEPT: Final = re.compile(r"(?:evidence|draft|exposure)-[0-9a-z-]{1,64}\.json|words-[0-9a-f]{64}")
 _MAX_DIGITS: Final = 6
 _WRITTEN: Final = ("note", "report", "lessons")
 """Facts that name what somebody wrote."""
@@ -147,11 +148,17 @@ def kept(visit: Visit) -> File:
     said = Digest.of(data)
     if name.startswith("evidence-") and said not in shown.incident.evidence:
         raise BrokenRecordError("the responder shows other evidence than the record names")
+    if name.startswith("exposure-") and not _is_entered(shown, said, name):
+        raise BrokenRecordError("the responder shows another answer about exposure than the record names")
     if name.startswith("words-") and name != f"words-{said.value.hex()}":
         raise BrokenRecordError("the responder shows other words than those that the record names")
     if name.startswith("words-"):
         return File(name=f"{name}.md", media_type="text/markdown; charset=utf-8", data=data)
     return File(name=name, media_type="application/json", data=data)
+
+
+def _is_entered(shown: Shown, answer: Digest, name: str) -> bool:
+    return name == answer_name(answer) and any(one.facts.get("exposure") == str(answer) for one in shown.entries)
 
 
 def words(visit: Visit) -> Page:

@@ -1,0 +1,178 @@
+"""What a person entered of a model's exposure is kept with the incident: the bytes that were signed for alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.audit.entries import read_entry
+from strongroom.audit.reading.exposure import ExposureFold
+from strongroom.core.canonical import Json, encode
+from strongroom.core.digest import Digest
+from strongroom.core.encoding import to_base64
+from strongroom.core.errors import ConflictError, MalformedError, StrongroomError, UnavailableError
+from strongroom.core.events import EventName
+from strongroom.core.fields import Fields
+from strongroom.ipc.frames import frame
+from strongroom.responder import answers as module
+from strongroom.responder.answers import AnswerRefusedError, Answers
+from strongroom.responder.cases import Case
+from strongroom.responder.desk import PART
+from strongroom.responder.reading import DeskReader
+from strongroom.response.acts import ActKind
+from strongroom.response.exposure import MAX_EXPOSURE, answer_name, read_answer
+from support.log_views import REQUESTS, log_of
+from support.respondings import QuietPort, Room, TestClock, responding_room
+
+# An event loop holds a socket pair of its own; nothing here talks to anything.
+pytestmark = pytest.mark.integration
+OPENED = {"event": "host:file:opened", "decoy": True, "model": "atlas", "path": "/weights/old", "uid": 7}
+BOUND = 1000
+
+
+def answer_with(releases: int) -> bytes:
+    acts: list[tuple[EventName, int, dict[str, Any]]] = [
+        (EventName.RELEASED, 1, {"model": "atlas", "requester": "dana", "request": REQUESTS[0], "use": number})
+        for number in range(releases)
+    ]
+    fold = ExposureFold("atlas")
+    for place, data in enumerate(log_of(acts)):
+        fold.apply(place, read_entry(data))
+    return encode(fold.answer().to_json())
+
+
+ANSWER = answer_with(3)
+DIGEST = Digest.of(ANSWER)
+
+
+def in_a_room(folder: Path, work: Callable[[Room, Case], Awaitable[None]]) -> None:
+    async def told() -> None:
+        async with responding_room(folder, clock=TestClock(), acting=("guard",), real=QuietPort()) as room:
+            room.take(OPENED, "guard")
+            await room.until(lambda: bool(room.cases()))
+            (case,) = room.responding.cases.values()
+            await work(room, case)
+
+    asyncio.run(told())
+
+
+async def enter(room: Room, case: Case, answer: bytes = ANSWER) -> None:
+    facts = read_answer(answer, theft_bits=BOUND).facts(Digest.of(answer))
+    await room.act(ActKind.EXPOSE, case.id, by="dana", **facts)
+
+
+async def refused(
+    answers: Answers, case: Case, data: bytes, *, digest: Digest = DIGEST, **place: int
+) -> StrongroomError:
+    with pytest.raises(StrongroomError) as caught:
+        await answers.take(case, digest, data, **({"after": 0, "size": len(data)} | place))
+    return caught.value
+
+
+def test_it_is_kept_whole_once_the_record_names_it(tmp_path: Path) -> None:
+    async def work(room: Room, case: Case) -> None:
+        answers = Answers()
+        assert isinstance(await refused(answers, case, ANSWER), AnswerRefusedError)
+        await enter(room, case)
+        half = len(ANSWER) // 2
+        await answers.take(case, DIGEST, ANSWER[:half], after=0, size=len(ANSWER))
+        assert await case.kept(answer_name(DIGEST)) is None
+        await answers.take(case, DIGEST, ANSWER[half:], after=half, size=len(ANSWER))
+        assert await case.kept(answer_name(DIGEST)) == ANSWER
+
+    in_a_room(tmp_path, work)
+    kept = next(tmp_path.rglob(answer_name(DIGEST)))
+    assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_other_bytes_are_refused_and_nothing_is_kept(tmp_path: Path) -> None:
+    async def work(room: Room, case: Case) -> None:
+        answers = Answers()
+        await enter(room, case)
+        assert isinstance(await refused(answers, case, answer_with(2)), AnswerRefusedError)
+        assert isinstance(await refused(answers, case, ANSWER, after=5), ConflictError)
+        assert isinstance(await refused(answers, case, ANSWER, size=len(ANSWER) - 1), ConflictError)
+        assert isinstance(await refused(answers, case, b"", size=1), ConflictError)
+        assert await case.kept(answer_name(DIGEST)) is None
+
+    in_a_room(tmp_path, work)
+
+
+def test_an_answer_whose_counts_are_not_the_acts_is_refused(tmp_path: Path) -> None:
+    """Somebody signs for few holders, and for the digest of an answer that counts more."""
+
+    async def work(room: Room, case: Case) -> None:
+        facts = read_answer(ANSWER, theft_bits=BOUND).facts(DIGEST) | {"holders": 1}
+        await room.act(ActKind.EXPOSE, case.id, by="dana", **facts)
+        assert isinstance(await refused(Answers(), case, ANSWER), AnswerRefusedError)
+        garbage = b"no answer"
+        await room.act(ActKind.EXPOSE, case.id, by="dana", **(facts | {"exposure": str(Digest.of(garbage))}))
+        assert isinstance(await refused(Answers(), case, garbage, digest=Digest.of(garbage)), MalformedError)
+        assert await case.kept(answer_name(DIGEST)) is None
+
+    in_a_room(tmp_path, work)
+
+
+def test_answers_that_are_never_finished_take_bounded_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_OPEN", 2)
+
+    async def work(room: Room, case: Case) -> None:
+        answers, made = Answers(), [answer_with(number) for number in range(1, 4)]
+        for one in made:
+            await enter(room, case, one)
+            await answers.take(case, Digest.of(one), one[:10], after=0, size=len(one))
+        assert len(answers._open) == 2
+        lost = await refused(answers, case, made[0][10:], digest=Digest.of(made[0]), after=10, size=len(made[0]))
+        assert lost.reason == "answer-elsewhere"
+        await answers.take(case, Digest.of(made[2]), made[2][10:], after=10, size=len(made[2]))
+        assert await case.kept(answer_name(Digest.of(made[2]))) == made[2]
+
+    in_a_room(tmp_path, work)
+
+
+def test_the_longest_answer_goes_through_the_desks_frames_both_ways() -> None:
+    data, sent = bytes(range(256)) * (MAX_EXPOSURE // 256), bytearray()
+
+    def desk(operation: str, /, **members: Json) -> Fields:
+        frame({"id": 1, "op": operation, **members})
+        if operation == "answer":
+            assert members["after"] == len(sent)
+            with Fields(dict(members), "call") as fields:
+                for name in ("incident", "answer"):
+                    fields.text(name)
+                fields.integer("after")
+                assert fields.integer("size") == len(data)
+                sent.extend(fields.binary("part", max_length=PART))
+            return Fields({}, "answer")
+        after = members["after"]
+        assert isinstance(after, int)
+        told: dict[str, Json] = {"data": to_base64(bytes(sent[after : after + PART])), "size": len(sent)}
+        frame({"id": 1, "ok": told})
+        return Fields(told, "answer")
+
+    reader = DeskReader(desk)
+    reader.hand_in_answer("inc-" + "0" * 32, data)
+    assert bytes(sent) == data
+    assert reader.answer("inc-" + "0" * 32, Digest.of(data)) == data
+
+
+def test_a_full_disk_is_said_and_it_can_be_handed_in_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(room: Room, case: Case) -> None:
+        await enter(room, case)
+        answers = Answers()
+
+        def full(*_arguments: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("strongroom.responder.adapters.case_files.write_durably", full)
+            assert isinstance(await refused(answers, case, ANSWER), UnavailableError)
+        assert await case.kept(answer_name(DIGEST)) is None
+        await answers.take(case, DIGEST, ANSWER, after=0, size=len(ANSWER))
+        assert await case.kept(answer_name(DIGEST)) == ANSWER
+
+    in_a_room(tmp_path, work)
