@@ -151,7 +151,8 @@ def test_whoever_gathered_more_than_a_record_holds_is_suspended_all_the_same(mon
         monkeypatch.setattr(people, "MAX_FELL", 2)
         room.people.live_leases = lambda _person: ["lease"] * 3
         fallen = await room.people.suspend(PersonId("dana"), SuspensionCause.LEFT)
-        # With the grant that the version was sealed under. The log counts all of it; the signed record names what it has room for, and can be read.
+        # The log counts all, with the grant that the version was sealed under; the signed record names what it has room
+        # for, and can be read.
         assert (fallen.grants, fallen.leases) == (4, 3)
         envelope = room.people.fallen(room.log.last(EventName.PERSON_SUSPENDED).digest("fell"))
         assert envelope is not None
