@@ -66,14 +66,14 @@ class AuditRecords:
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT)
         except OSError as error:
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
         try:
             self._socket.settimeout(0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
             self._socket.bind((0, _READLOG))
         except OSError as error:
             self._socket.close()
-            raise _unavailable(error) from None
+            raise unavailable(error) from None
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""
@@ -115,7 +115,8 @@ def record_line(kind: int, text: bytes) -> bytes:
     return b"type=" + named.encode() + b" msg=" + plain
 
 
-def _unavailable(error: OSError) -> AuditUnavailableError:
+def unavailable(error: OSError) -> AuditUnavailableError:
+    """Return the refusal that an error of the socket's is."""
     return AuditUnavailableError(
         f"the kernel's audit records can't be read: {os.strerror(error.errno or 0)}",
         remedy="run with CAP_AUDIT_READ outside containers, on a kernel with auditing",

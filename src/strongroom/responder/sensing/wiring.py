@@ -14,7 +14,7 @@ import structlog
 from strongroom.core.clock import uptime
 from strongroom.core.errors import MalformedError, StrongroomError, TamperedError
 from strongroom.core.events import EventName
-from strongroom.detection.adapters.audit_netlink import AuditRecords
+from strongroom.detection.adapters.audit_netlink import AuditRecords, AuditUnavailableError, unavailable
 from strongroom.detection.engine import read_event
 from strongroom.detection.matching import Value
 from strongroom.detection.sensors.readers import READERS
@@ -108,10 +108,16 @@ def _into(senses: Senses, name: str) -> tuple[Callable[[Event], None], Callable[
 
 
 async def _count_missed(senses: Senses, sensors: Collection[LineSocket | Webhook | AuditPump]) -> None:
-    """Tell, once a second, what wasn't read of other sensors' lines, and who fell silent."""
+    """Tell, once a second, what wasn't read of other sensors' lines, and who fell silent.
+
+    :raises AuditUnavailableError: the kernel gives no audit records any more: as at a start, nothing goes on without.
+    """
     before = 0
     while True:
         await asyncio.sleep(LOOK_SECONDS)
+        for one in sensors:
+            if isinstance(one, AuditPump) and one.broken is not None:
+                raise one.broken
         missed = sum(one.missed for one in sensors)
         if missed > before:
             senses.own("detector:state:evicted", count=missed - before)
@@ -130,6 +136,8 @@ class AuditPump:
         self._senses, self._read = senses, read
         self._records = AuditRecords()
         self._unread = 0
+        self.broken: AuditUnavailableError | None = None
+        """Why nothing comes any more."""
         asyncio.get_running_loop().add_reader(self._records, self._ready)
 
     @property
@@ -145,7 +153,14 @@ class AuditPump:
     def _ready(self) -> None:
         # So many at once, and then whatever else waits for the loop: the kernel keeps the rest, and counts what it
         # can't keep.
-        for line in self._records.read(MOST_AT_ONCE):
+        try:
+            lines = self._records.read(MOST_AT_ONCE)
+        except OSError as error:
+            # It would be readable for ever, and say nothing.
+            asyncio.get_running_loop().remove_reader(self._records)
+            self.broken = unavailable(error)
+            return
+        for line in lines:
             try:
                 for event in self._read(line).events:
                     self._senses.taken(event, AUDIT)
