@@ -1,8 +1,9 @@
 """What the log only names by digest, weighed: signed requests, approvals, documents, decisions, evidence. Pure.
 
 Whoever keeps such an object hands it in; it counts because its digest stands in a verified log. Each is checked as the
-keeper must have checked it, by what the log held at that entry: who was in the roster, which rules were in force. What
-nobody hands in is counted as missing, and what can't be judged without a missing one as unjudged: never as good.
+keeper must have checked it, by what the log held at that entry: who was in the roster, which rules were in force. By
+the policy of that entry those who agreed to an act are counted, too. What nobody hands in is counted as missing, and
+what can't be judged without a missing one as unjudged: never as good.
 """
 
 from __future__ import annotations
