@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
+from strongroom.keeper.adapters.files import MAX_DECISIONS_FILE
 from strongroom.release.precautions import PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
 from support.deployment import MODEL, Deployment, signer
 from support.offline import verified_entries
@@ -142,3 +144,28 @@ def test_a_keeper_killed_while_one_is_lifted_lifted_it_whole_or_not(
         deployment.control(request, *approvals)
     assert standing(deployment) == []
     assert liftings(deployment) == 1
+
+
+# --- what a hold sets aside -------------------------------------------------------------------------------------------
+
+
+def test_the_walled_keeper_sets_full_files_aside_while_a_hold_stands(deployment: Deployment) -> None:
+    folder = deployment.home / "keeper"
+    newest, aside = folder / "decisions.jsonl", folder / "decisions.held-1.jsonl"
+
+    def decide() -> None:
+        """Have a decision kept behind a file that is full: too few agreed."""
+        newest.touch(mode=0o600)
+        os.truncate(newest, MAX_DECISIONS_FILE)  # a hole: it takes no room
+        with pytest.raises(StrongroomError) as caught:
+            deployment.control(deployment.request(Action.RESUME))
+        assert caught.value.reason == "quorum-not-met"
+
+    decide()
+    decide()
+    assert not aside.exists()
+    held(deployment)
+    decide()
+    assert aside.stat().st_size >= MAX_DECISIONS_FILE
+    assert deployment.call("status")["locked"] is False
+    assert deployment.call("walls")["system_calls"]
