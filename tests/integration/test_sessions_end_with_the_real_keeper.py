@@ -128,6 +128,7 @@ def test_up_passes_the_identity_port_on_and_serves_the_console(tmp_path: Path) -
         asked, asked_again = str(given.fileno()), str(again.fileno())
         subprocess.run([*run, *founding, "--passphrase-fd", asked], pass_fds=[int(asked)], check=True)
         authority = console_folder(home, tmp_path / "console") / "broker-ca.crt"
+        (home / "assessments").mkdir()
         process = subprocess.Popen(
             [*run, *rising, "--passphrase-fd", asked_again],
             pass_fds=[int(asked_again)],
@@ -142,8 +143,17 @@ def test_up_passes_the_identity_port_on_and_serves_the_console(tmp_path: Path) -
         assert ready["console_url"] == f"https://localhost:{origin_port}"
         assert status_of(origin_port, "/sign-in", authority) == 200
         # The console releases nothing: when it ends, what does goes on.
-        told = next(line for line in process.stderr if line.startswith("console ready"))
-        os.kill(int(told.partition("pid ")[2].rstrip(")\n")), signal.SIGKILL)
+        said = [next(process.stderr)]
+        while not said[-1].startswith("console ready"):
+            said.append(next(process.stderr))
+        console = int(said[-1].partition("pid ")[2].rstrip(")\n"))
+        # What the deployment's folder has is given to it, and what is missing is said.
+        assert f"--assessments={home / 'assessments'}" in Path(f"/proc/{console}/cmdline").read_text().split("\0")
+        lacks = [line for line in said if "the console shows" in line]
+        assert len(lacks) == 2
+        assert str(home / "responder") in lacks[0]
+        assert str(home / "quarantine") in lacks[1]
+        os.kill(console, signal.SIGKILL)
         assert "nothing else did" in next(process.stderr)
         assert ready["identity_url"] == f"https://127.0.0.1:{identity_port}"
         context = ssl.create_default_context(cafile=str(home / "broker" / "ca" / "ca.pem"))

@@ -25,6 +25,7 @@ from strongroom.audit.witnessing import ROUND_SECONDS
 from strongroom.cli.grouped import grouped
 from strongroom.cli.passphrase import new_passphrase_pipe, passphrase_pipe
 from strongroom.cli.root_parts import needs_passphrase
+from strongroom.cli.up_console import ConsoleFound
 from strongroom.core.canonical import Json
 from strongroom.core.errors import ExitCode, StrongroomError, UnavailableError, UsageError
 from strongroom.ipc.adapters.children import end_with_parent, let_end
@@ -59,8 +60,15 @@ class Deployment:
         self._start(name, [module, "--home", str(self._home), *arguments], descriptors)
 
     def start_console(self, folder: Path, *, url: str, identity_url: str, origin: str) -> None:
-        """Start the console whose folder this is; raises as :meth:`start` does."""
+        """Start the console whose folder this is, with what the deployment's folder has; raises as :meth:`start` does.
+
+        :raises StrongroomError: what says how people log in can't be read.
+        """
+        found = ConsoleFound.look(self._home)
         places = [f"--folder={folder}", f"--url={url}", f"--identity-url={identity_url}", f"--origin={origin}"]
+        places += found.arguments()
+        for line in found.lacks():
+            click.echo(line, err=True)
         self._start(CONSOLE, ["strongroom.cli.main", "console", "serve", *places], ())
 
     def _start(self, name: str, arguments: Sequence[str], descriptors: Sequence[int]) -> None:
@@ -271,8 +279,9 @@ def up(
     With --unlock-by-shares the keeper starts locked and serves custodians alone, until enough of them gave their shares
     (`strongroom custodian unlock`). With --root-provider as well, the root key is then put under that key service.
 
-    With --console, people sign in at the console's own address. It runs as this user: to keep it apart, and to show
-    incidents, assessments and deliveries in it, run `strongroom console serve` yourself.
+    With --console, people sign in at the console's own address. It shows what HOME/responder, HOME/assessments and
+    HOME/quarantine have, says which of them are missing, and runs as this user: to keep it apart, run `strongroom
+    console serve` yourself.
 
     A root key of one part gets a second one at its next rotation, under --second-root-provider.
     """
