@@ -34,7 +34,7 @@ from support.recorder import Recorder
 
 pytestmark = pytest.mark.integration
 Home = tuple[Path, VerifierKey, Genesis]
-PATIENCE = 30
+PATIENCE = 60
 
 
 @pytest.fixture

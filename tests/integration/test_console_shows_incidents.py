@@ -308,7 +308,7 @@ def test_another_record_than_the_logs_is_told_of(lab: Watched) -> None:
     if lab.responder.process is None:
         lab.start()
     name = lab.drill("insider")
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while not any(one.facts.get("incident") == name for one in lab.live.occupied.entries()):
         assert time.monotonic() < ends
         time.sleep(0.3)

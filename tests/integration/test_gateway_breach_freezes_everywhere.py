@@ -62,7 +62,7 @@ def test_it_is_reported_at_once_and_lifted_by_the_quorum(tmp_path: Path, lab: Me
         (access, _key, _request), (other, _k, _r) = lab.released(), lab.released()
         with access.odometer() as odometer, gateway(tmp_path, taken_over, POLICY, odometer=odometer) as live:
             live.complete()
-            assert live.stopped.wait(2)
+            assert live.stopped.wait(60)
         assert isinstance(live.error, ChannelBreachError)
         (breach,) = lab.entries(EventName.EGRESS_BREACHED)
         assert breach.text("cause") == "channel-breach.no-demand"

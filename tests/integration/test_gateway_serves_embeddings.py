@@ -169,7 +169,7 @@ def test_a_taken_over_encoder_says_no_more_than_its_numbers(
 ) -> None:
     with gateway(tmp_path, said(turn), vectors(), values=VALUES) as live:
         assert live.post("/v1/embeddings", {"model": ATLAS, "input": "w1"}).status_code == 503
-        assert live.stopped.wait(2)
+        assert live.stopped.wait(60)
     assert isinstance(live.error, ChannelBreachError)
     assert live.error.found == found
 
@@ -177,7 +177,7 @@ def test_a_taken_over_encoder_says_no_more_than_its_numbers(
 def test_halves_of_numbers_do_not_come_in_an_answer_of_tokens(tmp_path: Path) -> None:
     with gateway(tmp_path, said(half)) as live:
         assert live.complete("w1").status_code == 503
-        assert live.stopped.wait(2)
+        assert live.stopped.wait(60)
     assert isinstance(live.error, ChannelBreachError)
     assert live.error.found == "other-output"
 

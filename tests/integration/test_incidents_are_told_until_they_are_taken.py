@@ -55,7 +55,7 @@ def teller(folder: Path, port: int, *forms: Form, clock: TestClock) -> Teller:
     return Teller(lines, genesis=GENESIS, source="test", clock=clock, rest=0.0, chance=lambda: 0.0)
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     ends = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends

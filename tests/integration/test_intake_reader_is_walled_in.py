@@ -221,8 +221,8 @@ def test_walls_that_cant_be_put_up_read_nothing(tmp_path: Path, monkeypatch: pyt
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.settimeout(10)
-        theirs.settimeout(10)
+        ours.settimeout(60)
+        theirs.settimeout(60)
         yield ours, theirs
 
 
@@ -278,5 +278,5 @@ def test_reads_are_answered_with_those_bytes(pair: tuple[socket.socket, socket.s
     reading_it = threading.Thread(target=read)
     reading_it.start()
     assert list(Reader(ours, sources({"a": bytes(range(10))})).judge()) == ["a"]
-    reading_it.join(10)
+    reading_it.join(60)
     assert told[1] == bytes([3, 4, 5, 6])

@@ -21,7 +21,7 @@ from strongroom.keeper.tamper import TamperCause
 from support.deployment import Deployment
 
 pytestmark = pytest.mark.integration
-PATIENCE = 20.0
+PATIENCE = 60.0
 ATTACH, DETACH = 16, 17
 
 

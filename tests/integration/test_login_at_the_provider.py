@@ -199,7 +199,7 @@ def test_an_answer_with_another_state_is_not_ours(provider: OidcProvider) -> Non
 
         def both() -> None:
             for path in ("/callback?code=evil&state=other", "/callback?code=evil", "/", "/callback?state=s&state=s"):
-                connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=5)
+                connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=60)
                 connection.request("GET", path)
                 stray.append(connection.getresponse().status)
                 connection.close()

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.integration
 RARELY = verifying(replay_permille=1)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

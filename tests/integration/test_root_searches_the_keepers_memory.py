@@ -35,7 +35,7 @@ pytestmark = pytest.mark.integration
 LONG_LIVED = ("root key", "epoch key", "signing seed")
 KEYS = (*LONG_LIVED, "KEK", "data key")
 STEPS = ("idle", "releasing", "idle again", "locked")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass

@@ -197,7 +197,7 @@ def a_thread_fails() -> Iterator[dcp.DefaultSavePlanner]:
             if threading.current_thread() is not threading.main_thread():
                 failed.set()
                 raise OSError("a disk is full, and DCP drops this error")
-            assert failed.wait(10)
+            assert failed.wait(60)
             return super().resolve_data(write_item)
 
     yield OneThreadFails()

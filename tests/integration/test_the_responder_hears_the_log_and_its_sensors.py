@@ -53,7 +53,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResponderLab]:
         yield made
 
 
-def until(found: Callable[[], object], lab: ResponderLab, *, seconds: float = 30.0) -> None:
+def until(found: Callable[[], object], lab: ResponderLab, *, seconds: float = 60) -> None:
     ends = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < ends, (lab.errors(), lab.facts()[-3:])
@@ -120,7 +120,7 @@ def renewal(lab: ResponderLab) -> str:
 
 
 def post(path: str, secret: str, body: bytes) -> int:
-    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection = http.client.HTTPConnection("localhost", timeout=60)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(path)
     connection.request("POST", f"/{secret}", body)

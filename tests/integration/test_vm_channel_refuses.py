@@ -40,12 +40,12 @@ def ends() -> Iterator[tuple[Port, Channel, socket.socket]]:
 
 def test_messages_pass_both_ways(ends: tuple[Port, Channel, socket.socket]) -> None:
     port, channel, _ = ends
-    channel.send({"order": 1}, timeout=1)
-    assert port.receive(timeout=1) == {"order": 1}
+    channel.send({"order": 1}, timeout=60)
+    assert port.receive(timeout=60) == {"order": 1}
     long = {"text": "x" * 700_000}
     sender = threading.Thread(target=port.send, args=(long,))
     sender.start()
-    assert channel.receive(timeout=10) == long
+    assert channel.receive(timeout=60) == long
     sender.join()
 
 
@@ -54,7 +54,7 @@ def test_the_machine_refuses_what_is_no_message(ends: tuple[Port, Channel, socke
     port, _, raw = ends
     raw.sendall(data)
     with pytest.raises(MalformedError):
-        port.receive(timeout=1)
+        port.receive(timeout=60)
 
 
 def test_a_silent_launcher_is_not_waited_for_for_ever(ends: tuple[Port, Channel, socket.socket]) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 RHYTHM = ("--witness-seconds", "0.2")
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it didn't happen in time"

@@ -163,7 +163,7 @@ def test_a_delivery_is_let_in_by_key_and_the_report_is_kept(live: RunningConsole
     find(driver, "a[href^='/intake-reviews/']").click()
     driver.get(f"{live.origin}/assurance")
     find(driver, "a[href='/assurance/reports/html']").click()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while {path.name for path in tmp_path.iterdir()} != {"review-sam.json", "assessment.html"}:
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -142,7 +142,7 @@ def test_models_open_again_and_nothing_that_was_taken_away_comes_back(lost: Occu
 def test_a_backup_of_before_its_keys_were_rotated_isnt_taken_for_whole(lost: Occupied, tmp_path: Path) -> None:
     back_up(lost.deployment, tmp_path / "backup")
     lost.post(f"requests/{lost.ask(Action.ROTATE, model=OTHER).digest}/control")
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not events(lost.entries(), EventName.KEK_RETIRED) and time.monotonic() < until:
         time.sleep(0.1)
     safe = carried_away(lost.deployment, tmp_path / "backup", tmp_path / "log")

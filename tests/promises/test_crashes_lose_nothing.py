@@ -59,7 +59,7 @@ def restart(deployment: Deployment, *names: str) -> None:
 
 def dies(attested: Attested) -> None:
     """Wait until the keeper is dead, by its own hand."""
-    assert attested.deployment.processes["keeper"].wait(10) == -signal.SIGKILL
+    assert attested.deployment.processes["keeper"].wait(60) == -signal.SIGKILL
     assert not (attested.deployment.home / "keeper" / "crash-at").exists()
 
 

@@ -177,7 +177,7 @@ def test_the_broker_moves_every_data_key_after_a_rotation(served: tuple[Deployme
 
     rotating = posted(founded, caller, Action.ROTATE)
     assert caller.post(f"/v1/requests/{rotating.digest}/control").status == 200
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while keks(caller)[0][0] != "destroyed" and time.monotonic() < until:
         time.sleep(0.1)
     # Nothing was registered under the two that are lost: they are given up, and the third stands under the new KEK.

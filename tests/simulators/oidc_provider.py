@@ -134,7 +134,7 @@ class OidcProvider:
         """Be the person's browser: open an address, follow where it leads, and return the last status."""
         context = ssl.create_default_context(cafile=str(self.authority_file))
         opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
-        with opener.open(address, timeout=10) as answer:
+        with opener.open(address, timeout=60) as answer:
             answer.read()
             return int(answer.status)
 

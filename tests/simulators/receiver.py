@@ -103,7 +103,7 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait(self, count: int, seconds: float = 10) -> list[Received]:
+    def wait(self, count: int, seconds: float = 60) -> list[Received]:
         """Return what came, once it is ``count`` requests."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.got) >= count, seconds), f"{len(self.got)} came"

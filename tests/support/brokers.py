@@ -51,7 +51,7 @@ class Caller:
     """One connection with one certificate; connects anew only when told to."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
-        self.connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+        self.connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
 
     def call(
         self,

@@ -42,10 +42,10 @@ def confined(folder: Path, command: list[str], ended: list[Any], *, room: int = 
         sealed = folder / "sealed"
         files = sorted(str(path.relative_to(sealed)) for path in sealed.rglob("*") if path.is_file())
         with ProcessRunner().launch(profile(folder, room), module=AGENT, inherited=inherited) as running:
-            running.send({"folder": str(sealed), "files": [*files], "command": [*command]}, timeout=10)
+            running.send({"folder": str(sealed), "files": [*files], "command": [*command]}, timeout=60)
             running.receive(timeout=60)
             told = running.receive(timeout=120)
-            running.wait(timeout=10)
+            running.wait(timeout=60)
             ended.extend((told, running.stdout.read(), running.stderr.read()))
 
     return run

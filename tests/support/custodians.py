@@ -48,7 +48,7 @@ def give(deployment: Deployment, held: Holder) -> dict[str, Json]:
     return deployment.call("unlock-share", envelope=answer(deployment, held).to_json())
 
 
-def wait_until(done: Callable[[], object], *, seconds: float = 20) -> None:
+def wait_until(done: Callable[[], object], *, seconds: float = 60) -> None:
     """Wait until something no longer says that the keeper is locked."""
     until = time.monotonic() + seconds
     while True:

@@ -233,7 +233,7 @@ class Deployment:
         """Stop a process by SIGTERM and return its exit code."""
         process = self.processes.pop(name)
         process.terminate()
-        code = process.wait(20)
+        code = process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
         return code
@@ -242,7 +242,7 @@ class Deployment:
         """Kill a process with SIGKILL, or reap one that died."""
         process = self.processes.pop(name)
         process.send_signal(signals.SIGKILL)
-        process.wait(20)
+        process.wait(60)
         assert process.stdout is not None
         process.stdout.close()
 

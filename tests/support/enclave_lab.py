@@ -103,7 +103,7 @@ def run_inside(
         pairs: list[Json] = [[source, name] for source, name in copies or []]
         words: list[Json] = list(command)
         named: Json = dict({"weights.txt": "plain"} if files is None else files)
-        running.send({"files": named, "copies": pairs, "command": words}, timeout=10)
+        running.send({"files": named, "copies": pairs, "command": words}, timeout=60)
         for reader in readers:
             reader.start()
         try:
@@ -113,7 +113,7 @@ def run_inside(
             started, ended = {"started_us": 0}, {"code": None, "signal": None}
         assert isinstance(started, dict)
         assert isinstance(ended, dict)
-        status = running.wait(timeout=10)
+        status = running.wait(timeout=60)
         for reader in readers:
             reader.join()
         return Outcome(

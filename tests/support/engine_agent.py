@@ -26,15 +26,15 @@ def main() -> None:
             folder.write(str(name), iter(partial(stream.read, 1 << 20), b""))
     folder.close()
     with start_command(profile, tuple(order["command"]), meter=metered_channel(profile)) as command:  # type: ignore[arg-type]
-        channel.send({"started": True}, timeout=10)
+        channel.send({"started": True}, timeout=60)
         while (status := command.poll(timeout=60)) is None:
             pass
     try:
         status = told_ending(profile, status)
     except CanaryMismatchError as error:
-        channel.send({"refused": error.reason}, timeout=10)
+        channel.send({"refused": error.reason}, timeout=60)
     else:
-        channel.send({"code": status.code, "signal": status.signal}, timeout=10)
+        channel.send({"code": status.code, "signal": status.signal}, timeout=60)
 
 
 main()

@@ -81,35 +81,43 @@ class Counting:
     """A model that says one token more each time; `slow` is how long a token takes, in seconds."""
 
     def __init__(self, slow: float = 0.0) -> None:
-        self._slow = slow
+        self.slow = slow
+        self.said = 0
+        """How many tokens it said, in all answers together."""
 
     def begin(self, order: Order) -> Generating | Agreed | None:
         """Begin after the prompt's last token, or look how far others count as this one does."""
         if order.kind is Kind.REPLAY:
-            counts = _Counts(order.prompt[-order.most - 1], self._slow)
+            counts = _Counts(order.prompt[-order.most - 1], self)
             return Agreed(next((n for n, token in enumerate(order.replayed) if counts.step() != token), order.most))
-        return _Counts(order.prompt[-1], self._slow)
+        return _Counts(order.prompt[-1], self)
 
 
 class _Counts:
-    def __init__(self, last: int, slow: float) -> None:
-        self._last, self._slow = last, slow
+    def __init__(self, last: int, model: Counting) -> None:
+        self._last, self._model = last, model
 
     def step(self) -> int | None:
         """Count."""
-        if self._slow:
-            time.sleep(self._slow)
+        if self._model.slow:
+            time.sleep(self._model.slow)
+        self._model.said += 1
         self._last = (self._last + 1) % VOCABULARY
         return self._last
 
 
-def honest(slow: float = 0.0) -> Engine:
-    """Return an engine that counts."""
+def counted(model: Counting) -> Engine:
+    """Return an engine that serves a model."""
 
     def run(channel: socket.socket) -> None:
-        serve_engine(channel, Counting(slow))
+        serve_engine(channel, model)
 
     return run
+
+
+def honest(slow: float = 0.0) -> Engine:
+    """Return an engine that counts."""
+    return counted(Counting(slow))
 
 
 @dataclass

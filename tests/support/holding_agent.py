@@ -59,7 +59,7 @@ def main() -> None:
     profile = SandboxProfile.from_bytes(os.pread(inherited_descriptor("profile"), 1 << 20, 0))
 
     def tell(step: str, **members: str) -> Fields:
-        channel.send({"step": step, **members}, timeout=10)
+        channel.send({"step": step, **members}, timeout=60)
         return Fields(channel.receive(timeout=60), "order")
 
     def watched(chunks: Iterator[memoryview]) -> Iterator[memoryview]:
@@ -89,7 +89,7 @@ def main() -> None:
             pass
         tell("running")
         started.kill()
-    channel.send({"step": "ended"}, timeout=10)
+    channel.send({"step": "ended"}, timeout=60)
 
 
 main()

@@ -168,7 +168,7 @@ class Occupied:
 
     def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         """Run a statement on the open database; one that is to change something must."""
-        with closing(sqlite3.connect(self.running.database, timeout=10)) as database, database:
+        with closing(sqlite3.connect(self.running.database, timeout=60)) as database, database:
             cursor = database.execute(statement, values)
             assert statement.startswith("SELECT") or cursor.rowcount > 0
             return cursor.fetchall()

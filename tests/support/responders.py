@@ -148,7 +148,7 @@ class ResponderLab:
         """Return the facts of each line of its record, which is checked to be whole."""
         return [json.loads(line)["facts"] for line in read_record(self.state)]
 
-    def done(self, count: int, *, seconds: float = 20.0) -> list[dict[str, Json]]:
+    def done(self, count: int, *, seconds: float = 60.0) -> list[dict[str, Json]]:
         """Wait until so many freezes are done, and return what the record says of each."""
         ends = time.monotonic() + seconds
         while True:

@@ -198,7 +198,7 @@ class Room:
         assert isinstance(entries, int)
         return entries
 
-    async def until(self, holds: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    async def until(self, holds: Callable[[], bool], *, seconds: float = 60) -> None:
         """Wait for something."""
         ends = time.monotonic() + seconds
         while not holds():

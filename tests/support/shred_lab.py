@@ -32,7 +32,7 @@ from support.shredding import DESTROY, OTHER
 
 WAIT = 2
 """Seconds that a destruction waits here: at this level the rule alone decides."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 _EXPORT = Rule(
     action=Action.EXPORT_PLAINTEXT,
     level=LEVEL,

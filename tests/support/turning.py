@@ -71,7 +71,7 @@ def verified(folder: Path, genesis: Genesis) -> LogReport:
     return verify_shards(source, first, entries=checks, keeper_key=genesis.keeper_key, cosigned=False)
 
 
-def wait_until(true: Callable[[], bool], *, seconds: float = 30) -> None:
+def wait_until(true: Callable[[], bool], *, seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until

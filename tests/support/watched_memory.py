@@ -159,7 +159,7 @@ def watched_run(folder: Path, kind: SecretMemoryKind, *ways: str, swap: Path | N
                     secret = SecretBytes(bytearray(key))
                     ciphertext = encrypt_to(from_base64(str(told["public"])), secret, b"context")
                     answer = {**answer, "ciphertext": to_base64(ciphertext)}  # type: ignore[dict-item]
-                running.send(answer, timeout=10)
+                running.send(answer, timeout=60)
             return told
 
         order: Json = {
@@ -171,5 +171,5 @@ def watched_run(folder: Path, kind: SecretMemoryKind, *ways: str, swap: Path | N
         step("asking", order)
         for name in ("holding", "opening", "running", "ended"):
             step(name, {})
-        running.wait(timeout=10)
+        running.wait(timeout=60)
     return made
