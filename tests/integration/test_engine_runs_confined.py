@@ -14,6 +14,10 @@ from support.enclave_lab import require_sandbox
 from support.gateways import ATLAS, gateway, text_of
 
 pytestmark = pytest.mark.integration
+# Confined, torch and transformers are compiled anew at each start: half a minute of a core.
+ENGINES = pytest.mark.parametrize(
+    "engine", [BuiltIn.NUMPY, pytest.param(BuiltIn.TRANSFORMERS, marks=pytest.mark.heavy)]
+)
 PROMPT = [5, 9, 200, 31]
 
 LOUD = """
@@ -43,7 +47,7 @@ def llama(tmp_path: Path) -> Path:
     return tiny_llama.make(tmp_path / "sealed")
 
 
-@pytest.mark.parametrize("engine", BuiltIn)
+@ENGINES
 def test_same_tokens_as_the_unsealed_model_through_the_official_client(
     tmp_path: Path, llama: Path, engine: BuiltIn
 ) -> None:
@@ -66,7 +70,7 @@ def test_same_tokens_as_the_unsealed_model_through_the_official_client(
 
 
 # The second takes a quarter of a minute to start: nothing inside reads bytecode that somebody kept.
-@pytest.mark.parametrize("engine", [BuiltIn.NUMPY, pytest.param(BuiltIn.TRANSFORMERS, marks=pytest.mark.heavy)])
+@ENGINES
 def test_stop_tokens_end_an_answer_and_do_not_leave(tmp_path: Path, llama: Path, engine: BuiltIn) -> None:
     free = tiny_llama.greedy(llama, PROMPT, 40)
     stop = free[10]

@@ -56,6 +56,7 @@ def write_script(folder: Path, name: str, text: str) -> str:
     return str(script)
 
 
+@pytest.mark.heavy  # the next one starts them, too
 def test_torch_and_transformers_run_without_writable_code(tmp_path: Path) -> None:
     require_sandbox()
     pytest.importorskip("torch")
