@@ -32,6 +32,7 @@ from strongroom.console.door import Door
 from strongroom.console.exposures import Exposures
 from strongroom.console.growing import GrowsAside, ReadsOn
 from strongroom.console.log_reader import LogReader
+from strongroom.console.records_aside import RecordsAside
 from strongroom.console.signing_in import Reception
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, SystemClock
@@ -150,7 +151,7 @@ def make_console(folder: Path, places: Places, clock: Clock) -> Console:
         origin=places.origin,
         reception=reception,
         door=Door(clock, os.urandom),
-        beside=_beside(places),
+        beside=_beside(places, RecordsAside(monotonic=time.monotonic, sleep=time.sleep, note=note)),
         reader=LogReader(
             GrowsAside(index, monotonic=time.monotonic, sleep=time.sleep, note=note),
             exposures=Exposures(
@@ -162,10 +163,12 @@ def make_console(folder: Path, places: Places, clock: Clock) -> Console:
     )
 
 
-def _beside(places: Places) -> Beside:
+def _beside(places: Places, records: RecordsAside) -> Beside:
     door = None if places.responder is None else DeskDoor(places.responder, seconds=DESK_SECONDS)
     return Beside(
-        incidents=None if door is None else DeskReader(door, seconds=READ_SECONDS, monotonic=time.monotonic),
+        incidents=None
+        if door is None
+        else DeskReader(door, seconds=READ_SECONDS, monotonic=time.monotonic, later=records.later),
         assessments=None if places.assessments is None else AssessmentFolder(places.assessments, load()),
         deliveries=None if places.quarantine is None else DeliveryFolders(places.quarantine),
         playbooks=shipped_playbooks(),

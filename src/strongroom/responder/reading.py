@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from strongroom.core.canonical import Json
 from strongroom.core.clock import LATEST, Instant, format_instant
@@ -34,9 +34,17 @@ from strongroom.response.subjects import Subject
 
 MAX_REMEMBERED: Final = 2 * MAX_ENTRIES
 """Entries of records that one reader remembers."""
+AT_ONCE: Final = 2 * PAGE
+"""Entries of a record that one reading takes where the rest may follow: some hundredths of a second of work."""
 MAX_RUNS: Final = 64
 MIN_PREFIX: Final = 4
 MAX_KEPT: Final = 1 << 20
+
+
+class StillReadingError(UnavailableError):
+    """A record is longer than one reading takes; it is read on, and is there in a moment."""
+
+    code = "record-being-read"
 
 
 class AskDesk(Protocol):
@@ -188,12 +196,20 @@ class DeskReader:
 
     :param seconds: how long reading for one page may take; a desk that answers each question at the last moment would
         hold whoever asks for hours. :param monotonic: tells the time for that.
+    :param later: takes an incident's name, and what reads on in its record, where that is longer than one reading takes
+        (:data:`AT_ONCE` entries). None: each record is read to its end.
     """
 
     def __init__(
-        self, ask: AskDesk, *, seconds: float = math.inf, monotonic: Callable[[], float] = lambda: 0.0
+        self,
+        ask: AskDesk,
+        *,
+        seconds: float = math.inf,
+        monotonic: Callable[[], float] = lambda: 0.0,
+        later: Callable[[str, Callable[[], object]], None] | None = None,
     ) -> None:
         self._ask = ask
+        self._later = later
         self._seconds = seconds
         self._monotonic = monotonic
         self._read: OrderedDict[str, Shown] = OrderedDict()
@@ -237,13 +253,14 @@ class DeskReader:
 
         :param until: when it has to be read; None: it is all that is read.
         :raises UnavailableError: the responder doesn't answer, or takes too long.
+        :raises StillReadingError: its record is longer than what is read at once, and is read on.
         :raises NotFoundError: there is no such incident.
         :raises BrokenRecordError: the responder shows something else, or not what it showed before.
         """
         with self._lock:
             known = self._read.get(name)
         incident, entries = (None, ()) if known is None else (known.incident, known.entries)
-        ends = self.until() if until is None else until
+        begun, ends = len(entries), self.until() if until is None else until
         while True:
             self._hurry(ends)
             page = self._page(name, len(entries))
@@ -255,6 +272,8 @@ class DeskReader:
             entries += page.entries
             if len(page.entries) < PAGE:
                 break
+            if self._later is not None and len(entries) - begun >= AT_ONCE:
+                self._put_off(incident, entries, page)
         runs = dict(page.runs)
         for one in page.further:
             self._hurry(ends)
@@ -263,6 +282,34 @@ class DeskReader:
         shown = Shown(incident=incident, entries=entries, runs=runs, token=page.token, held=page.held)
         self._remember(name, shown)
         return shown
+
+    def put_off(self, listed: Listed, room: int) -> bool:
+        """Have a record read on beside, if more of it is new than there is room for; false: read it here.
+
+        :param room: entries. A page of many incidents reads no more of all of them together than of one.
+        """
+        if self._later is None or self.new(listed) <= room:
+            return False
+        self._later(listed.incident, lambda: self.read(listed.incident))
+        return True
+
+    def new(self, listed: Listed) -> int:
+        """Return how many entries a record has, by the list, that aren't read yet."""
+        with self._lock:
+            known = self._read.get(listed.incident)
+        return max(0, listed.entries - (0 if known is None else known.incident.size))
+
+    def _put_off(self, incident: Incident, entries: tuple[IncidentEntry, ...], page: _Page) -> NoReturn:
+        """Remember a record as far as it was read, and have it read on."""
+        _check_fits(incident, page, {})
+        far = Shown(incident=incident, entries=entries, runs={}, token=page.token, held=page.held)
+        self._remember(incident.id, far)
+        if self._later is not None:
+            self._later(incident.id, lambda: self.read(incident.id))
+        raise StillReadingError(
+            f"{len(entries)} entries of the record of `{incident.id}` are read and checked, and it goes on",
+            remedy="load the page again in a few seconds: it is read on meanwhile",
+        )
 
     def as_far_as(self, listed: Listed, *, until: float) -> Shown:
         """Return an incident whose record has all entries that the list told of; its runs may be left out.

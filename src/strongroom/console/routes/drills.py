@@ -26,7 +26,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.responder.people import may_act
-from strongroom.responder.reading import DeskReader, Listed
+from strongroom.responder.reading import AT_ONCE, DeskReader, Listed
 from strongroom.response.cacao import Playbook
 from strongroom.response.drills import (
     DRILL_TYPE,
@@ -47,7 +47,7 @@ _MICROS: Final = 1_000_000
 
 def drills(visit: Visit) -> Page:
     """Show drills, newest first, with what each came to, and plots of the times."""
-    empty: dict[str, Json] = {"drills": [], "next": "", "plots": [], "means": {}, "asked": None}
+    empty: dict[str, Json] = {"drills": [], "next": "", "plots": [], "means": {}, "asked": None, "reading": 0}
     data: dict[str, Json] = {
         **by_desk(visit, empty, _held),
         "playbooks": [{"playbook": name, "event": event} for name, event in sorted(PRACTISED.items())],
@@ -62,7 +62,13 @@ def _held(visit: Visit, reader: DeskReader) -> dict[str, Json]:
     held = sorted((one for one in listed if one.drill is not None), key=_place)
     shown, following = page_of(held, _place, visit.query.get("after", ""), DRILLS)
     found: list[tuple[Listed, str, Measured | None]] = []
+    reading, room = 0, AT_ONCE
     for one in shown:
+        if reader.put_off(one, room):
+            found.append((one, "", None))
+            reading += 1
+            continue
+        room -= reader.new(one)
         try:
             record = reader.as_far_as(one, until=until)
         except UnavailableError:
@@ -77,6 +83,7 @@ def _held(visit: Visit, reader: DeskReader) -> dict[str, Json]:
     return {
         "drills": [_row(*one) for one in found],
         "next": following,
+        "reading": reading,
         "plots": [_plot(name, title, read, known) for name, title, read in _READ],
         "means": {name: _mean([value for _at, told in known if (value := read(told)) is not None])
                   for name, _title, read in _READ},
