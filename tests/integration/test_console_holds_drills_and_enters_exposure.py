@@ -218,7 +218,7 @@ def test_a_report_says_what_the_answer_says_that_was_entered(lab: Watched, desk:
 
     desk.kept = {kept: answer}
     assert exposed.lines()[0] in dana.follow(drafted()).text.replace("&#39;", "'")
-    assert kept in dana.get(f"/incidents/{name}").text
+    assert f"kept/{kept}" in dana.get(f"/incidents/{name}").text
     saved = dana.get(f"/incidents/{name}/kept/{kept}")
     assert (saved.status, saved.text.encode()) == (200, answer)
     # One that no record names isn't shown, whatever the responder has.
