@@ -133,7 +133,7 @@ def test_a_stop_keeps_nobody_waiting(running: RunningBroker) -> None:
         running.process.terminate()
         waiting.join(20)
         assert running.process.wait(20) == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20
     assert answered == [200]
 
 

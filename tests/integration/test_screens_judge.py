@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -96,11 +95,9 @@ def test_any_other_answer_is_none(said: Said) -> None:
 
 
 def test_one_that_is_slow_or_gone_or_set_up_wrongly_does_not_pass(tmp_path: Path) -> None:
-    with guard(blocks("bad"), slow=3.0) as service:
-        began = time.monotonic()
-        with pytest.raises(ScreenUnavailableError):
-            judged(settings(service.url, milliseconds=100), "fine")
-        assert time.monotonic() - began < 3.0
+    # Waited for, it would have let that pass.
+    with guard(blocks("bad"), slow=3.0) as service, pytest.raises(ScreenUnavailableError):
+        judged(settings(service.url, milliseconds=100), "fine")
     with pytest.raises(ScreenUnavailableError):
         judged(settings(service.url), "fine")
     with pytest.raises(UsageError):
