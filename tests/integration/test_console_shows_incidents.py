@@ -386,7 +386,7 @@ def test_a_responder_that_reads_nothing_is_given_up_on(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as heard:
         heard.bind(str(tmp_path / "desk.sock"))
         heard.listen(1)
-        act = sign(ACT_TYPE, bytes(600_000), signer("dana"))
+        act = sign(ACT_TYPE, bytes(500_000), signer("dana"))
         with pytest.raises(UnavailableError):
             DeskReader(DeskDoor(tmp_path / "desk.sock", seconds=0.2)).hand_in(act)
 
