@@ -58,7 +58,7 @@ def somebody() -> SignedIn:
 
 def visit_of(view: MemoryView, index: SqliteIndex, *, bound: bool = False, reader: LogReader | None = None) -> Visit:
     rules = {NAME: POLICY} if bound else {}
-    trust = SimpleNamespace(models={NAME: None}, egress=SimpleNamespace(by_model=rules) if bound else None)
+    trust = SimpleNamespace(models={NAME: None}, egress_by_model=rules if bound else {})
     made = Visit(
         me=somebody(), origin="", now=AT, random_bytes=bytes, reader=reader or LogReader(index),
         verified=cast("Any", trust),
