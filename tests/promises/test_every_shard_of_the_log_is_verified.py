@@ -14,6 +14,7 @@ import pytest
 from strongroom.audit import standalone_verifier
 from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.errors import LogError
+from strongroom.audit.reading.proven import read_proven
 from strongroom.audit.reading.view import PublishedView, entry_at
 from strongroom.audit.replay import EntryChecks
 from strongroom.audit.succession import Succession
@@ -257,6 +258,15 @@ def test_the_hashes_alone_say_nothing_of_what_was_left_out(tmp_path: Path) -> No
             FolderSource(place), Succession.of(GENESIS), entries=None, keeper_key=KEEPER.public_key, cosigned=False
         )
     assert caught.value.reason == "log-rows-missing"
+
+
+def test_entries_of_every_shard_are_proven_together(tmp_path: Path) -> None:
+    made = log()
+    made.publish(tmp_path / "log")
+    view = PublishedView(FolderSource(tmp_path / "log"), Succession.of(GENESIS).current.verifier, KEEPER.public_key)
+    head = view.head()
+    places = [*range(0, head.size, 7), head.size - 1]
+    assert read_proven(view, head, places) == {place: entry_at(view, head, place)[1] for place in places}
 
 
 def test_an_entry_that_was_kept_is_proven_in_a_pruned_log(tmp_path: Path) -> None:
