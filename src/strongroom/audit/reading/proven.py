@@ -128,15 +128,16 @@ class ProvenEntries:
 
 
 def read_proven(view: LogView, head: Checkpoint, places: Sequence[int]) -> dict[int, Entry]:
-    """Return the entries at these places, in their order, each proven; nothing is kept.
+    """Return the entries at these places, each proven; nothing is kept.
 
     :raises IndexWrongError: one isn't below the head's size. :raises LogError: the log isn't what was signed.
     """
     if any(place >= head.size for place in places):
         raise IndexWrongError("the index names an entry that the log doesn't have")
-    found: dict[int, Entry] = {}
-    while len(found) < len(places):
-        found |= entries_at(view, head, places[len(found) :])
+    # Each once, and in their order: what came is the first of what was asked for.
+    found, left = dict[int, Entry](), sorted(set(places))
+    while len(found) < len(left):
+        found |= entries_at(view, head, left[len(found) :])
     return found
 
 
