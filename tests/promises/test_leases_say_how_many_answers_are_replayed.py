@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from promises.test_leases_end_with_what_they_rest_on import Scene
-from promises.test_precautions_only_take_away import take
 from strongroom.access.request import Action
 from strongroom.keeper.leases import Leases
 from strongroom.release.dossier import Dossier
 from strongroom.release.lease import Sampling
 from strongroom.release.precautions import PrecautionKind
+from support.precaution_statements import take
 
 pytestmark = pytest.mark.integration
 
