@@ -102,6 +102,25 @@ def test_other_bytes_are_refused_and_nothing_is_kept(tmp_path: Path) -> None:
     in_a_room(tmp_path, work)
 
 
+def test_a_part_at_a_wrong_place_costs_none_of_what_came_before(tmp_path: Path) -> None:
+    """Somebody else sends a part of it, or the same part comes twice."""
+
+    async def work(room: Room, case: Case) -> None:
+        answers, half = Answers(), len(ANSWER) // 2
+        await enter(room, case)
+        await answers.take(case, DIGEST, ANSWER[:half], after=0, size=len(ANSWER))
+        error = await refused(answers, case, ANSWER[half:], after=half + 1, size=len(ANSWER))
+        assert (error.reason, f"at byte {half}" in error.message) == ("answer-elsewhere", True)
+        await answers.take(case, DIGEST, ANSWER[half:], after=half, size=len(ANSWER))
+        assert await case.kept(answer_name(DIGEST)) == ANSWER
+        # Begun, and then sent at once: nothing is left of the beginning.
+        await answers.take(case, DIGEST, ANSWER[:half], after=0, size=len(ANSWER))
+        await answers.take(case, DIGEST, ANSWER, after=0, size=len(ANSWER))
+        assert not answers._open
+
+    in_a_room(tmp_path, work)
+
+
 def test_an_answer_whose_counts_are_not_the_acts_is_refused(tmp_path: Path) -> None:
     """Somebody signs for few holders, and for the digest of an answer that counts more."""
 

@@ -12,7 +12,7 @@ from strongroom.core.encoding import to_base64
 from strongroom.core.errors import MalformedError, UnavailableError
 from strongroom.core.fields import Fields
 from strongroom.responder.desk import PAGE
-from strongroom.responder.reading import MAX_REMEMBERED, DeskReader
+from strongroom.responder.reading import MAX_KEPT, MAX_REMEMBERED, DeskReader
 from strongroom.response.entries import Happened, IncidentEntry
 from strongroom.response.executor import begin
 from strongroom.response.incident import BrokenRecordError, RecordError
@@ -121,6 +121,19 @@ def test_a_desk_that_drips_is_given_up_on() -> None:
     spent[0] += 9.0
     with pytest.raises(UnavailableError, match="too long"):
         reader.read(name, until=ended)
+
+
+def test_a_desk_that_drips_what_it_keeps_is_given_up_on() -> None:
+    """A byte in each answer of a million."""
+    spent = [0.0]
+
+    def ask(_operation: str, /, **_members: Json) -> Fields:
+        spent[0] += 1.0
+        return Fields({"data": to_base64(b"x"), "size": MAX_KEPT}, "answer")
+
+    with pytest.raises(UnavailableError, match="too long"):
+        DeskReader(ask, seconds=8.0, monotonic=lambda: spent[0]).kept(Record.of(alert()).incident.id, "evidence-1.json")
+    assert spent[0] < 10.0
 
 
 def test_what_is_remembered_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

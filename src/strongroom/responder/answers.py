@@ -43,10 +43,11 @@ class Answers:
         if str(answer) not in _named(case):
             raise AnswerRefusedError("the record names no such answer", remedy="enter it first")
         place = (case.id, answer)
-        data = self._open.pop(place, bytearray()) if after else bytearray()
+        data = self._open.get(place, bytearray()) if after else bytearray()
         if len(data) != after or after + len(part) > size or not part:
             raise ConflictError(f"the answer goes on at byte {len(data)}", reason="answer-elsewhere")
         data += part
+        self._open.pop(place, None)
         if len(data) < size:
             self._open[place] = data
             while len(self._open) > MOST_OPEN:

@@ -345,12 +345,13 @@ class DeskReader:
             raise UnavailableError("the responder takes too long", remedy="see how its host does")
 
     def kept(self, incident: str, name: str) -> bytes:
-        """Return evidence, a draft or words that the responder keeps.
+        """Return evidence, a draft, an answer or words that the responder keeps.
 
-        :raises NotFoundError: nothing is kept under that name.
+        :raises NotFoundError: nothing is kept under that name. :raises UnavailableError: it takes too long.
         """
-        data = bytearray()
+        data, ends = bytearray(), self.until()
         while True:
+            self._hurry(ends)
             with self._ask("kept", incident=incident, name=name, after=len(data)) as fields:
                 part, size = fields.binary("data", max_length=PART), fields.integer("size", most=MAX_KEPT)
             data += part
