@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 
+from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError
+from strongroom.ipc.adapters.client import UnixClient
+from strongroom.ipc.adapters.server import UnixServer
 from strongroom.ipc.adapters.streams import frames_of
-from strongroom.ipc.frames import HEADER, MAX_FRAME
+from strongroom.ipc.frames import HEADER, MAX_CALL, MAX_FRAME, Call
 
 pytestmark = pytest.mark.integration  # an event loop has a socket pair of its own
 
@@ -52,3 +57,24 @@ def test_between_frames_nobody_is_hurried() -> None:
 def test_a_length_that_is_not_allowed_ends_the_stream() -> None:
     with pytest.raises(MalformedError):
         asyncio.run(received([STREAM + (MAX_FRAME + 1).to_bytes(HEADER, "big")], []))
+
+
+def test_a_server_holds_no_call_as_long_as_an_answer(tmp_path: Path) -> None:
+    # Whoever may knock could else fill the keeper's memory, and have it read such calls while a freeze waits.
+    async def run() -> None:
+        async def serve(call: Call, _uid: int) -> dict[str, Json]:
+            call.fields.end()
+            return {"long": "a" * MAX_CALL}
+
+        server = UnixServer(serve, admits={os.geteuid()})
+        await server.start(tmp_path / "a.sock")
+        client = UnixClient(tmp_path / "a.sock")
+        assert len((await client.call("x")).text("long", max_length=MAX_FRAME)) == MAX_CALL
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "a.sock")
+        writer.write((MAX_CALL + 1).to_bytes(HEADER, "big"))
+        assert await reader.read() == b""
+        writer.close()
+        await client.close()
+        await server.stop()
+
+    asyncio.run(run())

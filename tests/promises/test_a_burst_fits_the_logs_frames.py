@@ -11,7 +11,7 @@ from strongroom.core.canonical import MAX_INTEGER
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.ipc import frames
-from strongroom.keeper.journal import MAX_APPEND_BYTES, Appended
+from strongroom.keeper.journal import Appended
 from support.room import Room
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
@@ -31,7 +31,7 @@ def test_releases_that_waited_for_the_disk_are_appended_in_frames_that_hold_them
 
         async def framed(entries: tuple[bytes, ...]) -> Appended:
             # As the keeper's own client does.
-            sent.append(len(frames.frame({"id": MAX_INTEGER, "op": "append", "entries": write_entries(entries)})))
+            sent.append(len(frames.call(MAX_INTEGER, "append", {"entries": write_entries(entries)})))
             return await append(entries)
 
         monkeypatch.setattr(room.log, "append", framed)
@@ -45,6 +45,6 @@ def test_releases_that_waited_for_the_disk_are_appended_in_frames_that_hold_them
         assert room.keeper.journal.failure is None
         assert [one.index for one in recorded] == [*range(before, before + WAITING)]
         # As full as they may be: a burst isn't written entry by entry either.
-        assert max(sent) > MAX_APPEND_BYTES
+        assert max(sent) > frames.MAX_CALL * 3 // 4
 
     asyncio.run(run())

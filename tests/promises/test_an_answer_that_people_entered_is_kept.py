@@ -17,7 +17,8 @@ from strongroom.core.encoding import to_base64
 from strongroom.core.errors import ConflictError, MalformedError, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.fields import Fields
-from strongroom.ipc.frames import frame
+from strongroom.ipc.frames import answer as answer_frame
+from strongroom.ipc.frames import call
 from strongroom.responder import answers as module
 from strongroom.responder.answers import AnswerRefusedError, Answers
 from strongroom.responder.cases import Case
@@ -157,7 +158,7 @@ def test_the_longest_answer_goes_through_the_desks_frames_both_ways() -> None:
     data, sent = bytes(range(256)) * (MAX_EXPOSURE // 256), bytearray()
 
     def desk(operation: str, /, **members: Json) -> Fields:
-        frame({"id": 1, "op": operation, **members})
+        call(1, operation, members)
         if operation == "answer":
             assert members["after"] == len(sent)
             with Fields(dict(members), "call") as fields:
@@ -170,7 +171,7 @@ def test_the_longest_answer_goes_through_the_desks_frames_both_ways() -> None:
         after = members["after"]
         assert isinstance(after, int)
         told: dict[str, Json] = {"data": to_base64(bytes(sent[after : after + PART])), "size": len(sent)}
-        frame({"id": 1, "ok": told})
+        answer_frame(1, told)
         return Fields(told, "answer")
 
     reader = DeskReader(desk)

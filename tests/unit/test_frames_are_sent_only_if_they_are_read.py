@@ -9,16 +9,17 @@ import pytest
 from strongroom.access.policy import MAX_MODELS
 from strongroom.client.adapters.http import MAX_ANSWER
 from strongroom.core.canonical import MAX_DEPTH, MAX_INTEGER, Json
+from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import MAX_PAYLOAD
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.ids import PersonId
 from strongroom.ipc import frames
-from strongroom.personnel.roster import MAX_PEOPLE
+from strongroom.personnel.lifecycle import MAX_SUSPENDED
 from strongroom.release.precaution_ledger import MAX_PRECAUTIONS, Standing
 from strongroom.release.precautions import PrecautionKind
 
-_EMPTY = len(frames.frame({"id": 1, "op": "x", "said": ""})) - frames.HEADER
+_EMPTY = len(frames.call(1, "x", {"said": ""})) - frames.HEADER
 
 
 def nested(depth: int) -> Json:
@@ -34,15 +35,15 @@ def nested(depth: int) -> Json:
         MAX_INTEGER,
         -MAX_INTEGER,
         nested(MAX_DEPTH - 2),
-        "a" * (frames.MAX_FRAME - _EMPTY),
-        "ü" * ((frames.MAX_FRAME - _EMPTY) // 2),
+        "a" * (frames.MAX_CALL - _EMPTY),
+        "ü" * ((frames.MAX_CALL - _EMPTY) // 2),
         {"ü\U0001f512": "\x00\x7f\x85"},
     ],
     ids=["largest", "least", "deepest", "longest", "longest of two bytes", "names and controls"],
 )
 def test_what_is_sent_at_the_bound_is_read(said: Json) -> None:
-    sent = frames.frame({"id": 1, "op": "x", "said": said})
-    assert frames.frame_length(sent[: frames.HEADER]) == len(sent) - frames.HEADER
+    sent = frames.call(1, "x", {"said": said})
+    assert frames.frame_length(sent[: frames.HEADER], frames.MAX_CALL) == len(sent) - frames.HEADER
     assert frames.read_call(sent[frames.HEADER :]).fields.value("said") == said
 
 
@@ -52,7 +53,7 @@ def test_what_is_sent_at_the_bound_is_read(said: Json) -> None:
         MAX_INTEGER + 1,
         -MAX_INTEGER - 1,
         nested(MAX_DEPTH - 1),
-        "a" * (frames.MAX_FRAME - _EMPTY + 1),
+        "a" * (frames.MAX_CALL - _EMPTY + 1),
         "half a letter \ud800",
         {"\udcff": 1},
         0.5,
@@ -63,7 +64,7 @@ def test_what_is_sent_at_the_bound_is_read(said: Json) -> None:
 def test_what_no_reader_takes_is_refused_where_it_is_sent(said: Json) -> None:
     whole: dict[str, Json] = {"id": 1, "op": "x", "said": said}
     with pytest.raises(MalformedError):
-        frames.frame(whole)
+        frames.call(1, "x", {"said": said})
     # It isn't stricter than its reader: that would refuse what could be asked.
     plain = json.dumps(whole).encode()
     with pytest.raises(MalformedError):
@@ -82,7 +83,7 @@ def test_every_refusal_reaches_who_waits_for_it(text: str) -> None:
 def test_the_largest_state_that_there_may_be_fits() -> None:
     # Whoever may take precautions could else take so many that no part learns any more who is suspended.
     models: list[Json] = [f"m{number:063}" for number in range(MAX_MODELS)]
-    person = "p" * 64
+    person, digest, then = "p" * 64, str(Digest.of(b"")), format_instant(1_795_000_000)
     taken = [
         Standing(
             name=Digest.of(number.to_bytes(4, "big")),
@@ -98,12 +99,14 @@ def test_the_largest_state_that_there_may_be_fits() -> None:
     ]
     status: dict[str, Json] = {
         "models": {
-            str(model): {"version": 10**6, "manifest": str(Digest.of(b"")), "data_key": "d" * 64, "frozen": True}
-            for model in models
+            str(model): {"version": 10**6, "manifest": digest, "data_key": "d" * 64, "frozen": True} for model in models
         },
-        "frozen": models,
-        "irrecoverable": models,
-        "suspended": [f"p{number:063}" for number in range(MAX_PEOPLE)],
+        **dict.fromkeys(("frozen", "destroyed", "irrecoverable", "closed", "lost"), models),
+        "suspended": [f"p{number:063}" for number in range(MAX_SUSPENDED)],
+        "destructions": [
+            {"request": digest, "requester": person, "model": model, "agreed": then, "effective": then, "expires": then}
+            for model in models
+        ],
         "precautions": taken,
     }
     said = frames.answer(1, status)

@@ -20,7 +20,7 @@ from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.signature import MAX_KEY_TEXT, Ed25519Signer, HybridSigner, PublicKey
-from strongroom.ipc.frames import MAX_FRAME, frame
+from strongroom.ipc.frames import MAX_CALL, call
 from strongroom.personnel.roster import MAX_KEYS, MAX_ROLES, Person, Roster
 from strongroom.release.delivery import CIPHERTEXT_LIMIT, Delivery
 from strongroom.release.dossier import MAX_APPROVALS, Dossier
@@ -135,8 +135,8 @@ def test_the_largest_manifest_passes_the_broker_and_the_keeper_s_socket() -> Non
     body = encode({"manifest": envelope.to_json(), "request": str(Digest.of(b"r"))})
     assert len(body) < Limits().signed_object
     assert ManifestIn.model_validate(parse(body)).manifest.envelope() == envelope
-    call = frame({"id": 1, "op": "register", "manifest": envelope.to_json(), "request": str(Digest.of(b"r"))})
-    assert len(call) < MAX_FRAME
+    sent = call(1, "register", {"manifest": envelope.to_json(), "request": str(Digest.of(b"r"))})
+    assert len(sent) < MAX_CALL
 
 
 def test_an_envelope_holds_as_many_hybrid_signatures_as_any() -> None:
@@ -153,7 +153,7 @@ def test_an_envelope_holds_as_many_hybrid_signatures_as_any() -> None:
 def test_a_dossier_of_hybrid_approvals_passes_the_keeper_s_socket() -> None:
     request = sign(payload_type("request.v1"), b"r" * MAX_REQUEST_BYTES, HYBRID)
     dossier = Dossier(request=request, approvals=(request,) * MAX_APPROVALS)
-    assert len(frame({"id": 1, "op": "release", "dossier": dossier.to_json()})) < MAX_FRAME
+    assert len(call(1, "release", {"dossier": dossier.to_json()})) < MAX_CALL
 
 
 def test_an_identity_holds_both_keys() -> None:

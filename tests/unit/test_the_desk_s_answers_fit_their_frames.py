@@ -43,7 +43,7 @@ def framed(desk: Desk) -> DeskReader:
     """Return a reader whose every question and answer passes as frames do."""
 
     def asked(operation: str, /, **members: Json) -> Fields:
-        call = frames.read_call(frames.frame({**members, "id": 1, "op": operation})[frames.HEADER :])
+        call = frames.read_call(frames.call(1, operation, members)[frames.HEADER :])
         answer = frames.answer(call.id, answered(desk.serve(call, 0)))
         _number, told = frames.read_answer(answer[frames.HEADER :])
         assert isinstance(told, dict)

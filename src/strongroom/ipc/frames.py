@@ -6,7 +6,7 @@ Request ``{"id": 7, "op": "release", ...}``; answer ``{"id": 7, "ok": {...}}`` o
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +14,10 @@ from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.core.fields import Fields, reading
 
-MAX_FRAME: Final = 8 << 20
-"""Room for the keeper's status with as many models and precautions as there may be: without it nobody goes on."""
+MAX_FRAME: Final = 12 << 20
+"""Bytes of an answer: room for the keeper's status with as many of everything as its readers take."""
+MAX_CALL: Final = 1 << 20
+"""Bytes of a call. Whoever may knock makes a server hold that many, and read them, while everybody else waits."""
 HEADER: Final = 4
 MAX_ID: Final = 2**53 - 1
 _MAX_TEXT: Final = 4096
@@ -31,32 +33,33 @@ class Call:
     fields: Fields
 
 
-def frame(value: Json) -> bytes:
+def frame(value: Json, most: int = MAX_FRAME) -> bytes:
     """Write one frame, under the limits that its reader has: a frame that it refused would end everybody's connection.
 
     :raises MalformedError: larger than a frame may be, or a number, a text or a nesting that no reader takes.
     """
     data = encode(value)
-    if len(data) > MAX_FRAME:
-        raise MalformedError(f"a message has {len(data)} bytes; at most {MAX_FRAME} are sent")
+    if len(data) > most:
+        raise MalformedError(f"a message has {len(data)} bytes; at most {most} are sent")
     return struct.pack(">I", len(data)) + data
 
 
-def frame_length(header: bytes) -> int:
+def frame_length(header: bytes, most: int = MAX_FRAME) -> int:
     """Read a frame's length.
 
     :raises MalformedError: longer than allowed; the connection can't go on.
     """
     length = int.from_bytes(header, "big")
-    if len(header) != HEADER or not 0 < length <= MAX_FRAME:
-        raise MalformedError(f"a message has 1 to {MAX_FRAME} bytes")
+    if len(header) != HEADER or not 0 < length <= most:
+        raise MalformedError(f"a message has 1 to {most} bytes")
     return length
 
 
 class FrameCutter:
-    """Cuts a stream into frames, in whatever pieces it comes."""
+    """Cuts a stream into frames of at most ``most`` bytes, in whatever pieces it comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_FRAME) -> None:
+        self._most = most
         self._held = bytearray()
         self._at = 0
 
@@ -79,11 +82,19 @@ class FrameCutter:
         body = self._at + HEADER
         if len(self._held) < body:
             return None
-        end = body + frame_length(bytes(self._held[self._at : body]))
+        end = body + frame_length(bytes(self._held[self._at : body]), self._most)
         if len(self._held) < end:
             return None
         self._at = end
         return bytes(self._held[body:end])
+
+
+def call(number: int, operation: str, members: Mapping[str, Json]) -> bytes:
+    """Write a request.
+
+    :raises MalformedError: as :func:`frame`.
+    """
+    return frame({**members, "id": number, "op": operation}, MAX_CALL)
 
 
 def read_call(data: bytes) -> Call:
@@ -91,7 +102,7 @@ def read_call(data: bytes) -> Call:
 
     :raises MalformedError: not a request.
     """
-    fields = Fields(parse(data, max_bytes=MAX_FRAME), "call")
+    fields = Fields(parse(data, max_bytes=MAX_CALL), "call")
     number = fields.integer("id", most=MAX_ID)
     return Call(number, fields.text("op", max_length=64), fields)
 

@@ -35,8 +35,8 @@ from strongroom.release.ledger import Ledger
 READ_COUNT: Final = 256
 MAX_APPEND: Final = 512
 MAX_APPEND_BYTES: Final = 700_000
-"""Bytes of entries in one append. A batch that no frame holds would stop the keeper for good, and whoever has many keys
-released while the log's disk stalls could make one."""
+"""Bytes of entries in one append: base64 makes a third more of them, and a call has 1 MiB. A batch that no call holds
+would stop the keeper for good, and whoever has many keys released while the log's disk stalls could make one."""
 
 
 class LogEquivocationError(TamperedError):

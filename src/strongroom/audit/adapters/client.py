@@ -194,7 +194,7 @@ class LogClient:
         if self._lost is not None:
             raise UnavailableError(self._lost, remedy=_REMEDY)
         self._number += 1
-        data = frames.frame({"id": self._number, "op": operation.value, **members})
+        data = frames.call(self._number, operation.value, members)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         waiting = _Waiting(operation, read, done, loop.time() + self._timeout)
@@ -302,7 +302,7 @@ class BlockingLogClient:
 
     def _exchange(self, operation: Operation, members: dict[str, Json]) -> Json | StrongroomError:
         self._number += 1
-        self._socket.sendall(frames.frame({"id": self._number, "op": operation.value, **members}))
+        self._socket.sendall(frames.call(self._number, operation.value, members))
         number, result = frames.read_answer(self._exactly(frames.frame_length(self._exactly(HEADER))))
         if number != self._number:
             self.close()

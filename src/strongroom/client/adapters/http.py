@@ -13,7 +13,7 @@ from strongroom.client.problems import problem_error
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.errors import MalformedError, UnavailableError
 
-MAX_ANSWER: Final = 12 << 20
+MAX_ANSWER: Final = 16 << 20
 """Room for a deployment's state: one frame of the keeper's, and the documents in force."""
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 60.0

@@ -39,7 +39,7 @@ class UnixClient:
         number, done = self._next, asyncio.get_running_loop().create_future()
         self._waiting[number] = done
         try:
-            writer.write(frames.frame({**members, "id": number, "op": operation}))
+            writer.write(frames.call(number, operation, members))
             async with asyncio.timeout(self._seconds):
                 # Also this: a large message to a process that reads nothing would wait here for ever.
                 await writer.drain()

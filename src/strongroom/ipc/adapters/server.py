@@ -117,7 +117,7 @@ class _Connection:
 
     async def run(self) -> None:
         try:
-            async for data in frames_of(self._reader, frame_seconds=_FRAME_SECONDS):
+            async for data in frames_of(self._reader, most=frames.MAX_CALL, frame_seconds=_FRAME_SECONDS):
                 await self._places.acquire()
                 self._begin(frames.read_call(data))
         except (ConnectionError, TimeoutError):

@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from strongroom.ipc.frames import FrameCutter
+from strongroom.ipc.frames import MAX_FRAME, FrameCutter
 
 _PIECE: Final = 1 << 16
 
 
-async def frames_of(reader: asyncio.StreamReader, *, frame_seconds: float | None = None) -> AsyncIterator[bytes]:
+async def frames_of(
+    reader: asyncio.StreamReader, *, most: int = MAX_FRAME, frame_seconds: float | None = None
+) -> AsyncIterator[bytes]:
     """Yield what each frame holds, until the stream ends; what is left of a frame then is dropped.
 
-    :param frame_seconds: how long a frame may take from its first byte on; between frames nobody is hurried.
+    :param most: bytes that a frame may have. ``frame_seconds``: how long one may take from its first byte on; between
+        frames nobody is hurried.
     :raises MalformedError: a length that isn't allowed. :raises TimeoutError: a frame took too long.
     :raises ConnectionError: the connection broke.
     """
-    loop, cutter = asyncio.get_running_loop(), FrameCutter()
+    loop, cutter = asyncio.get_running_loop(), FrameCutter(most)
     until: float | None = None
     while True:
         while (data := cutter.cut()) is not None:
