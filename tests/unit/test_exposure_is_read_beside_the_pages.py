@@ -14,9 +14,10 @@ import pytest
 from strongroom.audit.adapters.index import SqliteIndex
 from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.errors import ProofError
+from strongroom.audit.protocol import MAX_PROVEN
 from strongroom.audit.reading.exposure import Exposure, ExposureFold, Window
 from strongroom.audit.reading.growth import Place, read_from
-from strongroom.audit.reading.view import LogView
+from strongroom.audit.reading.view import Extent, LogView
 from strongroom.console import exposures as module
 from strongroom.console.exposures import Exposures, ReadSoFar
 from strongroom.console.growing import ReadsOn
@@ -182,19 +183,57 @@ def test_what_the_log_grew_by_is_read_on_and_nothing_is_read_again(index: Sqlite
 def test_an_index_that_is_begun_anew_is_asked_anew(index: SqliteIndex) -> None:
     view, exposures = MemoryView(log_of(_acts(30))), Exposures()
     assert exposures.look(view, view.head(), index, NAME, Window()).read == 30
-
-    class Hiding:
-        """Knows less than it did, and another time all."""
-
-        def grow(self, _view: LogView, _head: Checkpoint) -> int:
-            return 11
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(index, name)
-
-    told = exposures.look(view, view.head(), Hiding(), NAME, Window())  # type: ignore[arg-type]
+    told = exposures.look(view, view.head(), Told(index, 11), NAME, Window())  # type: ignore[arg-type]
     assert (told.read, told.whole, told.reach) == (5, True, 11)
     assert exposures.look(view, view.head(), index, NAME, Window()).read == 30
+
+
+class Told:
+    """An index as a visit knows it that asked a moment ago: it goes so far."""
+
+    def __init__(self, index: SqliteIndex, reach: int) -> None:
+        self._index = index
+        self._reach = reach
+
+    def grow(self, _view: LogView, _head: Checkpoint) -> int:
+        return self._reach
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._index, name)
+
+
+def test_a_visit_that_was_shown_an_older_head_throws_nothing_away(index: SqliteIndex) -> None:
+    log = log_of(_acts(40))
+    older, newer, exposures = MemoryView(log[:41]), MemoryView(log), Exposures()
+    assert exposures.look(newer, newer.head(), index, NAME, Window()).read == 40
+    late = exposures.look(older, older.head(), Told(index, 41), NAME, Window())  # type: ignore[arg-type]
+    assert (late.read, late.reach, older.reads) == (40, 41, 0)
+
+
+def test_no_visit_takes_for_whole_what_another_one_was_told_is(
+    index: SqliteIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was shown an older head comes between: what is read is all for them, and not for who was shown more."""
+    monkeypatch.setattr(module, "CALLS", 1)
+    log = log_of(_acts(60))
+    older, exposures = MemoryView(log[:81]), Exposures()
+    index.update(MemoryView(log), MemoryView(log).head())
+
+    def early() -> ReadSoFar:
+        return exposures.look(older, older.head(), Told(index, 81), NAME, Window())  # type: ignore[arg-type]
+
+    class Crossed(MemoryView):
+        def extent(self, index: int) -> Extent:
+            early()
+            return super().extent(index)
+
+    assert (early().read, MAX_PROVEN) == (32, 32)
+    newer = Crossed(log)
+    told = exposures.look(newer, newer.head(), index, NAME, Window())
+    assert (told.read, told.reach, told.whole) == (40, len(log), False)
+    while not told.whole:
+        told = exposures.look(newer, newer.head(), index, NAME, Window())
+    assert told.read == 60
 
 
 def test_an_index_that_names_what_is_not_there_is_thrown_away(index: SqliteIndex) -> None:
@@ -268,6 +307,21 @@ def test_readings_that_are_kept_are_bounded(index: SqliteIndex, monkeypatch: pyt
     exposures.look(view, view.head(), index, NAME, Window())
     exposures.look(view, view.head(), index, NAME, Window())
     assert [*exposures._readings] == [NAME]
+
+
+def test_what_is_read_beside_the_pages_is_bounded_too(
+    aside: Aside, index: SqliteIndex, long: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody visits meanwhile."""
+    monkeypatch.setattr(module, "MOST_ENTRIES", RELEASES - 1)
+    view = _view(long)
+    index.update(view, view.head())
+    aside.may_go_on.clear()
+    for name in (ModelId(MODELS[1]), NAME):
+        aside.exposures.look(view, view.head(), index, name, Window())
+    aside.may_go_on.set()
+    aside.quiet()
+    assert [*aside.exposures._readings] == [NAME]
 
 
 def test_many_visits_at_once_count_each_entry_once(index: SqliteIndex, long: list[bytes]) -> None:

@@ -61,8 +61,6 @@ class _Reading:
     """How far one model's exposure is read. Changed under the shelf's lock; the log and the index are asked without."""
 
     fold: ExposureFold
-    reach: int = 0
-    """How far the index goes, by the newest visit."""
     target: int = 0
     """Up to here places are looked for, or to be read."""
     done: int = 0
@@ -78,19 +76,18 @@ class _Reading:
 
     @property
     def more(self) -> bool:
-        """Whether anything is left to be looked for or read."""
-        return bool(self.cursors or self.places) or self.target < self.reach
+        """Whether anything is left to be looked for or read, up to the target."""
+        return bool(self.cursors or self.places)
 
     @property
     def through(self) -> int:
         """Up to where the fold has everything."""
         return self.places[-1] if self.places and not self.cursors else self.done
 
-    def begin(self) -> None:
-        """Look for what came since."""
-        if not self.more or self.cursors or self.places:
-            return
-        self.target, self.cursors = self.reach, {event.value: self.reach for event in sorted(EVENTS)}
+    def begin(self, reach: int) -> None:
+        """Look for what came since, up to where the index goes."""
+        if not self.more and self.target < reach:
+            self.target, self.cursors = reach, {event.value: reach for event in sorted(EVENTS)}
 
     def found(self, event: str, places: tuple[int, ...], looked: int) -> None:
         """Take what the index named."""
@@ -147,7 +144,7 @@ class Exposures:
         self._index = index
         reach = index.grow(view, head)
         with self._turn:
-            reading = self._reading(model, reach)
+            reading = self._reading(model, reach, head)
         # What is named for each kind of event once, and some calls of the log: all there is of most models.
         left = len(EVENTS)
         while left > 0 and self._search(reading, index):
@@ -160,34 +157,37 @@ class Exposures:
                 named=reading.read + len(set(reading.places)),
                 through=min(reading.through, head.size),
                 reach=min(reach, head.size),
-                searched=not reading.cursors and reading.target >= reading.reach,
+                # By what this visit was told of the index: another one may be told of less, and looks for no more.
+                searched=not reading.cursors and reading.target >= reach,
             )
             more = reading.more
         if more and self._beside is not None:
             self._beside.lend(view, head)
         return told
 
-    def _reading(self, model: ModelId, reach: int) -> _Reading:
+    def _reading(self, model: ModelId, reach: int, head: Checkpoint) -> _Reading:
         reading = self._readings.get(model)
-        if reading is None or reach < reading.target:
-            # An index that goes less far was begun anew: whatever the one before hid is looked for again.
+        if reading is None or reach < min(reading.target, head.size):
+            # An index that goes less far was begun anew: whatever the one before hid is looked for again. One that goes
+            # as far as this visit's head wasn't: somebody was shown a newer one meanwhile.
             reading = self._readings[model] = _Reading(ExposureFold(model))
-        reading.reach = reach
-        reading.begin()
+        reading.begin(reach)
         self._readings.move_to_end(model)
-        while len(self._readings) > 1 and self._too_much():
-            self._readings.popitem(last=False)
+        self._let_go()
         return reading
 
-    def _too_much(self) -> bool:
-        entries = sum(one.read for one in self._readings.values())
-        return len(self._readings) > MOST_READINGS or entries > MOST_ENTRIES
+    def _let_go(self) -> None:
+        while len(self._readings) > 1 and (
+            len(self._readings) > MOST_READINGS or sum(one.read for one in self._readings.values()) > MOST_ENTRIES
+        ):
+            self._readings.popitem(last=False)
 
     def _read_on(self, view: LogView, head: Checkpoint) -> bool:
         """Read on for whatever was asked for last and isn't through; false where nothing is left, or behind a head."""
         with self._turn:
-            left = (one for one in reversed(self._readings.values()) if one.cursors or one.places)
-            reading = next(left, None)
+            # What is read here counts, too.
+            self._let_go()
+            reading = next((one for one in reversed(self._readings.values()) if one.more), None)
             index = self._index
         if reading is None or index is None:
             return False
