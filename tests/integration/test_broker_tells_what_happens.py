@@ -122,18 +122,23 @@ def test_one_person_can_not_take_every_place(running: RunningBroker) -> None:
 
 def test_a_stop_keeps_nobody_waiting(running: RunningBroker) -> None:
     sam = running.caller("sam")
-    place = sam.get("/v1/notices").json["after"]
     answered: list[int] = []
-    waiting = threading.Thread(target=lambda: answered.append(sam.get(f"/v1/notices?after={place}&wait=25").status))
-    waiting.start()
     with Receiver(silent) as receiver:
-        hear(running, receiver)
+        hear(running, receiver, "request-created")
+        asked = request(running.genesis)
+        assert running.caller("dana").post("/v1/requests", {"request": asked.to_json()}).status == 200
+        receiver.wait(1)
+        place = sam.get("/v1/notices").json["after"]
+        waiting = threading.Thread(target=lambda: answered.append(sam.get(f"/v1/notices?after={place}&wait=25").status))
+        waiting.start()
+        time.sleep(1)
         assert running.process is not None
         began = time.monotonic()
         running.process.terminate()
-        waiting.join(20)
-        assert running.process.wait(20) == 0
-        assert time.monotonic() - began < 20
+        waiting.join(60)
+        assert running.process.wait(60) == 0
+        # It waited for neither: the receiver has 15 seconds for its answer, and the person 25.
+        assert time.monotonic() - began < 12
     assert answered == [200]
 
 

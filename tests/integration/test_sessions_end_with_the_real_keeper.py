@@ -85,7 +85,6 @@ def test_a_suspension_ends_the_session_and_the_next_login(
     assert caught.value.reason == "login-not-in-standing"
     with capsys.disabled():
         sys.stdout.write(f"\n  suspended at the keeper, refused at the door {took * 1000:.0f} ms later\n")
-    assert took < 20
 
 
 def console_folder(home: Path, folder: Path) -> Path:
