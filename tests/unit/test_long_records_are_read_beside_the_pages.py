@@ -16,7 +16,7 @@ from strongroom.core.encoding import to_base64
 from strongroom.core.errors import UnavailableError
 from strongroom.core.fields import Fields
 from strongroom.responder.desk import PAGE, row
-from strongroom.responder.reading import AT_ONCE, DeskReader, Listed, StillReadingError
+from strongroom.responder.reading import AT_ONCE, AskDesk, DeskReader, Listed, StillReadingError
 from strongroom.response.entries import Happened, IncidentEntry
 from strongroom.response.incident import BrokenRecordError, Incident
 from support.responses import Record, alert
@@ -28,8 +28,8 @@ LONG = 3 * AT_ONCE + 7
 class Desk:
     """A desk that shows one record."""
 
-    def __init__(self, count: int) -> None:
-        record = Record.of(alert())
+    def __init__(self, count: int, subject: str = "model:atlas") -> None:
+        record = Record.of(alert(subject))
         self.entries: list[IncidentEntry] = list(record.entries)
         self.incident: Incident = record.incident
         while len(self.entries) < count:
@@ -63,7 +63,7 @@ def desk(long: Desk) -> Desk:
 class Lab:
     """A reader whose long records are read on beside it, when the test lets them."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: AskDesk) -> None:
         self.may_go_on = threading.Event()
         self.noted: list[Mapping[str, Json]] = []
         self.aside = RecordsAside(monotonic=lambda: 0.0, sleep=self._rest, note=self._note)
@@ -160,6 +160,27 @@ def test_a_page_of_many_reads_no_more_than_there_is_room_for(desk: Desk) -> None
     lab.quiet()
     assert (lab.reader.new(listed), lab.reader.put_off(listed, 0)) == (0, False)
     assert not DeskReader(desk).put_off(listed, 0)
+
+
+def test_more_records_than_are_remembered_together_do_not_keep_the_reading_going(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that is read on costs another one, which nobody comes for any more."""
+    monkeypatch.setattr("strongroom.responder.reading.MAX_REMEMBERED", LONG + AT_ONCE)
+    desks = {one.incident.id: one for one in (desk, Desk(LONG, "model:borealis"), Desk(LONG, "model:corona"))}
+
+    def ask(operation: str, /, **members: Json) -> Fields:
+        return desks[str(members["incident"])](operation, **members)
+
+    lab = Lab(ask)
+    for name in desks:
+        with pytest.raises(StillReadingError):
+            lab.reader.read(name)
+    lab.quiet()
+    asked = sum(len(one.asked) for one in desks.values())
+    # At worst the first steps of all three are taken again.
+    assert asked <= 3 * (LONG // PAGE + 1) + 3 * (AT_ONCE // PAGE)
+    assert not lab.noted
 
 
 def test_only_so_many_records_wait() -> None:

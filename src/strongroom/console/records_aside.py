@@ -21,7 +21,10 @@ Work = Callable[[], object]
 
 
 class RecordsAside:
-    """Reads on in records, one step of one after another, resting as long as each step took."""
+    """Reads on in records, one to its end and then the next, resting as long as each step took.
+
+    Not by turns: a reader forgets whose turn is longest ago where it remembers too much, and would begin for ever.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,8 @@ class RecordsAside:
                 self._thread.start()
 
     def _read_on(self) -> None:
-        while (found := self._next()) is not None:
+        name = ""
+        while (found := self._next(name)) is not None:
             name, work = found
             began = self._monotonic()
             try:
@@ -64,11 +68,11 @@ class RecordsAside:
                 self._note("record stopped", {"incident": name, "why": why})
             self._sleep(max(LEAST_REST, REST * (self._monotonic() - began)))
 
-    def _next(self) -> tuple[str, Work] | None:
-        """Take the record that waits longest off, or end the thread."""
+    def _next(self, last: str) -> tuple[str, Work] | None:
+        """Take a record off: the last one if it goes on, else the one that waits longest; or end the thread."""
         with self._turn:
             if not self._waiting:
                 self._thread = None
                 return None
-            name = next(iter(self._waiting))
+            name = last if last in self._waiting else next(iter(self._waiting))
             return name, self._waiting.pop(name)
