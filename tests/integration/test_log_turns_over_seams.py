@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from strongroom.audit import wiring
 from strongroom.audit.adapters.client import BlockingLogClient, LogClient
 from strongroom.audit.adapters.folder import FolderSource
 from strongroom.audit.cosignature import CosignatureKind, CosignerKey
@@ -205,6 +207,35 @@ def test_the_next_keys_and_their_folders_are_durable_before_anybody_names_them(
     asyncio.run(process.close())
     place = Places(hand.home).key_of(2)
     assert {place.parent, place.parent.parent, hand.home / "log"} <= set(synced)
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), sqlite3.OperationalError("disk I/O error"), OSError(28, "full")])
+def test_publishing_that_failed_in_whatever_way_is_tried_again(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    # Ended by it, the log would end with it, and nobody could freeze a model.
+    async def run() -> None:
+        process = LogProcess(Places(hand.home), hand.genesis, FixedClock(AT))
+        tries, again = list[int](), asyncio.Event()
+
+        async def flush() -> int:
+            tries.append(1)
+            if len(tries) > 2:
+                again.set()
+            raise error
+
+        monkeypatch.setattr(process.service, "flush", flush)
+        monkeypatch.setattr(wiring, "PUBLISH_SECONDS", 0)
+        publishing = asyncio.create_task(process.publish_always())
+        done, _waiting = await asyncio.wait(
+            [publishing, asyncio.create_task(again.wait())], return_when=asyncio.FIRST_COMPLETED
+        )
+        assert publishing not in done
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        await process.close()
+
+    asyncio.run(run())
 
 
 def test_a_next_key_that_was_exchanged_is_refused(hand: Hand) -> None:

@@ -390,6 +390,9 @@ class LogProcess:
             _log.error("publishing failed", error=type(error).__name__, errno=error.errno)
         except StrongroomError as error:
             _log.error("publishing failed", reason=error.reason, detail=error.message)
+        except Exception:  # noqa: BLE001 - the next round is the remedy
+            # What can't be published is bounded, and without a log nobody could freeze a model.
+            _log.exception("publishing failed")
 
     def _destroy_keys(self) -> None:
         """Destroy the keys of shards whose end is published and cosigned, once the next one's first entry is."""
@@ -425,9 +428,8 @@ async def _serve(places: Places, admission: Admission, process: LogProcess) -> N
     await server.start(places.socket)
     publishing = asyncio.create_task(process.publish_always(), name="publish")
     witnessing = asyncio.create_task(process.witness_always(), name="witnesses")
-    # One ends on proof that this log was rolled back or forked: then nothing more is appended. The other never should.
-    for task in (publishing, witnessing):
-        task.add_done_callback(lambda _ended: stop.set())
+    # It only ends on proof that this log was rolled back or forked: then nothing more is appended.
+    witnessing.add_done_callback(lambda _ended: stop.set())
     head = process.service.head()
     say_ready("log-writer", socket=str(places.socket), size=head.size)
     await stop.wait()
@@ -438,9 +440,8 @@ async def _serve(places: Places, admission: Admission, process: LogProcess) -> N
     await process.close()
     places.socket.unlink(missing_ok=True)
     _log.info("stopped", size=process.service.head().size)
-    for error in ended:
-        if isinstance(error, Exception):
-            raise error
+    if isinstance(ended[1], Exception):
+        raise ended[1]
 
 
 def run_log_writer(
