@@ -16,7 +16,7 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.intake.copies.register import Ending, Statement, Step
 from strongroom.keeper.keyring import Keyring
-from strongroom.keeper.rotation import Rotation
+from strongroom.keeper.rotation import Rotation, RotationUnfinishedError
 from strongroom.release.precautions import PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
 from strongroom.release.share_statements import SHARE_DESTROYED_TYPE, ShareDestroyed
 from strongroom.release.statements import StatementKind
@@ -82,6 +82,10 @@ def test_no_data_key_is_given_up_until_the_hold_is_lifted(subject: str | None) -
         assert lost in keys.data_keys[MODELS[0]]
         assert keys.previous(MODELS[0]) is not None
         assert row.keys() == room.rows.keys()
+        with pytest.raises(RotationUnfinishedError) as waiting:
+            await room.rotate(MODELS[0])
+        assert waiting.value.reason == "rotation-unfinished"
+        assert f"precaution lift {NAME}" in waiting.value.remedy
         room.check()
         await lift(room)
         assert await room.move(MODELS[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +13,16 @@ import pytest
 
 from strongroom.access.request import REQUEST_TYPE, Action
 from strongroom.audit.entries import read_entry
+from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.core.errors import StrongroomError, UsageError
 from strongroom.core.events import EventName
+from strongroom.core.fields import Fields
 from strongroom.core.ids import PersonId
 from strongroom.core.signature import SignatureError
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.ipc.adapters.server import UnixServer
+from strongroom.ipc.frames import Call
 from strongroom.keeper.routes import KeeperRoutes
 from strongroom.keeper.stopping import stop
 from strongroom.keys.recipient import RecipientKey
@@ -38,10 +42,10 @@ def asked(room: Room, action: Action = Action.FREEZE, *, by: str = "dana", signe
     return sign(REQUEST_TYPE, room.request(action, by=by).to_bytes(), signer(signed_by or by))
 
 
-def routes_of(room: Room) -> KeeperRoutes:
+def routes_of(room: Room, decisions: object = None) -> KeeperRoutes:
     """Return the operations of a keeper, as far as they are its own."""
     none = SimpleNamespace(routes={})
-    return KeeperRoutes(room.keeper, none, none, none, none, room.clock, none, shards=none, keys=none)  # type: ignore[arg-type]
+    return KeeperRoutes(room.keeper, none, none, none, decisions, room.clock, none, shards=none, keys=none)  # type: ignore[arg-type]
 
 
 def events(room: Room, count: int) -> list[EventName]:
@@ -109,6 +113,36 @@ def test_a_suspended_responder_freezes_nothing() -> None:
         with pytest.raises(StrongroomError):
             await stop(room.keeper, room.clock, asked(room))
         assert MODEL not in room.keeper.journal.ledger.frozen
+
+    asyncio.run(run())
+
+
+def test_a_stop_waits_for_nobody_who_looks_through_what_is_kept_and_one_looks_at_a_time() -> None:
+    async def run() -> None:
+        room = await Room().furnish()
+        looking, most = list[int](), list[int]()
+        begun, ending = threading.Event(), threading.Event()
+
+        def find(_digest: Digest) -> None:
+            looking.append(1)
+            most.append(len(looking))
+            begun.set()
+            ending.wait(60)
+            looking.pop()
+
+        routes = routes_of(room, SimpleNamespace(find=find))
+        digest = str(Digest.of(b"nowhere"))
+        searches = [
+            asyncio.create_task(routes.serve(Call(number, "decision", Fields({"digest": digest}, "call")), 0))
+            for number in range(8)
+        ]
+        await asyncio.to_thread(begun.wait, 60)
+        await stop(room.keeper, room.clock, asked(room))
+        assert MODEL in room.keeper.journal.ledger.frozen
+        assert looking == [1]
+        ending.set()
+        await asyncio.wait(searches)
+        assert most == [1] * 8
 
     asyncio.run(run())
 

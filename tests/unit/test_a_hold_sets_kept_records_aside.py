@@ -79,6 +79,30 @@ def test_a_second_hold_takes_nothing_of_the_first_one_s_room_once_that_was_lifte
     assert not ring.overwritten
 
 
+def test_what_a_crash_leaves_of_a_hold_that_was_lifted_is_before_what_the_next_one_sets_aside(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring.fill(MOST_ASIDE)
+    ring.held = False
+    with monkeypatch.context() as patch:
+        real, left = Path.unlink, 3
+
+        def unlink(path: Path, *, missing_ok: bool = False) -> None:
+            nonlocal left
+            left -= path.exists()
+            if not left:
+                raise OSError(errno.EIO, "ended here")
+            real(path, missing_ok=missing_ok)
+
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(UnavailableError):
+            ring.fill(1)
+    ring.held = True
+    ring.fill(4)
+    assert list(ring.file.newest(99)) == ring.kept()
+    assert len(ring.kept()) == MOST_ASIDE + 2
+
+
 def test_whoever_is_erased_after_a_hold_is_gone_from_what_it_set_aside(ring: Ring) -> None:
     ring.fill(3, who="rina")
     ring.fill(3)

@@ -124,10 +124,7 @@ class Rotation:
         if before is None:
             raise DeniedError(f"`{request.model}` has no key that could be rotated", reason="no-kek")
         if keys.previous(request.model) is not None:
-            raise RotationUnfinishedError(
-                f"data keys of `{request.model}` still stand under the KEK before",
-                remedy="wait until the broker moved them: strongroom key ls",
-            )
+            raise self._unfinished(request.model)
         # In the tree that the policy wants now: so a model goes into escrow, or out of it.
         tree = tree_of(self.keeper.documents.policy, request.model)
         for needed in (tree, Tree.of(escrowed=before.escrowed)):
@@ -142,6 +139,17 @@ class Rotation:
         }
         self._seen.pop(request.model, None)
         return self._begin(keyring, EventName.KEK_ROTATED, facts)
+
+    def _unfinished(self, model: ModelId) -> RotationUnfinishedError:
+        hold = self.keeper.journal.ledger.precautions.hold(model)
+        if hold is None:
+            remedy = "wait until the broker moved them: strongroom key ls"
+        else:
+            remedy = (
+                "wait until the broker moved them: strongroom key ls. Those that were never registered are kept until "
+                f"people lift the hold: strongroom precaution lift {hold.name}"
+            )
+        return RotationUnfinishedError(f"data keys of `{model}` still stand under the KEK before", remedy=remedy)
 
     async def rewrap(self, model: ModelId, rows: Sequence[WrappedDataKey], *, complete: bool) -> Rewrapped:
         """Wrap a model's data keys under its active KEK. Rows that came back under it count as moved.

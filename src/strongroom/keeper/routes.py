@@ -39,7 +39,8 @@ What concerns keys is told in :mod:`strongroom.keeper.key_routes`; platforms and
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from strongroom.access.request import Request
 from strongroom.core.canonical import Json
@@ -81,6 +82,9 @@ MAX_ANSWERED: Final = 500_000
 """Bytes of decisions in one answer; base64 makes a third more of them."""
 
 
+T = TypeVar("T")
+
+
 class KeeperRoutes:
     """Maps operations to the keeper. Members are read strictly: an unknown one refuses the call."""
 
@@ -104,6 +108,7 @@ class KeeperRoutes:
         self._clock = clock
         self._shards = shards
         self._questions = asyncio.Lock()
+        self._searches = asyncio.Lock()
         self._routes: dict[str, Route] = {
             "status": self._status,
             "adopt": self._adopt,
@@ -248,8 +253,7 @@ class KeeperRoutes:
         count = fields.integer("count", least=1, most=MAX_DECISIONS)
         skip = fields.integer("skip", most=MAX_SKIPPED) if fields.optional("skip") else 0
         fields.end()
-        # Hundreds of megabytes may have to be read where a hold set files aside: no release or freeze waits for that.
-        kept = await asyncio.to_thread(self._decisions.newest, skip + count)
+        kept = await self._searched(lambda: self._decisions.newest(skip + count))
         records: list[Json] = []
         room = MAX_ANSWERED
         for record in reversed(kept[: max(0, len(kept) - skip)]):
@@ -260,10 +264,19 @@ class KeeperRoutes:
             records.append(to_base64(record))
         return {"decisions": records[::-1]}
 
+    async def _searched(self, search: Callable[[], T]) -> T:
+        """Look through what is kept: hundreds of megabytes where a hold set files aside.
+
+        In a thread, for no release or freeze waits for that; and one at a time, for whoever asks often would take the
+        memory, and the threads that pinning and key services need.
+        """
+        async with self._searches:
+            return await asyncio.to_thread(search)
+
     async def _show_decision(self, fields: Fields) -> Answer:
         digest = fields.digest("digest")
         fields.end()
-        record = await asyncio.to_thread(self._decisions.find, digest)
+        record = await self._searched(lambda: self._decisions.find(digest))
         if record is None:
             raise NotFoundError("this decision isn't kept any more: erased with a person, or to make room for others")
         return {"decision": to_base64(record)}
@@ -351,8 +364,7 @@ class KeeperRoutes:
     async def _show_attested(self, fields: Fields) -> Answer:
         digest = fields.digest("digest")
         fields.end()
-        # Tens of megabytes may have to be read: no release or freeze waits for that.
-        record = await asyncio.to_thread(self._keeper.attested, digest)
+        record = await self._searched(lambda: self._keeper.attested(digest))
         if record is None:
             raise NotFoundError("this evidence isn't kept any more: it made room for newer")
         return {"attested": record.to_json()}

@@ -176,7 +176,8 @@ class RecordFile:
         self._path.replace(self._older)
 
     def _let_go(self) -> None:
-        for path in self._aside:
+        # The newest first: what a crash leaves is numbered from one on, and the next goes behind it.
+        for path in reversed(self._aside):
             path.unlink(missing_ok=True)
 
     @property
