@@ -1,4 +1,5 @@
-"""Random histories against the real keeper: people ask, approve, deny, leave, come back, freeze, restart.
+"""Random histories against the real keeper: people ask, approve, deny, leave, come back, freeze, restart,
+change the rules, take precautions and lift them.
 
 What the log then holds is judged by a few lines that share nothing with the product: no release without two recorded
 approvals by others who had standing, none after a denial, a freeze or the requester's suspension, none too often.
@@ -14,15 +15,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from strongroom.access.policy import Factor
 from strongroom.access.request import Action
 from strongroom.audit.entries import read_entry
+from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import SuspensionCause
+from strongroom.release.precautions import PrecautionKind
 from support.examples import examples
+from support.precaution_statements import take
 from support.retold import retell
 from support.room import Room
 
@@ -45,6 +50,9 @@ steps = st.one_of(
     st.tuples(st.just("freeze")),
     st.tuples(st.just("resume")),
     st.tuples(st.just("revoke"), which),
+    st.tuples(st.just("ask_for"), st.sampled_from([1, 2])),
+    st.tuples(st.just("take"), st.sampled_from([PrecautionKind.APPROVER, PrecautionKind.HOLD])),
+    st.tuples(st.just("lift")),
     st.tuples(st.just("restart")),
 )
 
@@ -101,6 +109,21 @@ class History:
     async def revoke(self, place: int) -> None:
         target = self._which(place)[1].digest
         await self.room.keeper.control(self.room.bare(await self.room.submit(Action.REVOKE_GRANT, target=target)))
+
+    async def ask_for(self, count: int) -> None:
+        """Have a policy adopted by which so many of security must agree to an opening, and one of research."""
+        factors = (Factor(role="approver-security", count=count), Factor(role="approver-research", count=1))
+        rules = [one for one in self.room.policy.rules if one.action is not Action.OPEN_IN_ENCLAVE]
+        (opening,) = {*self.room.policy.rules} - {*rules}
+        await self.room.next_policy(rules=(*rules, replace(opening, factors=factors)))
+
+    async def take(self, kind: PrecautionKind) -> None:
+        await take(self.room, kind)
+
+    async def lift(self) -> None:
+        hold = self.room.keeper.journal.ledger.precautions.any_hold()
+        request = await self.room.submit(Action.LIFT, target=hold.name if hold else Digest.of(b"none"))
+        await self.room.keeper.control(self.room.bare(request, *await self.room.approvals(request)))
 
     async def restart(self) -> None:
         await self.room.restart()
