@@ -14,9 +14,13 @@ from strongroom.audit.reading.exposure import ExposureFold
 from strongroom.core.canonical import decode, encode
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64
+from strongroom.core.envelope import Envelope
+from strongroom.core.errors import UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId
-from strongroom.response.acts import Act, ActKind
+from strongroom.responder.desk import row
+from strongroom.responder.reading import AT_ONCE
+from strongroom.response.acts import ACT_KNOWN, Act, ActKind, ActRefusedError
 from strongroom.response.drills import PRACTISED, DrillToken
 from strongroom.response.entries import Happened
 from strongroom.response.exposure import read_exposure
@@ -152,6 +156,22 @@ def test_a_drill_that_no_rule_alerts_on_is_told_of(lab: Watched, desk: FakeDesk)
     assert dana.get("/drills?asked=x").status == 400
 
 
+def test_a_drill_with_a_longer_record_than_the_list_says_hides_no_other(lab: Watched, desk: FakeDesk) -> None:
+    long, short = (Record.of(alert(f"model:shadow-{name}", drill=Digest.of(b"token"))) for name in ("long", "short"))
+    incident = long.incident
+    while len(long.entries) <= AT_ONCE:
+        facts = {"note": str(Digest.of(b"%d" % len(long.entries)))}
+        long.entries.append(incident.next(Happened.NOTE_ADDED, "person:dana", incident.opened, facts))
+        incident = incident.apply(long.entries[-1])
+    names = [desk.show(long), desk.show(short)]
+    desk.listed[0] = row(Record.of(alert("model:shadow-long", drill=Digest.of(b"token"))).incident, running=False)
+    dana = lab.live.inside()
+    told = dana.get("/drills.json").json
+    assert (told["why"], told["reading"]) == ("", 1)
+    assert {one["incident"] for one in told["drills"]} == {*names}
+    lab.until(dana, f"/incidents/{names[0]}", f"{len(long.entries)} entries, one chain")
+
+
 def test_cards_come_in_their_time(lab: Watched) -> None:
     dana = lab.live.inside("rina")
     page = dana.get("/drills/tabletop/insider")
@@ -199,6 +219,36 @@ def test_what_the_log_says_of_a_model_is_entered_in_its_incident(lab: Watched, d
     csrf = form.forms()[address]["fields"]["csrf"]
     for fields in ({"model": "other"}, {}, {"model": MODEL, "bits": "0"}):
         assert dana.call("POST", address, {"csrf": csrf, **fields}).status == 400
+
+
+class Once(list[Envelope]):
+    """Acts that are taken, each once."""
+
+    def append(self, act: Envelope) -> None:
+        if act.payload in {one.payload for one in self}:
+            raise ActRefusedError("the act was taken already", reason=ACT_KNOWN)
+        super().append(act)
+
+
+class Full(dict[str, bytes]):
+    """Keeps nothing."""
+
+    def __setitem__(self, name: str, data: bytes) -> None:
+        raise UnavailableError("the disk is full")
+
+
+def test_an_answer_that_was_lost_behind_its_act_is_handed_in_again(lab: Watched, desk: FakeDesk) -> None:
+    name, dana = desk.show(Record.of(alert(f"model:{MODEL}"))), lab.live.inside()
+    address = f"/incidents/{name}/do/expose"
+    signing = dana.follow(dana.post(dana.get(address), address, model=MODEL))
+    (action,) = (one for one in signing.forms() if "/acts/" in one)
+    desk.acts, desk.kept = Once(), Full()
+    assert dana.post(signing, action).status == 503
+    desk.kept = {}
+    assert dana.post(signing, action).status == 303
+    (act,) = desk.acts
+    digest = Act.parse(act.payload).text("exposure").removeprefix("sha256:")
+    assert [*desk.kept] == [f"exposure-{digest}.json"]
 
 
 def test_a_report_says_what_the_answer_says_that_was_entered(lab: Watched, desk: FakeDesk) -> None:

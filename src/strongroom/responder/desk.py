@@ -31,7 +31,7 @@ from strongroom.ipc.frames import Call
 from strongroom.responder.answers import Answers
 from strongroom.responder.cases import MAX_ACTS, Case, regrade
 from strongroom.responder.responding import Responding
-from strongroom.response.acts import Act, ActKind, ActRefusedError, open_act, said_of
+from strongroom.response.acts import ACT_KNOWN, Act, ActKind, ActRefusedError, open_act, said_of
 from strongroom.response.entries import Happened
 from strongroom.response.executor import Answer, RunError, agree, answer
 from strongroom.response.exposure import MAX_EXPOSURE
@@ -189,7 +189,7 @@ class Desk:
 
     async def _take(self, case: Case, act: Act, envelope: Envelope) -> None:
         if envelope.digest in case.acts:
-            raise ActRefusedError("the act was taken already", reason="act-known")
+            raise ActRefusedError("the act was taken already", reason=ACT_KNOWN)
         if len(case.acts) >= MAX_ACTS:
             raise ConflictError(f"`{case.id}` has taken {MAX_ACTS} acts", reason="too-many-acts")
         if not case.incident.is_open:

@@ -35,6 +35,8 @@ MAX_WORDS: Final = 256 * 1024
 """Bytes of a note, a report or what was learned, in UTF-8."""
 FRESH_SECONDS: Final = 600
 NONCE_BYTES: Final = 16
+ACT_KNOWN: Final = "act-known"
+"""Why an act is refused that was taken before."""
 
 
 class ActRefusedError(DeniedError):

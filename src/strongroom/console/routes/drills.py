@@ -26,7 +26,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.responder.people import may_act
-from strongroom.responder.reading import AT_ONCE, DeskReader, Listed
+from strongroom.responder.reading import AT_ONCE, DeskReader, Listed, StillReadingError
 from strongroom.response.cacao import Playbook
 from strongroom.response.drills import (
     DRILL_TYPE,
@@ -71,6 +71,11 @@ def _held(visit: Visit, reader: DeskReader) -> dict[str, Json]:
         room -= reader.new(one)
         try:
             record = reader.as_far_as(one, until=until)
+        except StillReadingError:
+            # It has more than the list said.
+            found.append((one, "", None))
+            reading += 1
+            continue
         except UnavailableError:
             raise
         except StrongroomError:

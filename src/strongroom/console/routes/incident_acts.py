@@ -28,7 +28,16 @@ from strongroom.core.ids import model_id
 from strongroom.core.printable import printable
 from strongroom.responder.people import may_act
 from strongroom.responder.reading import Shown
-from strongroom.response.acts import ACT_TYPE, FRESH_SECONDS, NONCE_BYTES, Act, ActKind, said_of
+from strongroom.response.acts import (
+    ACT_KNOWN,
+    ACT_TYPE,
+    FRESH_SECONDS,
+    NONCE_BYTES,
+    Act,
+    ActKind,
+    ActRefusedError,
+    said_of,
+)
 from strongroom.response.exports import title
 from strongroom.response.incident import BrokenRecordError
 from strongroom.response.subjects import Subject, SubjectKind
@@ -185,9 +194,15 @@ def submit(visit: Visit) -> GoTo:
     signature = read_assertion(visit.form, visit.me.keys, visit.origin)
     # Looked up first: an answer that isn't here any more can't be handed in behind the act that names it.
     answer = answer_of(visit, made.facts) if made.kind is ActKind.EXPOSE else b""
-    reader_of(visit).hand_in(sign(ACT_TYPE, made.to_bytes(), signature))
+    reader = reader_of(visit)
+    try:
+        reader.hand_in(sign(ACT_TYPE, made.to_bytes(), signature))
+    except ActRefusedError as error:
+        # Taken before, and its answer was lost behind it: that is handed in again.
+        if not answer or error.reason != ACT_KNOWN:
+            raise
     if answer:
-        reader_of(visit).hand_in_answer(shown.incident.id, answer)
+        reader.hand_in_answer(shown.incident.id, answer)
     visit.me.drafts.pop(visit.path["digest"], None)
     return GoTo(f"/incidents/{shown.incident.id}")
 
