@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from strongroom.access.request import Action
 from strongroom.audit.protocol import MAX_PROVEN
 from strongroom.console.exposures import CALLS
 from support.browsers import missing
-from support.console_browser import console_browser, look, sign_in
+from support.console_browser import console_browser, look, shuts_out, sign_in
 from support.consoles import RunningConsole, console
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")]
@@ -37,15 +36,6 @@ def driver(live: RunningConsole, tmp_path_factory: pytest.TempPathFactory) -> It
         yield started
 
 
-def _violations(driver: Any) -> list[str]:
-    driver.execute_script(files("axe_playwright_python").joinpath("axe.min.js").read_text())
-    told = driver.execute_async_script(
-        "const done = arguments[0]; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', "
-        "'wcag22aa', 'best-practice']}).then(done)"
-    )
-    return [one["id"] for one in told["violations"]]
-
-
 def test_what_is_read_so_far_is_said_to_be_that_and_then_all_is_there(live: RunningConsole, driver: Any) -> None:
     sign_in(driver, live, "dana")
     # Browsers ask for an icon once, which there is none of.
@@ -56,9 +46,7 @@ def test_what_is_read_so_far_is_said_to_be_that_and_then_all_is_there(live: Runn
     assert f"So far: {CALLS * MAX_PROVEN} of" in driver.page_source
     assert "not the answer yet" in driver.page_source
     assert "So far, " in driver.page_source
-    assert _violations(driver) == []
-    wide = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-    assert driver.execute_script(wide)
+    assert shuts_out(driver) == []
     until = time.monotonic() + SECONDS
     while "So far" in driver.page_source:
         assert time.monotonic() < until

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from strongroom.intake.states import State
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.precautions import PrecautionKind
 from support.browsers import missing
-from support.console_browser import console_browser, find, look, sign_in, wait_for_title
+from support.console_browser import console_browser, find, look, shuts_out, sign_in, wait_for_title
 from support.console_metered import meter
 from support.console_shelves import Delivered, assessment_of, give_roles, keep, record
 from support.consoles import RunningConsole, console
@@ -180,10 +179,6 @@ def delivered(live: RunningConsole) -> Delivered:
     return Delivered(live, f"delivery-{os.urandom(4).hex()}", files, MODEL).up_to(State.SCANNED)
 
 
-def _axe() -> str:
-    return files("axe_playwright_python").joinpath("axe.min.js").read_text()
-
-
 @pytest.mark.parametrize(
     ("scheme", "width"),
     [
@@ -201,16 +196,5 @@ def test_no_page_shuts_anybody_out(
     found = {}
     for path in (*PATHS, *things, "/sign-in", "/models/nothing"):
         driver.get(live.origin + path)
-        driver.execute_script(_axe())
-        told = driver.execute_async_script(
-            "const done = arguments[0]; axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', "
-            "'wcag22aa', 'best-practice']}).then(done)"
-        )
-        assert told["passes"], path
-        wide = driver.execute_script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        if told["violations"] or wide > 0:
-            found[path] = [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in told["violations"]]
-            found[path].append(("wider than the window by", [str(wide)]))
-    assert found == {}
+        found[path] = shuts_out(driver)
+    assert {path: what for path, what in found.items() if what} == {}

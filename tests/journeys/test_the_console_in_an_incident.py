@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.browsers import missing
-from support.console_browser import console_browser, find, look, sign_in, wait_for_title
+from support.console_browser import console_browser, find, look, shuts_out, sign_in, wait_for_title
 from support.console_incidents import FakeDesk, Watched, watched
 from support.deployment import MODEL
 from support.responses import Record, alert
@@ -18,7 +17,6 @@ from support.responses import Record, alert
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")]
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 TABLE = "/drills/tabletop/insider?pace=10&began=2026-01-01T00:00:00Z"
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +79,6 @@ def sign(driver: Any) -> None:
     wait_for_title(driver, "Sign what you do")
     find(driver, "form[data-sign] button").click()
     until(driver, 'id="timeline"')
-
-
-def shuts_out(driver: Any) -> list[tuple[str, list[str]]]:
-    """Return what of the page that is open shuts somebody out: by axe's rules, or by being too wide."""
-    driver.execute_script(files("axe_playwright_python").joinpath("axe.min.js").read_text())
-    told = driver.execute_async_script(f"const done = arguments[0]; axe.run(document, {{runOnly: {RULES}}}).then(done)")
-    assert told["passes"]
-    wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    found = [(str(one["id"]), [str(node["html"])[:160] for node in one["nodes"]]) for one in told["violations"]]
-    return [*found, *([("wider than the window by", [str(wide)])] if wide > 0 else [])]
 
 
 def test_a_drill_is_taken_noted_and_answered(lab: Watched, driver: Any, drill: str) -> None:

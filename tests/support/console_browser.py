@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from support.consoles import RP_ID, RunningConsole
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
+
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 def _pin(certificate: Path) -> str:
@@ -87,6 +90,18 @@ def picture(driver: Chrome) -> bytes:
     clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 3000), "scale": 1}
     told = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
     return base64.b64decode(told["data"])
+
+
+def shuts_out(driver: Chrome) -> list[tuple[str, list[str]]]:
+    """Return what of the page that is open shuts somebody out: by axe's rules, or by being too wide."""
+    driver.execute_script(files("axe_playwright_python").joinpath("axe.min.js").read_text())
+    told = driver.execute_async_script(
+        f"const done = arguments[0]; axe.run(document, {{runOnly: {_RULES}}}).then(done)"
+    )
+    assert told["passes"]
+    wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    found = [(str(one["id"]), [str(node["html"])[:160] for node in one["nodes"]]) for one in told["violations"]]
+    return [*found, *([("wider than the window by", [str(wide)])] if wide > 0 else [])]
 
 
 def find(driver: Chrome, selector: str) -> Any:
