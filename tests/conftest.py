@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,15 +24,19 @@ settings.register_profile("ci", settings.get_profile("here"), derandomize=True, 
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
-# What is collected stays until the end, a million objects: to look through them for garbage took a tenth of the time,
-# and again whenever a test leaves enough behind.
-gc.disable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage once all is collected, and at what the tests make only.
 
-
-def pytest_collection_finish() -> None:
-    """Look for garbage from here on, and at what the tests make only."""
-    gc.freeze()
-    gc.enable()
+    What is collected stays until the end, a million objects: to look through them took a tenth of the time, and again
+    whenever a test left enough behind.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -15,6 +15,7 @@ from strongroom.audit.errors import LogError
 from strongroom.audit.hosting import HostDiffersError, HostMovedError, lacking, publish_shard
 from strongroom.audit.merkle import Frontier, leaf_hash
 from strongroom.audit.tiles import CHECKPOINT, WIDTH, Tile, TileBuilder, bundles_of, encode_bundle, tiles_of
+from support.examples import examples
 from support.logs import LOG_KEY, LOG_SIGNER, ORIGIN
 
 ENTRIES = [f"entry {number}".encode() for number in range(66_000)]
@@ -76,7 +77,7 @@ def paths(size: int) -> set[str]:
 
 
 @given(st.sets(st.sampled_from(SIZES), min_size=1))
-@settings(max_examples=20)  # each publishes 66,000 entries, more often than not
+@settings(max_examples=examples(60))  # each publishes 66,000 entries, more often than not
 def test_a_host_holds_the_files_of_every_size_that_was_published(sizes: set[int]) -> None:
     host, wanted = Files(), {CHECKPOINT}
     for size in sorted(sizes):
