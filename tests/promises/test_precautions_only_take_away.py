@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from simulators.attester import NOW
+from strongroom.access.policy import MAX_MODELS
 from strongroom.access.request import Action, Request
 from strongroom.audit.facts import Fact
 from strongroom.core.buckets import TooManyEntriesError
@@ -21,11 +22,13 @@ from strongroom.framework.levels import SecurityLevel
 from strongroom.keeper.quotas import RATES, Quota
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.lifecycle import SuspensionCause
-from strongroom.personnel.roster import PersonKind
+from strongroom.personnel.roster import MAX_PEOPLE, PersonKind
 from strongroom.personnel.statements import ERASURE_TYPE, Erasure
+from strongroom.release import examining
 from strongroom.release.chronicle import UnfoundedError
 from strongroom.release.dossier import Dossier
 from strongroom.release.lease import Sampling
+from strongroom.release.precaution_ledger import MAX_PRECAUTIONS
 from strongroom.release.precautions import DAY, Cause, PrecautionKind
 from strongroom.release.recount import require_recounted
 from strongroom.release.statements import StatementKind
@@ -202,6 +205,24 @@ def test_taken_twice_is_taken_once_and_the_longest_end_counts() -> None:
         (one,) = room.keeper.journal.ledger.precautions.standing(now)
         assert (one.name, one.until) == (envelope.digest, now + 3 * DAY)
         assert room.keeper.journal.ledger.precautions.sampling(MODEL, now + 3 * DAY) is Sampling.POLICY
+
+    run(story)
+
+
+def test_no_more_stand_than_readers_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the release protocol says, and enough for everybody and every model.
+    assert MAX_PRECAUTIONS == MAX_PEOPLE + 2 * MAX_MODELS + 1 == 10_193
+
+    async def story(room: Room) -> None:
+        monkeypatch.setattr(examining, "MAX_PRECAUTIONS", 2)
+        await take(room, HOLD)
+        await take(room)
+        await refused(room.people.state(StatementKind.PRECAUTION, said(room, SAMPLING)), "precautions-too-many")
+        # What stands may last longer, and what is over makes room.
+        room.clock.at = room.clock.now() + DAY - 60
+        await take(room, until=room.clock.now() + DAY)
+        room.clock.at = room.clock.now() + DAY
+        await take(room, SAMPLING)
 
     run(story)
 

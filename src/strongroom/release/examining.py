@@ -20,6 +20,7 @@ from strongroom.release.heartbeat import RESPONDER
 from strongroom.release.incident_statements import IncidentStanding
 from strongroom.release.ledger import Ledger
 from strongroom.release.people import person_facts
+from strongroom.release.precaution_ledger import MAX_PRECAUTIONS
 from strongroom.release.precautions import LEAST_SECONDS, TAKEN_SECONDS, Precaution, check_form
 from strongroom.release.standing_precautions import subject_known
 from strongroom.release.statements import (
@@ -116,6 +117,12 @@ def _precaution(case: Case) -> Judged:
     before = case.ledger.precautions.of(said.kind, said.subject, case.now)
     if before is not None and before.covers(said.until):
         raise ConflictError("this precaution stands already, for as long", reason="precaution-stands")
+    if before is None and len(case.ledger.precautions.standing(case.now)) >= MAX_PRECAUTIONS:
+        raise StatementRefusedError(
+            f"{MAX_PRECAUTIONS} precautions stand, and no reader takes more",
+            reason="precautions-too-many",
+            remedy="have people lift those that nobody needs",
+        )
     told: dict[str, Fact] = {
         "kind": said.kind.value,
         "subject": said.subject,

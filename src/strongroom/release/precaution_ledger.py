@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from strongroom.access.policy import MAX_MODELS
 from strongroom.audit.entries import Entry
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant, format_instant, parse_instant
@@ -16,12 +17,14 @@ from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import ModelId, PersonId, incident_name, person_id
+from strongroom.personnel.roster import MAX_PEOPLE
 from strongroom.release.errors import LedgerError
 from strongroom.release.lease import Sampling
 from strongroom.release.precautions import LIFTED, PrecautionKind, check_form
 
-MAX_PRECAUTIONS: Final = 8192
-"""More than a roster has people and a policy models."""
+MAX_PRECAUTIONS: Final = MAX_PEOPLE + 2 * MAX_MODELS + 1
+"""That stand at a time: one about everybody of the largest roster, two about every model of the largest policy, and a
+hold on everything. No more are taken: were there more than readers take, nobody would learn who is suspended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
