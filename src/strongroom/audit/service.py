@@ -82,6 +82,15 @@ async def _run(executor: Executor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
+def _within(entries: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return as many of the entries as make no endless answer, the first at least."""
+    taken, length = 0, 0
+    while taken < len(entries) and (taken == 0 or length + len(entries[taken]) <= MAX_READ_BYTES):
+        length += len(entries[taken])
+        taken += 1
+    return tuple(entries[:taken])
+
+
 def _none_prepared() -> Prepared:
     raise UnavailableError("this log writer prepares no shard")
 
@@ -138,12 +147,7 @@ class LogService:
         if start >= self.size:
             return ()
         served = self._holding(start)
-        entries = await _run(self._store_executor, lambda: served.store.read(start - served.shard.base, count))
-        taken, length = 0, 0
-        while taken < len(entries) and (taken == 0 or length + len(entries[taken]) <= MAX_READ_BYTES):
-            length += len(entries[taken])
-            taken += 1
-        return entries[:taken]
+        return _within(await _run(self._store_executor, lambda: served.store.read(start - served.shard.base, count)))
 
     async def flush(self) -> int:
         """Publish now; returns the published size."""
@@ -181,11 +185,7 @@ class LogService:
         read = await _run(
             self._store_executor, lambda: [entry for place in places for entry in served.store.read(place - base, 1)]
         )
-        taken, length = 0, 0
-        while taken < len(read) and (taken == 0 or length + len(read[taken]) <= MAX_READ_BYTES):
-            length += len(read[taken])
-            taken += 1
-        return tuple(zip(read[:taken], proofs[:taken], strict=True))
+        return tuple(zip(_within(read), proofs, strict=False))
 
     async def prove_consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Return the proof that the tree of ``old`` entries is a prefix of the one of ``new``, both of one shard.

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from strongroom.audit.protocol import MAX_PROVEN
 from strongroom.broker.ports import RequestState
 from strongroom.core.canonical import Json
 from strongroom.core.envelope import MAX_PAYLOAD, MAX_SIGNATURES, Envelope
@@ -260,7 +261,7 @@ class TogetherQuery(BaseModel):
     """Which entries of one shard, in the tree of which size."""
 
     model_config = ConfigDict(extra="forbid")
-    at: str = Field(pattern=r"^[0-9]{1,15}(,[0-9]{1,15}){0,31}$")
+    at: str = Field(pattern=rf"^[0-9]{{1,15}}(,[0-9]{{1,15}}){{0,{MAX_PROVEN - 1}}}$")
     size: int = Field(ge=1, lt=2**53)
 
     @property

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from strongroom.broker.login_settings import OIDC, Provider, read_settings
-from strongroom.cli.files import read_file
-from strongroom.core.errors import MalformedError
+from strongroom.broker.adapters.trust_files import read_toml
+from strongroom.broker.login_settings import OIDC, read_settings
 from strongroom.responder.answering.wiring import DESK
 
 RESPONDER: Final = "responder"
@@ -19,7 +17,6 @@ ASSESSMENTS: Final = "assessments"
 """Where ``strongroom assess --record --to`` puts them, or a link to it."""
 QUARANTINE: Final = "quarantine"
 """Where deliveries' folders lie, or a link to it."""
-_MAX_TOML: Final = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +38,8 @@ class ConsoleFound:
 
         :raises MalformedError: what says how people log in can't be read. :raises UsageError: it contradicts itself.
         """
-        path = home / "broker" / OIDC
-        provider = _provider(path) if path.exists() else None
+        said = read_toml(home / "broker" / OIDC)
+        provider = None if said is None else read_settings(said).provider
         state = _folder(home / RESPONDER)
         return cls(
             home=home,
@@ -54,7 +51,7 @@ class ConsoleFound:
             issuer_authority=None
             if provider is None or not provider.authority_file
             else home / "broker" / provider.authority_file,
-            configured=path.exists(),
+            configured=said is not None,
         )
 
     def arguments(self) -> list[str]:
@@ -73,27 +70,22 @@ class ConsoleFound:
         if self.responder is None:
             yield (
                 "the console shows no incidents and holds no drills: run the responder with its folder there"
-                f" (strongroom responder run --state {self.home / RESPONDER}), and list this user in its settings"
-                " (`users`)"
+                f" (strongroom responder run --state {self.home / RESPONDER}), list this user in its settings"
+                " (`users`), and start again"
             )
         if self.assessments is None:
-            yield f"the console shows no assessment: strongroom assess --record --to {self.home / ASSESSMENTS}"
+            yield (
+                f"the console shows no assessment: strongroom assess --record --to {self.home / ASSESSMENTS},"
+                " and start again"
+            )
         if self.quarantine is None:
             yield (
                 "the console shows of deliveries what the log says: strongroom intake receive"
-                f" --into {self.home / QUARANTINE}/NAME"
+                f" --into {self.home / QUARANTINE}/NAME, and start again"
             )
         if not self.configured:
-            yield f"nobody can sign in: {self.home / 'broker' / OIDC} says how people log in"
+            yield f"nobody can sign in: say in {self.home / 'broker' / OIDC} how people log in, and start again"
 
 
 def _folder(path: Path) -> Path | None:
     return path.resolve() if path.is_dir() else None
-
-
-def _provider(path: Path) -> Provider | None:
-    try:
-        value = tomllib.loads(read_file(path, most=_MAX_TOML).decode())
-    except ValueError:
-        raise MalformedError(f"`{OIDC}` isn't TOML") from None
-    return read_settings(value).provider
