@@ -110,7 +110,7 @@ class ProvenEntries:
             reach = min(index.grow(view, head), head.size)
             places, looked = choose()
             known.update(self.read(view, head, places))
-            # Those that recorded the hits' requests are wanted as well: together, where that is a call less for each.
+            # What recorded the hits' requests is wanted as well: asked for together, not with a call for each.
             known.update(self.read(view, head, _recording(index, query, known.values(), head.size)))
             hits = confirmed(read, index, query, places, head.size)
         except IndexWrongError:
