@@ -258,6 +258,16 @@ def test_an_index_that_names_what_is_not_there_is_thrown_away(index: SqliteIndex
     assert exposures.look(view, view.head(), index, NAME, Window()).read == 5
 
 
+def test_an_index_file_that_was_damaged_is_built_anew(index: SqliteIndex) -> None:
+    view, exposures = MemoryView(log_of(_acts(5))), Exposures()
+    look = partial(exposures.look, view, view.head(), index, NAME, Window())
+    assert look().read == 5
+    index._db.execute("UPDATE place SET peaks = 7")
+    told = look()
+    assert (told.read, told.reach) == (0, 0)
+    assert (look().read, look().reach) == (5, len(view.log))
+
+
 def test_an_entry_that_was_edited_is_told_to_who_comes_next(
     aside: Aside, index: SqliteIndex, long: list[bytes]
 ) -> None:

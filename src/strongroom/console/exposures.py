@@ -142,7 +142,11 @@ class Exposures:
         if self._beside is not None:
             self._beside.check()
         self._index = index
-        reach = index.grow(view, head)
+        try:
+            reach = index.grow(view, head)
+        except IndexWrongError:
+            self._thrown_away(index)
+            reach = 0
         with self._turn:
             reading = self._reading(model, reach, head)
         # What is named for each kind of event once, and some calls of the log: all there is of most models.
