@@ -52,23 +52,25 @@ format: $(SETUP) ## rewrite files in the house style
 
 # Tests start hundreds of processes, and each would compile the package anew where Python may not keep bytecode. What
 # pytest itself compiles, with asserts that say more, it keeps where Python may: each worker reads all of the tests.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 bytecode: $(SETUP)
 	$(BIN)/python -m compileall -q src tests
 
 test: bytecode ## the tests, without those marked heavy
-	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not heavy"
+	$(PYTEST) -m "not heavy"
 
-# The heavy tests of what a change breaks first: a page as it is written, the whole by its commands, the package itself.
-# About three minutes on two cores; `make test-all` runs the others, too.
+# The heavy tests of what a change breaks first: a page as it is written, the whole by its commands, torch in its enclave,
+# each module by itself, the package. `make test-all` runs the others, too.
 HEAVY := tests/journeys/test_first_deployment_as_written.py tests/promises/test_a_freeze_ends_a_running_enclave.py \
-	tests/promises/test_what_is_installed_is_what_was_built.py
+	tests/promises/test_what_is_installed_is_what_was_built.py tests/promises/test_deployment_refuses.py \
+	tests/integration/test_engine_runs_confined.py tests/architecture/test_public_surface_imports.py
 
-test-heavy: bytecode ## the heavy tests that a change must pass
-	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m heavy $(HEAVY)
+test-heavy: bytecode ## the heavy tests that a change must pass, and all of the values that are drawn
+	$(PYTEST) -m heavy $(HEAVY)
+	STRONGROOM_THOROUGH=1 $(PYTEST) -m "hypothesis and not heavy"
 
-test-all: bytecode $(STAMPS)/fuzz ## all tests, and three times the examples where values are drawn
-	STRONGROOM_THOROUGH=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
+test-all: bytecode $(STAMPS)/fuzz ## all tests, and all of the values that are drawn
+	STRONGROOM_THOROUGH=1 $(PYTEST)
 
 demo: bytecode ## seal, approve, attest, release, run and refuse, on this machine
 	$(BIN)/python demo/demo.py

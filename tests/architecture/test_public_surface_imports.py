@@ -46,7 +46,7 @@ def modules() -> list[str]:
 
 
 SHARES = 24
-"""The first share of the modules is tried by default, all of them by `make test-all`."""
+"""The first share of the modules is tried by default, all of them by `make test-heavy`."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How many examples a test draws: a third of them while one works, all of them in ``make test-all``."""
+"""How many examples a test draws: a third of them while one works, all of them before a change is taken."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import Final
 
 THOROUGH: Final = "STRONGROOM_THOROUGH"
+"""Set by ``make test-heavy`` and ``make test-all``."""
 _LEAST: Final = 20
 
 
