@@ -1,9 +1,10 @@
-"""A keeper that lies about precautions is found by whoever verifies its log: by the log, or by what was signed."""
+"""A keeper that lies about precautions, or how many agreed, is found by whoever verifies: by the log or what was signed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,9 @@ async def told(room: Room, envelope: Envelope, **facts: Fact) -> None:
 
 
 async def used_again(room: Room) -> None:
-    """Record that a grant of before is used once more, by as many people as before."""
-    last = room.log.last(EventName.RELEASED)
-    await lie(room.keeper, EventName.RELEASED, {**last.facts, "use": last.integer("use") + 1})
+    """Record that a grant of before is used once more, by as many people as before, under the policy in force."""
+    last, policy = room.log.last(EventName.RELEASED), Digest.of(room.policy.to_bytes())
+    await lie(room.keeper, EventName.RELEASED, {**last.facts, "use": last.integer("use") + 1, "policy": policy})
 
 
 async def lifted(room: Room, name: Digest, *people: str) -> None:
@@ -73,6 +74,20 @@ async def lifted(room: Room, name: Digest, *people: str) -> None:
 async def released_by_too_few(room: Room) -> None:
     await room.release(await room.ask(max_uses=3))
     await take(room)
+    await used_again(room)
+
+
+async def released_against_a_stricter_rule(room: Room) -> None:
+    await room.release(await room.ask(max_uses=3))
+    rule = next(one for one in room.policy.rules if one.action is Action.OPEN_IN_ENCLAVE)
+    others = tuple(one for one in room.policy.rules if one is not rule)
+    await room.next_policy(rules=(*others, replace(rule, factors=(replace(rule.factors[0], count=3),))))
+    await used_again(room)
+
+
+async def released_without_a_rule(room: Room) -> None:
+    await room.release(await room.ask(max_uses=3))
+    await room.next_policy(rules=tuple(one for one in room.policy.rules if one.action is not Action.OPEN_IN_ENCLAVE))
     await used_again(room)
 
 
@@ -165,6 +180,8 @@ def copy_facts(room: Room, state: str) -> dict[str, Fact]:
     ("story", "code"),
     [
         (released_by_too_few, "act-below-quorum"),
+        (released_against_a_stricter_rule, "act-below-quorum"),
+        (released_without_a_rule, "act-without-rule"),
         (lifted_by_one, "act-without-approval"),
         (lifted_by_the_taker_alone, "act-without-approval"),
         (of_another_deployment, "exhibit-contradicts-log"),
@@ -213,7 +230,7 @@ def test_an_honest_log_with_all_of_it_is_found_good() -> None:
         room.clock.at = room.clock.now() + 1
         await take(room, HOLD)
         await room.keeper.record(EventName.COPY_RECORDED, before)
-        assert not codes(retell(room)) - {"exhibit-refused"}
+        assert retell(room).findings == ()
 
     run(story)
 
