@@ -8,7 +8,7 @@ from pathlib import Path
 
 from strongroom.attacks.attack import attack
 from strongroom.attacks.lab.cast import MODEL
-from strongroom.attacks.lab.guarded import guarded, is_frozen, let_go
+from strongroom.attacks.lab.guarded import guarded, let_go, wait_for_freeze
 from strongroom.attacks.layers import Layer
 from strongroom.attacks.trial import Trial
 from strongroom.keys.recipient import RecipientKey
@@ -38,7 +38,7 @@ def opened_decoy(trial: Trial) -> None:
         trial.attempt("by a symbolic link", lambda: _begins(_linked(decoy, folder / "by-another", os.symlink)))
         trial.attempt("by a handle that was none to read", lambda: _begins_by_handle(decoy))
         trial.attempt("to write to it", lambda: decoy.open("r+b").close())
-        is_frozen(scratch)
+        wait_for_freeze(scratch)
         trial.attempt("an approved export of the model that it stands for", lambda: scratch.export(request, key))
         trial.finding("the guard told its responder, which froze the model")
 

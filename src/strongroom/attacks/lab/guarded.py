@@ -74,14 +74,11 @@ def let_go(scratch: Scratch) -> Iterator[None]:
             scratch.control(request)
 
 
-def is_frozen(scratch: Scratch) -> bool:
-    """Tell whether the keeper gives nothing of the model to anybody, waiting for that for a while."""
+def wait_for_freeze(scratch: Scratch) -> None:
+    """Wait until the keeper gives nothing of the model to anybody, or for long enough."""
     ends = time.monotonic() + _FREEZE_SECONDS
-    while time.monotonic() < ends:
-        if _frozen(scratch):
-            return True
+    while not _frozen(scratch) and time.monotonic() < ends:
         time.sleep(0.05)
-    return False
 
 
 def _frozen(scratch: Scratch) -> bool:
