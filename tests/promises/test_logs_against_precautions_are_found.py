@@ -1,4 +1,4 @@
-"""A keeper that lies about precautions, or how many agreed, is found by whoever verifies: by the log or what was signed."""
+"""A keeper that lies about precautions, or how many agreed, is found by who verifies: by the log or what was signed."""
 
 from __future__ import annotations
 
