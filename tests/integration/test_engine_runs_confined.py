@@ -14,7 +14,8 @@ from support.enclave_lab import require_sandbox
 from support.gateways import ATLAS, gateway, text_of
 
 pytestmark = pytest.mark.integration
-# Confined, torch and transformers are compiled anew at each start: half a minute of a core.
+# Confined, torch and transformers are compiled anew at each start, a quarter of a minute: nothing inside reads bytecode
+# that somebody kept. `make test-heavy` starts them.
 ENGINES = pytest.mark.parametrize(
     "engine", [BuiltIn.NUMPY, pytest.param(BuiltIn.TRANSFORMERS, marks=pytest.mark.heavy)]
 )
@@ -69,7 +70,6 @@ def test_same_tokens_as_the_unsealed_model_through_the_official_client(
         assert len(sampled) == 3
 
 
-# The second takes a quarter of a minute to start: nothing inside reads bytecode that somebody kept.
 @ENGINES
 def test_stop_tokens_end_an_answer_and_do_not_leave(tmp_path: Path, llama: Path, engine: BuiltIn) -> None:
     free = tiny_llama.greedy(llama, PROMPT, 40)
