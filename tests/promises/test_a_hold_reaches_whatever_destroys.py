@@ -25,7 +25,7 @@ from support.copies import CopiesLab, opened_lab
 from support.deployment import signer
 from support.key_rooms import MODELS, KeyRoom
 from support.lying import lie
-from support.precaution_statements import take
+from support.precaution_statements import ESCROW_FACTS, take
 from support.room import Room
 from support.stories import refused, run
 
@@ -209,14 +209,7 @@ def test_the_log_takes_what_ended_before_and_nothing_that_ended_since(lab: Copie
 
 def test_no_old_share_is_said_to_be_destroyed() -> None:
     async def story(room: Room) -> None:
-        adopted: dict[str, Fact] = {
-            "authority": Digest.of(b"an order"),
-            "generation": 1,
-            "escrow": Digest.of(b"an escrow"),
-            "custodians": ("sam", "rina"),
-            "threshold": 2,
-        }
-        await lie(room.keeper, EventName.ESCROW_ADOPTED, adopted)
+        await lie(room.keeper, EventName.ESCROW_ADOPTED, ESCROW_FACTS)
         room.keeper.journal.ledger.keys.generation = 2
         said = ShareDestroyed(genesis=room.genesis.digest, custodian=PersonId("sam"), generation=1)
         statement = sign(SHARE_DESTROYED_TYPE, said.to_bytes(), signer("sam"))

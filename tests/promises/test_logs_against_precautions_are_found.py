@@ -27,7 +27,7 @@ from strongroom.release.precautions import DAY, Precaution, PrecautionKind
 from strongroom.release.statements import StatementKind
 from support.deployment import MODEL
 from support.lying import lie
-from support.precaution_statements import said, take
+from support.precaution_statements import ESCROW_FACTS, said, take
 from support.published import publish
 from support.retold import codes, retell
 from support.room import Room
@@ -146,14 +146,7 @@ async def copy_destroyed(room: Room) -> None:
 
 
 async def share_destroyed(room: Room) -> None:
-    adopted: dict[str, Fact] = {
-        "authority": Digest.of(b"an order"),
-        "generation": 1,
-        "escrow": Digest.of(b"an escrow"),
-        "custodians": ("sam", "rina"),
-        "threshold": 2,
-    }
-    await lie(room.keeper, EventName.ESCROW_ADOPTED, adopted)
+    await lie(room.keeper, EventName.ESCROW_ADOPTED, ESCROW_FACTS)
     await take(room, HOLD)
     answered: dict[str, Fact] = {"custodian": "sam", "generation": 1, "statement": Digest.of(b"gone")}
     await lie(room.keeper, EventName.ESCROW_ANSWERED, answered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from strongroom.audit.facts import Fact
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
 from strongroom.release.precautions import DAY, PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
@@ -12,6 +13,14 @@ from support.deployment import MODEL, signer
 from support.room import Room
 
 INCIDENT = f"inc-{'0' * 32}"
+ESCROW_FACTS: dict[str, Fact] = {
+    "authority": Digest.of(b"an order"),
+    "generation": 1,
+    "escrow": Digest.of(b"an escrow"),
+    "custodians": ("sam", "rina"),
+    "threshold": 2,
+}
+"""What the log says of root shares that a hold keeps."""
 _SUBJECTS: dict[PrecautionKind, str] = {
     PrecautionKind.APPROVER: "dana",
     PrecautionKind.SAMPLING: MODEL,
