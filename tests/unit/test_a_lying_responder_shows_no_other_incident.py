@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,10 +12,11 @@ from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import MalformedError, UnavailableError
 from strongroom.core.fields import Fields
-from strongroom.responder.desk import PAGE
+from strongroom.responder.desk import PAGE, words_name
 from strongroom.responder.reading import MAX_KEPT, MAX_REMEMBERED, DeskReader
 from strongroom.response.entries import Happened, IncidentEntry
 from strongroom.response.executor import begin
+from strongroom.response.exposure import answer_name
 from strongroom.response.incident import BrokenRecordError, RecordError
 from strongroom.response.run import Run
 from strongroom.response.subjects import Subject
@@ -184,6 +186,16 @@ def test_keys_that_a_shell_would_act_on_are_refused(key: str) -> None:
     desk.runs = {"run-000": to_base64(run.to_bytes())}
     with pytest.raises(MalformedError, match="key"):
         DeskReader(desk).read(name)
+
+
+@pytest.mark.parametrize("name", [answer_name, words_name])
+def test_what_a_digest_names_is_asked_for_by_no_way_round_it(name: Callable[[Digest], str]) -> None:
+    desk = Desk()
+    reader, incident = DeskReader(desk), "inc-" + "0" * 32
+    desk.kept = b"{}"
+    assert reader.kept(incident, name(Digest.of(b"{}"))) == b"{}"
+    with pytest.raises(BrokenRecordError, match="the record names"):
+        reader.kept(incident, name(Digest.of(b"[]")))
 
 
 def test_other_words_than_the_record_names_are_refused() -> None:

@@ -180,6 +180,15 @@ class _Page:
     held: bool
 
 
+def _require_named(name: str, data: bytes) -> None:
+    """Check what is kept by its digest."""
+    said = Digest.of(data)
+    if name.startswith("words-") and name != words_name(said):
+        raise BrokenRecordError("the responder shows other words than those that the record names")
+    if name.startswith("exposure-") and name != answer_name(said):
+        raise BrokenRecordError("the responder shows another answer about exposure than the record names")
+
+
 def _check_fits(incident: Incident, page: _Page, runs: Mapping[str, Run]) -> None:
     if any(run.incident != incident.id for run in runs.values()):
         raise BrokenRecordError("the responder shows runs of another incident")
@@ -348,6 +357,7 @@ class DeskReader:
         """Return evidence, a draft, an answer or words that the responder keeps.
 
         :raises NotFoundError: nothing is kept under that name. :raises UnavailableError: it takes too long.
+        :raises BrokenRecordError: the responder shows something else than what a digest names.
         """
         data, ends = bytearray(), self.until()
         while True:
@@ -356,6 +366,7 @@ class DeskReader:
                 part, size = fields.binary("data", max_length=PART), fields.integer("size", most=MAX_KEPT)
             data += part
             if len(data) == size:
+                _require_named(name, bytes(data))
                 return bytes(data)
             if not part or len(data) > size:
                 raise BrokenRecordError("the responder shows something kept in parts that don't fit each other")
@@ -366,12 +377,9 @@ class DeskReader:
         :raises BrokenRecordError: the responder shows another one.
         """
         try:
-            data = self.kept(incident, answer_name(answer))
+            return self.kept(incident, answer_name(answer))
         except NotFoundError:
             return None
-        if Digest.of(data) != answer:
-            raise BrokenRecordError("the responder shows another answer about exposure than the record names")
-        return data
 
     def hand_in_answer(self, incident: str, data: bytes) -> None:
         """Have an answer about exposure kept that the incident's record names.
@@ -389,10 +397,7 @@ class DeskReader:
 
         :raises NotFoundError: it isn't kept. :raises BrokenRecordError: the responder shows other words.
         """
-        data = self.kept(incident, words_name(digest))
-        if Digest.of(data) != digest:
-            raise BrokenRecordError("the responder shows other words than those that the record names")
-        return data
+        return self.kept(incident, words_name(digest))
 
     def hand_in(self, act: Envelope) -> int:
         """Hand in what a person signed; returns how many entries the record has then.
