@@ -113,10 +113,13 @@ class Receiver:
         with connection, connection.makefile("rb") as file:
             line = file.readline().decode().strip()
             headers: dict[str, str] = {}
-            while (text := file.readline().decode().strip()) != "":
+            while (text := file.readline().decode()).strip() != "":
                 name, _, value = text.partition(":")
                 headers[name.lower()] = value.strip()
-            received = Received(0, line, headers, file.read(int(headers.get("content-length", "0"))))
+            length = int(headers.get("content-length", "0"))
+            received = Received(0, line, headers, file.read(length))
+            if text == "" or len(received.body) < length:
+                return  # its sender was killed in the middle of it: as any receiver, it doesn't take what isn't whole
             with self._arrived:
                 self.got.append(Received(time.monotonic(), line, headers, received.body))
                 self.under_way += 1
