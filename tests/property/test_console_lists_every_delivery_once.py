@@ -15,7 +15,8 @@ from strongroom.audit.adapters.index import SqliteIndex
 from strongroom.audit.entries import read_entry
 from strongroom.console.deliveries import fold
 from strongroom.console.errors import FormError
-from strongroom.console.log_reader import LogReader, OneStep, Opened
+from strongroom.console.growing import OneStep
+from strongroom.console.log_reader import LogReader, Opened
 from strongroom.console.routes import intake
 from strongroom.console.visits import Visit
 from strongroom.core.canonical import Json

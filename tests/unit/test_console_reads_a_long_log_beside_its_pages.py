@@ -18,7 +18,8 @@ from strongroom.audit.reading.query import Query
 from strongroom.audit.reading.search import find_all
 from strongroom.audit.reading.view import LogView
 from strongroom.console.door import IDLE_SECONDS
-from strongroom.console.growing import LEAST_REST, NEAR, GrowsAside
+from strongroom.console.growing import NEAR, GrowsAside
+from strongroom.console.reading_on import LEAST_REST, ReadsOn
 from strongroom.core.canonical import Json
 from strongroom.core.errors import DeniedError
 from strongroom.core.events import EventName
@@ -62,12 +63,13 @@ class Lab:
     view: MemoryView = field(default_factory=lambda: MemoryView(LOG))
 
     def __post_init__(self) -> None:
-        self.aside = GrowsAside(
-            self.index,
+        beside = ReadsOn(
+            "index",
             monotonic=lambda: self.now,
             sleep=self.rests.append,
             note=lambda _event, facts: self.noted.append(facts),
         )
+        self.aside = GrowsAside(self.index, beside)
         self.head = self.view.head()
 
     def visit(self) -> int:
@@ -131,7 +133,7 @@ def test_an_end_of_one_session_stops_only_what_was_read_with_it(fault: Exception
     lab.index.fails = fault
     assert lab.visit() == STEP
     lab.quiet()
-    assert [*lab.noted] == [{"why": "denied" if isinstance(fault, DeniedError) else "RuntimeError"}]
+    assert [one["why"] for one in lab.noted] == ["denied" if isinstance(fault, DeniedError) else "RuntimeError"]
     lab.index.fails = None
     assert lab.visit() == STEP
     lab.quiet()
@@ -163,7 +165,7 @@ def test_a_log_that_was_edited_is_told_to_who_comes_next(lab: Lab) -> None:
     lab.quiet()
     with pytest.raises(EditedEntryError):
         lab.visit()
-    assert lab.noted == [{"why": "log-entry-edited"}]
+    assert [one["why"] for one in lab.noted] == ["log-entry-edited"]
 
 
 def test_an_index_that_is_thrown_away_is_built_anew_beside_the_pages(lab: Lab) -> None:

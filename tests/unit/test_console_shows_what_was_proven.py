@@ -15,7 +15,8 @@ from strongroom.audit.errors import MissingRowsError, ProofError
 from strongroom.audit.reading.query import Query
 from strongroom.console.errors import FormError
 from strongroom.console.gauges import gauges, readings
-from strongroom.console.log_reader import LogReader, OneStep, Opened
+from strongroom.console.growing import OneStep
+from strongroom.console.log_reader import LogReader, Opened
 from strongroom.console.routes import audit, exposure
 from strongroom.console.visits import Visit
 from strongroom.core.errors import UsageError

@@ -15,7 +15,8 @@ from strongroom.audit.reading.exposure import ExposureFold
 from strongroom.audit.reading.growth import Place, read_from
 from strongroom.console.door import MAX_DRAFTS, Client, Draft, SignedIn
 from strongroom.console.errors import FormError, NoPageError
-from strongroom.console.log_reader import LogReader
+from strongroom.console.growing import OneStep
+from strongroom.console.log_reader import LogReader, Opened
 from strongroom.console.routes import exposure
 from strongroom.console.visits import File, Visit
 from strongroom.core.canonical import encode, parse
@@ -68,8 +69,6 @@ def visit_of(view: MemoryView, index: SqliteIndex, *, bound: bool = False, reade
 
 
 def opened(reader: LogReader, view: MemoryView) -> object:
-    from strongroom.console.log_reader import OneStep, Opened  # noqa: PLC0415 - what a visit makes of a session
-
     return Opened(cast("Any", view), view.head(), OneStep(reader.index))
 
 

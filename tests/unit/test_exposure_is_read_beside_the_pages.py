@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from strongroom.audit.reading.growth import Place, read_from
 from strongroom.audit.reading.view import Extent, LogView
 from strongroom.console import exposures as module
 from strongroom.console.exposures import Exposures, ReadSoFar
-from strongroom.console.growing import ReadsOn
+from strongroom.console.reading_on import ReadsOn, Step
 from strongroom.core.canonical import Json
 from strongroom.core.errors import TamperedError
 from strongroom.core.events import EventName
@@ -79,27 +79,23 @@ def index(tmp_path: Path) -> Iterator[SqliteIndex]:
         yield made
 
 
-class Aside:
+class Aside(ReadsOn):
     """What reads on beside the pages, which a test holds up and waits for."""
 
     def __init__(self) -> None:
-        self.may_go_on = threading.Event()
-        self.may_go_on.set()
-        self.noted: list[Mapping[str, Json]] = []
-        self.exposures = Exposures(self._made)
-
-    def _made(self, step: Callable[[LogView, Checkpoint], bool]) -> ReadsOn:
-        def held(view: LogView, head: Checkpoint) -> bool:
-            assert self.may_go_on.wait(SECONDS)
-            return step(view, head)
-
-        return ReadsOn(
-            held,
-            name="exposure",
+        super().__init__(
+            "exposure",
             monotonic=lambda: 0.0,
             sleep=lambda _seconds: None,
             note=lambda _event, facts: self.noted.append(facts),
         )
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.noted: list[Mapping[str, Json]] = []
+        self.exposures = Exposures(self)
+
+    def later(self, what: str, step: Step) -> None:
+        super().later(what, lambda: self.may_go_on.wait(SECONDS) and step())
 
     def quiet(self) -> None:
         for one in threading.enumerate():
@@ -279,7 +275,7 @@ def test_an_entry_that_was_edited_is_told_to_who_comes_next(
     view.shown = {2001: entry(EventName.RELEASED, 2000, {"model": NAME, "requester": "erin"})}
     aside.may_go_on.set()
     aside.quiet()
-    assert aside.noted == [{"why": ProofError.code}]
+    assert [one["why"] for one in aside.noted] == [ProofError.code]
     with pytest.raises(TamperedError):
         look()
     view.shown = {}

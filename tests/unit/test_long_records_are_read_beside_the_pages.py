@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.console.records_aside import MOST, RecordsAside
+from strongroom.console.reading_on import MOST, ReadsOn
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
@@ -66,13 +66,13 @@ class Lab:
     def __init__(self, desk: AskDesk) -> None:
         self.may_go_on = threading.Event()
         self.noted: list[Mapping[str, Json]] = []
-        self.aside = RecordsAside(monotonic=lambda: 0.0, sleep=self._rest, note=self._note)
+        self.aside = ReadsOn("records", monotonic=lambda: 0.0, sleep=self._rest, note=self._note)
         self.reader = DeskReader(desk, later=self._later)
 
     def _later(self, name: str, work: Any) -> None:
-        def held() -> object:
+        def held() -> bool:
             assert self.may_go_on.wait(SECONDS)
-            return work()
+            return bool(work())
 
         self.aside.later(name, held)
 
@@ -185,11 +185,12 @@ def test_more_records_than_are_remembered_together_do_not_keep_the_reading_going
 
 def test_only_so_many_records_wait() -> None:
     go, read = threading.Event(), list[str]()
-    aside = RecordsAside(monotonic=lambda: 0.0, sleep=lambda _seconds: None, note=lambda _event, _facts: None)
+    aside = ReadsOn("records", monotonic=lambda: 0.0, sleep=lambda _seconds: None, note=lambda _event, _facts: None)
 
-    def work(name: str) -> None:
+    def work(name: str) -> bool:
         assert go.wait(SECONDS)
         read.append(name)
+        return False
 
     for number in range(3 * MOST):
         aside.later(f"inc-{number}", lambda name=f"inc-{number}": work(name))  # type: ignore[misc]

@@ -16,7 +16,8 @@ from strongroom.client import reviews
 from strongroom.client.reviews import DAY, SOON, UNUSED
 from strongroom.client.state import CapUse, PersonStanding
 from strongroom.client.told import GrantShown, RequestPage
-from strongroom.console.log_reader import LogReader, OneStep, Opened
+from strongroom.console.growing import OneStep
+from strongroom.console.log_reader import LogReader, Opened
 from strongroom.console.routes import people, today
 from strongroom.console.visits import Visit
 from strongroom.core.digest import Digest

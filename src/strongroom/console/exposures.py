@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from strongroom.audit.checkpoint import Checkpoint
@@ -20,7 +20,7 @@ from strongroom.audit.reading.proven import read_proven
 from strongroom.audit.reading.query import Query
 from strongroom.audit.reading.search import Index, IndexWrongError
 from strongroom.audit.reading.view import LogView
-from strongroom.console.growing import ReadsOn
+from strongroom.console.reading_on import ReadsOn
 from strongroom.core.ids import ModelId
 
 NAMED: Final = 512
@@ -125,14 +125,14 @@ class _Reading:
 class Exposures:
     """Reads models' exposure for all visits, each entry once. What it holds, everybody in the roster may read.
 
-    :param beside: what reads on beside the pages, made of a step; None: only visits read.
+    :param beside: what reads on beside the pages; None: only visits read.
     """
 
-    def __init__(self, beside: Callable[[Callable[[LogView, Checkpoint], bool]], ReadsOn] | None = None) -> None:
+    def __init__(self, beside: ReadsOn | None = None) -> None:
         self._readings: OrderedDict[ModelId, _Reading] = OrderedDict()
         self._turn = threading.Lock()
         self._index: Index | None = None
-        self._beside = None if beside is None else beside(self._read_on)
+        self._beside = beside
 
     def look(self, view: LogView, head: Checkpoint, index: Index, model: ModelId, window: Window) -> ReadSoFar:
         """Read on, as far as one visit does, and return what is known then.
@@ -166,7 +166,7 @@ class Exposures:
             )
             more = reading.more
         if more and self._beside is not None:
-            self._beside.lend(view, head)
+            self._beside.later("log", partial(self._read_on, view, head))
         return told
 
     def _reading(self, model: ModelId, reach: int, head: Checkpoint) -> _Reading:

@@ -12,43 +12,13 @@ from strongroom.audit.checkpoint import Checkpoint
 from strongroom.audit.reading.exposure import Window
 from strongroom.audit.reading.proven import Found, ProvenEntries
 from strongroom.audit.reading.query import Query
-from strongroom.audit.reading.search import Index, Places
+from strongroom.audit.reading.search import Index
 from strongroom.audit.reading.view import LogView
 from strongroom.client.log_view import BrokerLog
 from strongroom.client.service import Session
 from strongroom.console.exposures import Exposures, ReadSoFar
+from strongroom.console.growing import OneStep
 from strongroom.core.ids import ModelId
-
-
-class OneStep:
-    """The index in one visit: it takes in one step of what the log grew by, however often the visit looks."""
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self._reach: int | None = None
-
-    def update(self, view: LogView, head: Checkpoint) -> None:
-        """Take in all of it."""
-        self._index.update(view, head)
-
-    def grow(self, view: LogView, head: Checkpoint) -> int:
-        """Take in one step the first time; returns how far the index goes."""
-        if self._reach is None:
-            self._reach = self._index.grow(view, head)
-        return self._reach
-
-    def find(self, query: Query, limit: int, before: int) -> Places:
-        """Return where to look."""
-        return self._index.find(query, limit, before)
-
-    def recorded(self, request: str) -> int | None:
-        """Return where a request was recorded."""
-        return self._index.recorded(request)
-
-    def discard(self) -> None:
-        """Forget everything: nothing is known any more in this visit."""
-        self._index.discard()
-        self._reach = 0
 
 
 @dataclass(frozen=True, slots=True)

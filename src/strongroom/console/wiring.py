@@ -30,9 +30,9 @@ from strongroom.console.app import Console, make_app
 from strongroom.console.beside import Beside
 from strongroom.console.door import Door
 from strongroom.console.exposures import Exposures
-from strongroom.console.growing import GrowsAside, ReadsOn
+from strongroom.console.growing import GrowsAside
 from strongroom.console.log_reader import LogReader
-from strongroom.console.records_aside import RecordsAside
+from strongroom.console.reading_on import ReadsOn
 from strongroom.console.signing_in import Reception
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, SystemClock
@@ -147,23 +147,19 @@ def make_console(folder: Path, places: Places, clock: Clock) -> Console:
         random_bytes=os.urandom,
         secret=load_names(folder, os.urandom),
     )
+    reads_on = partial(ReadsOn, monotonic=time.monotonic, sleep=time.sleep, note=note)
     return Console(
         origin=places.origin,
         reception=reception,
         door=Door(clock, os.urandom),
-        beside=_beside(places, RecordsAside(monotonic=time.monotonic, sleep=time.sleep, note=note)),
-        reader=LogReader(
-            GrowsAside(index, monotonic=time.monotonic, sleep=time.sleep, note=note),
-            exposures=Exposures(
-                partial(ReadsOn, name="exposure", monotonic=time.monotonic, sleep=time.sleep, note=note)
-            ),
-        ),
+        beside=_beside(places, reads_on("records")),
+        reader=LogReader(GrowsAside(index, reads_on("index")), exposures=Exposures(reads_on("exposure"))),
         monotonic=time.monotonic,
         note=note,
     )
 
 
-def _beside(places: Places, records: RecordsAside) -> Beside:
+def _beside(places: Places, records: ReadsOn) -> Beside:
     door = None if places.responder is None else DeskDoor(places.responder, seconds=DESK_SECONDS)
     return Beside(
         incidents=None

@@ -6,12 +6,14 @@ was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Final, NoReturn, Protocol
 
 from strongroom.core.canonical import Json
@@ -215,7 +217,7 @@ class DeskReader:
         *,
         seconds: float = math.inf,
         monotonic: Callable[[], float] = lambda: 0.0,
-        later: Callable[[str, Callable[[], object]], None] | None = None,
+        later: Callable[[str, Callable[[], bool]], None] | None = None,
     ) -> None:
         self._ask = ask
         self._later = later
@@ -299,7 +301,7 @@ class DeskReader:
         """
         if self._later is None or self.new(listed) <= room:
             return False
-        self._later(listed.incident, lambda: self.read(listed.incident))
+        self._later(listed.incident, partial(self._read_on, listed.incident))
         return True
 
     def new(self, listed: Listed) -> int:
@@ -314,11 +316,17 @@ class DeskReader:
         far = Shown(incident=incident, entries=entries, runs={}, token=page.token, held=page.held)
         self._remember(incident.id, far)
         if self._later is not None:
-            self._later(incident.id, lambda: self.read(incident.id))
+            self._later(incident.id, partial(self._read_on, incident.id))
         raise StillReadingError(
             f"{len(entries)} entries of the record of `{incident.id}` are read and checked, and it goes on",
             remedy="load the page again in a few seconds: it is read on meanwhile",
         )
+
+    def _read_on(self, name: str) -> bool:
+        """Read some more of a record; never more is left to whoever asked: it is put off again here."""
+        with contextlib.suppress(StillReadingError):
+            self.read(name)
+        return False
 
     def as_far_as(self, listed: Listed, *, until: float) -> Shown:
         """Return an incident whose record has all entries that the list told of; its runs may be left out.
