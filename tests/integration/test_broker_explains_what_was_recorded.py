@@ -67,7 +67,9 @@ def test_a_refusal_is_shown_to_an_auditor_as_it_was_explained(running: tuple[Dep
     assert Decided.parse(record).facts.request.digest == request.digest
     kept = olga.get("/v1/decisions?count=1").json["decisions"]
     assert kept == [shown["record"]]
-    assert olga.get("/v1/decisions?count=1&skip=1").json["decisions"] == []
+    assert olga.get(f"/v1/decisions?count=1&before={Digest.of(record)}").json["decisions"] == []
+    gone = olga.get(f"/v1/decisions?count=1&before={Digest.of(b'another')}")
+    assert (gone.status, gone.json["code"]) == (404, "decision-not-kept")
 
 
 def test_nobody_else_sees_recorded_decisions(running: tuple[Deployment, RunningBroker]) -> None:

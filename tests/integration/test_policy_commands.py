@@ -336,7 +336,11 @@ def test_entries_left_out_of_the_log_are_found(desk: Desk) -> None:
 def test_a_root_holder_tries_a_draft_on_an_auditor_s_file(desk: Desk) -> None:
     draft = desk.file(desk.with_rule(Action.OPEN_IN_ENCLAVE, factors=TWO[:1]))
     kept = desk.folder / "decisions.jsonl"
-    assert desk.json("policy", "decisions", "--out", str(kept), by="dana")["decisions"] == 2
+    written = desk.json("policy", "decisions", "--out", str(kept), by="dana")
+    assert (written["decisions"], written["all_kept"]) == (2, True)
+    newest = str(desk.folder / "newest.jsonl")
+    written = desk.json("policy", "decisions", "--out", newest, "--last", "1", by="dana")
+    assert (written["decisions"], written["all_kept"]) == (1, False)
     assert kept.stat().st_mode & 0o077 == 0
     assert desk.json("policy", "decisions", "--out", str(kept), by="dana", code=9)["code"] == "conflict"
     desk.deployment.auditor = False
@@ -476,7 +480,7 @@ def test_what_names_no_decision_is_said_to(desk: Desk) -> None:
 
 def test_an_erased_person_s_decisions_are_gone_and_the_log_still_says_that_they_were_made(desk: Desk) -> None:
     desk.deployment.room.decisions.forget(PersonId("rina"))
-    assert desk.json("explain", f"#{desk.released}", by="dana", code=8)["code"] == "not-found"
+    assert desk.json("explain", f"#{desk.released}", by="dana", code=8)["code"] == "decision-not-kept"
     told = desk.json("policy", "diff", desk.file(desk.following()), by="dana")["decisions"]
     assert (told["tried"], told["missing"]) == (1, 1)
 

@@ -295,7 +295,13 @@ def test_nothing_is_pruned_while_something_from_before_lives() -> None:
         ledger = room.keeper.journal.ledger
         name = Digest.of(b"a grant")
         ledger.grants[name] = Grant(
-            requester=PersonId("dana"), model=ModelId("atlas"), access="copy", at=NOW, expires=NOW + 10_000, uses=1
+            requester=PersonId("dana"),
+            model=ModelId("atlas"),
+            access="copy",
+            at=NOW,
+            expires=NOW + 10_000,
+            uses=1,
+            approvers=(),
         )
         with pytest.raises(StrongroomError) as caught:
             await shards.prune(1, 256)

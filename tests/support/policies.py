@@ -155,7 +155,7 @@ class PolicyDeployment:
                 assert isinstance(body, dict)
                 return self.ask("adopt", kind=kind, envelope=body["envelope"])
             case ["GET", "decisions"]:
-                return self._decisions(int(asked["count"]), int(asked["skip"]))
+                return self._decisions(int(asked["count"]), asked.get("before"))
             case ["GET", "releases", index, "explanation"]:
                 return self._release(int(index))
             case ["GET", "requests"]:
@@ -208,13 +208,14 @@ class PolicyDeployment:
         assert kept is not None
         return Envelope.parse(kept)
 
-    def _decisions(self, count: int, skip: int) -> Json:
+    def _decisions(self, count: int, before: Json) -> Json:
         if not self.auditor:
             raise DeniedError("this address is for people with the role `auditor`")
-        answer = self.ask("decisions", count=count, skip=skip)["decisions"]
+        known = None if before in {str(Digest.of(one)) for one in self.forged} else before
+        answer = self.ask("decisions", count=count, before=known)["decisions"]
         assert isinstance(answer, list)
         kept = answer[: max(0, len(answer) - self.withheld)]
-        forged: list[Json] = [] if skip else [to_base64(one) for one in self.forged]
+        forged: list[Json] = [] if before else [to_base64(one) for one in self.forged]
         return {"decisions": [*kept, *forged][-count:]}
 
     def _release(self, index: int) -> Json:

@@ -46,6 +46,7 @@ from strongroom.keys.split_root import make_root
 from strongroom.keys.uri import KeyUri
 from strongroom.keys.wiring import RootProviders, key_provider
 from strongroom.personnel.roster import ROSTER_TYPE, Roster
+from strongroom.release.decided import DecisionNotKeptError
 from strongroom.release.delivery import Delivery, accept
 from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
@@ -151,9 +152,14 @@ class MemoryDecisions:
         """Keep."""
         self.kept.append(record)
 
-    def newest(self, count: int) -> tuple[bytes, ...]:
-        """Return the newest."""
-        return tuple(self.kept[-count:])
+    def newest(self, count: int, before: Digest | None = None) -> tuple[bytes, ...]:
+        """Return the newest, each once; or those before one of them."""
+        kept = [*dict.fromkeys(reversed(self.kept))]
+        digests = [Digest.of(record) for record in kept]
+        if before is not None and before not in digests:
+            raise DecisionNotKeptError
+        begin = 0 if before is None else digests.index(before) + 1
+        return tuple(reversed(kept[begin : begin + count]))
 
     def find(self, digest: Digest) -> bytes | None:
         """Return the decision with this digest."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -15,6 +17,7 @@ from strongroom.core.errors import UnavailableError
 from strongroom.core.ids import PersonId
 from strongroom.enclave.facts import FactState
 from strongroom.keeper.adapters.files import MOST_ASIDE, DecisionFile
+from strongroom.release.decided import DecisionNotKeptError
 from support.kept_records import decision_file
 
 
@@ -111,6 +114,64 @@ def test_whoever_is_erased_after_a_hold_is_gone_from_what_it_set_aside(ring: Rin
     ring.held = False
     ring.file.forget(PersonId("rina"))
     assert ring.kept() == ring.written[-2:]
+
+
+def pages(file: DecisionFile, count: int) -> Iterator[tuple[bytes, ...]]:
+    """Read the ring as who asks for page after page does, until there is no older record."""
+    page = file.newest(count)
+    while page:
+        yield page
+        page = file.newest(count, Digest.of(page[0]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, MOST_ASIDE + 2])
+def test_pages_show_each_record_once_while_others_are_written(ring: Ring, count: int) -> None:
+    ring.fill(MOST_ASIDE)
+    known = [*ring.written]
+    read: list[bytes] = []
+    for number, page in enumerate(pages(ring.file, count)):
+        read[:0] = page
+        # The ring turns twice in all, and sets aside what was being written when the first page was read.
+        ring.fill(1 if number < 2 else 0)
+    assert read == known
+
+
+def test_whoever_reads_behind_what_the_ring_let_go_is_told_so(ring: Ring) -> None:
+    ring.held = False
+    ring.fill(2)
+    (oldest,) = ring.file.newest(1, Digest.of(ring.written[1]))
+    assert oldest == ring.written[0]
+    assert ring.file.newest(1, Digest.of(oldest)) == ()
+    ring.fill(1)
+    with pytest.raises(DecisionNotKeptError):
+        ring.file.newest(1, Digest.of(oldest))
+
+
+def test_a_ring_that_turns_while_it_is_read_shows_what_was_there_when_the_reading_began(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring.fill(3)
+    known, turns = [*ring.written], list[str]()
+    real = DecisionFile._lines
+
+    def lines(file: DecisionFile, opened: BinaryIO, path: Path, end: int) -> list[bytes]:
+        turns.append(path.name)
+        ring.fill(1)
+        return real(file, opened, path, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DecisionFile, "_lines", lines)
+        assert list(ring.file.newest(99)) == known
+        assert turns == ["decisions.jsonl", "decisions.older.jsonl", "decisions.held-1.jsonl"]
+    assert list(ring.file.newest(99)) == ring.written
+
+
+def test_equal_records_are_one(tmp_path: Path) -> None:
+    file = decision_file(tmp_path)
+    for record in (b'{"a":1}', b'{"b":2}', b'{"a":1}', b'{"c":3}'):
+        file.append(record)
+    assert file.newest(9) == (b'{"b":2}', b'{"a":1}', b'{"c":3}')
+    assert [*pages(file, 1)] == [(b'{"c":3}',), (b'{"a":1}',), (b'{"b":2}',)]
 
 
 @pytest.mark.parametrize("at", [1, 2])

@@ -288,11 +288,11 @@ class NoticesQuery(BaseModel):
 
 
 class DecisionsQuery(BaseModel):
-    """How many kept decisions, and how many of the newest to leave out: who has them already asks for older ones."""
+    """How many kept decisions, and before which one: who has newer ones asks for those before the oldest of them."""
 
     model_config = ConfigDict(extra="forbid")
     count: int = Field(100, ge=1, le=500)
-    skip: int = Field(0, ge=0, le=10_000)
+    before: str = Field("", max_length=71)
 
 
 def binary(text: str, name: str, *, max_length: int) -> bytes:

@@ -171,8 +171,12 @@ class Directory:
             return {"envelope": answer.value("envelope")}
 
     async def decisions(self, query: DecisionsQuery) -> Members:
-        """Return kept decisions, oldest first, without the newest ``skip``; fewer where it would be too much."""
-        with await self._broker.keeper.call("decisions", count=query.count, skip=query.skip) as answer:
+        """Return kept decisions, oldest first, those before one that is named; fewer where it would be too much.
+
+        :raises DecisionNotKeptError: the one that is named isn't kept any more.
+        """
+        before = str(Digest.parse(query.before)) if query.before else None
+        with await self._broker.keeper.call("decisions", count=query.count, before=before) as answer:
             return {"decisions": answer.value("decisions")}
 
     async def decided(self, index: int) -> Members:

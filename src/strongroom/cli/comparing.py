@@ -10,7 +10,7 @@ from typing import Final
 from strongroom.access.policy import Policy
 from strongroom.access.self_test import safe_engine
 from strongroom.cli.session import read_file
-from strongroom.client.decisions import MOST, WhatIf, from_file, history, what_if
+from strongroom.client.decisions import MOST, WhatIf, from_file, history, kept_decisions, what_if
 from strongroom.client.service import Session
 from strongroom.client.trust import Trust
 from strongroom.core.canonical import Json, encode, parse
@@ -55,7 +55,10 @@ def compare(person: Session, trust: Trust, draft: Policy, decisions: Path | None
     _roster, before = trust.require_documents()
     engine = safe_engine(draft)
     try:
-        records = from_file(read_file(decisions, most=MOST * MAX_DECIDED)) if decisions else person.api.decisions(most)
+        if decisions is None:
+            records = kept_decisions(person.api, most)
+        else:
+            records = from_file(read_file(decisions, most=MOST * MAX_DECIDED))
     except DeniedError:
         return _compared(before, draft, None, NOT_SHOWN)
     tried = what_if(person.api, trust, history(person.api, trust, records, most=most), draft, engine)

@@ -29,7 +29,7 @@ from strongroom.cli import comparing
 from strongroom.cli.drafts import read_document, read_draft, require_new
 from strongroom.cli.output import end, show, table
 from strongroom.cli.session import as_wallet, json_option, open_wallet, read_file, session, write_file
-from strongroom.client.decisions import MOST, to_file
+from strongroom.client.decisions import MOST, kept_decisions, to_file
 from strongroom.client.default_policy import default_policy
 from strongroom.client.documents import summary
 from strongroom.client.policy_words import explained
@@ -295,14 +295,19 @@ def decisions(file: Path, last: int, wallet: Path, *, as_json: bool) -> None:
     They say how people are vetted: hand the file to root holders alone. It can't be altered unseen.
     """
     with session(wallet) as person:
-        records = person.api.decisions(last)
+        records = kept_decisions(person.api, last)
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise ConflictError(f"`{file}` is there already", remedy="choose another name") from None
     with os.fdopen(handle, "wb") as stream:
         stream.write(to_file(records))
-    show({"file": str(file), "decisions": len(records)}, f"{file}: {len(records)} decisions", as_json=as_json)
+    fewer = len(records) < last
+    show(
+        {"file": str(file), "decisions": len(records), "all_kept": fewer},
+        f"{file}: {len(records)} decisions{', and no older one is kept' if fewer else ''}",
+        as_json=as_json,
+    )
 
 
 def _vector_text(one: Vector) -> str:

@@ -157,17 +157,15 @@ class BrokerApi:
         with reading(self._get(f"/v1/statements/{kind.value}/{digest}"), "statement") as fields:
             return signed_object(fields, "envelope")
 
-    def decisions(self, count: int) -> tuple[bytes, ...]:
-        """Return the newest kept decisions, oldest first; for auditors."""
-        found: list[bytes] = []
-        while len(found) < count:
-            query: dict[str, str | int] = {"count": count - len(found), "skip": len(found)}
-            with reading(self._get("/v1/decisions", query), "decisions") as fields:
-                page = fields.texts("decisions", most=count - len(found), max_length=1 << 20)
-            if not page:
-                break
-            found[:0] = [from_base64(text) for text in page]
-        return tuple(dict.fromkeys(found))
+    def decisions(self, count: int, before: Digest | None = None) -> tuple[bytes, ...]:
+        """Return the newest kept decisions, or those right before one, oldest first; for auditors. None: no more are.
+
+        :raises DecisionNotKeptError: the one isn't kept, or no longer.
+        """
+        query: dict[str, str | int] = {"count": count} if before is None else {"count": count, "before": str(before)}
+        with reading(self._get("/v1/decisions", query), "decisions") as fields:
+            page = fields.texts("decisions", most=count, max_length=1 << 20)
+        return tuple(from_base64(text) for text in page)
 
     def submit(self, request: Envelope) -> Recorded:
         """Submit a signed request."""

@@ -21,9 +21,9 @@ from strongroom.audit.tail import verify_tail
 from strongroom.client.api import BrokerApi
 from strongroom.client.trust import StateMismatchError, Trust
 from strongroom.core.digest import Digest
-from strongroom.core.errors import MalformedError, NotFoundError, StrongroomError, UsageError
+from strongroom.core.errors import ConflictError, MalformedError, NotFoundError, StrongroomError, UsageError
 from strongroom.core.events import EventName
-from strongroom.release.decided import Decided
+from strongroom.release.decided import Decided, DecisionNotKeptError
 from strongroom.release.documents import DocumentKind
 from strongroom.release.what_if import Trial, try_out
 
@@ -31,6 +31,8 @@ CHUNK: Final = 256
 MAX_ENTRIES: Final = 16384
 """How far back the log is read for decisions."""
 MOST: Final = 500
+MAX_TRIES: Final = 3
+"""How often decisions are read anew that change while they are read, page by page."""
 DECIDED_EVENTS: Final = frozenset({EventName.RELEASED, EventName.EXPORTED, EventName.REFUSED})
 
 
@@ -73,6 +75,35 @@ class WhatIf:
     def looser(self) -> bool:
         """Something that was refused would be allowed."""
         return any(trial.looser for _index, trial in self.trials)
+
+
+def kept_decisions(api: BrokerApi, most: int) -> tuple[bytes, ...]:
+    """Return the newest kept decisions, oldest first and each once; fewer than ``most`` are all that are kept.
+
+    :raises ConflictError: they were overwritten or erased while they were read, again and again.
+    :raises MalformedError: the server shows one twice.
+    """
+    for _try in range(MAX_TRIES):
+        try:
+            found = _pages(api, most)
+        except DecisionNotKeptError:
+            # The one that the last page began with isn't kept any more. What came before it may be: all are read anew.
+            continue
+        if len(set(found)) != len(found):
+            raise MalformedError("the server shows a decision twice")
+        return tuple(found)
+    raise ConflictError(
+        f"kept decisions were overwritten or erased while they were read, {MAX_TRIES} times",
+        reason="decisions-turned",
+        remedy="ask again, or for fewer of them",
+    )
+
+
+def _pages(api: BrokerApi, most: int) -> list[bytes]:
+    found = [*api.decisions(most)]
+    while found and len(found) < most and (page := api.decisions(most - len(found), Digest.of(found[0]))):
+        found[:0] = page
+    return found
 
 
 def history(api: BrokerApi, trust: Trust, records: Iterable[bytes], *, most: int) -> History:

@@ -147,8 +147,11 @@ class DecisionStore(Protocol):
         """Keep one decision's canonical bytes; may be lost in a crash."""
         ...
 
-    def newest(self, count: int) -> tuple[bytes, ...]:
-        """Return the newest decisions, oldest first."""
+    def newest(self, count: int, before: Digest | None = None) -> tuple[bytes, ...]:
+        """Return the newest decisions, oldest first and each once; or those right before one of them.
+
+        :raises DecisionNotKeptError: ``before`` isn't kept, or no longer.
+        """
         ...
 
     def find(self, digest: Digest) -> bytes | None:

@@ -7,7 +7,7 @@ suspend       {person, cause}             -> {index, grants, approvals, leases}
 people        {}                          -> {people, caps}
 grants        {}                          -> {grants}              the newest 1,000
 fallen        {digest}                    -> {envelope}            what fell with a suspension
-decisions     {count, skip}               -> {decisions}           kept ones, oldest first, without the newest `skip`
+decisions     {count, before}             -> {decisions}           kept ones, oldest first; before one by its digest
 decision      {digest}                    -> {decision}            the kept decision that the log names
 grant         {dossier}                   -> {index}               issued now, or null
 export        {dossier}                   -> {delivery}
@@ -69,6 +69,7 @@ from strongroom.keeper.service import Keeper
 from strongroom.keeper.shards import Shards
 from strongroom.keeper.stopping import stop
 from strongroom.personnel.lifecycle import SuspensionCause
+from strongroom.release.decided import DecisionNotKeptError
 from strongroom.release.documents import DocumentKind, adopted
 from strongroom.release.dossier import Dossier
 from strongroom.release.lease import MAX_USE, LeaseAsk, LeaseProof
@@ -77,7 +78,6 @@ from strongroom.release.pending import pending
 from strongroom.release.statements import StatementKind
 
 MAX_DECISIONS: Final = 500
-MAX_SKIPPED: Final = 10_000
 MAX_ANSWERED: Final = 500_000
 """Bytes of decisions in one answer; base64 makes a third more of them."""
 
@@ -251,12 +251,12 @@ class KeeperRoutes:
 
     async def _show_decisions(self, fields: Fields) -> Answer:
         count = fields.integer("count", least=1, most=MAX_DECISIONS)
-        skip = fields.integer("skip", most=MAX_SKIPPED) if fields.optional("skip") else 0
+        before = fields.digest("before") if fields.optional("before") else None
         fields.end()
-        kept = await self._searched(lambda: self._decisions.newest(skip + count))
+        kept = await self._searched(lambda: self._decisions.newest(count, before))
         records: list[Json] = []
         room = MAX_ANSWERED
-        for record in reversed(kept[: max(0, len(kept) - skip)]):
+        for record in reversed(kept):
             # As many as a frame holds; whoever asked goes on behind them.
             room -= len(record)
             if records and room < 0:
@@ -278,7 +278,7 @@ class KeeperRoutes:
         fields.end()
         record = await self._searched(lambda: self._decisions.find(digest))
         if record is None:
-            raise NotFoundError("this decision isn't kept any more: erased with a person, or to make room for others")
+            raise DecisionNotKeptError
         return {"decision": to_base64(record)}
 
     async def _grant(self, fields: Fields) -> Answer:
@@ -402,7 +402,7 @@ def _granted(ledger: Ledger, name: Digest, request: Request | None) -> Json:
         return None
     return {
         "issued": format_instant(grant.at),
-        "approvers": [*sorted(who for who, at in ledger.approvals.get(name, {}).items() if at <= grant.at)],
+        "approvers": [*grant.approvers],
         "access": grant.access,
         "expires": format_instant(grant.expires),
         "uses": request.max_uses,

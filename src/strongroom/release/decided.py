@@ -8,6 +8,7 @@ from typing import Final
 from strongroom.access.facts import MAX_FACTS, Facts
 from strongroom.core.canonical import decode, encode
 from strongroom.core.digest import Digest
+from strongroom.core.errors import NotFoundError
 from strongroom.core.fields import Fields
 from strongroom.release.judge import Verdict
 from strongroom.release.steps import Check
@@ -15,6 +16,15 @@ from strongroom.release.steps import Check
 MAX_DECIDED: Final = 2 * MAX_FACTS
 MAX_REFUSALS: Final = 1024
 """More than a dossier full of approvers can lack: a refusal that can't be read back could hide behind its length."""
+
+
+class DecisionNotKeptError(NotFoundError):
+    """The log may name the decision; the keeper doesn't have it, or no longer."""
+
+    code = "decision-not-kept"
+
+    def __init__(self) -> None:
+        super().__init__("this decision isn't kept any more: erased with a person, or to make room for others")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

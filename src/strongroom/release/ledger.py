@@ -208,6 +208,7 @@ def _grant(ledger: Ledger, index: int, entry: Entry) -> None:
         at=entry.at,
         expires=parse_instant(entry.text("expires")),
         uses=entry.integer("uses"),
+        approvers=tuple(PersonId(name) for name in entry.texts("approvers")),
     )
 
 

@@ -70,6 +70,8 @@ class Grant:
     expires: Instant
     uses: int
     """How many it was issued for."""
+    approvers: tuple[PersonId, ...]
+    """On whose word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.digest import Digest
@@ -16,7 +18,7 @@ from strongroom.keeper.keyring import MAX_KEYRING, Keyring
 from strongroom.keeper.pins import Pins
 from strongroom.keeper.restoring import MARKER, MAX_MARKER, Restored
 from strongroom.release.attested import MAX_ATTESTED
-from strongroom.release.decided import MAX_DECIDED
+from strongroom.release.decided import MAX_DECIDED, DecisionNotKeptError
 
 KEYRING_NAME: Final = "keyring.json"
 MAX_FILE: Final = 4 << 20
@@ -145,6 +147,9 @@ class RecordFile:
         self._most = most
         self._held = held
         self._overwrote = overwrote
+        self._turning = threading.Lock()
+        """Held while a record is written, and while a reader opens the files: it finds each of them once, and no half
+        of a record, though the ring turns while it reads."""
 
     def append(self, record: bytes) -> None:
         """Keep one record. Not synchronised: a crash may lose the last ones, and the log says which.
@@ -152,15 +157,19 @@ class RecordFile:
         :raises UnavailableError: the disk refuses.
         """
         try:
-            if self._path.exists() and self._path.stat().st_size + len(record) > self._most:
-                self._turn()
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(handle, "a+b") as file:
-                # A line that a crash cut short must not take the next record along.
-                torn = file.tell() > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
-                file.write((b"\n" if torn else b"") + record + b"\n")
+            with self._turning:
+                self._append(record)
         except OSError as error:
             raise _unusable(self._path, error, "written") from None
+
+    def _append(self, record: bytes) -> None:
+        if self._path.exists() and self._path.stat().st_size + len(record) > self._most:
+            self._turn()
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "a+b") as file:
+            # A line that a crash cut short must not take the next record along.
+            torn = file.tell() > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+            file.write((b"\n" if torn else b"") + record + b"\n")
 
     def _turn(self) -> None:
         """Make room for a new file, each step one renaming: a crash or a full disk in between loses nothing."""
@@ -185,32 +194,54 @@ class RecordFile:
         """The files of this kind, the one that is written first; those set aside are the oldest."""
         return (self._path, self._older, *reversed(self._aside))
 
-    def newest(self, count: int) -> tuple[bytes, ...]:
-        """Return the newest records, oldest first; lines that a crash cut short are for the reader to refuse."""
-        lines: list[bytes] = []
-        for path in self._files:
-            if len(lines) < count:
-                lines = [*self._lines(path), *lines]
-        return tuple(lines[-count:])
+    def newest(self, count: int, before: Digest | None = None) -> tuple[bytes, ...]:
+        """Return the newest records, oldest first; lines that a crash cut short are for the reader to refuse.
+
+        :param before: the record before which they end, for who has the newer ones already. Equal records are one.
+        :raises DecisionNotKeptError: ``before`` isn't kept, or no longer: what came before it can't be told.
+        """
+        found: list[bytes] = []
+        newer: set[Digest] = set()
+        reached = before is None
+        with self._newest_first() as lines:
+            for line in lines:
+                digest = Digest.of(line)
+                if digest in newer:
+                    continue
+                newer.add(digest)
+                if reached:
+                    found.append(line)
+                    if len(found) == count:
+                        break
+                reached = reached or digest == before
+        if not reached:
+            raise DecisionNotKeptError
+        return tuple(reversed(found))
 
     def find(self, digest: Digest) -> bytes | None:
         """Return the record with this digest, if it is kept."""
-        for path in self._files:
-            for line in self._lines(path):
-                if Digest.of(line) == digest:
-                    return line
-        return None
+        with self._newest_first() as lines:
+            return next((line for line in lines if Digest.of(line) == digest), None)
 
-    def _lines(self, path: Path) -> list[bytes]:
+    @contextmanager
+    def _newest_first(self) -> Iterator[Iterator[bytes]]:
+        """Open the files as they are now, and give their lines."""
+        with ExitStack() as opened:
+            with self._turning:
+                files = [(opened.enter_context(file), path) for path in self._files if (file := _opened(path))]
+                ends = [file.seek(0, os.SEEK_END) for file, _path in files]
+            yield (
+                line
+                for (file, path), end in zip(files, ends, strict=True)
+                for line in reversed(self._lines(file, path, end))
+            )
+
+    def _lines(self, file: BinaryIO, path: Path, end: int) -> list[bytes]:
         """Return a file's lines, without those that are longer than any record; of a huge file, the newest."""
+        begin = max(0, end - self._most - self._longest)
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-            with os.fdopen(handle, "rb") as file:
-                begin = max(0, file.seek(0, os.SEEK_END) - self._most - self._longest)
-                file.seek(begin)
-                lines = file.read(self._most + self._longest).split(b"\n")
-        except FileNotFoundError:
-            return []
+            file.seek(begin)
+            lines = file.read(end - begin).split(b"\n")
         except OSError as error:
             raise _unusable(path, error, "read") from None
         whole = lines[1:] if begin else lines
@@ -237,8 +268,9 @@ class DecisionFile(RecordFile):
             self._let_go()
         named = b'"id":"' + person.encode() + b'"'
         for path in self._files:
-            if path.exists():
-                kept = [line for line in self._lines(path) if named not in line]
+            if (file := _opened(path)) is not None:
+                with file:
+                    kept = [line for line in self._lines(file, path, file.seek(0, os.SEEK_END)) if named not in line]
                 replace_own(path, b"".join(line + b"\n" for line in kept))
 
 
@@ -254,6 +286,19 @@ class AttestedFile(RecordFile):
         most: int = MAX_ATTESTED_FILE,
     ) -> None:
         super().__init__(folder, "attested", longest=MAX_ATTESTED, most=most, held=held, overwrote=overwrote)
+
+
+def _opened(path: Path) -> BinaryIO | None:
+    """Open a file to read it; None where there is none.
+
+    :raises UnavailableError: the disk refuses.
+    """
+    try:
+        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(path, error, "read") from None
 
 
 def _unusable(path: Path, error: OSError, what: str) -> UnavailableError:
