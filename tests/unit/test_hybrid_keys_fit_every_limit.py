@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from strongroom.access.policy import MAX_APPROVALS
 from strongroom.access.request import MAX_REQUEST_BYTES, Action
 from strongroom.audit.entries import MAX_ENTRY, make_entry, read_entry
 from strongroom.audit.facts import Fact, Producer
@@ -23,7 +24,7 @@ from strongroom.core.signature import MAX_KEY_TEXT, Ed25519Signer, HybridSigner,
 from strongroom.ipc.frames import MAX_CALL, call
 from strongroom.personnel.roster import MAX_KEYS, MAX_ROLES, Person, Roster
 from strongroom.release.delivery import CIPHERTEXT_LIMIT, Delivery
-from strongroom.release.dossier import MAX_APPROVALS, Dossier
+from strongroom.release.dossier import Dossier
 from strongroom.sealing.manifest import MAX_OBJECTS, Manifest, ManifestObject, manifest_envelope
 from support.logs import GENESIS, KEEPER
 

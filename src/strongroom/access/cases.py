@@ -18,9 +18,9 @@ from enum import StrEnum
 from typing import Final
 
 from strongroom.access.decision import PolicyEngine, decide
-from strongroom.access.facts import MAX_APPROVERS, EnclaveFacts, Facts, PersonFacts
+from strongroom.access.facts import EnclaveFacts, Facts, PersonFacts
 from strongroom.access.legitimate import ASKER, ASKING_UNIT, AT, DAY, OTHER_UNIT, cleared, legitimate
-from strongroom.access.policy import NoRuleError, Policy, Rule
+from strongroom.access.policy import MAX_APPROVALS, NoRuleError, Policy, Rule
 from strongroom.access.request import Action, Purpose
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError
@@ -135,7 +135,7 @@ def _changed(facts: Facts, fields: Fields) -> Facts:
     waited = fields.integer("waited", most=MAX_SECONDS) if fields.optional("waited") else facts.now - facts.recorded_at
     approvers = facts.approvers
     if fields.optional("approvers"):
-        approvers = fields.objects("approvers", lambda child: _approver(child, rule), most=MAX_APPROVERS)
+        approvers = fields.objects("approvers", lambda child: _approver(child, rule), most=MAX_APPROVALS)
     changed = replace(
         facts,
         request=replace(request, requester=requester.id),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from strongroom.access.policy import RAND_CAPS, Caps, ModelTerms, Rule
+from strongroom.access.policy import MAX_APPROVALS, RAND_CAPS, Caps, ModelTerms, Rule
 from strongroom.access.request import OPENS, Action, Purpose, Request
 from strongroom.core.canonical import Json, decode, encode
 from strongroom.core.clock import Instant, format_instant
@@ -19,7 +19,6 @@ from strongroom.core.ids import PersonId, person_id
 from strongroom.framework.levels import SecurityLevel
 
 MAX_FACTS: Final = 262_144
-MAX_APPROVERS: Final = 64
 
 
 class AccessClass(StrEnum):
@@ -232,8 +231,8 @@ class Facts:
                     rule=Rule.read(rule),
                     caps=Caps.read(fields.child("caps")),
                     requester=PersonFacts.read(requester),
-                    approvers=fields.objects("approvers", PersonFacts.read, most=MAX_APPROVERS),
-                    repeated=frozenset(person_id(text) for text in fields.texts("repeated", most=MAX_APPROVERS)),
+                    approvers=fields.objects("approvers", PersonFacts.read, most=MAX_APPROVALS),
+                    repeated=frozenset(person_id(text) for text in fields.texts("repeated", most=MAX_APPROVALS)),
                     recorded_at=fields.instant("recorded_at"),
                     granted_at=fields.instant("granted_at") if fields.optional("granted_at") else None,
                     denied=fields.boolean("denied"),

@@ -22,6 +22,11 @@ POLICY_TYPE: Final = payload_type("policy.v1")
 MAX_RULES: Final = 64
 MAX_MODELS: Final = 4096
 MAX_FACTORS: Final = 8
+MAX_APPROVALS: Final = 32
+"""Approvals of one request that are looked at."""
+MAX_QUORUM: Final = MAX_APPROVALS - 3
+"""People that a rule's factors ask for. A destruction, an overdue review and a precaution ask for one more each, and
+a rule that no number of approvals could fill would lock a model up for ever."""
 MAX_CEDAR: Final = 65536
 MAX_WITNESSES: Final = 131072
 """Characters of a trust policy: room for three dozen witnesses with post-quantum keys."""
@@ -110,8 +115,11 @@ class Rule:
 
     @classmethod
     def read(cls, fields: Fields) -> Rule:
-        """Read one rule."""
-        return cls(
+        """Read one rule.
+
+        :raises MalformedError: another form, or factors that ask for more people than are ever looked at.
+        """
+        rule = cls(
             action=fields.parsed("action", Action),
             level=fields.parsed("level", SecurityLevel),
             requester_role=fields.text("requester_role", max_length=48),
@@ -126,6 +134,9 @@ class Rule:
             nda=fields.boolean("nda"),
             courses=fields.texts("courses", most=16, max_length=48),
         )
+        if rule.quorum > MAX_QUORUM:
+            raise MalformedError(f"`{fields.where}.factors` ask for {rule.quorum} people; {MAX_QUORUM} are the most")
+        return rule
 
     def to_json(self) -> Json:
         """Return the JSON form."""

@@ -166,8 +166,8 @@ class StorePort(Protocol):
         """Return requests, newest first, those before a place in that order."""
         ...
 
-    async def put_voice(self, row: VoiceRow) -> None:
-        """Store an approval or denial, once."""
+    async def put_voice(self, row: VoiceRow, instead_of: str | None = None) -> None:
+        """Store an approval or denial, once; ``instead_of`` is the envelope of an earlier one whose place it takes."""
         ...
 
     async def voices(self, request: str) -> Sequence[VoiceRow]:

@@ -7,11 +7,13 @@ long. A crash in between loses nothing that the log doesn't hold: posting the sa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import structlog
 
+from strongroom.access.policy import MAX_APPROVALS
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, Request
 from strongroom.audit.entries import read_entry
 from strongroom.broker.door import Door
@@ -44,7 +46,7 @@ from strongroom.core.events import EventName
 from strongroom.core.fields import Fields
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import PersonId
-from strongroom.release.dossier import MAX_APPROVALS, Dossier, Testimony, WrappedDataKey
+from strongroom.release.dossier import Dossier, Testimony, WrappedDataKey
 from strongroom.sealing.manifest import Manifest, read_manifest
 
 T = TypeVar("T")
@@ -135,6 +137,7 @@ class Broker:
 
         :raises UsageError: it is about another request than the one it was posted to.
         :raises NotTheirsError: the person whose key it names didn't sign it.
+        :raises ConflictError: as many others approved as are ever looked at.
         """
         if envelope.digest != request:
             raise UsageError("the envelope is about another request than the one it was posted to")
@@ -144,9 +147,20 @@ class Broker:
 
     async def _voice(self, request: Digest, envelope: Envelope, kind: VoiceKind) -> Members:
         text = envelope_text(envelope)
-        for row in await self.store.voices(str(request)):
-            if row.envelope == text and row.kind is kind and row.log_index is not None and row.checkpoint is not None:
+        said = [row for row in await self.store.voices(str(request)) if row.kind is kind]
+        for row in said:
+            if row.envelope == text and row.log_index is not None and row.checkpoint is not None:
                 return _answer((row.log_index, row.checkpoint))
+        # Of each key the last word is kept, else one person could fill what is looked at. A denial is never refused for
+        # its number, or for what rows say: it ends the request by the log.
+        by_key = _by_key(said)
+        before = by_key.pop(_key_ids(envelope), None)
+        if kind is VoiceKind.APPROVE and before is None and len(by_key) >= MAX_APPROVALS:
+            raise ConflictError(
+                f"{MAX_APPROVALS} others approved this request, and no more are looked at",
+                reason="approvals-full",
+                remedy="if theirs don't count, have the requester make a new one",
+            )
         try:
             recorded = _recorded(await self.keeper.call(kind.value, envelope=envelope.to_json()))
         except ConflictError as error:
@@ -162,7 +176,8 @@ class Broker:
                 created=self.clock.now(),
                 log_index=recorded[0],
                 checkpoint=recorded[1],
-            )
+            ),
+            instead_of=before,
         )
         if kind is VoiceKind.APPROVE:
             await self._grant(request)
@@ -438,3 +453,16 @@ def _recorded(answer: Fields, *more: str) -> tuple[int, str]:
 
 def _answer(recorded: tuple[int, str]) -> Members:
     return {"index": recorded[0], "checkpoint": recorded[1]}
+
+
+def _key_ids(envelope: Envelope) -> tuple[str, ...]:
+    return tuple(signature.key_id for signature in envelope.signatures)
+
+
+def _by_key(rows: Sequence[VoiceRow]) -> dict[tuple[str, ...], str]:
+    """Return what was said last by each key; a row that can't be read is nobody's."""
+    found: dict[tuple[str, ...], str] = {}
+    for row in rows:
+        with suppress(StrongroomError):
+            found[_key_ids(stored_envelope(row.envelope, row.kind.value))] = row.envelope
+    return found

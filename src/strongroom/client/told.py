@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from strongroom.access.policy import MAX_APPROVALS
 from strongroom.attestation.bundle.held import Held
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant, format_instant
@@ -165,7 +166,7 @@ class GrantTold:
         """Read the JSON form."""
         return cls(
             issued=fields.instant("issued"),
-            approvers=fields.texts("approvers", most=64, max_length=64),
+            approvers=fields.texts("approvers", most=MAX_APPROVALS, max_length=64),
             access=fields.text("access", max_length=16),
             expires=fields.instant("expires"),
             uses=fields.integer("uses"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from strongroom.access.policy import MAX_APPROVALS
 from strongroom.core.canonical import Json
 from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope
@@ -12,7 +13,6 @@ from strongroom.core.fields import Fields
 from strongroom.keys.recipient import RECIPIENT_KEY_BYTES
 from strongroom.keys.wrapping import WrappedKey
 
-MAX_APPROVALS: Final = 32
 MAX_EVIDENCE: Final = 384 * 1024
 """Raw evidence of a machine with all its devices. In base64, with the rest of a dossier, it still fits one frame."""
 

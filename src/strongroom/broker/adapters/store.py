@@ -138,12 +138,13 @@ class Store:
 
     # --- approvals and denials ----------------------------------------------------------------------------------------
 
-    async def put_voice(self, row: VoiceRow) -> None:
-        """Store an approval or denial, once."""
+    async def put_voice(self, row: VoiceRow, instead_of: str | None = None) -> None:
+        """Store an approval or denial, once; ``instead_of`` is the envelope of an earlier one whose place it takes."""
         table = schema.approvals
         values = {name: getattr(row, name) for name in row.__slots__} | {"kind": row.kind.value}
+        before = row.envelope if instead_of is None else instead_of
         same = select(table.c.id).where(
-            table.c.request == row.request, table.c.kind == row.kind.value, table.c.envelope == row.envelope
+            table.c.request == row.request, table.c.kind == row.kind.value, table.c.envelope == before
         )
 
         def store(connection: Connection) -> None:
@@ -151,7 +152,7 @@ class Store:
             if known is None:
                 connection.execute(insert(table).values(values))
             else:
-                placed = {"log_index": row.log_index, "checkpoint": row.checkpoint}
+                placed = {name: values[name] for name in ("envelope", "log_index", "checkpoint")}
                 connection.execute(update(table).where(table.c.id == known).values(placed))
 
         await self._write(store)
