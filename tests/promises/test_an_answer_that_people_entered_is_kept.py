@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from strongroom.audit.entries import read_entry
 from strongroom.audit.reading.exposure import ExposureFold
+from strongroom.cli.main import main
+from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.core.canonical import Json, encode
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import ConflictError, MalformedError, StrongroomError, UnavailableError
 from strongroom.core.events import EventName
 from strongroom.core.fields import Fields
+from strongroom.core.ids import PersonId
+from strongroom.ipc.adapters.server import UnixServer
+from strongroom.ipc.frames import Call, call
 from strongroom.ipc.frames import answer as answer_frame
-from strongroom.ipc.frames import call
 from strongroom.responder import answers as module
 from strongroom.responder.answers import AnswerRefusedError, Answers
 from strongroom.responder.cases import Case
 from strongroom.responder.desk import PART
 from strongroom.responder.reading import DeskReader
 from strongroom.response.acts import ActKind
+from strongroom.response.entries import Happened
 from strongroom.response.exposure import MAX_EXPOSURE, answer_name, read_answer
 from support.log_views import REQUESTS, log_of
+from support.logs import GENESIS as DEPLOYMENT
 from support.respondings import QuietPort, Room, TestClock, responding_room
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
@@ -196,3 +204,32 @@ def test_a_full_disk_is_said_and_it_can_be_handed_in_again(tmp_path: Path, monke
         assert await case.kept(answer_name(DIGEST)) == ANSWER
 
     in_a_room(tmp_path, work)
+
+
+def test_the_command_run_again_hands_in_what_was_lost_behind_its_entry(tmp_path: Path) -> None:
+    """The disk refuses the answer once: its entry is made, and isn't made a second time."""
+    file, wallet = tmp_path / "exposure.json", tmp_path / "wallet"
+    file.write_bytes(ANSWER)
+    WalletFolder.create(wallet, PersonId("dana"), lambda _size: Digest.of(b"dana").value, passphrase=None)
+    WalletFolder(wallet, lambda: pytest.fail("asked")).bind("https://127.0.0.1:1", DEPLOYMENT, b"none")
+    arguments = ["incident", "exposure", "--bound", str(BOUND), "--as", str(wallet)]
+
+    async def work(room: Room, case: Case) -> None:
+        room.known.genesis, lost = DEPLOYMENT.digest, [UnavailableError("the disk refused")]
+
+        async def serve(call: Call, uid: int) -> dict[str, Json]:
+            if call.operation == "answer" and lost:
+                raise lost.pop()
+            return await room.desk.serve(call, uid)
+
+        server = UnixServer(serve, admits={os.geteuid()})
+        await server.start(tmp_path / "desk.sock")
+        typed = [*arguments, "--desk", str(tmp_path / "desk.sock"), case.id, str(file)]
+        codes = [(await asyncio.to_thread(CliRunner().invoke, main, typed)).exit_code for _ in range(3)]
+        await server.stop()
+        assert (bool(codes[0]), codes[1:], lost) == (True, [0, 0], [])
+        entered = [one.by for one in case.entries if one.happened is Happened.EXPOSURE_READ]
+        assert entered == ["person:dana"]
+        assert await case.kept(answer_name(DIGEST)) == ANSWER
+
+    in_a_room(tmp_path / "room", work)

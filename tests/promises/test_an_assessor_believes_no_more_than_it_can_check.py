@@ -195,3 +195,15 @@ def test_a_broker_that_went_away_refused_nothing(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(broker_tls, "_answered", lambda *_given: False)
     look = broker_tls.broker_look("https://127.0.0.1:1", authority=Path(), certificate=Path(), key=Path())
     assert look.facts is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["issuer = ", "issuer = 5\n", 'issuer = "https://a"\nrequired = false\n', "a = " + "[" * 20_000, "a" * 300_000],
+)
+def test_login_settings_that_cannot_be_read_are_not_taken_for_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    assert assess_home._login(tmp_path).facts == {"provider": False, "provisioned": False}
+    (tmp_path / "broker" / "oidc.toml").write_text(text)
+    told = assess_home._login(tmp_path)
+    assert (told.facts, told.missing) == (None, "`oidc.toml` can't be read")

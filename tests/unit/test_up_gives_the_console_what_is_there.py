@@ -61,7 +61,9 @@ def test_a_deployment_without_a_provider_asks_none(home: Path) -> None:
     assert not any("sign in" in line for line in found.lacks())
 
 
-@pytest.mark.parametrize("text", ["issuer = ", "issuer = 5\n", PROVIDER + "required = false\n", "\xff"])
+@pytest.mark.parametrize(
+    "text", ["issuer = ", "issuer = 5\n", PROVIDER + "required = false\n", "\xff", "a = " + "[" * 20_000]
+)
 def test_settings_that_cannot_be_read_start_no_console(home: Path, text: str) -> None:
     """Else people would be let in past the provider that somebody meant to name."""
     (home / "broker" / "oidc.toml").write_bytes(text.encode("latin-1"))

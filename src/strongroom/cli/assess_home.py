@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from strongroom.assessor.collecting import Look
+from strongroom.broker.adapters.trust_files import read_toml
 from strongroom.broker.login_settings import OIDC, read_settings
 from strongroom.broker.people.adapters.files import EVENT_SETTINGS, TOKENS
 from strongroom.cli.copies_parts import registrar_key
@@ -30,7 +30,6 @@ from strongroom.responder.decoys import MAX_LIST, read_decoys
 from strongroom.responder.record import check_record
 from strongroom.responder.wiring import DECOYS, load_settings
 
-_MAX_TOML: Final = 65536
 _WALLS: Final = "keeper's walls"
 _SECRETS: Final = "keeper's keys"
 
@@ -93,14 +92,14 @@ def _walls(home: Path) -> Look:
 
 
 def _login(home: Path) -> Look:
-    path = home / "broker" / OIDC
     provisioned = any((home / "broker" / name).exists() for name in (TOKENS, EVENT_SETTINGS))
     try:
-        settings = read_settings(tomllib.loads(read_file(path, most=_MAX_TOML).decode()))
-    except (UsageError, FileNotFoundError):
-        return Look(collector="access.login", facts={"provider": False, "provisioned": provisioned})
-    except (StrongroomError, OSError, ValueError):
+        said = read_toml(home / "broker" / OIDC)
+        settings = None if said is None else read_settings(said)
+    except (StrongroomError, OSError):
         return Look(collector="access.login", missing=f"`{OIDC}` can't be read")
+    if settings is None:
+        return Look(collector="access.login", facts={"provider": False, "provisioned": provisioned})
     return Look(
         collector="access.login",
         facts={

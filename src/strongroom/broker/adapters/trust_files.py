@@ -88,7 +88,7 @@ def read_toml(path: Path) -> dict[str, Any] | None:
         if len(data) > MAX_SETTINGS:
             raise MalformedError(f"`{path.name}` is larger than {MAX_SETTINGS} bytes")
         return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"`{path.name}` isn't TOML ({type(error).__name__})") from None
 
 
