@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from strongroom.core.errors import StrongroomError
 from strongroom.core.ids import ModelId
 from strongroom.enclave.gateway.adapters.screening import Screening
-from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFile
+from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFolder
 from strongroom.enclave.gateway.screens import (
     ALLOWED,
     MAX_SCREENED,
@@ -69,7 +69,7 @@ def breaks(_text: str) -> Verdict:
 
 def screening(folder: Path, *screens: Double, **changes: Any) -> Screening:
     made: dict[str, Any] = {"limit": BlockLimit(blocks=3, seconds=60), "window": 8, "overlap": 4}
-    return Screening(screens, SuspensionFile(folder, ModelId("atlas")), FixedClock(AT), **(made | changes))
+    return Screening(screens, SuspensionFolder(folder, ModelId("atlas")), FixedClock(AT), **(made | changes))
 
 
 def admit(made: Screening, text: str = SECRET, principal: str = "dana") -> None:
@@ -117,7 +117,7 @@ def test_one_that_fails_blocks_and_is_held_against_nobody(tmp_path: Path, broken
         with pytest.raises(ScreenUnavailableError) as caught:
             admit(made)
         assert caught.value.http_status == 503
-    assert not (tmp_path / "atlas.suspensions.json").exists()
+    assert not (tmp_path / "atlas.suspensions").exists()
 
 
 def test_a_block_counts_also_where_another_screen_fails(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_what_is_flagged_passes_and_is_counted_and_the_text_is_written_nowhere(t
     blocking = screening(tmp_path, Double(on("words")), limit=BlockLimit(blocks=1, seconds=1))
     with capture_logs() as logs, pytest.raises(ContentBlockedError) as caught:
         admit(blocking)
-    kept = (tmp_path / "atlas.suspensions.json").read_text()
+    kept = (tmp_path / "atlas.suspensions" / "dana.json").read_text()
     for place in (json.dumps(logs), kept, str(caught.value), caught.value.remedy):
         assert SECRET not in place
     assert "credential suspended" in {one["event"] for one in logs}

@@ -90,8 +90,8 @@ def _verdict(data: bytes) -> object:
 
 def _standings() -> Iterable[bytes]:
     limit = BlockLimit(blocks=1, seconds=60)
-    suspended = Standing().blocked("dana", Category.HARM, limit, 1_700_000_000)
-    return [suspended.to_bytes(), suspended.lift("dana", "looked at it", 1_700_000_001).to_bytes()]
+    suspended = Standing("dana").blocked(Category.HARM, limit, 1_700_000_000)
+    return [suspended.to_bytes(), suspended.lift("looked at it", 1_700_000_001).to_bytes()]
 
 
 def _canaries() -> Iterable[bytes]:

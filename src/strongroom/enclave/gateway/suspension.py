@@ -6,9 +6,7 @@ principal is no fresh start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Final
 
 from strongroom.core import canonical
@@ -19,12 +17,12 @@ from strongroom.core.fields import Fields
 from strongroom.enclave.gateway.keys import principal_name
 from strongroom.enclave.gateway.screens import Category
 
-MAX_RECORD: Final = 16 << 20
+MAX_RECORD: Final = 64 << 10
+"""Bytes of one credential's record. Each has its own, so that however many there are, each of them can be read."""
 MAX_BLOCKS: Final = 1000
 MAX_WINDOW: Final = 366 * 86400
 MAX_REASON: Final = 256
-_MAX_PRINCIPALS: Final = 65536
-_MAX_LIFTED: Final = 256
+MAX_LIFTED: Final = 16
 
 
 class CredentialSuspendedError(DeniedError):
@@ -52,9 +50,8 @@ class BlockLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspension:
-    """One credential that isn't served."""
+    """That a credential isn't served."""
 
-    principal: str
     since: Instant
     category: Category
     """Of the last block."""
@@ -64,77 +61,65 @@ class Suspension:
 class Lifting:
     """A suspension that a person ended."""
 
-    principal: str
     at: Instant
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How every credential stands. What never was blocked isn't in it."""
+    """How one credential stands."""
 
-    blocks: Mapping[str, tuple[Instant, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    """When something of a principal was blocked, oldest first."""
-    suspended: Mapping[str, Suspension] = field(default_factory=lambda: MappingProxyType({}))
+    principal: str
+    blocks: tuple[Instant, ...] = ()
+    """When something of it was blocked, oldest first; nothing is counted while it is suspended."""
+    suspended: Suspension | None = None
     lifted: tuple[Lifting, ...] = ()
     """The last few, oldest first."""
 
-    def check(self, principal: str) -> None:
+    def check(self) -> None:
         """Refuse a credential that is suspended.
 
         :raises CredentialSuspendedError: it is.
         """
-        found = self.suspended.get(principal)
-        if found is not None:
+        if self.suspended is not None:
+            since = format_instant(self.suspended.since)
             raise CredentialSuspendedError(
-                f"`{principal}` is suspended since {format_instant(found.since)}: too much of it was blocked",
+                f"`{self.principal}` is suspended since {since}: too much of it was blocked",
                 remedy="whoever runs the gateway looks at it and lifts it",
             )
 
-    def blocked(self, principal: str, category: Category, limit: BlockLimit, now: Instant) -> Standing:
+    def blocked(self, category: Category, limit: BlockLimit, now: Instant) -> Standing:
         """Return how it stands after something was blocked."""
-        recent = tuple(at for at in self.blocks.get(principal, ()) if at > now - limit.seconds)
-        blocks = (*recent, now)[-MAX_BLOCKS:]
-        others = {name: times for name, times in self.blocks.items() if times[-1] > now - limit.seconds}
-        suspended = dict(self.suspended)
-        if len(blocks) >= limit.blocks and principal not in suspended:
-            suspended[principal] = Suspension(principal=principal, since=now, category=category)
-        return replace(
-            self,
-            blocks=MappingProxyType({**others, principal: blocks}),
-            suspended=MappingProxyType(suspended),
-        )
+        if self.suspended is not None:
+            return self
+        blocks = (*(at for at in self.blocks if at > now - limit.seconds), now)[-MAX_BLOCKS:]
+        if len(blocks) < limit.blocks:
+            return replace(self, blocks=blocks)
+        return replace(self, blocks=(), suspended=Suspension(since=now, category=category))
 
-    def lift(self, principal: str, reason: str, now: Instant) -> Standing:
-        """Return how it stands once a person ended a suspension. What was blocked before doesn't count any more.
+    def lift(self, reason: str, now: Instant) -> Standing:
+        """Return how it stands once a person ended its suspension. What was blocked before doesn't count any more.
 
-        :raises NotFoundError: that principal isn't suspended.
+        :raises NotFoundError: it isn't suspended.
         :raises MalformedError: no reason, or one that isn't a line.
         """
-        if principal not in self.suspended:
-            raise NotFoundError(f"`{principal}` isn't suspended")
+        if self.suspended is None:
+            raise NotFoundError(f"`{self.principal}` isn't suspended")
         if not 1 <= len(reason) <= MAX_REASON or not reason.isprintable():
             raise MalformedError(f"a reason is one line of 1 to {MAX_REASON} characters")
-        return Standing(
-            MappingProxyType({name: times for name, times in self.blocks.items() if name != principal}),
-            MappingProxyType({name: one for name, one in self.suspended.items() if name != principal}),
-            (*self.lifted, Lifting(principal=principal, at=now, reason=reason))[-_MAX_LIFTED:],
-        )
+        return Standing(self.principal, lifted=(*self.lifted, Lifting(at=now, reason=reason))[-MAX_LIFTED:])
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes."""
-        blocks: list[Json] = [
-            {"principal": name, "at": [format_instant(at) for at in times]}
-            for name, times in sorted(self.blocks.items())
-        ]
-        suspended: list[Json] = [
-            {"principal": one.principal, "since": format_instant(one.since), "category": one.category.value}
-            for _name, one in sorted(self.suspended.items())
-        ]
-        lifted: list[Json] = [
-            {"principal": one.principal, "at": format_instant(one.at), "reason": one.reason} for one in self.lifted
-        ]
-        return canonical.encode({"v": 1, "blocks": blocks, "suspended": suspended, "lifted": lifted})
+        blocks: list[Json] = [format_instant(at) for at in self.blocks]
+        lifted: list[Json] = [{"at": format_instant(one.at), "reason": one.reason} for one in self.lifted]
+        suspended: Json = None
+        if self.suspended is not None:
+            since, category = format_instant(self.suspended.since), self.suspended.category.value
+            suspended = {"since": since, "category": category}
+        return canonical.encode(
+            {"v": 2, "principal": self.principal, "blocks": blocks, "suspended": suspended, "lifted": lifted}
+        )
 
     @classmethod
     def parse(cls, data: bytes) -> Standing:
@@ -142,36 +127,17 @@ class Standing:
 
         :raises MalformedError: another form.
         """
-        with Fields(canonical.decode(data, max_bytes=MAX_RECORD), "suspensions") as fields:
-            fields.constant("v", 1)
-            blocks = fields.objects("blocks", _blocks, most=_MAX_PRINCIPALS)
-            suspended = fields.objects("suspended", _suspension, most=_MAX_PRINCIPALS)
-            lifted = fields.objects("lifted", _lifting, most=_MAX_LIFTED)
-        read = cls(MappingProxyType(dict(blocks)), MappingProxyType({one.principal: one for one in suspended}), lifted)
-        if read.to_bytes() != data:
-            raise MalformedError("a record of suspensions names a principal twice, or out of order")
-        return read
-
-
-def _blocks(fields: Fields) -> tuple[str, tuple[Instant, ...]]:
-    name = fields.parsed("principal", principal_name)
-    times = tuple(map(parse_instant, fields.texts("at", most=MAX_BLOCKS, max_length=32)))
-    if not times:
-        raise MalformedError("a record of blocks has at least one")
-    return name, times
-
-
-def _suspension(fields: Fields) -> Suspension:
-    return Suspension(
-        principal=fields.parsed("principal", principal_name),
-        since=fields.instant("since"),
-        category=fields.parsed("category", Category),
-    )
+        with Fields(canonical.decode(data, max_bytes=MAX_RECORD), "suspension") as fields:
+            fields.constant("v", 2)
+            principal = fields.parsed("principal", principal_name)
+            blocks = tuple(map(parse_instant, fields.texts("blocks", most=MAX_BLOCKS, max_length=32)))
+            suspended = None
+            if fields.optional("suspended"):
+                with fields.child("suspended") as child:
+                    suspended = Suspension(since=child.instant("since"), category=child.parsed("category", Category))
+            lifted = fields.objects("lifted", _lifting, most=MAX_LIFTED)
+        return cls(principal, blocks, suspended, lifted)
 
 
 def _lifting(fields: Fields) -> Lifting:
-    return Lifting(
-        principal=fields.parsed("principal", principal_name),
-        at=fields.instant("at"),
-        reason=fields.text("reason", max_length=MAX_REASON),
-    )
+    return Lifting(at=fields.instant("at"), reason=fields.text("reason", max_length=MAX_REASON))

@@ -33,7 +33,7 @@ from strongroom.enclave.gateway.adapters.live import LiveModel
 from strongroom.enclave.gateway.adapters.relaying import relayed
 from strongroom.enclave.gateway.adapters.replayer import Replayer
 from strongroom.enclave.gateway.adapters.screening import Screening
-from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFile
+from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFolder
 from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
 from strongroom.enclave.gateway.errors import EgressPolicyStaleError, EngineGoneError
 from strongroom.enclave.gateway.keys import ApiKeys
@@ -268,7 +268,7 @@ async def serve_channel(
     """
     clock = clock or SystemClock()
     # First: a screen that can't be set up ends it before a run of the odometer is begun.
-    screening = Screening.of(serving.screens, SuspensionFile(serving.state, serving.policy.model), clock)
+    screening = Screening.of(serving.screens, SuspensionFolder(serving.state, serving.policy.model), clock)
     asked, folder = _signalled(), GovernorFolder(serving.state, serving.policy.model)
     begun = await _begun(odometer, folder, vouch, asked, stop)
     if begun is None:

@@ -15,7 +15,7 @@ import structlog
 from strongroom.core.clock import Clock
 from strongroom.enclave.gateway.adapters.classifier import Classifier
 from strongroom.enclave.gateway.adapters.http_screen import HttpScreen
-from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFile
+from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFolder
 from strongroom.enclave.gateway.screen_settings import ClassifierSettings, ScreenSettings
 from strongroom.enclave.gateway.screens import (
     MAX_SCREENED,
@@ -50,7 +50,7 @@ class Screening:
     def __init__(
         self,
         screens: Sequence[ClosableScreen],
-        suspensions: SuspensionFile,
+        suspensions: SuspensionFolder,
         clock: Clock,
         *,
         limit: BlockLimit = _NONE,
@@ -63,7 +63,7 @@ class Screening:
         """How often each screen said what."""
 
     @classmethod
-    def of(cls, settings: ScreenSettings | None, suspensions: SuspensionFile, clock: Clock) -> Screening:
+    def of(cls, settings: ScreenSettings | None, suspensions: SuspensionFolder, clock: Clock) -> Screening:
         """Return the screens of a settings file. Without one nothing is screened, and who was suspended stays so.
 
         :raises StrongroomError: a screen can't be set up.
@@ -92,7 +92,7 @@ class Screening:
 
         :raises CredentialSuspendedError: it is one. :raises StrongroomError: the record can't be read.
         """
-        self._suspensions.standing().check(principal)
+        self._suspensions.standing(principal).check()
 
     def output(self, principal: str) -> OutputScreen:
         """Return what holds an answer back until it is judged."""
@@ -140,12 +140,13 @@ class Screening:
 
     async def _blocked(self, passage: Passage, category: Category) -> None:
         now = self._clock.now()
-        before = self._suspensions.standing().suspended
+        before = self._suspensions.standing(passage.principal)
         after = await asyncio.to_thread(
             self._suspensions.change,
-            lambda standing: standing.blocked(passage.principal, category, self._limit, now),
+            passage.principal,
+            lambda standing: standing.blocked(category, self._limit, now),
         )
-        if passage.principal in after.suspended and passage.principal not in before:
+        if after.suspended is not None and before.suspended is None:
             _log.warning("credential suspended", principal=passage.principal, category=category.value)
         raise ContentBlockedError(
             f"the {passage.direction.value} was blocked: {category.value}", reason=f"content-blocked.{category.value}"
