@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.audit.entries import read_entry
 from strongroom.audit.facts import Fact
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
 from strongroom.core.ids import PersonId
+from strongroom.detection.engine import Engine
+from strongroom.detection.wiring import linear_regex, shipped_pack
 from strongroom.intake.copies.register import Ending, Statement, Step
 from strongroom.keeper.keyring import Keyring
 from strongroom.keeper.rotation import Rotation, RotationUnfinishedError
 from strongroom.release.precautions import PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
 from strongroom.release.share_statements import SHARE_DESTROYED_TYPE, ShareDestroyed
 from strongroom.release.statements import StatementKind
+from strongroom.responder.tailing import entry_event
 from support.clocks import FixedClock
 from support.copies import CopiesLab, opened_lab
 from support.deployment import signer
@@ -202,6 +206,12 @@ def test_the_log_takes_what_ended_before_and_nothing_that_ended_since(lab: Copie
     assert copies.copies[name].ending is None
     ended(now + 59)
     assert copies.copies[name].ending is Ending.DESTROYED
+    # Its time is the registrar's word: so the entry names the hold, and whoever watches the log is told.
+    last = read_entry(deployment.log.entries[-1])
+    (hold,) = deployment.keeper.journal.ledger.precautions.known.values()
+    assert last.facts["hold"] == str(hold.name)
+    hits = Engine(shipped_pack(), regex=linear_regex).observe(entry_event(7, last), deployment.clock.now())
+    assert [hit.rule for hit in hits] == ["copy-ended-before-hold"]
 
 
 # --- shares of old root keys ------------------------------------------------------------------------------------------

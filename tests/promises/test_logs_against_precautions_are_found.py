@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from strongroom.access.request import Action
 from strongroom.audit import standalone_verifier
+from strongroom.audit.entries import read_entry
 from strongroom.audit.facts import Fact
 from strongroom.audit.note import VerifierKey
 from strongroom.cli.main import main
@@ -21,9 +22,12 @@ from strongroom.core.envelope import Envelope
 from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.intake.copies.register import Ending
+from strongroom.keys.recipient import RecipientKey
+from strongroom.release.chronicle import UnfoundedError
 from strongroom.release.dossier import Dossier
 from strongroom.release.errors import LedgerError
 from strongroom.release.precautions import DAY, Precaution, PrecautionKind
+from strongroom.release.retrial import Retrial, Verdict
 from strongroom.release.statements import StatementKind
 from support.deployment import MODEL
 from support.lying import lie
@@ -91,6 +95,45 @@ async def released_without_a_rule(room: Room) -> None:
     await used_again(room)
 
 
+async def released_as_if_nothing_were_asked(room: Room) -> None:
+    await room.release(await room.ask(max_uses=2))
+    await take(room, SAMPLING)
+    await used_again(room)
+
+
+async def redelivered_as_if_nothing_were_asked(room: Room) -> None:
+    await room.release(await room.ask())
+    await take(room, SAMPLING)
+    await lie(room.keeper, EventName.REDELIVERED, redelivery_facts(room))
+
+
+async def proved_anew_as_if_nothing_were_asked(room: Room) -> None:
+    await room.release(await room.ask())
+    await take(room, SAMPLING)
+    await lie(room.keeper, EventName.LEASE_ATTESTED, lease_facts(room))
+
+
+async def released_with_a_word_that_nobody_knows(room: Room) -> None:
+    await room.release(await room.ask())
+    await lie(room.keeper, EventName.LEASE_ATTESTED, {**lease_facts(room), "sampling": "half"})
+
+
+def redelivery_facts(room: Room) -> dict[str, Fact]:
+    """What the log would say of the newest release, made again."""
+    last, index = room.log.last(EventName.RELEASED), len(room.log.entries) - 1
+    while read_entry(room.log.entries[index]) != last:
+        index -= 1
+    names = ("request", "use", "recipient", "evidence", "result", "attested", "sampling")
+    return {**{name: last.facts[name] for name in names}, "released": index}
+
+
+def lease_facts(room: Room) -> dict[str, Fact]:
+    """What the log would say of the newest release's lease with the same evidence."""
+    last = room.log.last(EventName.RELEASED)
+    names = ("request", "use", "isolation", "evidence", "result", "attested", "reference_values")
+    return {name: last.facts[name] for name in (*names, "appraisal_policy", "collateral", "sampling")}
+
+
 async def lifted_by_one(room: Room) -> None:
     await lifted(room, await take(room, HOLD), "sam")
 
@@ -145,6 +188,30 @@ async def copy_destroyed(room: Room) -> None:
     await lie(room.keeper, EventName.COPY_RECORDED, copy_facts(room, Ending.DESTROYED.value))
 
 
+async def copy_dated_back_and_no_word_of_the_hold(room: Room) -> None:
+    await copy_dated_back(room, None)
+
+
+async def copy_dated_back_and_another_hold_named(room: Room) -> None:
+    await copy_dated_back(room, Digest.of(b"another hold"))
+
+
+async def copy_ended_and_a_hold_that_isnt_there(room: Room) -> None:
+    await lie(room.keeper, EventName.COPY_RECORDED, copy_facts(room, "added"))
+    ended = copy_facts(room, Ending.DESTROYED.value)
+    await lie(room.keeper, EventName.COPY_RECORDED, {**ended, "hold": Digest.of(b"a hold")})
+
+
+async def copy_dated_back(room: Room, told: Digest | None) -> Digest:
+    """Record that a copy ended a second before a hold began that stands, and that it did or didn't."""
+    await lie(room.keeper, EventName.COPY_RECORDED, copy_facts(room, "added"))
+    before = copy_facts(room, Ending.DESTROYED.value)
+    room.clock.at = room.clock.now() + 1
+    name = await take(room, HOLD)
+    await lie(room.keeper, EventName.COPY_RECORDED, {**before, "hold": told})
+    return name
+
+
 async def share_destroyed(room: Room) -> None:
     await lie(room.keeper, EventName.ESCROW_ADOPTED, ESCROW_FACTS)
     await take(room, HOLD)
@@ -164,6 +231,7 @@ def copy_facts(room: Room, state: str) -> dict[str, Fact]:
         "made": format_instant(now),
         "due": format_instant(now + 100),
         "expires": format_instant(now + 1000),
+        "hold": None,
         "statement": Digest.of(state.encode()),
         "person": PersonId("dana"),
     }
@@ -175,16 +243,23 @@ def copy_facts(room: Room, state: str) -> dict[str, Fact]:
         (released_by_too_few, "act-below-quorum"),
         (released_against_a_stricter_rule, "act-below-quorum"),
         (released_without_a_rule, "act-without-rule"),
+        (released_as_if_nothing_were_asked, "sampling-understated"),
+        (redelivered_as_if_nothing_were_asked, "sampling-understated"),
+        (proved_anew_as_if_nothing_were_asked, "sampling-understated"),
+        (released_with_a_word_that_nobody_knows, "sampling-understated"),
         (lifted_by_one, "act-without-approval"),
         (lifted_by_the_taker_alone, "act-without-approval"),
         (of_another_deployment, "exhibit-contradicts-log"),
         (with_a_forged_subject, "exhibit-contradicts-log"),
         (about_nobody_known, "precaution-subject-unknown"),
-        (signed_by_no_responder, "precaution-by-another"),
+        (signed_by_no_responder, "statement-by-another"),
         (signed_by_another, "bad-signature"),
         (said_twice, "statement-twice"),
         (kept_back, "precaution-not-current"),
         (copy_destroyed, "act-against-hold"),
+        (copy_dated_back_and_no_word_of_the_hold, "hold-not-told"),
+        (copy_dated_back_and_another_hold_named, "hold-not-told"),
+        (copy_ended_and_a_hold_that_isnt_there, "hold-not-told"),
         (share_destroyed, "act-against-hold"),
     ],
 )
@@ -195,6 +270,55 @@ def test_it_is_found(story: Story, code: str) -> None:
         assert code in found
 
     run(whole)
+
+
+@pytest.mark.parametrize(
+    ("event", "facts"), [(EventName.REDELIVERED, redelivery_facts), (EventName.LEASE_ATTESTED, lease_facts)]
+)
+def test_an_entry_that_says_less_than_is_owed_isnt_recorded(
+    event: EventName, facts: Callable[[Room], dict[str, Fact]]
+) -> None:
+    async def story(room: Room) -> None:
+        await room.release(await room.ask())
+        owed = facts(room)
+        await take(room, SAMPLING)
+        with pytest.raises(UnfoundedError) as caught:
+            await room.keeper.record(event, owed)
+        assert caught.value.reason == "sampling-understated"
+        await room.keeper.record(event, {**owed, "sampling": "whole"})
+        assert retell(room).findings == ()
+
+    run(story)
+
+
+def test_a_registrars_word_of_before_a_hold_is_disputed_and_blames_nobody() -> None:
+    async def story(room: Room) -> None:
+        name = await take(room, HOLD)
+        request = await room.submit(Action.LIFT, target=name)
+        await room.keeper.control(Dossier(request=request, approvals=await room.approvals(request)))
+        room.clock.at = room.clock.now() + 1
+        # As the keeper would record it: the name of the hold is known before.
+        await lie(room.keeper, EventName.COPY_RECORDED, copy_facts(room, "added"))
+        before = copy_facts(room, Ending.RETURNED.value)
+        room.clock.at = room.clock.now() + 1
+        hold = await take(room, HOLD)
+        await room.keeper.record(EventName.COPY_RECORDED, {**before, "hold": hold})
+        # By the log alone as well: no object is handed in.
+        for verdict in (retell(room), from_the_log_alone(room)):
+            assert verdict.findings == ()
+            ((index, message),) = verdict.disputes
+            assert index == len(room.log.entries) - 1
+            assert all(word in message for word in ("`dana`", "returned", str(before["made"]), str(hold)))
+
+    run(story)
+
+
+def from_the_log_alone(room: Room) -> Verdict:
+    """Judge a room's log without anything that it names."""
+    retrial = Retrial(room.genesis, None)
+    for index, data in enumerate(room.log.entries):
+        retrial.take(index, read_entry(data), bytes(32))
+    return retrial.verdict()
 
 
 def test_one_whose_end_is_past_or_too_far_is_no_entry_that_any_log_can_hold() -> None:
@@ -221,8 +345,14 @@ def test_an_honest_log_with_all_of_it_is_found_good() -> None:
         await lie(room.keeper, EventName.COPY_RECORDED, copy_facts(room, "added"))
         before = copy_facts(room, Ending.DESTROYED.value)
         room.clock.at = room.clock.now() + 1
-        await take(room, HOLD)
-        await room.keeper.record(EventName.COPY_RECORDED, before)
+        hold = await take(room, HOLD)
+        await room.keeper.record(EventName.COPY_RECORDED, {**before, "hold": hold})
+        # What is opened while all answers are to be replayed says so, again and again.
+        key, asked = RecipientKey(), await room.ask()
+        for event in (EventName.RELEASED, EventName.REDELIVERED):
+            await room.keeper.release(await room.dossier(asked, key))
+            assert room.log.last().event is event
+            assert room.log.last().text("sampling") == "whole"
         assert retell(room).findings == ()
 
     run(story)

@@ -181,8 +181,9 @@ def test_whoever_has_the_statement_sees_whether_the_entry_says_the_same(
 
 
 def entry(facts: Mapping[str, Fact]) -> Entry:
+    whole = {"hold": None, **facts}
     return read_entry(
-        make_entry(EventName.COPY_RECORDED, at=NOW, by=Producer.KEEPER, seq=0, facts=facts, signer=KEEPER)
+        make_entry(EventName.COPY_RECORDED, at=NOW, by=Producer.KEEPER, seq=0, facts=whole, signer=KEEPER)
     )
 
 

@@ -51,7 +51,7 @@ steps = st.one_of(
     st.tuples(st.just("resume")),
     st.tuples(st.just("revoke"), which),
     st.tuples(st.just("ask_for"), st.sampled_from([1, 2])),
-    st.tuples(st.just("take"), st.sampled_from([PrecautionKind.APPROVER, PrecautionKind.HOLD])),
+    st.tuples(st.just("take"), st.sampled_from(PrecautionKind)),
     st.tuples(st.just("lift")),
     st.tuples(st.just("restart")),
 )

@@ -35,6 +35,7 @@ RELEASED: dict[str, Fact] = {
     "attested": Digest.of(b"attested"),
     "appraisal_policy": Digest.of(b"appraisal"),
     "collateral": Digest.of(b"collateral"),
+    "sampling": "policy",
     "recipient": Digest.of(b"recipient"),
     "approvals": (),
     "roster": Digest.of(b"roster"),
@@ -141,7 +142,7 @@ def test_uses_are_counted_without_gap_or_repeat() -> None:
 
 def test_evidence_is_taken_for_an_open_lease_alone_and_its_class_counts_from_then_on() -> None:
     story, request = Story(), Digest.of(b"request")
-    names = ("evidence", "result", "attested", "reference_values", "appraisal_policy", "collateral")
+    names = ("evidence", "result", "attested", "reference_values", "appraisal_policy", "collateral", "sampling")
     attested: dict[str, Fact] = {"request": request, "isolation": "process", **{name: RELEASED[name] for name in names}}
     with pytest.raises(LedgerError):
         story.tell(EventName.LEASE_ATTESTED, use=1, **attested)

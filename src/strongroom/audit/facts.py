@@ -132,6 +132,8 @@ _KEK: Final = {"model": Kind.MODEL, "kek": Kind.ID}
 _GENERATION: Final = {"generation": Kind.INTEGER}
 _METERED: Final = {**_REQUEST, "use": Kind.INTEGER, "model": Kind.MODEL}
 _PROVED: Final = {"evidence": Kind.DIGEST, "result": Kind.DIGEST, "attested": Kind.DIGEST}
+_OWED: Final = {"sampling": Kind.CODE}
+"""How many of its answers are to be replayed, as the gateway was told with it."""
 
 SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
     {
@@ -290,6 +292,7 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "reference_values": Kind.DIGEST,
             "appraisal_policy": Kind.DIGEST,
             "collateral": Kind.DIGEST,
+            **_OWED,
         },
         EventName.EXPORTED: _HANDED_OVER,
         EventName.REDELIVERED: {
@@ -298,6 +301,7 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "recipient": Kind.DIGEST,
             "released": Kind.INTEGER,
             **_PROVED,
+            **_OWED,
         },
         EventName.REFUSED: {**_REQUEST, "step": Kind.CODE, "reason": Kind.CODE, "decision": Kind.DIGEST_OR_NULL},
         EventName.REFUSALS_SUMMED: {**_REQUEST, "count": Kind.INTEGER, "first": Kind.INSTANT, "last": Kind.INSTANT},
@@ -309,6 +313,7 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "reference_values": Kind.DIGEST,
             "appraisal_policy": Kind.DIGEST,
             "collateral": Kind.DIGEST,
+            **_OWED,
         },
         EventName.LEASE_ENDED: {
             **_REQUEST,
@@ -383,6 +388,7 @@ SCHEMA: Final[Mapping[EventName, Mapping[str, Kind]]] = MappingProxyType(
             "made": Kind.INSTANT,
             "due": Kind.INSTANT,
             "expires": Kind.INSTANT,
+            "hold": Kind.DIGEST_OR_NULL,
             "statement": Kind.DIGEST,
             "person": Kind.PERSON,
         },

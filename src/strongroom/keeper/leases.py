@@ -272,6 +272,7 @@ class Leases:
             "reference_values": good.result.reference_values,
             "appraisal_policy": good.result.policy,
             "collateral": keeper.bundle.digest,
+            "sampling": keeper.journal.ledger.precautions.sampling(released.model, now).value,
         }
         keeper.record(EventName.LEASE_ATTESTED, facts).add_done_callback(_seen)
         return known

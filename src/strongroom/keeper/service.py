@@ -27,12 +27,7 @@ from strongroom.audit.facts import Fact
 from strongroom.core.clock import Clock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, sign
-from strongroom.core.errors import (
-    DeniedError,
-    MalformedError,
-    TamperedError,
-    UsageError,
-)
+from strongroom.core.errors import DeniedError, MalformedError, TamperedError, UsageError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PlatformId
@@ -63,7 +58,7 @@ from strongroom.release.decided import Decided
 from strongroom.release.delivery import DELIVERY_TYPE, Delivery
 from strongroom.release.dossier import Dossier, WrappedDataKey
 from strongroom.release.judge import Verdict, examine
-from strongroom.release.lease import LEASE_SECONDS
+from strongroom.release.lease import LEASE_SECONDS, Sampling
 from strongroom.release.ledger_parts import Version
 from strongroom.release.recount import require_recounted
 from strongroom.release.steps import ReleaseRefusedError, Step
@@ -190,6 +185,7 @@ class Keeper(KeeperState):
         self._open_data_key(request, version, dossier).wipe()
         proof = self._attest(verdict)
         self._reached(Step.DECISION)
+        owed = self._sampling(request.model)
         if verdict.earlier is not None:
             use = verdict.earlier.number
             recorded = await self.record(
@@ -202,19 +198,22 @@ class Keeper(KeeperState):
                     "evidence": result.evidence,
                     "result": proof.result_digest,
                     "attested": proof.digest,
+                    "sampling": owed.value,
                 },
             )
         else:
             use = self.journal.ledger.times_used(dossier.request.digest) + 1
             self._issue(verdict, request)
+            decision, collateral = self._keep_decision(verdict), self.bundle.digest
             recorded = await self.record(
                 EventName.RELEASED,
-                released_facts(verdict, use, proof, self.documents, self._keep_decision(verdict), self.bundle.digest),
+                released_facts(verdict, use, proof, self.documents, decision, collateral, owed),
             )
         self._reached(Step.RECORD)
         self._look_again(request, dossier.request.digest, result.platform)
         delivery = self._delivery(dossier, request, use, recorded, version, evidence.recipient_digest)
-        sampling = self.journal.ledger.precautions.sampling(request.model, self._clock.now())
+        # Never less than its entry says; more where a precaution was taken while that became durable.
+        sampling = owed if owed is Sampling.WHOLE else self._sampling(request.model)
         delivery = replace(delivery, lease_seconds=self.lease_period, sampling=sampling)
         self.on_delivered(delivery, request, result)
         with self._open_data_key(request, version, dossier) as data_key:
@@ -477,6 +476,9 @@ class Keeper(KeeperState):
             return self.vault.open(request.model, request.version, version.data_key, dossier.wrapped)
         except (TamperedError, KeyUnusableError, TreeClosedError) as error:
             raise ReleaseRefusedError(Step.DELIVERY, error.reason, error.message, remedy=error.remedy) from None
+
+    def _sampling(self, model: ModelId) -> Sampling:
+        return self.journal.ledger.precautions.sampling(model, self._clock.now())
 
     def _look_again(self, request: Request, name: Digest, platform: PlatformId | None) -> None:
         ledger = self.journal.ledger

@@ -16,6 +16,7 @@ from strongroom.release.attested import Attested
 from strongroom.release.documents import Documents
 from strongroom.release.dossier import WrappedDataKey
 from strongroom.release.judge import Verdict
+from strongroom.release.lease import Sampling
 from strongroom.release.ledger_parts import Version
 from strongroom.release.steps import ReleaseRefusedError, Step
 
@@ -73,7 +74,13 @@ def data_key_facts(
 
 
 def released_facts(
-    verdict: Verdict, use: int, proof: Attested, documents: Documents, decision: Digest | None, collateral: Digest
+    verdict: Verdict,
+    use: int,
+    proof: Attested,
+    documents: Documents,
+    decision: Digest | None,
+    collateral: Digest,
+    sampling: Sampling,
 ) -> dict[str, Fact]:
     """Return what is recorded of a release.
 
@@ -95,6 +102,7 @@ def released_facts(
         "reference_values": result.reference_values,
         "appraisal_policy": result.policy,
         "collateral": collateral,
+        "sampling": sampling.value,
     }
 
 

@@ -8,7 +8,8 @@ refuses what can't follow (epochs, uses, versions, leases); what stands below go
 2 intent      what was handed over, and every control act, has its request, for that very action, once
 3 agreement   a grant stands before the first use; where two others must always agree, two agreed before
 4 bounds      no use beyond the grant's number or time, after a denial, or of a frozen model
-5 standing    the version, documents, reference values, collateral and platform named are those in force
+5 standing    the version, documents, reference values, collateral and platform named are those in force; what a
+              precaution asked for is said, and what a hold keeps isn't given up
 6 order       the keeper's clock and the counters of security keys never go back; changes waited, and weren't stopped
 """
 
@@ -30,6 +31,7 @@ from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId, PersonId, PlatformId
 from strongroom.intake.copies.register import OUT_OF_HANDS
 from strongroom.release.documents import ADOPTED_EVENTS
+from strongroom.release.lease import Sampling
 from strongroom.release.ledger import Ledger
 from strongroom.release.precautions import LIFTED
 
@@ -113,6 +115,8 @@ class Chronicle:
 
     ledger: Ledger = field(default_factory=Ledger)
     findings: list[Finding] = field(default_factory=list)
+    disputes: list[tuple[int, str]] = field(default_factory=list)
+    """What somebody states against which the log has no more than its own times: an entry, and words."""
     broken: bool = False
     """The ledger refused an entry: from there on nothing can be judged any more."""
 
@@ -122,6 +126,7 @@ class Chronicle:
             return
         for code, message in self._wrong(entry):
             self.findings.append(Finding(index=index, code=code, message=message))
+        self.disputes += ((index, message) for message in _told_late(entry))
         try:
             self.ledger.apply(index, entry)
         except StrongroomError as error:
@@ -222,6 +227,13 @@ class Chronicle:
             yield from self._agreed(request, created.action, entry)
         if entry.event is EventName.RELEASED:
             yield from self._proved(entry)
+            yield from self._owes(ModelId(entry.text("model")), entry)
+
+    def _owes(self, model: ModelId, entry: Entry) -> Iterator[tuple[str, str]]:
+        owed, said = self.ledger.precautions.sampling(model, entry.at), entry.text("sampling")
+        # More than is owed is no lie: one that ended in that very second was judged by just before.
+        if said not in {owed.value, Sampling.WHOLE.value}:
+            yield "sampling-understated", f"it has `{said}` of the answers replayed, where `{owed.value}` was asked for"
 
     def redelivered(self, entry: Entry) -> Iterator[tuple[str, str]]:
         """A key is delivered again to the recipient of that very use, and to nobody else."""
@@ -231,6 +243,13 @@ class Chronicle:
         if use is None or (use.index, use.recipient) != (entry.integer("released"), entry.digest("recipient")):
             yield "redelivery-of-another", "no such use was recorded for this recipient"
         yield from self._ended(entry.digest("request"))
+        yield from self.lease(entry)
+
+    def lease(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        """What an enclave goes on with owes what a precaution asks for then, not what its release owed."""
+        released = self.ledger.released.get((entry.digest("request"), entry.integer("use")))
+        if released is not None:
+            yield from self._owes(released.model, entry)
 
     def registered(self, entry: Entry) -> Iterator[tuple[str, str]]:
         """A version is registered under the data key that was made for it, by who asked for that key."""
@@ -278,17 +297,20 @@ class Chronicle:
         elif found.subject not in {None, entry.text("model")}:
             yield "act-of-another-kind", f"the precaution was about `{found.subject}`"
 
-    def precaution_taken(self, entry: Entry) -> Iterator[tuple[str, str]]:
-        """A statement takes a precaution once."""
+    def said_once(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        """A statement takes a precaution, or says how far an incident has come, once."""
         if entry.digest("statement") in self.ledger.said:
-            yield "statement-twice", "the statement was recorded before, and what it took may have been lifted"
+            yield "statement-twice", "the statement was recorded before, and what it said may be over since"
 
     def copy_recorded(self, entry: Entry) -> Iterator[tuple[str, str]]:
-        """While a hold stands, no copy of its model is destroyed or given back."""
+        """While a hold stands, no copy of its model is destroyed or given back; what ended before names the hold."""
         model, made = ModelId(entry.text("model")), parse_instant(entry.text("made"))
-        hold = self.ledger.precautions.hold_at(model, made)
-        if hold is not None and entry.text("state") in OUT_OF_HANDS:
+        precautions, ends = self.ledger.precautions, entry.text("state") in OUT_OF_HANDS
+        hold, stands = precautions.hold_at(model, made), precautions.hold(model)
+        if ends and hold is not None:
             yield "act-against-hold", f"hold `{hold.name}` stood on model `{model}`"
+        elif entry.facts["hold"] != (str(stands.name) if ends and stands is not None else None):
+            yield "hold-not-told", "it doesn't name the hold that stood when this was said, or names another"
 
     def destroyed_evidence(self, _entry: Entry) -> Iterator[tuple[str, str]]:
         """While a hold stands, no shard is pruned, nobody erased, no old share destroyed: they tell of every model."""
@@ -371,6 +393,14 @@ class Chronicle:
             yield "change-was-stopped", "an approver had stopped the document"
 
 
+def _told_late(entry: Entry) -> Iterator[str]:
+    if entry.event is EventName.COPY_RECORDED and entry.facts["hold"] is not None:
+        yield (
+            f"`{entry.text('person')}` said while hold `{entry.text('hold')}` stood that copy `{entry.text('copy')}` "
+            f"of `{entry.text('model')}` was `{entry.text('state')}` at {entry.text('made')}, before that hold began"
+        )
+
+
 _ADOPTS: Final = frozenset(ADOPTED_EVENTS.values())
 _JUDGES: Final[Mapping[EventName, Callable[[Chronicle, Entry], Iterator[tuple[str, str]]]]] = {
     EventName.REQUEST_CREATED: Chronicle.request_created,
@@ -378,13 +408,15 @@ _JUDGES: Final[Mapping[EventName, Callable[[Chronicle, Entry], Iterator[tuple[st
     EventName.REQUEST_DENIED: Chronicle.denied,
     EventName.REFUSED: Chronicle.refused,
     EventName.GRANT_ISSUED: Chronicle.granted,
-    EventName.PRECAUTION_TAKEN: Chronicle.precaution_taken,
+    EventName.PRECAUTION_TAKEN: Chronicle.said_once,
+    EventName.INCIDENT_RECORDED: Chronicle.said_once,
     EventName.PERSON_ERASED: Chronicle.destroyed_evidence,
     EventName.SHARD_PRUNED: Chronicle.destroyed_evidence,
     EventName.ESCROW_ANSWERED: Chronicle.destroyed_evidence,
     EventName.COPY_RECORDED: Chronicle.copy_recorded,
     EventName.VERSION_REGISTERED: Chronicle.registered,
     EventName.REDELIVERED: Chronicle.redelivered,
+    EventName.LEASE_ATTESTED: Chronicle.lease,
     **dict.fromkeys(HANDS_OVER, Chronicle.handed_over),
     **dict.fromkeys(CONTROLS, Chronicle.controlled),
 }

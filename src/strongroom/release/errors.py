@@ -14,3 +14,19 @@ class LedgerError(TamperedError):
     """The log holds an entry that can't follow the ones before it."""
 
     code = "ledger-inconsistent"
+
+
+class ExhibitError(TamperedError):
+    """An object that the log names isn't that object, or contradicts the entry that names it."""
+
+    code = "exhibit-refused"
+
+
+def agree(*, what: str, **pairs: tuple[object, object]) -> None:
+    """Check that an object says what the log says: for each name what is said, and what is logged.
+
+    :raises ExhibitError: it says something else.
+    """
+    for name, (said, logged) in pairs.items():
+        if said != logged:
+            raise ExhibitError(f"the {what} differs from the log in `{name}`", reason="exhibit-contradicts-log")

@@ -180,22 +180,29 @@ def _copy(case: Case) -> Judged:
     people = some_signers(case, StatementKind.COPY, lambda person: lacks(person, REGISTRAR))
     if len(people) != 1:
         raise StatementRefusedError("a register has one registrar", reason="signer-may-not")
-    facts = case.ledger.copies.facts(said, people[0])
-    _copy_not_held(case, said)
+    facts = {**case.ledger.copies.facts(said, people[0]), "hold": _hold_since(case, said)}
     return Judged(kind=StatementKind.COPY, event=EventName.COPY_RECORDED, facts=facts, person=people[0])
 
 
-def _copy_not_held(case: Case, said: CopyStatement) -> None:
+def _hold_since(case: Case, said: CopyStatement) -> Digest | None:
+    """Return the hold that began after a copy ended and before that is told, if one did.
+
+    :raises StatementRefusedError: it stood when the copy ended, as the registrar says.
+    """
     if said.ending not in OUT_OF_HANDS:
-        return
+        return None
+    model = case.ledger.copies.copies[said.copy].model
     # By when it was said: what ended before the hold began is told all the same, and holds up nothing said after it.
-    hold = case.ledger.precautions.hold_at(case.ledger.copies.copies[said.copy].model, said.at)
+    # The time is the registrar's word: so the entry names the hold, whoever watches the log is told, and people ask.
+    hold = case.ledger.precautions.hold_at(model, said.at)
     if hold is not None:
         raise StatementRefusedError(
             "a hold stands: a copy of the model isn't destroyed or given back",
             reason=Reason.HELD.value,
             remedy=f"keep it until people lift it: strongroom precaution lift {hold.name}. Is it gone? Say `lost`",
         )
+    since = case.ledger.precautions.hold(model)
+    return None if since is None else since.name
 
 
 def _share_destroyed(case: Case) -> Judged:

@@ -20,29 +20,24 @@ from strongroom.attestation import ear
 from strongroom.attestation.platform_record import PLATFORM_TYPE, PlatformRecord
 from strongroom.attestation.results import Status
 from strongroom.audit.entries import Entry
-from strongroom.audit.facts import plain
 from strongroom.core.canonical import decode
-from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, payload_type, verify
-from strongroom.core.errors import MalformedError, StrongroomError, TamperedError
+from strongroom.core.errors import MalformedError, StrongroomError
 from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.webauthn import assertion_counter
-from strongroom.intake.copies.register import Statement as CopyStatement
 from strongroom.personnel.roster import Roster
 from strongroom.release.attested import MAX_BINDING, Attested
-from strongroom.release.chronicle import CONTROLS, DECIDING_SECONDS, HANDS_OVER
+from strongroom.release.chronicle import CONTROLS, HANDS_OVER
 from strongroom.release.decided import Decided
 from strongroom.release.documents import ADOPTED_EVENTS, DocumentKind, Documents, change_refused, examine_document
-from strongroom.release.heartbeat import RESPONDER
+from strongroom.release.errors import ExhibitError, agree
 from strongroom.release.ledger import Ledger
-from strongroom.release.people import present
-from strongroom.release.precautions import TAKEN_SECONDS, Precaution
 from strongroom.release.recount import people_wanted
-from strongroom.release.standing_precautions import subject_known
-from strongroom.release.statements import STATEMENT_TYPES, StatementKind
+from strongroom.release.said import judge_said
+from strongroom.release.statements import Case, StatementKind
 from strongroom.release.what_if import reasons, recorded_reasons
 from strongroom.sealing.manifest import ManifestExpectation, verify_manifest
 
@@ -71,12 +66,6 @@ class Exhibits(Protocol):
     def find(self, kind: Kind, digest: Digest) -> bytes | None:
         """Return an object's bytes: an envelope's JSON, or a record's canonical bytes."""
         ...
-
-
-class ExhibitError(TamperedError):
-    """An object that the log names isn't that object, or contradicts the entry that names it."""
-
-    code = "exhibit-refused"
 
 
 @dataclass(slots=True)
@@ -172,13 +161,6 @@ def require_named(named: Named, data: bytes) -> None:
         raise ExhibitError(f"this isn't the {named.kind.value} that the log names", reason="exhibit-of-another")
 
 
-def _agree(*, what: str, **pairs: tuple[object, object]) -> None:
-    """Check that an object says what the log says."""
-    for name, (said, logged) in pairs.items():
-        if said != logged:
-            raise ExhibitError(f"the {what} differs from the log in `{name}`", reason="exhibit-contradicts-log")
-
-
 @dataclass(slots=True)
 class Scales:
     """Weighs what is handed in for one entry after the other, by the ledger as it was before that entry."""
@@ -238,7 +220,14 @@ class Scales:
         if isinstance(kind, DocumentKind):
             return self._document(entry, kind, Envelope.parse(data))
         if isinstance(kind, StatementKind):
-            return self._statement(entry, kind, Envelope.parse(data))
+            case = Case(
+                envelope=Envelope.parse(data),
+                genesis=self.genesis,
+                documents=self.documents,
+                ledger=self.ledger,
+                now=entry.at,
+            )
+            return judge_said(case, kind, entry)
         if kind is ExhibitKind.REQUEST:
             return self._request(index, entry, Envelope.parse(data))
         return _JUDGES[kind](self, entry, data)
@@ -257,11 +246,11 @@ class Scales:
             case _:
                 pass
 
-    # --- documents and statements -------------------------------------------------------------------------------------
+    # --- documents ----------------------------------------------------------------------------------------------------
 
     def _document(self, entry: Entry, kind: DocumentKind, envelope: Envelope) -> bool:
         candidate, _known = examine_document(kind, envelope, self.genesis, self.ledger)
-        _agree(what=kind.value, epoch=(candidate.epoch, entry.integer("epoch")))
+        agree(what=kind.value, epoch=(candidate.epoch, entry.integer("epoch")))
         judged = self.documents.policy is not None or self.ledger.policy is None
         if judged:
             refused = change_refused(kind, envelope, self.genesis, self.documents, self.ledger, entry.at)
@@ -270,52 +259,11 @@ class Scales:
         candidate.put_into(self.documents)
         return judged
 
-    def _statement(self, entry: Entry, kind: StatementKind, envelope: Envelope) -> bool:
-        roster = self.documents.roster
-        if roster is None:
-            return False
-        fact = next(name for name in ("officers", "reviewers", "reviewer", "person") if name in entry.facts)
-        signers = entry.texts(fact) if fact in {"officers", "reviewers"} else (entry.text(fact),)
-        for name in signers:
-            verify(envelope, STATEMENT_TYPES[kind], roster.person(PersonId(name)).keys, threshold=1)
-        if kind is StatementKind.COPY:
-            # As the keeper must have made them: the next statement of this registrar, and nothing but what it says.
-            facts = self.ledger.copies.facts(CopyStatement.parse(envelope.payload), PersonId(entry.text("person")))
-            _agree(what="copy's statement", **{name: (plain(said), entry.facts[name]) for name, said in facts.items()})
-        return kind is not StatementKind.PRECAUTION or self._precaution(entry, envelope, roster)
-
-    def _precaution(self, entry: Entry, envelope: Envelope, roster: Roster) -> bool:
-        """Check that one responder asked for this very precaution, here, lately, and about somebody who is known."""
-        said = Precaution.parse(envelope.payload)
-        _agree(
-            what="precaution",
-            genesis=(said.genesis, self.genesis.digest),
-            kind=(said.kind.value, entry.facts["kind"]),
-            subject=(said.subject, entry.facts["subject"]),
-            cause=(said.cause.value, entry.facts["cause"]),
-            incident=(said.incident, entry.facts["incident"]),
-            until=(None if said.until is None else format_instant(said.until), entry.facts["until"]),
-        )
-        person = roster.person(PersonId(entry.text("person")))
-        if len(envelope.signatures) != 1 or RESPONDER not in person.roles or not present(person, roster, self.ledger):
-            raise ExhibitError("no responder who was active took the precaution", reason="precaution-by-another")
-        # A little more than the keeper allows: it judged it a moment before it dated the entry.
-        late = abs(entry.at - said.at) > TAKEN_SECONDS + DECIDING_SECONDS
-        if late or said.at <= self.ledger.precautions.lifted.get((said.kind, said.subject), 0):
-            raise ExhibitError(
-                "the precaution was signed long before, or before its like was lifted", reason="precaution-not-current"
-            )
-        if self.documents.policy is None:
-            return False
-        if not subject_known(said.kind, said.subject, roster, self.documents.policy):
-            raise ExhibitError("neither roster nor policy knew whom it is about", reason="precaution-subject-unknown")
-        return True
-
     # --- people's words -----------------------------------------------------------------------------------------------
 
     def _request(self, index: int, entry: Entry, envelope: Envelope) -> bool:
         request = Request.parse(envelope.payload)
-        _agree(
+        agree(
             what="request",
             genesis=(request.genesis, self.genesis.digest),
             action=(request.action.value, entry.text("action")),
@@ -334,19 +282,19 @@ class Scales:
 
     def voice(self, entry: Entry, kind: str, envelope: Envelope) -> bool:
         """Check an approval's or denial's signature, by who held its key then."""
-        _agree(
+        agree(
             what="signature",
             request=(envelope.digest, entry.digest("request")),
             signatures=(len(envelope.signatures), 1),
         )
         signature = envelope.signatures[0]
-        _agree(what="signature", key=(signature.key_id, entry.text("key")))
+        agree(what="signature", key=(signature.key_id, entry.text("key")))
         if self.documents.roster is None:
             return False
         person, key = self.documents.roster.holder(signature.key_id)
         verify(envelope, kind, [key], threshold=1)
         counter = assertion_counter(signature.value) if key.hardware else 0
-        _agree(
+        agree(
             what="signature",
             person=(person.id, entry.text("person")),
             counter=(counter, entry.integer("counter")),
@@ -359,7 +307,7 @@ class Scales:
         """Check an enrolment record that the keeper signed."""
         verify(envelope, PLATFORM_TYPE, [self.genesis.keeper_key], threshold=1)
         record = PlatformRecord.parse(envelope.payload)
-        _agree(
+        agree(
             what="platform record",
             platform=(record.platform, entry.text("platform")),
             hardware=(record.hardware, entry.digest("hardware")),
@@ -382,7 +330,7 @@ class Scales:
         )
         key = entry.public_key("publisher_key")
         manifest = verify_manifest(envelope, key, expect=expected)
-        _agree(what="manifest", data_key=(manifest.data_key_id, entry.text("data_key")))
+        agree(what="manifest", data_key=(manifest.data_key_id, entry.text("data_key")))
         roster = self.documents.roster
         return roster is not None and key in _keys_of(roster, PersonId(entry.text("publisher")))
 
@@ -391,7 +339,7 @@ class Scales:
         facts, request, ledger = decided.facts, entry.digest("request"), self.ledger
         allowed = entry.event is not EventName.REFUSED
         created = ledger.created.get(request)
-        _agree(
+        agree(
             what="decision",
             request=(facts.request.digest, request),
             allowed=(decided.allowed, allowed),
@@ -409,14 +357,14 @@ class Scales:
         )
         if allowed:
             left = facts.request.max_uses - ledger.times_used(request)
-            _agree(what="decision", uses_left=(facts.uses_left, left))
+            agree(what="decision", uses_left=(facts.uses_left, left))
         else:
-            _agree(what="decision", reason=(recorded_reasons(decided)[:1], (entry.text("reason"),)))
+            agree(what="decision", reason=(recorded_reasons(decided)[:1], (entry.text("reason"),)))
         policy, engine = self.documents.policy, self.documents.engine
         if policy is None or engine is None:
             return False
         terms = policy.terms(facts.request.model)
-        _agree(
+        agree(
             what="decision",
             terms=(facts.terms, terms),
             rule=(facts.rule, policy.rule(facts.request.action, terms.level)),
@@ -431,7 +379,7 @@ class Scales:
         """Check an attestation result and what it was made of, as far as no collateral of that day is needed."""
         released = self.ledger.released.get((entry.digest("request"), entry.integer("use")))
         told = ear.verify(record.result, [self.genesis.keeper_key], entry.at)
-        _agree(
+        agree(
             what="attestation result",
             result=(record.result_digest, entry.digest("result")),
             evidence=(Digest.of(record.evidence), entry.digest("evidence")),
@@ -449,13 +397,13 @@ class Scales:
             "collateral": str(told.collateral),
         }.items():
             if fact in entry.facts:
-                _agree(what="attestation result", **{fact: (said, entry.facts[fact])})
+                agree(what="attestation result", **{fact: (said, entry.facts[fact])})
         bound = decode(record.binding, max_bytes=MAX_BINDING)
         if not isinstance(bound, dict):
             raise MalformedError("a binding is a JSON object")
         for member, fact in (("request", "request"), ("recipient_key", "recipient"), ("manifest", "manifest")):
             if fact in entry.facts:
-                _agree(what="binding", **{member: (bound.get(member), entry.facts[fact])})
+                agree(what="binding", **{member: (bound.get(member), entry.facts[fact])})
         return True
 
 

@@ -63,9 +63,10 @@ class Retrial:
     def verdict(self) -> Verdict:
         """Return what came of all entries so far."""
         scales = self._scales
+        disputes = [*self._chronicle.disputes, *(() if scales is None else scales.disputes)]
         return Verdict(
             judged=self._chronicle.ledger.size,
             findings=tuple(self._chronicle.findings),
-            disputes=() if scales is None else tuple(scales.disputes),
+            disputes=tuple(sorted(disputes)),
             exhibits=None if scales is None else {kind: one.to_json() for kind, one in sorted(scales.tallies.items())},
         )
