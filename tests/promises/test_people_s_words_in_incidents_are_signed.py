@@ -10,8 +10,9 @@ import pytest
 
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import DeniedError, MalformedError, StrongroomError
+from strongroom.core.errors import ConflictError, DeniedError, MalformedError, StrongroomError
 from strongroom.core.signature import SignatureError
+from strongroom.responder import desk as desk_module
 from strongroom.response.actions import ActionName
 from strongroom.response.acts import FRESH_SECONDS, ActKind, ActRefusedError, said_of
 from strongroom.response.entries import Phase, Role
@@ -118,9 +119,11 @@ def test_what_lets_go_takes_two_people_and_agreements_don_t_move(tmp_path: Path)
             ):
                 with pytest.raises(ActRefusedError, match="something else"):
                     await room.act(ActKind.AGREE, case.id, by="dana", **said_of(shown))
-            for _ in range(2):
-                # One person twice is one person.
-                await room.act(ActKind.AGREE, case.id, by="dana", **said_of(release))
+            await room.act(ActKind.AGREE, case.id, by="dana", **said_of(release))
+            kept = len(case.acts)
+            # One person twice is one person, and takes no room twice.
+            await room.act(ActKind.AGREE, case.id, by="dana", **said_of(release))
+            assert len(case.acts) == kept
             assert withheld(next(iter(case.runs.values()))) != ()
             with pytest.raises(DeniedError):
                 await room.act(ActKind.AGREE, case.id, by="mallory", **said_of(release))
@@ -154,5 +157,24 @@ def test_what_isn_t_an_act_is_refused_whatever_it_is(tmp_path: Path) -> None:
                 envelope = Envelope("application/vnd.strongroom.incident-act.v1", payload, ())
                 with pytest.raises(StrongroomError):
                     await room.hand_in(envelope.to_bytes())
+
+    asyncio.run(told())
+
+
+def test_nobody_alone_fills_an_incident_so_that_others_can_do_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "MAX_OF_ONE", 3)
+
+    async def told() -> None:
+        async with responding_room(tmp_path) as room:
+            case = await room.drilled(await room.drill("insider"))
+            for number in range(3):
+                await room.act(ActKind.NOTE, case.id, by="finn", words=f"noise {number}")
+            for kind, facts in ((ActKind.NOTE, {"words": "more"}), (ActKind.MOVE, {"phase": "declared"})):
+                with pytest.raises(ConflictError, match="3 entries"):
+                    await room.act(kind, case.id, by="finn", **facts)
+            assert len(case.acts) == 3
+            await room.act(ActKind.TAKE, case.id, by="dana", role="commander")
 
     asyncio.run(told())

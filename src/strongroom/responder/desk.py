@@ -16,6 +16,7 @@ Who may knock is the kernel's word; what is done is the word of whoever signed i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from typing import Final
@@ -46,6 +47,8 @@ LIST_ROOM: Final = 900_000
 """Bytes of a list of incidents."""
 RUNS_ROOM: Final = 400_000
 """Characters of runs beside a page of entries: 500 of the longest take 514,000."""
+MAX_OF_ONE: Final = 1024
+"""Entries of one person in one incident: whoever fills it with notes leaves room for what others decide there."""
 _ENTRIES: Final = {
     ActKind.TAKE: Happened.ROLE_TAKEN,
     ActKind.MOVE: Happened.PHASE_CHANGED,
@@ -83,6 +86,7 @@ class Desk:
         self._refresh = refresh
         self._hold = hold
         self._answers = Answers()
+        self._taking: set[asyncio.Task[None]] = set()
         self._serves = {
             "incidents": self._incidents,
             "incident": self._incident,
@@ -168,9 +172,11 @@ class Desk:
         deployment = self._responding.deployment
         act = open_act(envelope, deployment.keys, genesis=deployment.genesis, now=self._clock.now())
         case = self._case(act.incident)
-        async with case.lock:
-            await self._take(case, act, envelope)
-        self._responding.wake(case)
+        taking = asyncio.create_task(self._take(case, act, envelope))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+        # Whoever asked may leave. An entry that is on the disk and isn't known here would get another of its number.
+        await asyncio.shield(taking)
         return {"entries": case.incident.size}
 
     async def _drill(self, fields: Fields) -> dict[str, Json]:
@@ -188,6 +194,11 @@ class Desk:
     # --- acts ---------------------------------------------------------------------------------------------------------
 
     async def _take(self, case: Case, act: Act, envelope: Envelope) -> None:
+        async with case.lock:
+            await self._taken(case, act, envelope)
+        self._responding.wake(case)
+
+    async def _taken(self, case: Case, act: Act, envelope: Envelope) -> None:
         if envelope.digest in case.acts:
             raise ActRefusedError("the act was taken already", reason=ACT_KNOWN)
         if len(case.acts) >= MAX_ACTS:
@@ -204,6 +215,9 @@ class Desk:
             raise RunError("a question is answered; only a command is agreed to")
         _require_same(act, waits)
         after = agree(run, waits.key, act.person, self._clock.now())
+        if after == run:
+            # One person twice is one person; and takes no room twice.
+            return
         await case.keep_act(envelope)
         await case.save(name, after)
 
@@ -220,6 +234,8 @@ class Desk:
     async def _enter(self, case: Case, act: Act, envelope: Envelope) -> None:
         happened, facts, words = _entry_of(act)
         by = f"person:{act.person}"
+        if sum(entry.by == by for entry in case.entries) >= MAX_OF_ONE:
+            raise ConflictError(f"`{act.person}` has made {MAX_OF_ONE} entries in `{case.id}`", reason="too-many-acts")
         # Judged before anything of it is kept: a refused act leaves nothing behind.
         case.incident.apply(case.incident.next(happened, by, self._clock.now(), facts))
         if words is not None:

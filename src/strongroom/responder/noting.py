@@ -33,13 +33,14 @@ class Noting:
 
     async def keep(self, cases: Mapping[str, Case]) -> None:
         """Note every record: at its opening, at each new phase, and every ten minutes in between."""
-        for case in tuple(cases.values()):
-            phase, size = case.incident.phase, case.incident.size
-            at, before = self._noted.get(case.id, (0, None))
-            if case.told.get(LOG) == size or not (before is not phase or self._clock.now() - at >= NOTE_SECONDS):
-                continue
+        due = [case for case in tuple(cases.values()) if self._is_due(case)]
+        # Of each at once: while the keeper doesn't answer, people hear all the same.
+        for case in due:
             if any(name != LOG for name in case.told):
                 self._telling.tell(case)
+        # What is real comes first: the keeper takes so many a minute, and drills may be many.
+        for case in sorted(due, key=lambda case: case.token is not None):
+            phase, size = case.incident.phase, case.incident.size
             try:
                 await self._notes.note(case)
                 await case.was_told(LOG, size)
@@ -47,3 +48,8 @@ class Noting:
                 self._failed("note", error)
                 return
             self._noted[case.id] = self._clock.now(), phase
+
+    def _is_due(self, case: Case) -> bool:
+        at, before = self._noted.get(case.id, (0, None))
+        news = before is not case.incident.phase or self._clock.now() - at >= NOTE_SECONDS
+        return news and case.told.get(LOG) != case.incident.size
