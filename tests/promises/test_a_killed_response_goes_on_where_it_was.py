@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 from strongroom.core.errors import UnavailableError
+from strongroom.responder import responding as responding_module
 from strongroom.responder.adapters.case_files import CaseFiles, IncidentsUnwritableError
-from strongroom.responder.cases import Case
+from strongroom.responder.cases import Case, Cause
+from strongroom.response.actions import ActionName
+from strongroom.response.acts import ActKind
 from strongroom.response.entries import Happened
+from strongroom.response.executor import withheld
 from strongroom.response.incident import fold
-from support.respondings import TestClock, responding_room
+from strongroom.response.limits import DAY, PER_SUBJECT, SUBJECTS_PER_SOURCE, Budget
+from strongroom.response.run import Run
+from support.respondings import QuietPort, TestClock, responding_room
 
 pytestmark = pytest.mark.integration
 BOOK = "key-compromise"
@@ -158,5 +164,68 @@ def test_the_log_is_told_again_until_it_holds_the_record(tmp_path: Path) -> None
             name, entries, last = room.notes.noted[0]
             assert name == case.id
             assert case.entries[entries - 1].digest == last
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("write", range(1, 6))
+def test_what_is_held_back_stays_so_when_the_disk_refuses_the_run_once(
+    write: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, calls, whole = TestClock(), [0], CaseFiles.save_run
+    monkeypatch.setattr(responding_module, "POLL_SECONDS", 0.05)
+    # Whoever can open decoys has used up today what begins by itself.
+    spent = {("guard", f"model:m{number}"): PER_SUBJECT for number in range(SUBJECTS_PER_SOURCE)}
+    CaseFiles(tmp_path).save_budget(Budget(day=clock.now() // DAY, spent=spent).to_bytes())
+
+    def refusing_once(store: CaseFiles, incident: str, name: str, cause: Cause, run: Run) -> None:
+        calls[0] += 1
+        if calls[0] == write:
+            raise IncidentsUnwritableError("no space left on device")
+        whole(store, incident, name, cause, run)
+
+    monkeypatch.setattr(CaseFiles, "save_run", refusing_once)
+
+    async def asked() -> set[ActionName]:
+        async with responding_room(tmp_path, clock=clock, acting=("guard",), real=QuietPort()) as room:
+            room.take({"event": "host:file:opened", "decoy": True, "model": "atlas"}, "guard")
+            await room.until(lambda: calls[0] >= write and bool(room.cases()))
+            (case,) = room.responding.cases.values()
+            await room.until(lambda: any(withheld(run) for run in case.runs.values()))
+            await asyncio.sleep(0.2)
+            return {one.action for one in case.incident.doings.values()}
+
+    begun = asyncio.run(asked())
+    assert ActionName.FREEZE_RELEASES in begun
+    assert not begun & {ActionName.EXPIRE_LEASES, ActionName.REVOKE_GRANTS, ActionName.RAISE_SAMPLING}
+
+
+def test_those_who_were_told_hear_while_the_log_takes_nothing(tmp_path: Path) -> None:
+    async def told() -> None:
+        async with responding_room(tmp_path) as room:
+            cases = [await room.drilled(await room.drill(BOOK)) for _ in range(2)]
+            await room.until(lambda: all(stopped(case) for case in cases))
+            for case in cases:
+                await case.was_told("team", 1)
+            room.notes.down = UnavailableError("the keeper doesn't answer")
+            room.receiver.told_of.clear()
+            for case in cases:
+                await room.act(ActKind.MOVE, case.id, phase="analysed")
+            await room.until(lambda: {*room.receiver.told_of} >= {case.id for case in cases})
+
+    asyncio.run(told())
+
+
+def test_what_is_real_comes_into_the_log_before_drills(tmp_path: Path) -> None:
+    async def told() -> None:
+        async with responding_room(tmp_path, acting=("guard",), real=QuietPort()) as room:
+            room.notes.down = UnavailableError("so many a minute, and no more")
+            await room.drilled(await room.drill(BOOK))
+            room.take({"event": "host:file:opened", "decoy": True, "model": "atlas"}, "guard")
+            await room.until(lambda: len(room.cases()) == 2)
+            room.notes.down = None
+            await room.until(lambda: len({name for name, _size, _last in room.notes.noted}) == 2)
+            real = next(one.id for one in room.cases() if not one.shadow)
+            assert room.notes.noted[0][0] == real
 
     asyncio.run(told())

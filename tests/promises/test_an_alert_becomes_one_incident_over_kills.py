@@ -90,6 +90,35 @@ def test_a_kill_behind_an_alert_s_line_loses_and_doubles_nothing(least: int, tmp
     assert asyncio.run(gone_on(tmp_path, clock)) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("write", [*range(8)])
+def test_what_a_disk_refuses_once_is_done_when_it_has_room(
+    write: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responding_module, "POLL_SECONDS", 0.05)
+    calls = [0]
+
+    def refusing_once(whole: Callable[..., None]) -> Callable[..., None]:
+        def fused(store: CaseFiles, *given: object) -> None:
+            calls[0] += 1
+            if calls[0] == write + 1:
+                raise IncidentsUnwritableError("no space left on device")
+            whole(store, *given)
+
+        return fused
+
+    for name in WRITES:
+        monkeypatch.setattr(CaseFiles, name, refusing_once(getattr(CaseFiles, name)))
+
+    async def seen() -> tuple[int, int, int]:
+        async with responding_room(tmp_path, clock=TestClock(), acting=("guard",), real=QuietPort()) as room:
+            room.take(OPENED, "guard")
+            await room.until(lambda: calls[0] > write and all_heard(room, 1))
+            (case,) = room.responding.cases.values()
+            return len(room.cases()), case.incident.alerts, len(case.runs)
+
+    assert asyncio.run(seen()) == (1, 1, 1)
+
+
 @pytest.mark.parametrize("least", [0, 2, 5])
 def test_of_several_alerts_that_look_alike_each_is_heard_once(least: int, tmp_path: Path) -> None:
     clock = TestClock()

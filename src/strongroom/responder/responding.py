@@ -291,7 +291,12 @@ class Responding:
                 await self._give_over(case, name, before)
             name = f"run-{len(case.runs):03}"
             case.causes[name] = Cause(source=signalled.source, event=signalled.alert.event)
-            await self.save(case, name, run)
+            try:
+                await self.save(case, name, run)
+            except UnavailableError:
+                # Else the alert, when it is put here again, would look like one whose playbook is under way.
+                del case.causes[name]
+                raise
 
     async def _give_over(self, case: Case, name: str, run: Run) -> None:
         for one in run.pending:
@@ -309,7 +314,6 @@ class Responding:
             verdict, spent = judge(spent, signal, (one.action,), self.clock.now())
             if verdict.waits:
                 run = hold(run, one.key)
-            case.judged.add(one.key)
         return run, self._budget if case.token is not None else spent
 
     # --- the work of one incident -------------------------------------------------------------------------------------
@@ -401,6 +405,8 @@ class Responding:
                 await asyncio.to_thread(self._store.save_budget, budget.to_bytes())
                 self._budget = budget
         await case.save(name, run)
+        # Not before: what the disk refused is judged again, or it would begin without being held back.
+        case.judged.update(one.key for one in run.pending)
 
     async def _sent(self, case: Case, run: Run, command: Command) -> Told:
         try:
