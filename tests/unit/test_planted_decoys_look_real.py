@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -12,12 +13,16 @@ from click.testing import CliRunner, Result
 
 from strongroom.cli.main import main
 from strongroom.client.adapters.wallet_folder import WalletFolder
+from strongroom.client.wallet import Wallet
 from strongroom.core.encoding import from_base64
+from strongroom.core.errors import ExitCode
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.wrapping import new_key
 from strongroom.responder.adapters.record_file import RecordFile
+from strongroom.responder.decoys import MAX_MODELS, Decoys
 from strongroom.responder.planting import wiring
+from strongroom.responder.wiring import change_decoys
 from strongroom.sealing.adapters.directory import inspect_directory, read_envelope, seal_directory
 from strongroom.sealing.manifest import read_manifest
 from strongroom.sealing.write import VersionFacts
@@ -190,3 +195,61 @@ def test_a_decoy_model_is_listed_and_taken_away(place: Path) -> None:
     assert run(place, "model", "atlas-next", "--remove").exit_code == 0
     assert run(place, "model", "atlas-next", "--remove").exit_code != 0
     assert json.loads(run(place, "ls").output)["models"] == []
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\udcffb"])
+def test_what_could_not_be_read_back_is_planted_nowhere(name: str, place: Path) -> None:
+    assert run(place, "credential", str(place / "keys"), "--model", "atlas").exit_code == 0
+    refused = run(place, "credential", str(place / name), "--model", "atlas")
+    assert refused.exit_code == ExitCode.USAGE
+    assert "printable" in refused.output
+    # Nobody would guard it; and the list is still one that commands can change.
+    assert not (place / name).exists()
+    assert run(place, "rm", str(place / "keys")).exit_code == 0
+
+
+def test_a_list_takes_no_more_than_can_be_read_back(place: Path) -> None:
+    for number in range(MAX_MODELS):
+        assert run(place, "model", f"m{number}", "--for", "atlas").exit_code == 0
+    assert run(place, "model", "one-more", "--for", "atlas").exit_code != 0
+    assert run(place, "model", "m0", "--remove").exit_code == 0
+    assert run(place, "model", "one-more", "--for", "atlas").exit_code == 0
+
+
+def test_a_decoy_that_was_deleted_by_hand_is_listed_once(place: Path) -> None:
+    assert run(place, "credential", str(place / "keys"), "--model", "atlas").exit_code == 0
+    (place / "keys").unlink()
+    assert run(place, "credential", str(place / "keys"), "--model", "atlas").exit_code != 0
+    assert not (place / "keys").exists()
+    assert run(place, "rm", str(place / "keys")).exit_code == 0
+
+
+def test_two_who_plant_at_once_wait_for_each_other(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, held = change_decoys, list[bool]()
+
+    def changed(state: Path, wallet: Wallet) -> Decoys:
+        held.append(is_held(state / wiring.LOCK))
+        return whole(state, wallet)
+
+    monkeypatch.setattr(wiring, "change_decoys", changed)
+    real = str(place / "weights" / "real")
+    for words in (
+        ["credential", str(place / "keys"), "--model", "atlas"],
+        ["plant", str(place / "weights" / "other"), "--like", real],
+        ["model", "next", "--for", "atlas"],
+        ["model", "next", "--remove"],
+        ["rm", str(place / "keys")],
+    ):
+        assert run(place, *words).exit_code == 0
+    assert held == [True] * 5
+    assert not is_held(place / "state" / wiring.LOCK)
+
+
+def is_held(lock: Path) -> bool:
+    """Tell whether somebody else would wait."""
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -111,9 +111,14 @@ def change_decoys(state: Path, wallet: Wallet) -> Decoys:
 
 
 def save_decoys(state: Path, wallet: Wallet, decoys: Decoys) -> None:
-    """Sign the list, as the newest, and replace what is in the responder's folder."""
+    """Sign the list, as the newest, and replace what is in the responder's folder.
+
+    :raises MalformedError: it couldn't be read back: too many decoys, or a path that isn't text.
+    """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     decoys = replace(decoys, serial=max(decoys.serial + 1, SystemClock().now()))
+    # A list that nobody reads back guards nothing, and no command could take anything off it again.
+    Decoys.parse(decoys.to_bytes())
     write_durably(state / DECOYS, decoys.sign(wallet.signer()).to_bytes())
 
 

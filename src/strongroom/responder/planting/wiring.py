@@ -13,14 +13,16 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from strongroom.client.wallet import Wallet
+from strongroom.core.adapters.alone import alone
 from strongroom.core.adapters.durable import write_durably
 from strongroom.core.clock import Instant
-from strongroom.core.errors import ConflictError, NotFoundError, UsageError
+from strongroom.core.errors import ConflictError, NotFoundError, StrongroomError, UsageError
 from strongroom.core.ids import ModelId
 from strongroom.core.signature import HybridSigner
 from strongroom.keys.wrapping import new_key
@@ -32,6 +34,7 @@ from strongroom.sealing.manifest import Manifest, read_manifest
 from strongroom.sealing.prelude import DEFAULT_SEGMENT_BITS
 from strongroom.sealing.write import VersionFacts
 
+LOCK: Final = "decoys.lock"
 _BLOCK: Final = 8 << 20
 _GUARDED: Final = ("objects", "index.sealed")
 """Of a decoy directory: not its manifest, which tools that list directories read."""
@@ -44,39 +47,42 @@ def plant_shards(folder: Path, like: Path, state: Path, wallet: Wallet, *, now: 
     It is written to the responder's list before anybody is told; the responder guards it from its next start.
 
     :raises ConflictError: something is there already.
-    :raises IncompleteSealError: ``like`` isn't a sealed directory. :raises UsageError: it holds no objects.
+    :raises IncompleteSealError: ``like`` isn't a sealed directory. :raises UsageError: it holds no objects, or
+        the folder's path isn't printable text.
     :raises StrongroomError: what keeps the list from being read or signed.
     """
-    before = change_decoys(state, wallet)
-    if folder.exists():
-        raise ConflictError(f"`{folder}` is there already", remedy="name a folder that isn't")
-    manifest = read_manifest(read_envelope(like))
-    folder = _resolved(folder)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
-        _random_files(Path(name), manifest)
-        _seal(Path(name), folder, manifest)
-    _like_times(folder, like)
-    files = sorted(path for part in _GUARDED for path in _files(folder / part))
-    made = tuple(Decoy(path=str(path), kind=DecoyKind.SHARD, model=manifest.model, planted=now) for path in files)
-    save_decoys(state, wallet, replace(before, decoys=(*before.decoys, *made)))
+    with _changing(state, wallet) as before:
+        if folder.exists():
+            raise ConflictError(f"`{folder}` is there already", remedy="name a folder that isn't")
+        manifest = read_manifest(read_envelope(like))
+        folder = _plain(folder)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as name:
+            _random_files(Path(name), manifest)
+            _seal(Path(name), folder, manifest)
+        with _or_nothing(folder):
+            _like_times(folder, like)
+            files = sorted(path for part in _GUARDED for path in _files(folder / part))
+            made = tuple(Decoy(path=str(one), kind=DecoyKind.SHARD, model=manifest.model, planted=now) for one in files)
+            save_decoys(state, wallet, replace(before, decoys=(*before.decoys, *made)))
     return made
 
 
 def plant_credential(path: Path, model: ModelId, state: Path, wallet: Wallet, *, now: Instant) -> Decoy:
     """Write credentials that are valid nowhere to ``path``, in the form of the AWS command line's.
 
-    :raises ConflictError: something is there already.
+    :raises ConflictError: something is there already. :raises UsageError: the path isn't printable text.
     """
-    before = change_decoys(state, wallet)
-    if path.exists():
-        raise ConflictError(f"`{path}` is there already", remedy="name a file that isn't")
-    path = _resolved(path)
+    path = _plain(path)
     identity = "AKIA" + "".join(secrets.choice(_ACCESS_KEY) for _ in range(16))
     secret = base64.b64encode(os.urandom(30)).decode()
     text = f"[weights-backup]\naws_access_key_id = {identity}\naws_secret_access_key = {secret}\n"
-    write_durably(path, text.encode())
     made = Decoy(path=str(path), kind=DecoyKind.CREDENTIAL, model=model, planted=now)
-    save_decoys(state, wallet, replace(before, decoys=(*before.decoys, made)))
+    with _changing(state, wallet) as before:
+        if path.exists():
+            raise ConflictError(f"`{path}` is there already", remedy="name a file that isn't")
+        write_durably(path, text.encode())
+        with _or_nothing(path):
+            save_decoys(state, wallet, replace(before, decoys=(*before.decoys, made)))
     return made
 
 
@@ -107,11 +113,11 @@ def list_model(name: ModelId, model: ModelId, state: Path, wallet: Wallet, *, no
 
     :raises ConflictError: it is there already. :raises MalformedError: it would stand for itself.
     """
-    before = change_decoys(state, wallet)
-    if any(one.name == name for one in before.models):
-        raise ConflictError(f"`{name}` is on the list already")
     made = DecoyModel(name=name, model=model, planted=now)
-    save_decoys(state, wallet, replace(before, models=(*before.models, made)))
+    with _changing(state, wallet) as before:
+        if any(one.name == name for one in before.models):
+            raise ConflictError(f"`{name}` is on the list already")
+        save_decoys(state, wallet, replace(before, models=(*before.models, made)))
     return made
 
 
@@ -120,11 +126,11 @@ def unlist_model(name: ModelId, state: Path, wallet: Wallet) -> DecoyModel:
 
     :raises NotFoundError: it isn't on the list.
     """
-    before = change_decoys(state, wallet)
-    taken = next((one for one in before.models if one.name == name), None)
-    if taken is None:
-        raise NotFoundError(f"no decoy model of the list is called `{name}`", remedy="strongroom decoy ls")
-    save_decoys(state, wallet, replace(before, models=tuple(one for one in before.models if one != taken)))
+    with _changing(state, wallet) as before:
+        taken = next((one for one in before.models if one.name == name), None)
+        if taken is None:
+            raise NotFoundError(f"no decoy model of the list is called `{name}`", remedy="strongroom decoy ls")
+        save_decoys(state, wallet, replace(before, models=tuple(one for one in before.models if one != taken)))
     return taken
 
 
@@ -133,15 +139,15 @@ def remove(path: Path, state: Path, wallet: Wallet) -> tuple[Decoy, ...]:
 
     :raises NotFoundError: nothing there is on the list. :raises UsageError: the folder holds more than decoys.
     """
-    before = change_decoys(state, wallet)
     path = _resolved(path)
-    taken = _listed(before, path)
-    if path.is_dir() and not {file for file in _files(path) if file.name != "manifest.json"} <= {
-        Path(one.path) for one in taken
-    }:
-        raise UsageError(f"`{path}` holds more than decoys", remedy="name the decoy's own folder")
-    left = tuple(one for one in before.decoys if one not in taken)
-    save_decoys(state, wallet, replace(before, decoys=left))
+    with _changing(state, wallet) as before:
+        taken = _listed(before, path)
+        if path.is_dir() and not {file for file in _files(path) if file.name != "manifest.json"} <= {
+            Path(one.path) for one in taken
+        }:
+            raise UsageError(f"`{path}` holds more than decoys", remedy="name the decoy's own folder")
+        left = tuple(one for one in before.decoys if one not in taken)
+        save_decoys(state, wallet, replace(before, decoys=left))
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -149,8 +155,40 @@ def remove(path: Path, state: Path, wallet: Wallet) -> tuple[Decoy, ...]:
     return taken
 
 
+@contextlib.contextmanager
+def _changing(state: Path, wallet: Wallet) -> Iterator[Decoys]:
+    """Yield the list that is to be changed: two who plant at once would each take the other's decoy off it."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with alone(state / LOCK):
+        yield change_decoys(state, wallet)
+
+
+@contextlib.contextmanager
+def _or_nothing(path: Path) -> Iterator[None]:
+    """Take away what was planted, if it doesn't come onto the list: nobody would ever guard it."""
+    try:
+        yield
+    except (StrongroomError, OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        raise
+
+
 def _resolved(path: Path) -> Path:
     return path.parent.resolve() / path.name
+
+
+def _plain(path: Path) -> Path:
+    """Return where a decoy is to lie; the guard tells each opening by a name that has a letter for each it can't say.
+
+    :raises UsageError: the name isn't such a text.
+    """
+    made = _resolved(path)
+    if not str(made).isprintable():
+        raise UsageError("a decoy's path is printable text", remedy="name another place")
+    return made
 
 
 def _listed(known: Decoys, path: Path) -> tuple[Decoy, ...]:
