@@ -103,6 +103,9 @@ def test_another_form_of_list_is_refused(decoys: list[object]) -> None:
     [
         {"models": []},
         {"models": ["atlas", "atlas"]},
+        {"host": "W1"},
+        {"host": "w 1"},
+        {"host": "shadow-w1"},
         {"watched": ["b.floe"]},
         {"readers": [True]},
         {"readers": [-1]},

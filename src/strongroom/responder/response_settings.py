@@ -10,7 +10,8 @@ from strongroom.broker.webhooks import MAX_URL, Target, read_url, webhook_name
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import PlatformId, platform_id
-from strongroom.responder.settings import read_path, read_users
+from strongroom.responder.noting import LOG
+from strongroom.responder.settings import read_host, read_path, read_users
 
 MAX_RECEIVERS: Final = 16
 MAX_HOSTS: Final = 256
@@ -81,9 +82,12 @@ class ResponseSettings:
         receivers = fields.objects("receivers", Receiver.read, most=MAX_RECEIVERS)
         if len({one.name for one in receivers}) != len(receivers):
             raise MalformedError("each receiver has a name of its own")
+        if any(one.name == LOG for one in receivers):
+            # Beside each incident stands who was told of how much of it, the log under that name.
+            raise MalformedError(f"a receiver can't be called `{LOG}`: so is the deployment's own log")
         with fields.child("platforms") as hosts:
             platforms = {
-                host: tuple(platform_id(text) for text in hosts.texts(host, most=MAX_PLATFORMS))
+                read_host(host): tuple(platform_id(text) for text in hosts.texts(host, most=MAX_PLATFORMS))
                 for host in hosts.names(most=MAX_HOSTS)
             }
         return cls(receivers=receivers, platforms=platforms, users=read_users(fields, "users"))

@@ -8,13 +8,14 @@ from typing import Final, Self
 
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import ModelId, model_id
+from strongroom.core.ids import SHADOW, ModelId, model_id
 from strongroom.core.signature import PublicKey
 from strongroom.detection.sensors.readers import READERS
 from strongroom.release.precautions import APPROVER_SECONDS
 from strongroom.responder.drilling import DRILL
 from strongroom.responder.limits import HOUR
 from strongroom.responder.tailing import LOG
+from strongroom.response.subjects import Subject, SubjectKind
 
 MAX_SETTINGS: Final = 1 << 20
 MAX_MODELS: Final = 256
@@ -197,7 +198,7 @@ class ResponderSettings:
         """
         fields.constant("v", 1)
         made = cls(
-            host=fields.text("host", max_length=64),
+            host=fields.parsed("host", read_host, max_length=64),
             models=_models(fields),
             watched=_absolute(fields.texts("watched", most=MAX_WATCHED, max_length=MAX_PATH)),
             readers=read_users(fields, "readers"),
@@ -262,6 +263,20 @@ def _check_local(address: str) -> None:
         local = False
     if not local or not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
         raise MalformedError("a webhook's address is a path, or a loopback address with its port")
+
+
+def read_host(text: str) -> str:
+    """Check and return a host's name as playbooks can be about it.
+
+    :raises MalformedError: another form: whatever a playbook would do to that host would fail.
+    """
+    try:
+        host = Subject.parse(f"{SubjectKind.HOST.value}:{text}")
+    except MalformedError:
+        raise MalformedError("a host's name is a-z, 0-9, `.`, `_` and `-`, in lower case") from None
+    if host.shadow:
+        raise MalformedError(f"a host doesn't begin with `{SHADOW}`: so are stand-ins of drills called")
+    return host.name
 
 
 def read_users(fields: Fields, name: str) -> tuple[int, ...]:
