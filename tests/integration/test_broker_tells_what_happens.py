@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import threading
@@ -14,7 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from simulators.receiver import Receiver, signature, silent
+from strongroom.broker.adapters.webhooks import LOCK, WebhookFiles
 from strongroom.broker.routes.notices import MOST_WAITING
+from strongroom.broker.webhooks import Webhook
 from strongroom.cli.main import main
 from strongroom.core.canonical import Json
 from support.brokers import RunningBroker, approval, broker, request
@@ -219,6 +222,36 @@ def test_a_list_that_can_not_be_read_keeps_the_broker_from_starting(running: Run
     ):
         running.start()
     assert running.stop() == 1
+
+
+def test_two_commands_that_change_the_list_wait_for_each_other(
+    running: RunningBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one added, the other would else leave out when it writes the list."""
+    lock, whole, held = running.home / "broker" / LOCK, WebhookFiles.webhooks, list[bool]()
+
+    def read(files: WebhookFiles) -> tuple[Webhook, ...]:
+        with lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.append(False)
+            except BlockingIOError:
+                held.append(True)
+        return whole(files)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WebhookFiles, "webhooks", read)
+        notify(running, "add", "pager", "--url", "https://hooks.example/")
+        notify(running, "rm", "pager")
+    assert held
+    assert all(held)
+
+
+def test_an_authority_that_has_no_end_is_refused(running: RunningBroker) -> None:
+    chosen = ["--url", "https://hooks.example/", "--authority", "/dev/zero"]
+    refused = CliRunner().invoke(main, ["notify", "add", "pager", *chosen, "--home", str(running.home), "--json"])
+    assert json.loads(refused.output)["code"] == "usage"
+    assert notify(running, "ls")["webhooks"] == []
 
 
 def test_the_commands_add_list_try_and_remove(running: RunningBroker) -> None:

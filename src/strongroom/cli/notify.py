@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from strongroom.broker.adapters.webhooks import FOLDER, LIST, WebhookFiles, replace_file
+from strongroom.broker.adapters.webhooks import FOLDER, LIST, MAX_AUTHORITY, WebhookFiles, replace_file
 from strongroom.broker.notices import NoticeKind
 from strongroom.broker.webhooks import (
     MAX_WEBHOOKS,
@@ -61,11 +61,7 @@ def add(name: str, url: str, kinds: tuple[str, ...], authority: Path | None, hom
     files, folder = _open(home)
     webhook_name(name)
     read_url(url)
-    listed = files.webhooks()
-    if any(webhook.name == name for webhook in listed):
-        raise ConflictError(f"there is a webhook `{name}` already", remedy="remove it first, or take another name")
-    if len(listed) >= MAX_WEBHOOKS:
-        raise UsageError(f"there can be at most {MAX_WEBHOOKS} webhooks")
+    told = secret_text(os.urandom(SECRET_BYTES))
     webhook = Webhook(
         name=name,
         url=url,
@@ -73,14 +69,19 @@ def add(name: str, url: str, kinds: tuple[str, ...], authority: Path | None, hom
         secret=f"{FOLDER}/{name}.secret",
         authority=None if authority is None else f"{FOLDER}/{name}.pem",
     )
-    told = secret_text(os.urandom(SECRET_BYTES))
-    # What an earlier webhook of this name left must not be taken for its own.
-    _place(folder, name).unlink(missing_ok=True)
-    replace_file(folder / webhook.secret, f"{told}\n".encode())
-    if webhook.authority is not None and authority is not None:
-        replace_file(folder / webhook.authority, authority.read_bytes())
-    files.sender(webhook)
-    replace_file(folder / LIST, write_webhooks((*listed, webhook)))
+    with files.alone():
+        listed = files.webhooks()
+        if any(webhook.name == name for webhook in listed):
+            raise ConflictError(f"there is a webhook `{name}` already", remedy="remove it first, or take another name")
+        if len(listed) >= MAX_WEBHOOKS:
+            raise UsageError(f"there can be at most {MAX_WEBHOOKS} webhooks")
+        # What an earlier webhook of this name left must not be taken for its own.
+        _place(folder, name).unlink(missing_ok=True)
+        replace_file(folder / webhook.secret, f"{told}\n".encode())
+        if webhook.authority is not None and authority is not None:
+            replace_file(folder / webhook.authority, read_file(authority, most=MAX_AUTHORITY))
+        files.sender(webhook)
+        replace_file(folder / LIST, write_webhooks((*listed, webhook)))
     text = (
         f"added `{name}`",
         f"secret, shown this once: {told}",
@@ -139,12 +140,13 @@ def test(name: str, home: Path, *, as_json: bool) -> None:
 def rm(name: str, home: Path, *, as_json: bool) -> None:
     """Remove a receiver, with its secret."""
     files, folder = _open(home)
-    webhook = _named(files, name)
-    replace_file(folder / LIST, write_webhooks(other for other in files.webhooks() if other != webhook))
-    own = [f"{FOLDER}/{name}.secret", f"{FOLDER}/{name}.pem"]
-    for file in {webhook.secret, webhook.authority or webhook.secret} & set(own):
-        (folder / file).unlink(missing_ok=True)
-    _place(folder, name).unlink(missing_ok=True)
+    with files.alone():
+        webhook = _named(files, name)
+        replace_file(folder / LIST, write_webhooks(other for other in files.webhooks() if other != webhook))
+        own = [f"{FOLDER}/{name}.secret", f"{FOLDER}/{name}.pem"]
+        for file in {webhook.secret, webhook.authority or webhook.secret} & set(own):
+            (folder / file).unlink(missing_ok=True)
+        _place(folder, name).unlink(missing_ok=True)
     show({"webhook": name}, f"removed `{name}`", as_json=as_json)
 
 

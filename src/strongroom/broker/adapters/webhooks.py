@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,7 @@ from strongroom.broker.webhooks import (
     signed_headers,
     webhook_name,
 )
+from strongroom.core.adapters.alone import alone
 from strongroom.core.adapters.durable import write_durably
 from strongroom.core.adapters.reading import state_of
 from strongroom.core.canonical import encode, parse
@@ -41,12 +42,13 @@ from strongroom.core.secret import SecretBytes
 
 LIST: Final = "webhooks.toml"
 FOLDER: Final = "webhooks"
+LOCK: Final = "webhooks.lock"
 CONNECT_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 15.0
 REST_SECONDS: Final = 1.0
 MAX_ANSWER: Final = 1024
 _AGAIN: Final = frozenset({408, 425, 429})
-_MAX_AUTHORITY: Final = 1 << 20
+MAX_AUTHORITY: Final = 1 << 20
 
 
 class WebhookFiles:
@@ -55,6 +57,10 @@ class WebhookFiles:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the list against other commands that change it."""
+        return alone(self._folder / LOCK)
 
     def stamp(self) -> object:
         """Return something that differs whenever the list was replaced or changed."""
@@ -98,7 +104,7 @@ class WebhookFiles:
         secret = read_secret(self._read(self._folder / webhook.secret, MAX_SECRET_TEXT).decode("ascii", "replace"))
         authority = None
         if webhook.authority is not None:
-            authority = self._read(self._folder / webhook.authority, _MAX_AUTHORITY).decode("ascii", "replace")
+            authority = self._read(self._folder / webhook.authority, MAX_AUTHORITY).decode("ascii", "replace")
         return HttpSender(webhook.target, secret, trusting(authority), self._clock)
 
     def _place(self, name: str) -> Path:
