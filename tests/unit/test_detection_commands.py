@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from strongroom.cli.detection import detection
 from strongroom.cli.main import main
 from strongroom.client.adapters.wallet_folder import WalletFolder
-from strongroom.core.errors import ExitCode, MalformedError, NotFoundError
+from strongroom.core.errors import ExitCode, MalformedError, NotFoundError, StrongroomError
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.signature import PublicKey, SignatureError
 from strongroom.detection.pack import Pack
@@ -83,10 +84,62 @@ def test_what_is_not_an_event_is_named_by_its_line(tmp_path: Path) -> None:
         run("try", str(events), code=ExitCode.TAMPERED)
 
 
+SUM = """
+title: t
+name: much
+correlation:
+  type: value_sum
+  rules: [mine]
+  group-by: [who]
+  timespan: 1h
+  condition: {gte: 100, field: size}
+"""
+
+
+@pytest.mark.parametrize("size", ["1e999", "1" + "0" * 4000, "1e308"])
+def test_numbers_that_no_sum_holds_count_as_large_ones_and_spoil_nothing(size: str, tmp_path: Path) -> None:
+    rules, out, events = folder(tmp_path), tmp_path / "pack.json", tmp_path / "events.jsonl"
+    (rules / "much.yml").write_text(SUM)
+    run("compile", str(rules), "--out", str(out))
+    line = '{"event": "vault:thing:did", "who": "eve", "size": %s, "now": %d}\n'
+    # What isn't a number at all is none; and what was large is forgotten after its hour.
+    told = line % ("NaN", 1) + line % (size, 2) + line % ("6", 9000) + line % ("95", 9001)
+    events.write_text(told)
+    hits = [json.loads(hit) for hit in run("try", str(events), "--pack", str(out)).splitlines()]
+    assert [hit["line"] for hit in hits if hit["rule"] == "much"] == [2, 4]
+
+
+def test_what_an_attacker_wrote_into_an_event_acts_on_no_terminal(tmp_path: Path) -> None:
+    rules, out, events = folder(tmp_path), tmp_path / "pack.json", tmp_path / "events.jsonl"
+    (rules / "much.yml").write_text(SUM)
+    run("compile", str(rules), "--out", str(out))
+    events.write_text('{"event": "vault:thing:did", "who": "\\ud800\\u009b2J\\u202e", "size": 100}\n')
+    assert run("try", str(events), "--pack", str(out)).isascii()
+
+
 def test_one_rule_is_shown_as_it_is_matched() -> None:
     assert json.loads(run("show", "decoy-shard-opened", "--json"))["about"]["certainty"] == "sure"
     assert len(run("show").splitlines()) == len(shipped_pack().every) + 1
     run("show", "no-such-rule", code=ExitCode.NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff\xfe", b"[" * 1500, b"a: 2026-99-99", b"a: &a [*a]"], ids=["latin", "deep", "date", "loop"]
+)
+def test_files_that_hold_no_rules_or_cases_are_refused_by_name(text: bytes, tmp_path: Path) -> None:
+    rules = folder(tmp_path)
+    (rules / "cases" / "other.yml").write_bytes(text)
+    assert isinstance(run_refused("check", str(rules)), StrongroomError)
+    (rules / "cases" / "other.yml").unlink()
+    (rules / "other.yml").write_bytes(text)
+    assert isinstance(run_refused("check", str(rules)), StrongroomError)
+
+
+def run_refused(*args: str) -> StrongroomError | None:
+    """Return what a command was refused with; None where it wasn't, or something else ended it."""
+    with pytest.raises(StrongroomError) as refused:
+        detection.main(list(args), standalone_mode=False)
+    return refused.value
 
 
 def test_sources_of_the_shipped_pack_lie_beside_it() -> None:

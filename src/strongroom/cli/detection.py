@@ -141,7 +141,8 @@ def try_events(events: IO[bytes], pack_file: Path | None) -> None:
     for number, now, event in _events(events):
         for hit in engine.observe(read_event(event), now):
             told = {"line": number, "rule": hit.rule, "certainty": hit.about.certainty.value, "group": dict(hit.group)}
-            click.echo(json.dumps(told, ensure_ascii=False))
+            # An attacker wrote the group's values: half a letter has no bytes, and a terminal acts on some letters.
+            click.echo(json.dumps(told, ensure_ascii=True))
     if engine.forgotten:
         click.echo(f"strongroom: {engine.forgotten} groups or windows that still counted were forgotten", err=True)
 

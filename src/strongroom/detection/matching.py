@@ -5,12 +5,15 @@ An event comes in two views: ``low``, with text in lower case, and ``raw``, as i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final, Protocol
 
 from strongroom.detection.expressions import NUMERIC, All, Any, Expression, Match, Not, Test, number
 
+LARGEST: Final = 1 << 53
+"""The largest number: up to here those that are whole are added up without a loss, also as floats."""
 Scalar = str | int | float | bool | None
 Value = Scalar | tuple[Scalar, ...]
 View = Mapping[str, Value]
@@ -243,13 +246,23 @@ def _numeric(test: Test) -> Predicate:
 
 
 def numbers_of(value: Value) -> tuple[int | float, ...]:
-    """Return the numbers that a field holds; text counts where it is one, booleans don't."""
+    """Return the numbers that a field holds; text counts where it is one, booleans don't.
+
+    What is larger than :data:`LARGEST` counts as that.
+    """
     if isinstance(value, tuple):
         return tuple(found for item in value for found in numbers_of(item))
     if isinstance(value, str):
         found = _number_in(value)
         return () if found is None else (found,)
-    return () if value is None or isinstance(value, bool) else (value,)
+    if value is None or isinstance(value, bool) or (isinstance(value, float) and math.isnan(value)):
+        return ()
+    return (_bounded(value),)
+
+
+def _bounded(number: float) -> int | float:
+    # In a sum, what is much larger would swallow all the others; what isn't finite would stay for ever.
+    return number if abs(number) <= LARGEST else (LARGEST if number > 0 else -LARGEST)
 
 
 def _number_in(text: str) -> int | float | None:
@@ -261,7 +274,7 @@ def _number_in(text: str) -> int | float | None:
             found = parse(text)
         except ValueError:
             continue
-        return found if abs(found) < float("inf") else None
+        return _bounded(found) if abs(found) < float("inf") else None
     return None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from strongroom.core.adapters.reading import read_at_most
 from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.extras import need
 from strongroom.detection.adapters.sigma_rules import compile_rules
@@ -15,6 +16,8 @@ from strongroom.detection.matching import Pattern
 from strongroom.detection.pack import Pack
 
 SHIPPED = "pack.json"
+MAX_SOURCE = 1 << 20
+"""Bytes of one file of rules or cases."""
 
 
 def linear_regex(text: str) -> Pattern:
@@ -46,12 +49,12 @@ def shipped_rules() -> Path:
 def compile_folder(folder: Path, name: str) -> Pack:
     """Compile all ``*.yml`` of a folder.
 
-    :raises UsageError: there are none.
+    :raises UsageError: there are none. :raises MalformedError: a file isn't UTF-8 text, or is too large.
     :raises SigmaRuleError: a rule can't be taken.
     :raises UnanchoredRuleError: a rule doesn't name its events.
     :raises MissingExtraError: pySigma isn't installed.
     """
-    texts = [(path.name, path.read_text("utf-8")) for path in sorted(folder.glob("*.yml"))]
+    texts = [(path.name, _read(path)) for path in sorted(folder.glob("*.yml"))]
     if not texts:
         raise UsageError(f"`{folder}` holds no rules", remedy="name a folder with Sigma rules in `*.yml` files")
     rules, correlations = compile_rules(texts)
@@ -67,9 +70,18 @@ def cases_of(folder: Path) -> tuple[Case, ...]:
     """
     cases: list[Case] = []
     for path in sorted((folder / "cases").glob("*.yml")):
+        text = _read(path)
         try:
-            document = yaml.safe_load(path.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            document = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            # A date that doesn't exist, say, is a ValueError.
             raise MalformedError(f"`{path}` isn't YAML") from None
         cases += read_cases(document)
     return tuple(cases)
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_at_most(path, MAX_SOURCE).decode()
+    except UnicodeDecodeError:
+        raise MalformedError(f"`{path}` isn't UTF-8 text") from None

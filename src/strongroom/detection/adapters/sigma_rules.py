@@ -60,7 +60,7 @@ def compile_rules(texts: Iterable[tuple[str, str]]) -> tuple[tuple[Rule, ...], t
     for name, text in texts:
         try:
             parts.append(collection.from_yaml(text, resolve_references=False))
-        except (errors.SigmaError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        except (errors.SigmaError, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise SigmaRuleError(f"`{name}` isn't a Sigma rule: {type(error).__name__}: {str(error)[:200]}") from None
     try:
         merged = collection.merge(parts, resolve_references=False)
