@@ -10,7 +10,7 @@ import pytest
 from strongroom.core.canonical import Json
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import to_base64
-from strongroom.core.errors import MalformedError, UnavailableError
+from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.responder.desk import PAGE, words_name
 from strongroom.responder.reading import MAX_KEPT, MAX_REMEMBERED, DeskReader
@@ -186,6 +186,18 @@ def test_keys_that_a_shell_would_act_on_are_refused(key: str) -> None:
     desk.runs = {"run-000": to_base64(run.to_bytes())}
     with pytest.raises(MalformedError, match="key"):
         DeskReader(desk).read(name)
+
+
+@pytest.mark.parametrize("text", ["", " ", "   ", "o", "now"])
+def test_too_few_letters_name_nothing_that_waits_also_where_one_thing_does(text: str) -> None:
+    record = Record.of(alert())
+    desk, run = Desk(record), run_in(record.incident.id)
+    only = replace(run, threads=run.threads, pending=run.pending[:1])
+    shown = replace(DeskReader(desk).read(record.incident.id), runs={"run-000": only})
+    assert len(shown.waits) == 1
+    assert shown.find(shown.waits[0].pending.key[:8]) == shown.waits[0].pending
+    with pytest.raises(UsageError, match="characters"):
+        shown.find(text)
 
 
 @pytest.mark.parametrize("name", [answer_name, words_name])

@@ -70,6 +70,8 @@ def resolve_step(
         raise UsageError("--set takes NAME=VALUE")
     facts = said_of(found) | {"outcome": "failed" if failed else "done"}
     values = {variable: value for variable, _sign, value in pairs}
+    if len(values) != len(pairs):
+        raise UsageError("--set gives each variable one value")
     entries = act(desk, wallet, passphrase_fd, shown.incident.id, ActKind.RESOLVE, facts, found=values)
     _done(entries, "answered")
 
@@ -178,8 +180,9 @@ def report(
         if read is None or read.answer != Digest.of(data):
             raise ConflictError("that isn't the answer that was entered", remedy="strongroom incident exposure")
     text = draft_report(shown.incident, due, exposed, now=SystemClock().now())
-    entries = act(desk, wallet, passphrase_fd, shown.incident.id, ActKind.DRAFT, {"clock": clock_id, "words": text})
+    # First where it is wanted: else each try at a folder that can't be written would leave a draft in the record.
     write_file(out or Path(), text.encode())
+    entries = act(desk, wallet, passphrase_fd, shown.incident.id, ActKind.DRAFT, {"clock": clock_id, "words": text})
     _done(entries, f"drafted; {len(blanks(text))} blanks are left to fill")
 
 

@@ -25,7 +25,7 @@ from strongroom.core.errors import NotFoundError, UnavailableError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import incident_name
 from strongroom.responder.desk import MAX_LISTED, PAGE, PART, words_name
-from strongroom.response.drills import DrillToken
+from strongroom.response.drills import DrillToken, telling
 from strongroom.response.entries import IncidentEntry, Phase
 from strongroom.response.executor import withheld
 from strongroom.response.exposure import answer_name
@@ -38,6 +38,8 @@ MAX_REMEMBERED: Final = 2 * MAX_ENTRIES
 """Entries of records that one reader remembers."""
 AT_ONCE: Final = 2 * PAGE
 """Entries of a record that one reading takes where the rest may follow: some hundredths of a second of work."""
+MAX_BRIEFS: Final = 500
+"""Records, read to their ends, of which the little is remembered that a list shows: some twenty entries of each."""
 MAX_RUNS: Final = 64
 MIN_PREFIX: Final = 4
 MAX_KEPT: Final = 1 << 20
@@ -161,8 +163,11 @@ class Shown:
     def find(self, text: str) -> Pending:
         """Return what waits: named by the beginning of its key, by its action, or by some words of its question.
 
-        :raises NotFoundError: nothing. :raises UsageError: several.
+        :raises NotFoundError: nothing. :raises UsageError: several, or too little text.
         """
+        if len(text.strip()) < MIN_PREFIX:
+            # An empty variable in a script mustn't agree to whatever happens to wait alone.
+            raise UsageError(f"give at least {MIN_PREFIX} characters of a key, an action or a question")
         waiting = (one.pending for one in self.waits)
         found = [one for one in waiting if one.key.startswith(text) or text in (one.action or one.text)]
         if not found:
@@ -173,6 +178,29 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Brief:
+    """What is remembered of a record that was read to its end, also where all of it would take too much room."""
+
+    size: int
+    """How many entries it had."""
+    last: Digest
+    """The last one's."""
+    token: DrillToken | None
+    entries: tuple[IncidentEntry, ...]
+    """Those that a drill is measured by."""
+
+    def check_continued(self, entries: tuple[IncidentEntry, ...], *, whole: bool) -> None:
+        """Check that a record that is read again is the one that was read.
+
+        :param whole: these are all of its entries.
+        :raises BrokenRecordError: it isn't.
+        """
+        same = entries[self.size - 1].digest == self.last if len(entries) >= self.size else not whole
+        if not same:
+            raise BrokenRecordError("the responder shows another record than it showed before")
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Page:
     entries: tuple[IncidentEntry, ...]
     runs: Mapping[str, Run]
@@ -180,6 +208,11 @@ class _Page:
     """Runs that need a frame each."""
     token: DrillToken | None
     held: bool
+
+
+def _brief(shown: Shown) -> Brief:
+    incident = shown.incident
+    return Brief(size=incident.size, last=incident.last, token=shown.token, entries=telling(shown.entries))
 
 
 def _require_named(name: str, data: bytes) -> None:
@@ -203,7 +236,8 @@ class DeskReader:
     """Reads incidents from the responder's desk, and hands in what people sign.
 
     Records are remembered, as far as they were read: one that grew is read on from there, and one that no longer
-    continues what was seen is refused. Many threads may use one reader.
+    continues what was seen is refused. Of those for which there is no room, a :class:`Brief` is. Many threads may use
+    one reader.
 
     :param seconds: how long reading for one page may take; a desk that answers each question at the last moment would
         hold whoever asks for hours. :param monotonic: tells the time for that.
@@ -224,6 +258,7 @@ class DeskReader:
         self._seconds = seconds
         self._monotonic = monotonic
         self._read: OrderedDict[str, Shown] = OrderedDict()
+        self._briefs: OrderedDict[str, Brief] = OrderedDict()
         self._lock = threading.Lock()
 
     def incidents(self) -> tuple[tuple[Listed, ...], Mapping[str, str]]:
@@ -269,7 +304,7 @@ class DeskReader:
         :raises BrokenRecordError: the responder shows something else, or not what it showed before.
         """
         with self._lock:
-            known = self._read.get(name)
+            known, brief = self._read.get(name), self._briefs.get(name)
         incident, entries = (None, ()) if known is None else (known.incident, known.entries)
         begun, ends = len(entries), self.until() if until is None else until
         while True:
@@ -281,6 +316,8 @@ class DeskReader:
                 # Else a responder that lies could have somebody sign for an incident that they didn't ask for.
                 raise BrokenRecordError(f"the responder shows another incident than `{name}`")
             entries += page.entries
+            if brief is not None:
+                brief.check_continued(entries, whole=len(page.entries) < PAGE)
             if len(page.entries) < PAGE:
                 break
             if self._later is not None and len(entries) - begun >= AT_ONCE:
@@ -292,6 +329,7 @@ class DeskReader:
         _check_fits(incident, page, runs)
         shown = Shown(incident=incident, entries=entries, runs=runs, token=page.token, held=page.held)
         self._remember(name, shown)
+        self._remember_brief(name, shown)
         return shown
 
     def put_off(self, listed: Listed, room: int) -> bool:
@@ -306,9 +344,19 @@ class DeskReader:
 
     def new(self, listed: Listed) -> int:
         """Return how many entries a record has, by the list, that aren't read yet."""
+        brief = self.known(listed)
+        return 0 if brief is not None and brief.size >= listed.entries else listed.entries - self.far(listed)
+
+    def far(self, listed: Listed) -> int:
+        """Return how many entries of a record, of those that the list told of, are read and remembered."""
         with self._lock:
             known = self._read.get(listed.incident)
-        return max(0, listed.entries - (0 if known is None else known.incident.size))
+        return 0 if known is None else min(listed.entries, known.incident.size)
+
+    def known(self, listed: Listed) -> Brief | None:
+        """Return what is remembered of a record since it was read to its end; it may have grown since."""
+        with self._lock:
+            return self._briefs.get(listed.incident)
 
     def _put_off(self, incident: Incident, entries: tuple[IncidentEntry, ...], page: _Page) -> NoReturn:
         """Remember a record as far as it was read, and have it read on."""
@@ -328,16 +376,15 @@ class DeskReader:
             self.read(name)
         return False
 
-    def as_far_as(self, listed: Listed, *, until: float) -> Shown:
-        """Return an incident whose record has all entries that the list told of; its runs may be left out.
+    def brief(self, listed: Listed, *, until: float) -> Brief:
+        """Return what a record comes to that has all entries that the list told of; it is read where it grew.
 
-        What is remembered does: a page of many incidents asks for those that grew.
+        :raises StrongroomError: as :meth:`read`.
         """
-        with self._lock:
-            known = self._read.get(listed.incident)
-        if known is not None and known.incident.size == listed.entries:
-            return known
-        return self.read(listed.incident, until=until)
+        known = self.known(listed)
+        if known is None or known.size < listed.entries:
+            known = _brief(self.read(listed.incident, until=until))
+        return known
 
     def _page(self, name: str, after: int) -> _Page:
         with self._ask("incident", incident=name, after=after) as fields:
@@ -421,6 +468,16 @@ class DeskReader:
         :raises StrongroomError: it isn't held.
         """
         self._ask("drill", envelope=token.to_json()).end()
+
+    def _remember_brief(self, name: str, shown: Shown) -> None:
+        brief = _brief(shown)
+        with self._lock:
+            before = self._briefs.get(name)
+            if before is None or before.size <= brief.size:
+                self._briefs[name] = brief
+            self._briefs.move_to_end(name)
+            while len(self._briefs) > MAX_BRIEFS:
+                self._briefs.popitem(last=False)
 
     def _remember(self, name: str, shown: Shown) -> None:
         with self._lock:
