@@ -10,6 +10,7 @@ import click
 
 from strongroom.cli.session import as_wallet
 from strongroom.core.clock import SystemClock
+from strongroom.core.errors import NotFoundError
 from strongroom.detection.detector import DAY
 from strongroom.responder.adapters.record_archive import archive_record, require_nothing_held
 from strongroom.responder.adapters.record_file import read_record
@@ -50,7 +51,11 @@ def record() -> None:
 @_state
 def show(state: Path) -> None:
     """Check the record and print it, JSON, one line for each alert and each thing done. Exit code 6: it was changed."""
-    for line in read_record(state):
+    lines = read_record(state)
+    if not lines:
+        # Whoever named another folder, or from whom all of it was taken, must not read that nothing is missing.
+        raise NotFoundError(f"`{state}` holds no line of a record", remedy="name the responder's own folder")
+    for line in lines:
         click.echo(json.dumps(json.loads(line)["facts"], ensure_ascii=True, sort_keys=True))
 
 

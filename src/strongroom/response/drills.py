@@ -21,7 +21,7 @@ from strongroom.core.envelope import Envelope, payload_type, verify
 from strongroom.core.errors import DeniedError, MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import SHADOW
-from strongroom.core.signature import PublicKey
+from strongroom.core.signature import PublicKey, SignatureError
 from strongroom.response.action_list import CONTAINMENT, in_order, is_late
 from strongroom.response.actions import ActionName, Command
 from strongroom.response.cacao import Manual, Playbook
@@ -125,7 +125,13 @@ def open_drill(
     :raises MalformedError: it isn't a drill token.
     :raises DrillRefusedError: another deployment's, not yet or no longer valid, or used before.
     """
-    verify(envelope, DRILL_TYPE, masters, threshold=1)
+    try:
+        verify(envelope, DRILL_TYPE, masters, threshold=1)
+    except SignatureError:
+        raise SignatureError(
+            "nobody who may hold drills signed it",
+            remedy="whoever may act in incidents may: active, not suspended, in a role that does",
+        ) from None
     token = DrillToken.parse(envelope.payload)
     if token.genesis != genesis:
         raise DrillRefusedError("the drill is another deployment's", reason="drill-elsewhere")
@@ -218,6 +224,18 @@ def measure(entries: Sequence[IncidentEntry], planned: Iterable[ActionName]) -> 
         missed=tuple(name for name in names if name.value not in verified),
         late=tuple(name for name in names if is_late(name, verified.get(name.value, 0))),
     )
+
+
+def telling(entries: Sequence[IncidentEntry]) -> tuple[IncidentEntry, ...]:
+    """Return the few entries of a record that :func:`measure` reads, in their order: one for each action, and two more.
+
+    Of them it measures the same as of the whole record, however long that is.
+    """
+    opened = next(_of(entries, Happened.OPENED), None)
+    role = min(_of(entries, Happened.ROLE_TAKEN), key=lambda entry: entry.at, default=None)
+    verified = {entry.text("action"): entry for entry in _of(entries, Happened.ACTION_VERIFIED)}
+    found = (one for one in (opened, role, *verified.values()) if one is not None)
+    return tuple(sorted(found, key=lambda entry: entry.seq))
 
 
 def _of(entries: Sequence[IncidentEntry], happened: Happened) -> Iterator[IncidentEntry]:

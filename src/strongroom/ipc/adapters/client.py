@@ -17,11 +17,15 @@ _log = structlog.get_logger("strongroom.ipc")
 
 
 class UnixClient:
-    """Calls another process; connects when first used, and again after the other side was restarted."""
+    """Calls another process; connects when first used, and again after the other side was restarted.
 
-    def __init__(self, path: Path, *, seconds: float = 30.0) -> None:
+    :param start: the command that starts what listens there.
+    """
+
+    def __init__(self, path: Path, *, seconds: float = 30.0, start: str = "strongroom up") -> None:
         self._path = path
         self._seconds = seconds
+        self._start = start
         self._next = 0
         self._waiting: dict[int, asyncio.Future[Json]] = {}
         self._writer: asyncio.StreamWriter | None = None
@@ -69,7 +73,7 @@ class UnixClient:
                 reader, writer = await asyncio.open_unix_connection(self._path)
             except OSError:
                 raise UnavailableError(
-                    f"nothing listens on `{self._path.name}`", remedy="start the deployment: strongroom up"
+                    f"nothing listens on `{self._path.name[:64]}`", remedy=f"start it: {self._start}"
                 ) from None
             self._writer = writer
             self._reading = asyncio.create_task(self._read(reader, writer))

@@ -31,7 +31,7 @@ class DeskDoor:
         return asyncio.run(self._asked(operation, members))
 
     async def _asked(self, operation: str, members: dict[str, Json]) -> Fields:
-        client = UnixClient(self._path, seconds=self._seconds)
+        client = UnixClient(self._path, seconds=self._seconds, start="strongroom responder run")
         try:
             return await client.call(operation, **members)
         finally:
