@@ -156,13 +156,19 @@ def test_a_drill_that_no_rule_alerts_on_is_told_of(lab: Watched, desk: FakeDesk)
     assert dana.get("/drills?asked=x").status == 400
 
 
+def long_drill(name: str) -> Record:
+    """Return the record of a drill with one entry more than a page reads."""
+    record = Record.of(alert(f"model:shadow-{name}", drill=Digest.of(b"token")))
+    incident = record.incident
+    while len(record.entries) <= AT_ONCE:
+        facts = {"note": str(Digest.of(b"%d" % len(record.entries)))}
+        record.entries.append(incident.next(Happened.NOTE_ADDED, "person:dana", incident.opened, facts))
+        incident = incident.apply(record.entries[-1])
+    return record
+
+
 def test_a_drill_with_a_longer_record_than_the_list_says_hides_no_other(lab: Watched, desk: FakeDesk) -> None:
-    long, short = (Record.of(alert(f"model:shadow-{name}", drill=Digest.of(b"token"))) for name in ("long", "short"))
-    incident = long.incident
-    while len(long.entries) <= AT_ONCE:
-        facts = {"note": str(Digest.of(b"%d" % len(long.entries)))}
-        long.entries.append(incident.next(Happened.NOTE_ADDED, "person:dana", incident.opened, facts))
-        incident = incident.apply(long.entries[-1])
+    long, short = long_drill("long"), Record.of(alert("model:shadow-short", drill=Digest.of(b"token")))
     names = [desk.show(long), desk.show(short)]
     desk.listed[0] = row(Record.of(alert("model:shadow-long", drill=Digest.of(b"token"))).incident, running=False)
     dana = lab.live.inside()
@@ -170,6 +176,15 @@ def test_a_drill_with_a_longer_record_than_the_list_says_hides_no_other(lab: Wat
     assert (told["why"], told["reading"]) == ("", 1)
     assert {one["incident"] for one in told["drills"]} == {*names}
     lab.until(dana, f"/incidents/{names[0]}", f"{len(long.entries)} entries, one chain")
+
+
+def test_a_page_of_drills_says_how_far_their_records_are_read(lab: Watched, desk: FakeDesk) -> None:
+    dana, name = lab.live.inside(), desk.show(long_drill("far"))
+    page = dana.get("/drills").text
+    assert page.count(f"0 of {AT_ONCE + 1} entries so far") == 2
+    lab.until(dana, "/drills", "or its playbook isn't a shipped one")
+    told = dana.get("/drills.json").json
+    assert (told["reading"], [one["read"] for one in told["drills"] if one["incident"] == name]) == (0, [None])
 
 
 def test_cards_come_in_their_time(lab: Watched) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import MalformedError
 from strongroom.core.signature import Ed25519Signer, SignatureError
@@ -25,6 +26,7 @@ from strongroom.response.drills import (
     planned_at_once,
     synthetic_event,
     tabletop,
+    telling,
 )
 from strongroom.response.entries import Fact, Happened
 from strongroom.response.subjects import Subject
@@ -116,6 +118,25 @@ def test_what_was_missed_is_said() -> None:
     assert (half.acknowledge_seconds, half.contain_micros) == (None, None)
     assert half.missed == planned[:1]
     assert json.loads(json.dumps(half.to_json()))["missed"] == ["freeze-releases"]
+
+
+def test_a_few_entries_of_a_record_measure_the_same_as_all_of_it() -> None:
+    planned = planned_at_once(playbook_called("weight-exfiltration-suspected"))
+    made = drilled(*planned)
+    for name in planned[:2]:
+        named: dict[str, Fact] = {"action": name.value, "subject": str(STAND_IN), "key": f"again-{name.value}"}
+        made.add(Happened.ACTION_PROPOSED, named)
+        made.add(Happened.ACTION_DONE, {**named, "micros": 1})
+        made.add(Happened.ACTION_VERIFIED, {**named, "answer": "x", "micros": 9000})
+    for at in (NOW + 240, NOW + 120, NOW + 300):
+        made.add(Happened.ROLE_TAKEN, {"role": "commander"}, "person:dana", at)
+        for number in range(50):
+            made.add(Happened.NOTE_ADDED, {"note": str(Digest.of(b"%d" % (at + number)))}, "person:dana", at)
+        few = telling(made.entries)
+        assert measure(few, planned) == measure(made.entries, planned)
+        assert len(few) == len(planned) + 2
+        assert [one.seq for one in few] == sorted({one.seq for one in few})
+    assert telling([]) == ()
 
 
 def test_what_came_late_is_said() -> None:

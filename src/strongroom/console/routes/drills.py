@@ -26,7 +26,7 @@ from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError
 from strongroom.responder.people import may_act
-from strongroom.responder.reading import AT_ONCE, DeskReader, Listed, StillReadingError
+from strongroom.responder.reading import AT_ONCE, Brief, DeskReader, Listed, StillReadingError
 from strongroom.response.cacao import Playbook
 from strongroom.response.drills import (
     DRILL_TYPE,
@@ -47,7 +47,15 @@ _MICROS: Final = 1_000_000
 
 def drills(visit: Visit) -> Page:
     """Show drills, newest first, with what each came to, and plots of the times."""
-    empty: dict[str, Json] = {"drills": [], "next": "", "plots": [], "means": {}, "asked": None, "reading": 0}
+    empty: dict[str, Json] = {
+        "drills": [],
+        "next": "",
+        "plots": [],
+        "means": {},
+        "asked": None,
+        "reading": 0,
+        "read": {"entries": 0, "of": 0},
+    }
     data: dict[str, Json] = {
         **by_desk(visit, empty, _held),
         "playbooks": [{"playbook": name, "event": event} for name, event in sorted(PRACTISED.items())],
@@ -61,34 +69,26 @@ def _held(visit: Visit, reader: DeskReader) -> dict[str, Json]:
     listed, _broken = reader.incidents()
     held = sorted((one for one in listed if one.drill is not None), key=_place)
     shown, following = page_of(held, _place, visit.query.get("after", ""), DRILLS)
-    found: list[tuple[Listed, str, Measured | None]] = []
-    reading, room = 0, AT_ONCE
+    rows: list[Json] = []
+    known: list[tuple[Instant, Measured]] = []
+    behind: list[Listed] = []
+    room = AT_ONCE
     for one in shown:
-        if reader.put_off(one, room):
-            found.append((one, "", None))
-            reading += 1
-            continue
-        room -= reader.new(one)
-        try:
-            record = reader.as_far_as(one, until=until)
-        except StillReadingError:
-            # It has more than the list said.
-            found.append((one, "", None))
-            reading += 1
-            continue
-        except UnavailableError:
-            raise
-        except StrongroomError:
-            # One record that can't be read hides no other.
-            found.append((one, "", None))
-            continue
-        found.append((one, "" if record.token is None else record.token.playbook, measured(visit, record)))
+        aside = reader.put_off(one, room)
+        room -= 0 if aside else reader.new(one)
+        brief, whole = (reader.known(one), False) if aside else _brief(reader, one, until)
+        told = None if brief is None else measured(visit, brief)
+        if whole and told is not None:
+            known.append((one.opened, told))
+        if not whole:
+            behind.append(one)
+        rows.append(_row(one, brief, told, None if whole else reader.far(one)))
     asked = _asked(visit)
-    known = [(one.opened, told) for one, _playbook, told in found if told is not None]
     return {
-        "drills": [_row(*one) for one in found],
+        "drills": rows,
         "next": following,
-        "reading": reading,
+        "reading": len(behind),
+        "read": {"entries": sum(map(reader.far, behind)), "of": sum(one.entries for one in behind)},
         "plots": [_plot(name, title, read, known) for name, title, read in _READ],
         "means": {name: _mean([value for _at, told in known if (value := read(told)) is not None])
                   for name, _title, read in _READ},
@@ -97,6 +97,20 @@ def _held(visit: Visit, reader: DeskReader) -> dict[str, Json]:
             "incident": next((one.incident for one in listed if one.drill == asked), None),
         },
     }  # fmt: skip
+
+
+def _brief(reader: DeskReader, one: Listed, until: float) -> tuple[Brief | None, bool]:
+    """Return what a drill's record comes to, as far as it is known, and whether no more of it is to be read."""
+    try:
+        return reader.brief(one, until=until), True
+    except StillReadingError:
+        # It has more than the list said.
+        return reader.known(one), False
+    except UnavailableError:
+        raise
+    except StrongroomError:
+        # One record that can't be read hides no other.
+        return None, True
 
 
 def _asked(visit: Visit) -> Digest | None:
@@ -124,14 +138,16 @@ _READ: Final[tuple[tuple[str, str, Callable[[Measured], int | None]], ...]] = (
 """What is measured, in microseconds."""
 
 
-def _row(one: Listed, playbook: str, told: Measured | None) -> dict[str, Json]:
+def _row(one: Listed, brief: Brief | None, told: Measured | None, far: int | None) -> dict[str, Json]:
+    """Return a drill's row; ``far`` is how many entries of its record are read while it is read on."""
     return {
         "incident": one.incident,
-        "playbook": playbook,
+        "playbook": "" if brief is None or brief.token is None else brief.token.playbook,
         "opened": format_instant(one.opened),
         "phase": one.phase.value,
         "running": one.running,
         "measured": None if told is None else told.to_json(),
+        "read": None if far is None else {"entries": far, "of": one.entries},
     }
 
 

@@ -18,7 +18,7 @@ from strongroom.core.errors import NotFoundError
 from strongroom.core.events import EventName
 from strongroom.core.printable import printable
 from strongroom.responder.people import may_act
-from strongroom.responder.reading import DeskReader, Listed, Shown
+from strongroom.responder.reading import Brief, DeskReader, Listed, Shown
 from strongroom.response.drills import Measured, measure, planned_at_once
 from strongroom.response.exports import Form, exported, title
 from strongroom.response.exposure import answer_name
@@ -95,7 +95,7 @@ def incident(visit: Visit) -> Page:
     return Page("incident.html", title(about), data)
 
 
-def measured(visit: Visit, shown: Shown) -> Measured | None:
+def measured(visit: Visit, shown: Shown | Brief) -> Measured | None:
     """Return what a drill came to; None for what isn't one, or practises no playbook that comes with the program."""
     book = next(
         (one for one in visit.beside.playbooks.values() if shown.token and one.name == shown.token.playbook), None
