@@ -163,8 +163,11 @@ class Shown:
     def find(self, text: str) -> Pending:
         """Return what waits: named by the beginning of its key, by its action, or by some words of its question.
 
-        :raises NotFoundError: nothing. :raises UsageError: several.
+        :raises NotFoundError: nothing. :raises UsageError: several, or too little text.
         """
+        if len(text.strip()) < MIN_PREFIX:
+            # An empty variable in a script mustn't agree to whatever happens to wait alone.
+            raise UsageError(f"give at least {MIN_PREFIX} characters of a key, an action or a question")
         waiting = (one.pending for one in self.waits)
         found = [one for one in waiting if one.key.startswith(text) or text in (one.action or one.text)]
         if not found:

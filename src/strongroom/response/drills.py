@@ -21,7 +21,7 @@ from strongroom.core.envelope import Envelope, payload_type, verify
 from strongroom.core.errors import DeniedError, MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import SHADOW
-from strongroom.core.signature import PublicKey
+from strongroom.core.signature import PublicKey, SignatureError
 from strongroom.response.action_list import CONTAINMENT, in_order, is_late
 from strongroom.response.actions import ActionName, Command
 from strongroom.response.cacao import Manual, Playbook
@@ -125,7 +125,13 @@ def open_drill(
     :raises MalformedError: it isn't a drill token.
     :raises DrillRefusedError: another deployment's, not yet or no longer valid, or used before.
     """
-    verify(envelope, DRILL_TYPE, masters, threshold=1)
+    try:
+        verify(envelope, DRILL_TYPE, masters, threshold=1)
+    except SignatureError:
+        raise SignatureError(
+            "nobody who may hold drills signed it",
+            remedy="whoever may act in incidents may: active, not suspended, in a role that does",
+        ) from None
     token = DrillToken.parse(envelope.payload)
     if token.genesis != genesis:
         raise DrillRefusedError("the drill is another deployment's", reason="drill-elsewhere")
