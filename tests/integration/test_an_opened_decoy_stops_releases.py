@@ -23,6 +23,7 @@ from strongroom.enclave.gate.wiring import Gate
 from strongroom.responder.decoys import Decoys
 from strongroom.responder.wiring import DECOYS
 from support.deployment import MODEL, Deployment, signer
+from support.forked import reap
 from support.gates import PEER, PORT, inside, need_namespaces, settings, two_namespaces
 from support.responders import ResponderLab, need_fanotify, opens, plant, responder_lab
 
@@ -212,9 +213,7 @@ def test_a_list_that_was_taken_away_is_missed(lab: ResponderLab) -> None:
 def ended(lab: ResponderLab) -> None:
     """Let go of a responder that didn't start."""
     assert lab.process is not None
-    lab.process.wait(20)
-    assert lab.process.stdout is not None
-    lab.process.stdout.close()
+    reap(lab.process)
     lab.process = None
 
 

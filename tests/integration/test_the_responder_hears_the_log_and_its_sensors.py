@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -74,15 +73,6 @@ def logged(lab: ResponderLab, event: EventName) -> int:
     return sum(entry.event is event for entry in entries_of(lab.deployment))
 
 
-def kill(lab: ResponderLab) -> None:
-    assert lab.process is not None
-    process, lab.process = lab.process, None
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait(20)
-    assert process.stdout is not None
-    process.stdout.close()
-
-
 def test_the_log_is_followed_from_where_it_was_and_nothing_is_told_twice(lab: ResponderLab) -> None:
     lab.start(acting=["log"])
     # Whoever names a decoy model in a request stops the model that it stands for.
@@ -92,7 +82,7 @@ def test_the_log_is_followed_from_where_it_was_and_nothing_is_told_twice(lab: Re
     (first,) = alerts(lab, "decoy-model-asked-for")
     assert (first["source"], first["why"], first["freezes"]) == ("log", "sure", [MODEL])
     lab.resume()
-    kill(lab)
+    lab.kill()
     # What happens while it is down is found when it is back; what was told before isn't told again.
     lab.deployment.request(Action.FREEZE, model=LURE)
     lab.start(acting=["log"])
@@ -100,7 +90,7 @@ def test_the_log_is_followed_from_where_it_was_and_nothing_is_told_twice(lab: Re
     lab.resume()
     place = (lab.state / PLACE).read_bytes()
     until(lambda: (lab.state / PLACE).read_bytes() != place, lab)
-    kill(lab)
+    lab.kill()
     # As if the crash had come before the place was kept: the record knows what was told.
     (lab.state / PLACE).write_bytes(place)
     lab.start(acting=["log"])

@@ -24,7 +24,7 @@ from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId, PersonId
 from strongroom.core.signature import Ed25519Signer
 from strongroom.sealing.manifest import Manifest, ManifestObject, manifest_envelope
-from support.forked import Forked, Process
+from support.forked import Forked, Process, first_said, reap
 from support.logs import found_home, log_writer
 
 DANA = Ed25519Signer.from_seed(b"d" * 32)
@@ -104,10 +104,7 @@ class RunningBroker:
     def ready(self) -> None:
         """Wait until the process serves, and note where."""
         assert self.process is not None
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, (self.home / "broker.err").read_text()[-3000:]
-        told = json.loads(line)
+        told = first_said(self.process, self.home / "broker.err")
         self.port, self.identity_port = told["port"], told.get("identity_port", 0)
 
     def stop(self) -> int:
@@ -116,10 +113,7 @@ class RunningBroker:
         process, self.process = self.process, None
         self.hang_up()
         process.terminate()
-        code = process.wait(20)
-        assert process.stdout is not None
-        process.stdout.close()
-        return code
+        return reap(process)
 
     def kill(self) -> None:
         """End it at once: whoever waits at it, say for the end of a lease, would be waited for."""

@@ -35,7 +35,7 @@ from strongroom.personnel.enrolment import ENROLMENT_TYPE
 from strongroom.personnel.roster import ROSTER_TYPE, Person
 from strongroom.personnel.vetting import OFFICER
 from support.deployment import ROOTS, signer
-from support.forked import Forked, Process
+from support.forked import Forked, Process, first_said, reap
 from support.occupied import Occupied, occupied
 from support.security_keys import Parts, Ports, allowed
 
@@ -308,16 +308,13 @@ def served(lab: Occupied, place: Path, holders: dict[str, Holder], port: int, *m
     errors = place.parent / "console.err"
     with errors.open("ab") as to:
         process = Forked("strongroom.cli.main", command, stderr=to.fileno())
-    assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line, errors.read_text()[-3000:]
+        first_said(process, errors)
         context = ssl.create_default_context(cadata=(place / "broker-ca.crt").read_text())
         yield RunningConsole(lab, place, port, context, process, holders)
     finally:
         process.terminate()
-        process.wait(20)
-        process.stdout.close()
+        reap(process)
 
 
 def random_token() -> str:

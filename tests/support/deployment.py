@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal as signals
 import subprocess
 import sys
 import time
@@ -39,7 +38,7 @@ from strongroom.keys.adapters.local import Argon2Cost
 from strongroom.personnel.roster import ROSTER_TYPE, Person, Roster
 from strongroom.personnel.vetting import VETTING_TYPE, Training, VettingRecord
 from strongroom.release.dossier import Dossier
-from support.forked import Forked, Process
+from support.forked import Forked, Process, reap
 
 TESTS = Path(__file__).resolve().parents[1]
 PASSPHRASE = b"six random words would be better"
@@ -223,9 +222,7 @@ class Deployment:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            code = process.wait()
-            process.stdout.close()
-            raise ProcessRefusedError(name, code, (self.home / f"{name}.err").read_text())
+            raise ProcessRefusedError(name, reap(process), (self.home / f"{name}.err").read_text())
         assert json.loads(line)["ready"]
         self.processes[name] = process
 
@@ -233,18 +230,13 @@ class Deployment:
         """Stop a process by SIGTERM and return its exit code."""
         process = self.processes.pop(name)
         process.terminate()
-        code = process.wait(60)
-        assert process.stdout is not None
-        process.stdout.close()
-        return code
+        return reap(process)
 
     def kill(self, name: str) -> None:
         """Kill a process with SIGKILL, or reap one that died."""
         process = self.processes.pop(name)
-        process.send_signal(signals.SIGKILL)
-        process.wait(60)
-        assert process.stdout is not None
-        process.stdout.close()
+        process.kill()
+        reap(process)
 
     def close(self) -> None:
         """Stop whatever runs, the keeper first."""

@@ -9,6 +9,7 @@ finds by its command line, it says of one started by :mod:`subprocess`; ``strong
 from __future__ import annotations
 
 import fcntl
+import json
 import multiprocessing
 import os
 import runpy
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final, Protocol
 
@@ -127,6 +129,23 @@ class Forked:
     def kill(self) -> None:
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+def first_said(process: Process, errors: Path) -> dict[str, Any]:
+    """Return what a program says once it serves; fail with the end of its errors where it ended instead."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, errors.read_text()[-4000:]
+    told: dict[str, Any] = json.loads(line)
+    return told
+
+
+def reap(process: Process) -> int:
+    """Wait for the end of a process that was told to end, and let go of its output; returns its exit code."""
+    code = process.wait(60)
+    assert process.stdout is not None
+    process.stdout.close()
+    return code
 
 
 def completed(

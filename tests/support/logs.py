@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from strongroom.core.events import EventName
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import Ed25519Signer, HybridSigner, PublicKey
 from support.cosigners import LOG_COSIGNER, LOG_SEED
-from support.forked import Forked, Process
+from support.forked import Forked, Process, first_said, reap
 
 AT: Final = 1_795_471_717
 ORIGIN: Final = "vault.example/log"
@@ -181,13 +180,9 @@ def log_writer(home: Path, *options: str, fresh: bool = False) -> Iterator[Proce
             )
         else:
             process = Forked(module, arguments, stderr=errors.fileno())
-    assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line, f"the log writer didn't start: {(home / 'log.err').read_text()}"
-        assert json.loads(line)["ready"] == "log-writer"
+        assert first_said(process, home / "log.err")["ready"] == "log-writer"
         yield process
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        reap(process)

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 
 from strongroom.client.adapters.http import one_sided_tls
-from support.forked import Forked
+from support.forked import Forked, reap
 from support.people import Lab, lab
 
 
@@ -68,5 +68,4 @@ def people_server(made: Lab, *, dies: str = "") -> Iterator[PeopleServer]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        process.wait(20)
-        process.stdout.close()
+        reap(process)

@@ -31,7 +31,7 @@ from strongroom.responder.decoys import Decoy, DecoyKind, Decoys
 from strongroom.responder.wiring import DECOYS
 from support.brokers import RunningBroker
 from support.deployment import MODEL, ROOTS, Deployment, signer
-from support.forked import Forked, Process
+from support.forked import Forked, Process, first_said, reap
 
 WARDEN = "warden"
 OPENER = Path(__file__).with_name("decoy_opener.py")
@@ -116,29 +116,21 @@ class ResponderLab:
             arguments += ["--response", str(self.folder / "response.json")]
         with (self.folder / "responder.err").open("ab") as errors:
             self.process = Forked(program, arguments, stderr=errors.fileno())
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.errors()
-        assert json.loads(line)["ready"] == "responder"
+        assert first_said(self.process, self.folder / "responder.err")["ready"] == "responder"
 
     def stop(self) -> int:
         """Stop the responder by SIGTERM."""
         assert self.process is not None
         process, self.process = self.process, None
         process.terminate()
-        code = process.wait(20)
-        assert process.stdout is not None
-        process.stdout.close()
-        return code
+        return reap(process)
 
     def kill(self) -> None:
         """End the responder by SIGKILL."""
         assert self.process is not None
         process, self.process = self.process, None
         process.kill()
-        process.wait(20)
-        assert process.stdout is not None
-        process.stdout.close()
+        reap(process)
 
     def errors(self) -> str:
         """Return the end of what the responder said."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from click.testing import CliRunner
 
 from strongroom.audit.cosignature import CosignerKey
 from strongroom.cli.audit_witness import witness
-from support.forked import Forked
+from support.forked import Forked, first_said, reap
 
 
 @dataclass
@@ -67,13 +66,10 @@ def running_witness(folder: Path, *, port: int = 0, options: tuple[str, ...] = (
     said = folder.with_name(f"{folder.name}.err")
     with said.open("ab") as errors:
         process = Forked("strongroom.cli.main", command, stderr=errors.fileno())
-    assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line, f"the witness didn't start: {said.read_text()}"
+        told = first_said(process, said)
         key = CosignerKey.parse((folder / "witness.pub").read_text().strip())
-        yield RunningWitness(folder, key, json.loads(line)["port"], process)
+        yield RunningWitness(folder, key, told["port"], process)
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        reap(process)
