@@ -76,7 +76,7 @@ def test_canaries_are_recorded_of_a_few_questions_into_a_new_file(tmp_path: Path
         assert not out.exists()
     questions.write_text("w1\n")
     out.write_text("what was there")
-    assert call(*asked)[0] == ExitCode.USAGE
+    assert call(*asked)[0] == ExitCode.CONFLICT
     assert out.read_text() == "what was there"
 
 

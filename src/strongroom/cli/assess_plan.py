@@ -12,7 +12,7 @@ from strongroom.assurance.assessment import MAX_ASSESSMENT, Assessment
 from strongroom.assurance.plan import MAX_PLAN, PLAN_SIGNERS, PLAN_TYPE, SecurityPlan, draft
 from strongroom.cli.assess_files import read_envelope
 from strongroom.cli.assess_show import against_plan
-from strongroom.cli.drafts import require_new
+from strongroom.cli.files import require_new
 from strongroom.cli.output import show, table
 from strongroom.cli.session import (
     as_wallet,

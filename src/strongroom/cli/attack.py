@@ -22,11 +22,11 @@ from strongroom.attacks.lab.lab import Target
 from strongroom.attacks.lab.weakened import SWITCHES
 from strongroom.attacks.suite import layer_trial, run, tried_without
 from strongroom.attacks.summary import PEOPLE_TEST, acted_out, by_capacity, independent, signals, totals
-from strongroom.cli.files import json_option
+from strongroom.cli.files import json_option, require_new
 from strongroom.cli.output import end, show, table
 from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock
-from strongroom.core.errors import ConflictError, ExitCode, UsageError
+from strongroom.core.errors import ExitCode, UsageError
 from strongroom.framework.catalogue import load
 
 SEEN: Final = MappingProxyType(
@@ -88,10 +88,10 @@ def run_suite(
     Each shows first that the honest act works by the same way. By default all of it happens in a deployment that is
     made for it in a temporary folder: random bytes as weights, people who exist for a few minutes, real processes.
     """
-    if out is not None and out.exists():
-        raise ConflictError(f"`{out}` is there already", remedy="name a file that isn't")
-    if out is not None and not out.parent.is_dir():
-        raise UsageError(f"there is no folder `{out.parent}`")
+    if out is not None:
+        require_new(out)
+        if not out.parent.is_dir():
+            raise UsageError(f"there is no folder `{out.parent}`")
     live = _live(home, port, consent=i_consent, layers=layers)
     # Named ones are never left out in silence: the suite refuses what isn't tried on a running deployment.
     attacks = [one for one in chosen(only) if only or live is None or one.outside]

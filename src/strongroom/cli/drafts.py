@@ -7,16 +7,7 @@ from pathlib import Path
 from strongroom.cli.session import read_file
 from strongroom.core.canonical import encode, parse
 from strongroom.core.envelope import MAX_PAYLOAD, Envelope
-from strongroom.core.errors import ConflictError, MalformedError
-
-
-def require_new(file: Path) -> None:
-    """Check that a draft can begin in ``file``.
-
-    :raises ConflictError: something is there.
-    """
-    if file.exists():
-        raise ConflictError(f"`{file}` is there already", remedy="choose another name")
+from strongroom.core.errors import MalformedError
 
 
 def read_document(file: Path) -> bytes:

@@ -15,7 +15,7 @@ from strongroom.client.told import OdometerTold
 from strongroom.core.canonical import Json, parse
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.errors import DeniedError, UsageError
+from strongroom.core.errors import UsageError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import model_id
 from strongroom.egress.bits import MILLI
@@ -97,13 +97,7 @@ def show_model(model: str, wallet: Path, *, as_json: bool) -> None:
     name = model_id(model)
     with session(wallet) as person:
         trust = person.refresh()
-        rules = trust.egress_by_model.get(name)
-        if rules is None:
-            raise DeniedError(
-                f"no egress policy of `{name}` is in force",
-                reason="egress-policy-missing",
-                remedy="have the root quorum sign one: strongroom egress propose",
-            )
+        rules = trust.egress_of(name)
         told = person.api.odometer(name)
         entry = proven_reading(person, trust, name, told)
     show(_json(rules, told, entry), _lines(rules, told, entry), as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from strongroom.cli.files import read_file
+from strongroom.cli.files import read_file, require_new
 from strongroom.cli.gateway import engine_option
 from strongroom.core.errors import UsageError
 from strongroom.enclave.engine.adapters.numpy_llama import NumpyLlama
@@ -46,9 +46,8 @@ def canaries(directory: Path, questions: Path, tokenizer: Path | None, out: Path
     if not 1 <= len(asked) <= MAX_CANARIES:
         raise UsageError(f"`{questions.name}` has {len(asked)} questions; 1 to {MAX_CANARIES} are recorded")
     public = PublicTokenizer.folder(tokenizer or directory)
-    if out.exists():
-        # Said first: the model takes a while.
-        raise UsageError(f"`{out}` is there already", remedy="choose another name")
+    # Said first: the model takes a while.
+    require_new(out)
     model = NumpyLlama(directory) if BuiltIn(engine) is BuiltIn.NUMPY else open_model(directory)
     made = [_record(model, f"question {n}", public.encode(text)) for n, text in enumerate(asked, 1)]
     with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:

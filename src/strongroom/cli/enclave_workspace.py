@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from strongroom.cli.enclave_options import Opening, image_option, opening_options, sealed_option, show_measured
-from strongroom.cli.files import read_file
+from strongroom.cli.files import read_file, require_new
 from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, ask_passphrase, json_option, no_passphrase, passphrase_option, yes_option
 from strongroom.client.adapters.wallet_folder import WalletFolder
@@ -180,8 +180,8 @@ def _review(
     """
     if accept is not None and refuse:
         raise UsageError("a drop is accepted or refused")
-    if accept is not None and accept.exists():
-        raise ConflictError(f"`{accept}` is there already", remedy="choose another name")
+    if accept is not None:
+        require_new(accept)
     outcome = DropOutcome.ACCEPT if accept else DropOutcome.REFUSE if refuse else None
     with open_drops(wallet, passphrase=ask_passphrase(passphrase_fd)) as (person, drops):
         trust, who = person.refresh(), person.wallet.identity.person
@@ -247,9 +247,7 @@ def _quota(*, model: str, wallet: Path, as_json: bool) -> None:
     name = model_id(model)
     with open_drops(wallet, passphrase=no_passphrase) as (person, drops):
         trust, who = person.refresh(), person.wallet.identity.person
-        policy = trust.egress_by_model.get(name)
-        if policy is None:
-            raise DeniedError(f"no egress policy of `{name}` is in force", reason="egress-policy-missing")
+        policy = trust.egress_of(name)
         shown = drops.drops(name)
         quota = quota_left(policy, counted(shown), who, person.clock.now())
     data: Json = {

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from strongroom.access.request import Action
+from strongroom.cli.files import require_new
 from strongroom.cli.output import progress_bar, show
 from strongroom.cli.sealed import identity_option
 from strongroom.cli.session import as_wallet, ask_passphrase, json_option, passphrase_option, session
 from strongroom.cli.staging import whole_or_none
 from strongroom.client.delivery import accept_for_export
 from strongroom.core.canonical import Json
-from strongroom.core.errors import ConflictError, UsageError
+from strongroom.core.errors import UsageError
 from strongroom.core.secret import SecretBytes
 from strongroom.keys.adapters.identity_file import open_identity
 from strongroom.sealing.adapters.directory import open_directory, read_envelope, write_file
@@ -36,8 +37,7 @@ def export(
 
     The request names the identity's public key: strongroom request create --action export-plaintext --to FILE.pub.
     """
-    if out.exists():
-        raise ConflictError(f"`{out}` is there already", remedy="name a folder that doesn't exist")
+    require_new(out)
     recipient = open_identity(identity, ask_passphrase(passphrase_fd))
     with session(wallet, passphrase_fd) as person:
         review = person.review(person.find(digest))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from strongroom.core.errors import UsageError
+from strongroom.core.errors import ConflictError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,6 +16,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 def json_option(function: F) -> F:
     """Add ``--json``; passed as ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def require_new(path: Path) -> None:
+    """Check that nothing is where something new is to be made, a link that leads nowhere included.
+
+    :raises ConflictError: something is.
+    """
+    if path.is_symlink() or path.exists():
+        raise ConflictError(f"`{path}` is there already", remedy="choose another name")
 
 
 def read_file(path: Path, *, most: int) -> bytes:

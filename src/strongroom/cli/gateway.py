@@ -17,8 +17,6 @@ from strongroom.client.api import BrokerApi
 from strongroom.client.service import Session
 from strongroom.client.wiring import connect
 from strongroom.core.clock import SystemClock
-from strongroom.core.errors import DeniedError
-from strongroom.core.ids import ModelId
 from strongroom.egress.policy import EgressPolicy
 from strongroom.enclave.engine.builtin import BuiltIn
 from strongroom.enclave.gateway.adapters.engines import EngineHost, ProcessHost
@@ -110,25 +108,13 @@ def serve_from(
             host,
             port(api),
             api,
-            gateway.serving(lambda: _policy(api, wallet, model)),
+            # Signed by the root quorum, and no older than what this wallet saw.
+            gateway.serving(lambda: Session(api, wallet, SystemClock()).refresh().egress_of(model)),
             second=Second(second, port(api)) if second else None,
             opened=_tell,
             listening=lambda taken: click.echo(f"serving `{model}` on {gateway.host}:{taken}"),
             err=sys.stderr.buffer,
         )
-
-
-def _policy(api: BrokerApi, wallet: WalletFolder, model: ModelId) -> EgressPolicy:
-    """Return a model's egress policy in force: signed by the root quorum, and no older than what this wallet saw."""
-    trust = Session(api, wallet, SystemClock()).refresh()
-    found = trust.egress_by_model.get(model)
-    if found is None:
-        raise DeniedError(
-            f"no egress policy of `{model}` is in force",
-            reason="egress-policy-missing",
-            remedy="have the root quorum sign one: strongroom egress propose",
-        )
-    return found
 
 
 def _tell(facts: Opened) -> None:

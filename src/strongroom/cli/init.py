@@ -16,11 +16,12 @@ from strongroom.audit.note import VerifierKey
 from strongroom.audit.wiring import create_log_keys
 from strongroom.broker.adapters.dev_ca import DevCa
 from strongroom.cli.ceremony import Card, check_numbers, confirm, read_cards
+from strongroom.cli.files import require_new
 from strongroom.cli.passphrase import new_passphrase
 from strongroom.cli.pin_anchor import choose_anchor
 from strongroom.cli.public_keys import public_keys
 from strongroom.cli.staging import whole_or_none
-from strongroom.core.errors import ConflictError, UsageError
+from strongroom.core.errors import UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.signature import SIGNING_ALGORITHMS
 from strongroom.keeper.adapters.escrow_file import ESCROW_NAME
@@ -75,8 +76,7 @@ def init(
     Print the genesis digest and compare it, by voice, with everybody who pins it.
     """
     home = Path(os.path.abspath(home))  # noqa: PTH100 - resolve() would follow a link at the end
-    if home.exists():
-        raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
+    require_new(home)
     keys = public_keys(roots, *SIGNING_ALGORITHMS)
     cards = _cards(custodians, custodian_threshold or 0, ceremony=ceremony, yes=yes)
     providers = [KeyUri.parse(text) for text in (root_provider, second_root_provider) if text is not None]

@@ -8,10 +8,10 @@ from typing import Final
 
 import click
 
+from strongroom.cli.files import require_new
 from strongroom.cli.output import show
 from strongroom.cli.session import json_option, read_file, write_file
 from strongroom.core.canonical import Json
-from strongroom.core.errors import ConflictError
 from strongroom.core.genesis import Genesis
 from strongroom.keeper.adapters.escrow_file import EscrowFile
 from strongroom.keeper.adapters.files import load_keyring
@@ -35,8 +35,7 @@ def package(home: Path, out: Path, *, as_json: bool) -> None:
     Everything in it is wrapped: it opens nothing without the key service or enough custodians. Keep it apart from
     backups. Make a new one after each rotation, destruction and new model, and destroy the older ones.
     """
-    if out.exists():
-        raise ConflictError(f"`{out}` is there already", remedy="name a file that doesn't exist")
+    require_new(out)
     genesis = load_genesis(home)
     packed = KeyPackage.of(genesis, load_keyring(home / "keeper"), EscrowFile(home / "keeper").load())
     write_file(out, packed.to_bytes())

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_pem_x509_certificates
 
 from strongroom.broker.adapters.dev_ca import DevCa
-from strongroom.cli.drafts import read_document, read_draft, require_new
+from strongroom.cli.drafts import read_document, read_draft
+from strongroom.cli.files import require_new
 from strongroom.cli.later import DIRECTORY
 from strongroom.cli.output import show, table
 from strongroom.cli.passphrase import new_passphrase

@@ -26,7 +26,8 @@ from strongroom.access.self_test import Vector, failures, safe_engine, vectors
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.audit.witness_policy import MAX_POLICY, WitnessPolicy
 from strongroom.cli import comparing
-from strongroom.cli.drafts import read_document, read_draft, require_new
+from strongroom.cli.drafts import read_document, read_draft
+from strongroom.cli.files import require_new
 from strongroom.cli.output import end, show, table
 from strongroom.cli.session import as_wallet, json_option, open_wallet, read_file, session, write_file
 from strongroom.client.decisions import MOST, kept_decisions, to_file

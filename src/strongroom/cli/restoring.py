@@ -30,12 +30,13 @@ from strongroom.backup.header import Part
 from strongroom.backup.judgement import SeenHead, require_reaches, require_witnesses, seen_checkpoint
 from strongroom.backup.replaying import Replayed
 from strongroom.broker.adapters.restoring import Vouched, keep_vouched, signed_requests, wrapping_keks
+from strongroom.cli.files import require_new
 from strongroom.cli.staging import whole_or_none
 from strongroom.core.adapters.durable import sync_folder, write_durably
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope, verify
-from strongroom.core.errors import ConflictError, MalformedError, StrongroomError, TamperedError, UsageError
+from strongroom.core.errors import MalformedError, StrongroomError, TamperedError, UsageError
 from strongroom.core.genesis import Genesis
 from strongroom.core.ids import ModelId
 from strongroom.core.signature import SEED_BYTES, Ed25519Signer, PublicKey
@@ -114,8 +115,7 @@ def put_back(asked: Asked, reached: Callable[[str], None] = lambda _step: None) 
     :raises BackupDamagedError: the backup isn't whole.
     """
     home = asked.home.absolute()
-    if home.is_symlink() or home.exists():
-        raise ConflictError(f"`{home}` is there already", remedy="name a folder that doesn't exist")
+    require_new(home)
     with whole_or_none(home, "restoring") as staging:
         reached("begun")
         told = _Restoration(asked, staging).run(reached)

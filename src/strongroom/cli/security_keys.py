@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from strongroom.cli.files import require_new
 from strongroom.cli.output import show
 from strongroom.cli.session import (
     as_wallet,
@@ -25,7 +26,7 @@ from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import Envelope
-from strongroom.core.errors import ConflictError, UsageError
+from strongroom.core.errors import UsageError
 from strongroom.core.ids import person_id
 from strongroom.core.secret import SecretBytes
 from strongroom.ipc.adapters.process import read_passphrase
@@ -73,8 +74,7 @@ def enrol(
     if len(devices) < MIN_KEYS or (pin_fds and len(pin_fds) != len(devices)):
         raise UsageError("two security keys at least are enrolled", remedy="give --device, and --pin-fd, for each")
     for path in (out, file):
-        if path.exists():
-            raise ConflictError(f"`{path}` is there already", remedy="choose another name")
+        require_new(path)
     person = person_id(name)
     places = [
         EnrolAt(device=device, pin=_pin(number, pin_fds[number] if pin_fds else None))

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from strongroom.cli.drafts import require_new
+from strongroom.cli.files import require_new
 from strongroom.cli.output import show
 from strongroom.cli.session import (
     as_wallet,

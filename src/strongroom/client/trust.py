@@ -108,6 +108,20 @@ class Trust:
         """The egress policies in force; empty where there are none."""
         return {} if self.egress is None else self.egress.by_model
 
+    def egress_of(self, model: ModelId) -> EgressPolicy:
+        """Return a model's egress policy.
+
+        :raises DeniedError: none is in force.
+        """
+        found = self.egress_by_model.get(model)
+        if found is None:
+            raise DeniedError(
+                f"no egress policy of `{model}` is in force",
+                reason="egress-policy-missing",
+                remedy="have the root quorum sign one: strongroom egress propose",
+            )
+        return found
+
     def require_documents(self) -> tuple[Roster, Policy]:
         """Return roster and policy.
 
