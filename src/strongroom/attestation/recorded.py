@@ -17,7 +17,7 @@ from strongroom.attestation.appraisal_policy import AppraisalPolicy
 from strongroom.attestation.bindings import Bound, ItemBinding, Slot
 from strongroom.attestation.claims import Aspect, Claim
 from strongroom.attestation.containers import amd, aws, azure, intel, nvidia, strongroom, tpm
-from strongroom.attestation.containers.contained import MAX_FILE, Contained
+from strongroom.attestation.containers.contained import Contained, check_size
 from strongroom.attestation.endorsements import Endorsements
 from strongroom.attestation.evidence import named_items
 from strongroom.attestation.isolation import IsolationClass
@@ -42,8 +42,7 @@ def read_file(data: bytes) -> Contained:
 
     :raises MalformedError: no form that is known, a broken one, or one that two readers claim.
     """
-    if len(data) > MAX_FILE:
-        raise MalformedError(f"the file has {len(data)} bytes; at most {MAX_FILE} are read")
+    check_size(data)
     found: list[Contained] = []
     broken: list[MalformedError] = []
     for read in _READERS:

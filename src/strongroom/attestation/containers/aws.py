@@ -14,12 +14,11 @@ from typing import Final
 
 from strongroom.attestation.bindings import Slot
 from strongroom.attestation.containers.base64_text import read_base64
-from strongroom.attestation.containers.contained import MAX_FILE, Contained
+from strongroom.attestation.containers.contained import Contained, check_size
 from strongroom.attestation.containers.scale import begun, ended
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.nitro.cose import MAX_SIGN1
-from strongroom.core.errors import MalformedError
 
 _UNTAGGED: Final = b"\x84\x44\xa1\x01\x38\x22"
 """An array of four, whose first item is a byte string of four bytes: the map {1: -35}."""
@@ -35,8 +34,7 @@ def read(data: bytes) -> Contained | None:
 
     :raises MalformedError: it is, but it is broken.
     """
-    if len(data) > MAX_FILE:
-        raise MalformedError(f"the file has {len(data)} bytes; at most {MAX_FILE} are read")
+    check_size(data)
     if _is_document(data):
         return _contained("Nitro attestation document", data)
     if data.startswith(_SCALE):

@@ -18,7 +18,7 @@ from typing import Final
 from strongroom.attestation.azure.hcl_report import HardwareKind
 from strongroom.attestation.azure.statement import PCRS, VtpmEvidence
 from strongroom.attestation.containers.base64_text import read_base64
-from strongroom.attestation.containers.contained import MAX_FILE, Contained
+from strongroom.attestation.containers.contained import Contained, check_size
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.sev_snp.certificate_table import VCEK, ders_in, table_of
@@ -44,8 +44,7 @@ def read(data: bytes) -> Contained | None:
 
     :raises MalformedError: it is, but it is broken.
     """
-    if len(data) > MAX_FILE:
-        raise MalformedError(f"the file has {len(data)} bytes; at most {MAX_FILE} are read")
+    check_size(data)
     if not data.lstrip().startswith(b"{"):
         return None
     try:

@@ -8,6 +8,7 @@ from typing import Final
 
 from strongroom.attestation.bindings import Slot
 from strongroom.attestation.evidence import EvidenceItem
+from strongroom.core.errors import MalformedError
 
 MAX_FILE: Final = 2 * 1024 * 1024
 
@@ -23,3 +24,12 @@ class Contained:
     """DER certificates that came along outside the items; as good as any other collateral."""
     stated: Mapping[Slot, bytes] = field(default_factory=dict)
     """What the file says that its maker's challenge was: worth comparing, and proof of nothing."""
+
+
+def check_size(data: bytes) -> None:
+    """Check that a file of evidence isn't too large to be read.
+
+    :raises MalformedError: it is.
+    """
+    if len(data) > MAX_FILE:
+        raise MalformedError(f"the file has {len(data)} bytes; at most {MAX_FILE} are read")

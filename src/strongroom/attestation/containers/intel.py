@@ -15,7 +15,7 @@ from typing import Final
 
 from strongroom.attestation.bindings import Slot
 from strongroom.attestation.containers.base64_text import blob, read_base64
-from strongroom.attestation.containers.contained import MAX_FILE, Contained
+from strongroom.attestation.containers.contained import Contained, check_size
 from strongroom.attestation.containers.scale import begun, ended, pass_events
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
@@ -44,8 +44,7 @@ def read(data: bytes) -> Contained | None:
 
     :raises MalformedError: it is, but it is broken.
     """
-    if len(data) > MAX_FILE:
-        raise MalformedError(f"the file has {len(data)} bytes; at most {MAX_FILE} are read")
+    check_size(data)
     if data.lstrip()[:1] == b"{":
         return _json(data)
     return _quote(data) or _scale(data) or _text(data)

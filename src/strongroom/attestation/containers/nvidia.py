@@ -19,7 +19,7 @@ from typing import Final
 from cryptography.x509.oid import NameOID
 
 from strongroom.attestation.bindings import Slot
-from strongroom.attestation.containers.contained import MAX_FILE, Contained
+from strongroom.attestation.containers.contained import MAX_FILE, Contained, check_size
 from strongroom.attestation.evidence import EvidenceItem
 from strongroom.attestation.kinds import EvidenceKind
 from strongroom.attestation.nvidia.opaque import Field, OpaqueData
@@ -44,8 +44,7 @@ def read(data: bytes) -> Contained | None:
 
     :raises MalformedError: it is of one of them, and broken or too large.
     """
-    if len(data) > MAX_FILE:
-        raise MalformedError(f"a file of evidence has {len(data)} bytes; at most {MAX_FILE} are read")
+    check_size(data)
     text = data.strip()
     if text[:1] in {b"[", b"{"}:
         return _json(text)

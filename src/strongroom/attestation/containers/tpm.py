@@ -20,7 +20,7 @@ from typing import Final
 
 from strongroom.attestation.bindings import Slot
 from strongroom.attestation.containers.base64_text import read_base64
-from strongroom.attestation.containers.contained import MAX_FILE, Contained
+from strongroom.attestation.containers.contained import MAX_FILE, Contained, check_size
 from strongroom.attestation.containers.protobuf import Message
 from strongroom.attestation.containers.protobuf_text import Form, to_wire
 from strongroom.attestation.errors import WrongStructureError
@@ -78,8 +78,7 @@ def read(data: bytes) -> Contained | None:
 
     :raises MalformedError: it is, but it is broken.
     """
-    if len(data) > MAX_FILE:
-        raise MalformedError(f"the file has {len(data)} bytes; at most {MAX_FILE} are read")
+    check_size(data)
     if _is_attestation(data):
         return _attestation(data, "go-tpm-tools attestation")
     text = data.strip()
