@@ -22,6 +22,14 @@ class NotByConsoleError(DeniedError):
 
     code = "not-by-console"
 
+    @classmethod
+    def of(cls, about: object) -> NotByConsoleError:
+        """Say it of a model, or of what an act is about."""
+        return cls(
+            f"what is signed about `{about}` is shown by your own machine, not by a server",
+            remedy="use the command that stands beside",
+        )
+
 
 class FormError(MalformedError):
     """A form has another shape than its page's."""

@@ -97,7 +97,4 @@ def require_signable(visit: Visit, subject: Subject) -> None:
     :raises NotByConsoleError: they aren't.
     """
     if not signable(visit, subject):
-        raise NotByConsoleError(
-            f"what is signed about `{subject}` is shown by your own machine, not by a server",
-            remedy="use the command that stands beside",
-        )
+        raise NotByConsoleError.of(subject)

@@ -198,7 +198,4 @@ def require_signable(trust: Trust, model: ModelId) -> None:
     :raises NotByConsoleError: its level is SL4 or above, or unknown.
     """
     if not signable(trust, model):
-        raise NotByConsoleError(
-            f"what is signed about `{model}` is shown by your own machine, not by a server",
-            remedy="use the command that stands beside",
-        )
+        raise NotByConsoleError.of(model)

@@ -8,9 +8,9 @@ from typing import Final
 
 from strongroom.audit.reading.query import Query
 from strongroom.console import incident_facts
-from strongroom.console.errors import FormError, NoPageError
+from strongroom.console.errors import NoPageError
 from strongroom.console.incident_access import by_desk, reader_of, require_may_see, shown_of, signable
-from strongroom.console.visits import File, Page, Visit, page_of
+from strongroom.console.visits import File, Page, Visit, entry_number, page_of
 from strongroom.core.canonical import Json
 from strongroom.core.clock import LATEST, format_instant
 from strongroom.core.digest import Digest
@@ -21,7 +21,6 @@ from strongroom.responder.people import may_act
 from strongroom.responder.reading import Brief, DeskReader, Listed, Shown
 from strongroom.response.drills import Measured, measure, planned_at_once
 from strongroom.response.exports import Form, exported, title
-from strongroom.response.exposure import answer_name
 from strongroom.response.incident import BrokenRecordError
 from strongroom.response.subjects import SubjectKind
 
@@ -33,10 +32,11 @@ MAX_BROKEN: Final = 20
 LOOKED: Final = 20
 """Entries of the log about records that are looked at for this one's: each may take a call of the log."""
 _RECORDED: Final = Query(event=EventName.INCIDENT_RECORDED.value)
-_KEPT: Final = re.compile(r"(?:evidence|draft|exposure)-[0-9a-z-]{1,64}\.json|words-[0-9a-f]{64}")
-_MAX_DIGITS: Final = 6
-_WRITTEN: Final = ("note", "report", "lessons")
-"""Facts that name what somebody wrote."""
+_KEPT: Final = re.compile(
+    r"(?:evidence|draft)-[0-9a-z-]{1,64}\.json|exposure-([0-9a-f]{64})\.json|words-([0-9a-f]{64})"
+)
+_NAMED: Final = ("note", "report", "lessons", "exposure")
+"""Facts that name, by its digest, what is kept."""
 
 
 def incidents(visit: Visit) -> Page:
@@ -70,7 +70,7 @@ def incident(visit: Visit) -> Page:
     _head = visit.log
     shown = shown_of(visit)
     about = shown.incident
-    before = min(about.size, _number(visit.query["before"])) if "before" in visit.query else about.size
+    before = min(about.size, entry_number(visit.query["before"])) if "before" in visit.query else about.size
     start = max(0, before - ENTRIES)
     acts, here, said = may_act(visit.trust, visit.me.person), signable(visit, about.subject), logged(visit, shown)
     data: dict[str, Json] = {
@@ -137,26 +137,20 @@ def export(visit: Visit) -> File:
 def kept(visit: Visit) -> File:
     """Return a file that the responder keeps: evidence as the record names it, a draft, or what somebody wrote."""
     shown, name = shown_of(visit), visit.path["name"]
-    if not _KEPT.fullmatch(name):
+    found = _KEPT.fullmatch(name)
+    if found is None:
         raise NoPageError("nothing is kept under such a name")
-    if name.startswith("words-"):
-        _require_named(shown, Digest.parse(f"sha256:{name.removeprefix('words-')}"))
+    for digest in filter(None, found.groups()):
+        _require_named(shown, Digest.parse(f"sha256:{digest}"))
     try:
         data = reader_of(visit).kept(shown.incident.id, name)
     except NotFoundError:
         raise NoPageError("nothing is kept under that name") from None
-    said = Digest.of(data)
-    if name.startswith("evidence-") and said not in shown.incident.evidence:
+    if name.startswith("evidence-") and Digest.of(data) not in shown.incident.evidence:
         raise BrokenRecordError("the responder shows other evidence than the record names")
-    if name.startswith("exposure-") and not _is_entered(shown, said, name):
-        raise BrokenRecordError("the responder shows another answer about exposure than the record names")
     if name.startswith("words-"):
         return File(name=f"{name}.md", media_type="text/markdown; charset=utf-8", data=data)
     return File(name=name, media_type="application/json", data=data)
-
-
-def _is_entered(shown: Shown, answer: Digest, name: str) -> bool:
-    return name == answer_name(answer) and any(one.facts.get("exposure") == str(answer) for one in shown.entries)
 
 
 def words(visit: Visit) -> Page:
@@ -183,11 +177,5 @@ def words(visit: Visit) -> Page:
 
 def _require_named(shown: Shown, digest: Digest) -> None:
     # Else a responder in other hands shows anybody's words, under a heading that says that the record names them.
-    if not any(one.facts.get(name) == str(digest) for one in shown.entries for name in _WRITTEN):
-        raise NoPageError("no such words are named in this incident's record")
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
-        raise FormError("an entry is named by its number")
-    return int(text)
+    if not any(one.facts.get(name) == str(digest) for one in shown.entries for name in _NAMED):
+        raise NoPageError("nothing of that digest is named in this incident's record")
