@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strongroom.audit.entries import read_entry
 from strongroom.core.errors import StrongroomError
+from strongroom.core.events import EventName
 from strongroom.core.ids import ModelId
 from strongroom.keeper.rotation import RotationUnfinishedError
 from strongroom.keys.states import KeyState
@@ -23,7 +25,26 @@ from support.key_rooms import MODELS, Crash, KeyRoom
 # An event loop holds a socket pair of its own; nothing here talks to anything.
 pytestmark = pytest.mark.integration
 
-ACTS = st.tuples(st.sampled_from(("seal", "draft", "rotate", "move", "epoch", "root")), st.sampled_from(MODELS))
+WHAT = ("seal", "draft", "forget", "rotate", "rotate", "move", "move", "epoch", "root", "hold", "lift")
+ACTS = st.tuples(st.sampled_from(WHAT), st.sampled_from(MODELS))
+
+
+async def rotate(room: KeyRoom, model: ModelId) -> None:
+    ledger = room.keeper.journal.ledger
+    unfinished, hold = ledger.keys.previous(model), ledger.precautions.hold(model)
+    try:
+        await room.rotate(model)
+    except RotationUnfinishedError:
+        assert unfinished
+    else:
+        assert not unfinished or hold is not None, "rotated once more, and nothing but a hold might allow it"
+
+
+def forget(room: KeyRoom, model: ModelId) -> None:
+    """Lose a draft's row, that never came to be stored."""
+    registered = room.keeper.journal.ledger.keys.registered.get(model, set())
+    of_model = (name for name, stored in room.rows.items() if stored.model == model)
+    room.rows.pop(next((name for name in of_model if name not in registered), ""), None)
 
 
 async def act(room: KeyRoom, what: str, model: ModelId, stores: Callable[[], bool]) -> None:
@@ -32,14 +53,16 @@ async def act(room: KeyRoom, what: str, model: ModelId, stores: Callable[[], boo
         await room.seal(model)
     elif what == "draft":
         await room.seal(model, register=False)
+    elif what == "forget":
+        forget(room, model)
     elif what == "rotate" and keys.active(model) is not None:
-        if keys.previous(model) is not None:
-            with pytest.raises(RotationUnfinishedError):
-                await room.rotate(model)
-        else:
-            await room.rotate(model)
+        await rotate(room, model)
     elif what == "move" and keys.active(model) is not None:
         await room.move(model, stores=stores)
+    elif what == "hold" and room.keeper.journal.ledger.precautions.any_hold() is None:
+        await room.hold(model)
+    elif what == "lift" and room.keeper.journal.ledger.precautions.any_hold() is not None:
+        await room.lift()
     elif what == "epoch":
         await room.keys.rotate_epoch(room._name())
     elif what == "root":
@@ -57,6 +80,13 @@ def agrees(room: KeyRoom) -> None:
         assert room.keeper.journal.ledger.times_used(name) == 1, "a request to rotate is spent once"
 
 
+def lost_with(entries: list[bytes], room: KeyRoom) -> list[tuple[str, ...]]:
+    """Return what retired KEKs of the held model took with them."""
+    (held,) = (one.subject for one in room.keeper.journal.ledger.precautions.known.values())
+    read = [entry for entry in map(read_entry, entries) if entry.event is EventName.KEK_RETIRED]
+    return [entry.texts("lost") for entry in read if entry.text("model") == held and entry.texts("lost")]
+
+
 def story(acts: list[tuple[str, ModelId]], crash: int, losses: list[bool]) -> None:
     async def run() -> None:
         room = await KeyRoom().open()
@@ -69,11 +99,18 @@ def story(acts: list[tuple[str, ModelId]], crash: int, losses: list[bool]) -> No
         await room.reopen()
         room.check()
         agrees(room)
+        if room.keeper.journal.ledger.precautions.any_hold() is not None:
+            given_up = room.log.entries.copy()
+            for model in MODELS:
+                if room.keeper.journal.ledger.keys.active(model) is not None:
+                    await room.move(model)
+            assert not lost_with(room.log.entries[len(given_up) :], room), "a hold keeps what nobody stored"
+            await room.lift()
         # Whatever was cut short can be finished now.
         for model in MODELS:
             if room.keeper.journal.ledger.keys.active(model) is not None:
                 await room.move(model)
-                assert room.keeper.journal.ledger.keys.previous(model) is None
+                assert room.keeper.journal.ledger.keys.previous(model) == ()
         await room.reopen()
         room.check()
         agrees(room)
@@ -117,20 +154,41 @@ EACH = [
 ]
 
 
-def places() -> int:
+HELD = [
+    *((what, MODELS[0]) for what in ("draft", "forget", "hold", "rotate", "move", "draft", "forget", "rotate", "move")),
+    ("epoch", MODELS[0]),
+    ("lift", MODELS[0]),
+    ("move", MODELS[0]),
+    ("rotate", MODELS[0]),
+]
+
+
+def places(acts: list[tuple[str, ModelId]]) -> int:
     async def run() -> int:
         room = await KeyRoom().open()
         await room.seal(MODELS[0])
         before = room.fuse.passed
-        for what, model in EACH:
+        for what, model in acts:
             await act(room, what, model, lambda: True)
         return room.fuse.passed - before
 
     return asyncio.run(run())
 
 
-def test_the_keeper_may_end_at_every_single_place_of_one_of_each_act() -> None:
-    count = places()
+@pytest.mark.parametrize("acts", [EACH, HELD], ids=["each", "held"])
+def test_the_keeper_may_end_at_every_single_place_of_one_of_each_act(acts: list[tuple[str, ModelId]]) -> None:
+    count = places(acts)
     assert count > 30
     for place in range(count):
-        story(EACH, place, [])
+        story(acts, place, [])
+
+
+def test_a_held_model_of_these_stories_has_two_keks_kept() -> None:
+    async def run() -> None:
+        room = await KeyRoom().open()
+        await room.seal(MODELS[0])
+        for what, model in HELD[:9]:
+            await act(room, what, model, lambda: True)
+        assert len(room.keeper.journal.ledger.keys.previous(MODELS[0])) == 2
+
+    asyncio.run(run())

@@ -24,6 +24,8 @@ from support.room import MemoryKeyrings, MemoryRecords, Room, counted_bytes
 
 BATCH = 2
 MODELS = (ModelId("atlas"), ModelId("borea"))
+HOLD = Digest.of(b"a hold")
+"""The name of the hold that a room may have."""
 _names = itertools.count(1)
 
 
@@ -196,6 +198,24 @@ class KeyRoom(Room):
         object.__setattr__(asked, "model", model)
         object.__setattr__(asked, "action", Action.ROTATE)
         return asked
+
+    async def hold(self, subject: ModelId | None) -> None:
+        """Have a hold in the log, which nobody signed."""
+        facts: dict[str, Fact] = {
+            "kind": "hold",
+            "subject": subject,
+            "cause": "legal",
+            "incident": None,
+            "until": None,
+            "person": "dana",
+            "statement": HOLD,
+        }
+        await self.keeper.record(EventName.PRECAUTION_TAKEN, facts)
+
+    async def lift(self) -> None:
+        """Have it lifted."""
+        facts: dict[str, Fact] = {"request": self._name(), "model": MODELS[0], "precaution": HOLD}
+        await self.keeper.record(EventName.PRECAUTION_LIFTED, facts)
 
     async def move(self, model: ModelId, *, stores: Callable[[], bool] = lambda: True) -> bool:
         """Hand the store's rows in, as the broker does; ``stores`` says for each change whether it is stored."""

@@ -78,7 +78,7 @@ class KeysShown:
         for kek in self.keks:
             if kek.state is KeyState.ACTIVE and due(Layer.KEK, kek.created, now):
                 yield f"the KEK of `{kek.model}` is due: strongroom key rotate {kek.model}"
-            if kek.state is KeyState.DEACTIVATED:
+            if kek.state is KeyState.DEACTIVATED and kek.data_keys:
                 yield f"{kek.data_keys} data keys of `{kek.model}` aren't known to be moved from its KEK before"
 
     def to_json(self, now: Instant) -> dict[str, Json]:

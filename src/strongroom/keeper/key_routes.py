@@ -99,7 +99,7 @@ class KeyRoutes:
         after, count = _page(fields)
         fields.end()
         keys = self._keeper.journal.ledger.keys
-        moving = (model for model in sorted(keys.by_model) if model > after and keys.previous(model) is not None)
+        moving = (model for model in sorted(keys.by_model) if model > after and keys.previous(model))
         return {"models": [*islice(moving, count)]}
 
     async def _rewrap(self, fields: Fields) -> Answer:

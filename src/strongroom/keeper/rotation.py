@@ -44,12 +44,14 @@ from strongroom.release.key_ledger import DestroyedModel
 
 PLANS: Final = 8
 """How often a keyring is planned beside the event loop before it is planned in it."""
+MAX_KEPT: Final = 4
+"""KEKs of one model that a hold keeps beside the active one. Without a bound the keyring might grow beyond its own."""
 MAX_ROWS: Final = 256
 """Rows in one call: they are re-wrapped within a few milliseconds, in which nothing else is decided."""
 
 
 class RotationUnfinishedError(ConflictError):
-    """An earlier rotation of the same KEK isn't finished: data keys still stand under the KEK before."""
+    """An earlier rotation of the same model isn't finished: data keys still stand under the KEK before."""
 
     code = "rotation-unfinished"
 
@@ -113,9 +115,10 @@ class Rotation:
     def rotate_kek(self, request: Request, name: Digest) -> asyncio.Future[Recorded]:
         """Give a model a new KEK, under a request that was decided just before; ``name`` is the request's digest.
 
-        Its data keys are moved by :meth:`rewrap`.
+        Its data keys are moved by :meth:`rewrap`. Where nothing keeps the KEK before but a hold, that one stays beside
+        the new one, and so does what stands under it.
 
-        :raises RotationUnfinishedError: the rotation before isn't finished.
+        :raises RotationUnfinishedError: the rotation before isn't finished, or a hold keeps too many KEKs.
         :raises DeniedError: the model has no KEK yet.
         :raises TreeClosedError: the tree that it stands in, or is to stand in, is closed.
         """
@@ -123,8 +126,7 @@ class Rotation:
         before = keys.active(request.model)
         if before is None:
             raise DeniedError(f"`{request.model}` has no key that could be rotated", reason="no-kek")
-        if keys.previous(request.model) is not None:
-            raise self._unfinished(request.model)
+        self._require_moved(request.model)
         # In the tree that the policy wants now: so a model goes into escrow, or out of it.
         tree = tree_of(self.keeper.documents.policy, request.model)
         for needed in (tree, Tree.of(escrowed=before.escrowed)):
@@ -140,16 +142,23 @@ class Rotation:
         self._seen.pop(request.model, None)
         return self._begin(keyring, EventName.KEK_ROTATED, facts)
 
-    def _unfinished(self, model: ModelId) -> RotationUnfinishedError:
-        hold = self.keeper.journal.ledger.precautions.hold(model)
-        if hold is None:
-            remedy = "wait until the broker moved them: strongroom key ls"
-        else:
-            remedy = (
-                "wait until the broker moved them: strongroom key ls. Those that were never registered are kept until "
-                f"people lift the hold: strongroom precaution lift {hold.name}"
+    def _require_moved(self, model: ModelId) -> None:
+        ledger = self.keeper.journal.ledger
+        before, hold = len(ledger.keys.previous(model)), ledger.precautions.hold(model)
+        if not before:
+            return
+        left = set(ledger.keys.moving(model)) - self._seen.get(model, set())
+        if hold is None or not left.isdisjoint(ledger.keys.registered.get(model, set())):
+            raise RotationUnfinishedError(
+                f"data keys of `{model}` still stand under the KEK before",
+                remedy="wait until the broker moved them: strongroom key ls",
             )
-        return RotationUnfinishedError(f"data keys of `{model}` still stand under the KEK before", remedy=remedy)
+        if before >= MAX_KEPT:
+            raise RotationUnfinishedError(
+                f"a hold keeps {before} KEKs of `{model}`, for data keys that were never registered; no more are kept",
+                remedy="there is no other way than to have people lift it, by which those data keys are given up: "
+                f"strongroom precaution lift {hold.name}",
+            )
 
     async def rewrap(self, model: ModelId, rows: Sequence[WrappedDataKey], *, complete: bool) -> Rewrapped:
         """Wrap a model's data keys under its active KEK. Rows that came back under it count as moved.
@@ -158,9 +167,9 @@ class Rotation:
         stored is shown again in its old form. Once all are seen, the KEK before is retired. A row that is refused
         keeps no other from being moved; its data key stays among those that are left.
 
-        While a hold stands on the model no data key is given up: the KEK before stays as long, for what was sealed
-        under it may be evidence. Every other rotation goes on: what it takes away opens nothing that is in use, and a
-        hold must not keep a stolen key in force.
+        While a hold stands on the model no data key is given up: the KEKs before stay as long, for what was sealed
+        under them may be evidence. Rotation goes on: what it takes away opens nothing that is in use, and a hold must
+        not keep a stolen key in force.
 
         :param complete: the store has no row that wasn't shown since the last one was changed. A data key that is left
             then is given up if no version was registered under it: its row never came to be stored.
@@ -185,9 +194,10 @@ class Rotation:
         held = self.keeper.journal.ledger.precautions.hold(model) is not None
         given_up = tuple(name for name in left if name not in wanted) if complete and not held else ()
         # The bound is that of one entry, which must also hold them all when a crash comes in between.
-        if before is None or len(given_up) < len(left) or len(keys.unregistered(model, before.kek)) > MAX_LIST:
+        fits = all(len(keys.unregistered(model, one.kek)) <= MAX_LIST for one in before)
+        if not before or len(given_up) < len(left) or not fits:
             return Rewrapped(rows=tuple(moved), left=left, retired=False)
-        if not await self._retire(model, before.kek, given_up):
+        if not await self._retire(model, tuple(one.kek for one in before), given_up):
             # A version was registered meanwhile under one of them, so its row is still to come; or a hold was taken.
             return Rewrapped(rows=tuple(moved), left=left, retired=False)
         return Rewrapped(rows=tuple(moved), left=(), retired=True)
@@ -202,13 +212,15 @@ class Rotation:
         except WrapError:
             return None
 
-    async def _retire(self, model: ModelId, kek: str, lost: tuple[str, ...]) -> bool:
+    async def _retire(self, model: ModelId, keks: tuple[str, ...], lost: tuple[str, ...]) -> bool:
         self.reached(Reached.MOVED)
-        keyring, data = await self._planned(lambda: self.keeper.vault.keyring.without_keks((kek,)))
+        keyring, data = await self._planned(lambda: self.keeper.vault.keyring.without_keks(keks))
         keys = self.keeper.journal.ledger.keys
-        previous = keys.previous(model)
-        if previous is None or previous.kek != kek:
-            return True  # another call came first, or the model was destroyed
+        previous = tuple(one.kek for one in keys.previous(model))
+        if previous != keks:
+            # Another call came first, or the model was destroyed; or it was rotated once more, and what was seen under
+            # the KEK that was active is to be moved again.
+            return not set(keks) <= set(previous)
         held = self.keeper.journal.ledger.precautions.hold(model) is not None
         if not keys.registered.get(model, set()).isdisjoint(lost) or (lost and held):
             return False
@@ -216,7 +228,14 @@ class Rotation:
         self.keeper.hold(keyring, data=data)
         self.reached(Reached.REMOVED)
         self._seen.pop(model, None)
-        await self.keeper.record_pinned(EventName.KEK_RETIRED, {"model": model, "kek": kek, "lost": lost})
+        known, given_up = keys.data_keys.get(model, {}), {kek: list[str]() for kek in keks}
+        for name in lost:
+            # What was under one that a restored deployment lost goes with the first.
+            given_up.get(known[name], given_up[keks[0]]).append(name)
+        # All in one go: no version may be registered under what the next of them gives up.
+        for kek, names in given_up.items():
+            recording = self.keeper.record(EventName.KEK_RETIRED, {"model": model, "kek": kek, "lost": names})
+        await self.keeper.pinned(recording)
         return True
 
     # --- the deployment's epochs and root keys ------------------------------------------------------------------------

@@ -114,9 +114,12 @@ class KeyLedger:
         """Return the KEK under which a model's new data keys are wrapped."""
         return next((kek for kek in self.of(model) if kek.state is KeyState.ACTIVE), None)
 
-    def previous(self, model: ModelId) -> KekRecord | None:
-        """Return the KEK that a model is moving away from: it is retired once no data key stands under it."""
-        return next((kek for kek in self.of(model) if kek.state is KeyState.DEACTIVATED), None)
+    def previous(self, model: ModelId) -> tuple[KekRecord, ...]:
+        """Return the KEKs that a model is moving away from, oldest first: retired once no data key stands under them.
+
+        One at most, but for a model that is rotated while a hold stands on it.
+        """
+        return tuple(reversed([kek for kek in self.of(model) if kek.state is KeyState.DEACTIVATED]))
 
     def of(self, model: ModelId) -> Iterator[KekRecord]:
         """Return a model's KEKs, newest first."""
@@ -199,8 +202,8 @@ def _kek_created(keys: KeyLedger, index: int, entry: Entry) -> None:
 
 def _kek_rotated(keys: KeyLedger, index: int, entry: Entry) -> None:
     model, before = ModelId(entry.text("model")), keys.keks.get(entry.text("previous"))
-    if before is None or before != keys.active(model) or keys.previous(model) is not None:
-        raise LedgerError(f"entry {index} rotates a KEK of `{model}` that isn't its active one, or before its time")
+    if before is None or before != keys.active(model):
+        raise LedgerError(f"entry {index} rotates a KEK of `{model}` that isn't its active one")
     after = replace(before, state=_step(before.kek, before, KeyState.DEACTIVATED))
     # In the tree that the policy wanted at the time: a rotation is how a model goes into escrow, or out of it.
     _add(keys, index, entry)
@@ -219,14 +222,17 @@ def _add(keys: KeyLedger, index: int, entry: Entry) -> None:
 
 def _kek_retired(keys: KeyLedger, index: int, entry: Entry) -> None:
     model, name = ModelId(entry.text("model")), entry.text("kek")
-    before, active, lost = keys.previous(model), keys.active(model), set(entry.texts("lost"))
-    if before is None or before.kek != name or active is None:
+    active, lost, known = keys.active(model), set(entry.texts("lost")), keys.data_keys.get(model, {})
+    before = next((kek for kek in keys.previous(model) if kek.kek == name), None)
+    if before is None or active is None:
         raise LedgerError(f"entry {index} retires a KEK of `{model}` that wasn't rotated before")
-    if lost & keys.registered.get(model, set()) or not lost <= keys.data_keys.get(model, {}).keys():
+    if lost & keys.registered.get(model, set()) or not lost <= known.keys():
         raise LedgerError(f"entry {index} gives up a data key of a registered version of `{model}`, or an unknown one")
     keys.keks[name] = replace(before, state=_step(name, before, KeyState.DESTROYED))
-    kept = (key for key in keys.data_keys.get(model, {}) if key not in lost)
-    keys.data_keys[model] = dict.fromkeys(kept, active.kek)
+    # What stands under another KEK that a hold kept goes on when that one goes.
+    others = {kek.kek for kek in keys.previous(model)}
+    kept = {key: kek for key, kek in known.items() if key not in lost}
+    keys.data_keys[model] = {key: kek if kek in others else active.kek for key, kek in kept.items()}
 
 
 def _data_key(keys: KeyLedger, index: int, entry: Entry) -> None:

@@ -133,6 +133,8 @@ class Ledger(PeopleLedger):
         if entry.event is EventName.MODEL_DESTROYED:
             # Before anything is folded in: what is refused must not count as destroyed in memory either.
             self._require_agreed(index, entry.digest("request"))
+        if entry.event is EventName.KEK_ROTATED:
+            self._require_moved(index, ModelId(entry.text("model")))
         self.keys.apply(index, entry)
         self.destructions.apply(index, entry)
         handler = _HANDLERS.get(entry.event)
@@ -146,6 +148,11 @@ class Ledger(PeopleLedger):
     def _require_agreed(self, index: int, request: Digest) -> None:
         if request not in self.grants or self.uses.get(request):
             raise LedgerError(f"entry {index} destroys a model's keys without a grant, or twice")
+
+    def _require_moved(self, index: int, model: ModelId) -> None:
+        # What a hold keeps stands under the KEK before until people lift it, and mustn't keep a stolen key in use.
+        if self.keys.previous(model) and self.precautions.hold(model) is None:
+            raise LedgerError(f"entry {index} rotates a KEK of `{model}` before the rotation before is finished")
 
 
 def _adopt(name: str) -> Callable[[Ledger, int, Entry], None]:
