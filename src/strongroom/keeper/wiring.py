@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -255,9 +254,6 @@ async def serve(
         await door.open(home, routes.serve)
         working = [asyncio.create_task(_pin_always(keeper, shards)), asyncio.create_task(shredding.run())]
         working.append(await guarded(keeper, home, clock, standing))
-        # The replayed log stays: looking through it for garbage, again and again, would keep a freeze waiting.
-        gc.collect()
-        gc.freeze()
         say_ready("keeper", size=keeper.journal.durable[0])
         await stop.wait()
         await door.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import sys
@@ -415,9 +414,6 @@ async def _until_ended(
     first = asyncio.create_task(followed.wait())
     ended, _running = await asyncio.wait((first, stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
     if first in ended:
-        # The rules and what they remember stay: a collection in the middle of an alarm would keep it waiting.
-        gc.collect()
-        gc.freeze()
         ready()
         ended, _running = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
     for task in (first, stopping, *tasks):
