@@ -230,6 +230,13 @@ def test_a_record_that_cannot_be_read_lets_its_credential_not_in(tmp_path: Path)
     assert not refused(folder.standing("lee"))
 
 
+def test_whoever_is_suspended_in_a_record_of_before_isn_t_let_in_by_being_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "atlas.suspensions.json").write_bytes(b"{}")
+    with pytest.raises(SuspensionFileError, match="older version"):
+        SuspensionFolder(tmp_path, ATLAS)
+    SuspensionFolder(tmp_path, ModelId("borealis"))
+
+
 def test_a_folder_that_is_none_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "atlas.suspensions").write_bytes(b"")
     folder = SuspensionFolder(tmp_path, ATLAS)

@@ -33,10 +33,20 @@ class SuspensionFileError(UnavailableError):
 
 
 class SuspensionFolder:
-    """One model's records, in the governor's folder."""
+    """One model's records, in the governor's folder.
+
+    :raises SuspensionFileError: (construction) there is a record of all in one file, as it was once. Nobody who stands
+        suspended in it is let in by being forgotten.
+    """
 
     def __init__(self, folder: Path, model: ModelId) -> None:
         self._folder = folder / f"{model}.suspensions"
+        before = folder / f"{model}.suspensions.json"
+        if os.path.lexists(before):
+            raise SuspensionFileError(
+                f"`{before.name}` is a record of suspensions of an older version, and isn't read",
+                remedy="take the API keys of those who stand suspended in it away, and then the file",
+            )
         # One value for each, since threads and the event loop both change it: a record must never go with another
         # file's mark.
         self._read: dict[str, tuple[FileState, Standing]] = {}
