@@ -212,6 +212,24 @@ async def copy_dated_back(room: Room, told: Digest | None) -> Digest:
     return name
 
 
+async def data_key_given_up(room: Room) -> None:
+    rotated = await room.submit(Action.ROTATE)
+    keys = room.keeper.journal.ledger.keys
+    active = keys.active(ModelId(MODEL))
+    assert active is not None
+    draft: dict[str, Fact] = {
+        "request": rotated.digest, "use": 1, "model": MODEL, "version": 2, "data_key": "draft", "kek": active.kek,
+        "recipient": Digest.of(b"recipient"),
+    }  # fmt: skip
+    await lie(room.keeper, EventName.DATA_KEY_CREATED, draft)
+    await take(room, HOLD)
+    facts: dict[str, Fact] = {
+        "request": rotated.digest, "model": MODEL, "kek": "new", "previous": active.kek, "epoch": active.epoch,
+    }  # fmt: skip
+    await lie(room.keeper, EventName.KEK_ROTATED, facts)
+    await lie(room.keeper, EventName.KEK_RETIRED, {"model": MODEL, "kek": active.kek, "lost": ("draft",)})
+
+
 async def share_destroyed(room: Room) -> None:
     await lie(room.keeper, EventName.ESCROW_ADOPTED, ESCROW_FACTS)
     await take(room, HOLD)
@@ -260,6 +278,7 @@ def copy_facts(room: Room, state: str) -> dict[str, Fact]:
         (copy_dated_back_and_no_word_of_the_hold, "hold-not-told"),
         (copy_dated_back_and_another_hold_named, "hold-not-told"),
         (copy_ended_and_a_hold_that_isnt_there, "hold-not-told"),
+        (data_key_given_up, "act-against-hold"),
         (share_destroyed, "act-against-hold"),
     ],
 )

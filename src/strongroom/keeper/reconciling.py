@@ -10,7 +10,7 @@ and nothing is recorded, so that a keyring which has it fits later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from strongroom.audit.facts import Fact
@@ -18,6 +18,7 @@ from strongroom.core.canonical import encode
 from strongroom.core.digest import Digest
 from strongroom.core.errors import TamperedError
 from strongroom.core.events import EventName
+from strongroom.core.ids import ModelId
 from strongroom.keeper.keyring import Keyring
 from strongroom.keys.hierarchy import Tree
 from strongroom.keys.split_root import read_root
@@ -39,9 +40,10 @@ class Reconciled:
     records: tuple[tuple[EventName, Mapping[str, Fact]], ...]
 
 
-def reconcile(keyring: Keyring, keys: KeyLedger) -> Reconciled:
+def reconcile(keyring: Keyring, keys: KeyLedger, *, held: Callable[[ModelId], bool]) -> Reconciled:
     """Compare a keyring with what the log says of its keys.
 
+    :param held: tells whether a hold stands on a model.
     :raises KeyringRolledBackError: it isn't the one that goes with this log.
     """
     if not keys.epochs:
@@ -51,7 +53,7 @@ def reconcile(keyring: Keyring, keys: KeyLedger) -> Reconciled:
     if keyring.generation != keys.generation:
         records.append(_generation(keyring, keys))
     keyring = _epochs(keyring, keys)
-    keyring, retired = _keks(keyring, keys)
+    keyring, retired = _keks(keyring, keys, held)
     return Reconciled(keyring, (*records, *retired))
 
 
@@ -111,8 +113,10 @@ def _epochs(keyring: Keyring, keys: KeyLedger) -> Keyring:
     return keyring.without_epochs(unknown)
 
 
-def _keks(keyring: Keyring, keys: KeyLedger) -> tuple[Keyring, list[tuple[EventName, Mapping[str, Fact]]]]:
-    held = {(one.kek, one.epoch) for one in keyring.keks}
+def _keks(
+    keyring: Keyring, keys: KeyLedger, held: Callable[[ModelId], bool]
+) -> tuple[Keyring, list[tuple[EventName, Mapping[str, Fact]]]]:
+    there = {(one.kek, one.epoch) for one in keyring.keks}
     names = {one.kek for one in keyring.keks}
     apart = _lacks_a_tree(keyring)
     records: list[tuple[EventName, Mapping[str, Fact]]] = []
@@ -121,12 +125,13 @@ def _keks(keyring: Keyring, keys: KeyLedger) -> tuple[Keyring, list[tuple[EventN
             # A destroyed model's is dropped below: its destruction is recorded before the bytes go.
             if kek.kek in names and kek.model not in keys.destroyed:
                 raise _refused(f"it holds a KEK of `{kek.model}` that was destroyed")
-        elif (kek.kek, kek.epoch) not in held and not (apart and not kek.escrowed):
+        elif (kek.kek, kek.epoch) not in there and not (apart and not kek.escrowed):
             # Retired and not recorded yet. An older keyring has the previous KEK, and lacks the new one.
             if kek.state is not KeyState.DEACTIVATED or kek.kek in names:
                 raise _refused(f"it lacks the KEK of `{kek.model}`")
-            # Which of these were seen under the new KEK isn't known any more: none of them is relied on.
-            lost = keys.unregistered(kek.model, kek.kek)
+            # Which of these were seen under the new KEK isn't known any more: none of them is relied on. All were where
+            # a hold stands: else the KEK would be there.
+            lost = () if held(kek.model) else keys.unregistered(kek.model, kek.kek)
             records.append((EventName.KEK_RETIRED, {"model": kek.model, "kek": kek.kek, "lost": lost}))
     living = {kek.kek for kek in keys.living()}
     return keyring.without_keks(names - living), records

@@ -88,7 +88,8 @@ class KeeperState:
         await self.pinned(self.record(EventName.KEEPER_UNLOCKED, {}))
 
     def _reconcile(self) -> None:
-        fits = reconcile(self.vault.keyring, self.journal.ledger.keys)
+        ledger = self.journal.ledger
+        fits = reconcile(self.vault.keyring, ledger.keys, held=lambda model: ledger.precautions.hold(model) is not None)
         if fits.keyring != self.vault.keyring:
             self.hold(fits.keyring)
         for event, facts in fits.records:

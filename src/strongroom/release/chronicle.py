@@ -312,6 +312,12 @@ class Chronicle:
         elif entry.facts["hold"] != (str(stands.name) if ends and stands is not None else None):
             yield "hold-not-told", "it doesn't name the hold that stood when this was said, or names another"
 
+    def kek_retired(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        """While a hold stands on a model, no data key goes with a KEK of it."""
+        hold = self.ledger.precautions.hold(ModelId(entry.text("model")))
+        if hold is not None and entry.texts("lost"):
+            yield "act-against-hold", f"hold `{hold.name}` stood on model `{entry.text('model')}`"
+
     def destroyed_evidence(self, _entry: Entry) -> Iterator[tuple[str, str]]:
         """While a hold stands, no shard is pruned, nobody erased, no old share destroyed: they tell of every model."""
         hold = self.ledger.precautions.any_hold()
@@ -414,6 +420,7 @@ _JUDGES: Final[Mapping[EventName, Callable[[Chronicle, Entry], Iterator[tuple[st
     EventName.SHARD_PRUNED: Chronicle.destroyed_evidence,
     EventName.ESCROW_ANSWERED: Chronicle.destroyed_evidence,
     EventName.COPY_RECORDED: Chronicle.copy_recorded,
+    EventName.KEK_RETIRED: Chronicle.kek_retired,
     EventName.VERSION_REGISTERED: Chronicle.registered,
     EventName.REDELIVERED: Chronicle.redelivered,
     EventName.LEASE_ATTESTED: Chronicle.lease,
