@@ -16,6 +16,7 @@ from strongroom.audit.export.delivery import MAX_ANSWER, Answer
 from strongroom.audit.export.record import Body, Format, Record
 from strongroom.core.adapters.durable import sync_folder
 from strongroom.core.errors import ConflictError, MalformedError, UsageError
+from strongroom.ipc.adapters.outside import believing
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 30.0
@@ -184,17 +185,10 @@ def parse_headers(data: bytes) -> dict[str, str]:
 
 
 def _tls(authority: Path | None) -> ssl.SSLContext:
-    # By hand: `create_default_context` writes session keys wherever SSLKEYLOGFILE says.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        if authority is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(cafile=authority)
-    except (ssl.SSLError, OSError):
+        return believing(file=authority)
+    except OSError:
         raise MalformedError("the authority's file holds no certificates") from None
-    return context
 
 
 def _bounded(answer: httpx2.Response) -> bytes | None:

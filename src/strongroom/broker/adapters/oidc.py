@@ -24,6 +24,7 @@ from strongroom.core.clock import Instant
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.core.extras import need
 from strongroom.core.fields import reading
+from strongroom.ipc.adapters.outside import believing
 
 PINNED: Final = "oidc-pinned.json"
 MAX_DOCUMENT: Final = 1 << 18
@@ -202,11 +203,9 @@ def provider_tls(authority: Path | None) -> ssl.SSLContext:
     :raises UsageError: the file can't be read.
     """
     try:
-        context = ssl.create_default_context(cafile=authority)
-    except (OSError, ssl.SSLError):
+        return believing(file=authority)
+    except OSError:
         raise UsageError("the identity provider's `authority_file` can't be read") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _keys_address(provider: Provider, context: ssl.SSLContext) -> str:

@@ -39,6 +39,7 @@ from strongroom.core.clock import Clock
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import reading
 from strongroom.core.secret import SecretBytes
+from strongroom.ipc.adapters.outside import believing, why_unreached
 
 LIST: Final = "webhooks.toml"
 FOLDER: Final = "webhooks"
@@ -131,20 +132,12 @@ def replace_file(path: Path, data: bytes) -> None:
 def trusting(authority: str | None) -> ssl.SSLContext:
     """Return a context that believes one authority (PEM), or the system's.
 
-    Made by hand: ``create_default_context`` would write session keys wherever the environment says.
-
     :raises WebhookConfigError: no certificates.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if authority is None:
-        context.load_default_certs()
-        return context
     try:
-        context.load_verify_locations(cadata=authority)
-    except (ssl.SSLError, ValueError):
+        return believing(pem=authority)
+    except (OSError, ValueError):
         raise WebhookConfigError("a webhook's authority isn't a file of PEM certificates") from None
-    return context
 
 
 class HttpSender:
@@ -167,7 +160,7 @@ class HttpSender:
                 status = await self._post(message, await self._address())
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
             # The text may quote what the other side sent; its type says enough.
-            raise NotTakenError(f"no answer ({_cause(error)})", reason=Failure.UNREACHABLE.value) from None
+            raise NotTakenError(f"no answer ({why_unreached(error)})", reason=Failure.UNREACHABLE.value) from None
         if not 200 <= status < 300:
             about_this = 400 <= status < 500 and status not in _AGAIN
             failure = Failure.REFUSED if about_this else Failure.UNREACHABLE
@@ -225,15 +218,6 @@ async def _rest(answer: httpx2.Response) -> None:
                 taken += len(chunk)
                 if taken >= MAX_ANSWER:
                     return
-
-
-def _cause(error: Exception) -> str:
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate isn't trusted: {cause.verify_message}"
-    return type(error).__name__
 
 
 def check_webhooks(files: WebhookFiles) -> None:

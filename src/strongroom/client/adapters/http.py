@@ -12,6 +12,7 @@ import httpx2
 from strongroom.client.problems import problem_error
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.errors import MalformedError, UnavailableError
+from strongroom.ipc.adapters.outside import why_unreached
 
 MAX_ANSWER: Final = 16 << 20
 """Room for a deployment's state: one frame of the keeper's, and the documents in force."""
@@ -48,7 +49,7 @@ class HttpTransport:
                 status, data = answer.status_code, _bounded(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise UnavailableError(
-                f"no answer from `{self._url}` ({_cause(error)})",
+                f"no answer from `{self._url}` ({why_unreached(error)})",
                 remedy="see whether the deployment is up, and whether the wallet's address and certificates fit",
             ) from None
         if not 200 <= status < 300:
@@ -110,13 +111,3 @@ def _bounded(answer: httpx2.Response) -> bytes:
         if len(data) > MAX_ANSWER:
             raise MalformedError(f"the deployment's answer is longer than {MAX_ANSWER} bytes")
     return bytes(data)
-
-
-def _cause(error: Exception) -> str:
-    # The text may quote what the other side sent; its type says enough.
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate isn't trusted: {cause.verify_message}"
-    return type(error).__name__

@@ -23,6 +23,7 @@ from strongroom.core.canonical import Json, parse
 from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.core.extras import need
 from strongroom.core.printable import printable
+from strongroom.ipc.adapters.outside import believing
 
 CALLBACK: Final = "/callback"
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
@@ -348,8 +349,6 @@ def _seconds(told: Mapping[str, Json], name: str, default: int) -> int:
 
 def _tls(authority: Path | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=authority)
-    except (OSError, ssl.SSLError):
+        return believing(file=authority)
+    except OSError:
         raise UsageError("the file of the provider's certificate authority can't be read") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -7,7 +7,6 @@ read for each use, so that an agent may renew it; no environment variable is loo
 from __future__ import annotations
 
 import json
-import ssl
 from typing import Any, Final
 
 import httpx2
@@ -16,6 +15,7 @@ from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.errors import MalformedError
 from strongroom.core.insecure_secret_access import TOKEN
 from strongroom.core.secret import SecretBytes
+from strongroom.ipc.adapters.outside import believing
 from strongroom.keys.adapters.secret_file import read_credential
 from strongroom.keys.provider import (
     Capability,
@@ -43,7 +43,7 @@ class TransitService:
         self._base = f"{uri.part('address')}/v1/{uri.part('mount')}"
         self._token_file = uri.needed("token-file")
         self._namespace = uri.setting("namespace")
-        self._trusted = ssl.create_default_context(cafile=uri.setting("ca-file"))
+        self._trusted = believing(file=uri.setting("ca-file"))
         self._seconds = seconds
         self._sole = uri.sole
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from typing import Final
 
 import httpx2
@@ -18,6 +17,7 @@ from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.fields import Fields
 from strongroom.enclave.gateway.screen_settings import HttpScreenSettings
 from strongroom.enclave.gateway.screens import Category, Direction, Passage, Ruling, ScreenUnavailableError, Verdict
+from strongroom.ipc.adapters.outside import believing
 
 MAX_ANSWER: Final = 4096
 _MAX_TOKEN: Final = 4096
@@ -46,7 +46,7 @@ class HttpScreen:
         self._settings = settings
         headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "strongroom"}
         try:
-            context = ssl.create_default_context(cafile=settings.authority)
+            context = believing(file=settings.authority)
             if settings.token is not None:
                 with settings.token.open() as file:
                     headers["authorization"] = f"Bearer {file.read(_MAX_TOKEN).strip()}"
