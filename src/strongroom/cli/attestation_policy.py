@@ -44,5 +44,10 @@ def read_policy(named: str, kinds: tuple[EvidenceKind, ...]) -> AppraisalPolicy:
     """
     if named == STRICTEST:
         return AppraisalPolicy.strictest(*kinds)
-    with Fields(parse(read_file(Path(named), most=MAX_POLICY), max_bytes=MAX_POLICY), "policy") as fields:
+    return read_policy_file(Path(named))
+
+
+def read_policy_file(path: Path) -> AppraisalPolicy:
+    """Return the policy in a JSON file in any spelling; raises as :func:`read_policy` does."""
+    with Fields(parse(read_file(path, most=MAX_POLICY), max_bytes=MAX_POLICY), path.name) as fields:
         return AppraisalPolicy.read(fields)

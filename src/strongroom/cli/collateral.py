@@ -11,7 +11,6 @@ import click
 from strongroom.attestation.adapters.fetch_amd import AMD_URL
 from strongroom.attestation.adapters.fetch_intel import INTEL_ROOT_URL, INTEL_URL
 from strongroom.attestation.adapters.fetch_nvidia import NVIDIA_OCSP_URL, NVIDIA_RIM_URL
-from strongroom.attestation.appraisal_policy import MAX_POLICY, AppraisalPolicy
 from strongroom.attestation.bundle.age import concerns, held_items, makers_of
 from strongroom.attestation.bundle.files import read_collateral_file
 from strongroom.attestation.bundle.format import EMPTY, MAX_BUNDLE, Bundle
@@ -23,14 +22,14 @@ from strongroom.attestation.containers.contained import MAX_FILE
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.recorded import read_file as read_evidence
 from strongroom.attestation.trust_anchors import TrustAnchor, TrustAnchors, Vendor, load_certificate, vendor_anchors
+from strongroom.cli.attestation_policy import read_policy_file
 from strongroom.cli.collateral_fetch import Services, fetched
 from strongroom.cli.output import end, show, table
 from strongroom.cli.session import as_wallet, json_option, no_passphrase, read_file, write_file
 from strongroom.client.wiring import open_session
-from strongroom.core.canonical import Json, parse
+from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant, SystemClock, format_instant
 from strongroom.core.errors import ExitCode, StrongroomError, UsageError
-from strongroom.core.fields import Fields
 
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 _NEW_FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -143,7 +142,7 @@ def age(
     now = SystemClock().now()
     if bundle is not None:
         held = _held(_load(bundle), _roots(anchors), now)
-        rules = _policy(policy) if policy else None
+        rules = read_policy_file(policy) if policy else None
     elif policy is not None:
         raise UsageError("a deployment's policy is the one in force", remedy="leave out --policy, or give --bundle")
     else:
@@ -261,11 +260,6 @@ def _only_certificate(path: Path) -> tuple[bytes]:
     data = items[0].item.data
     load_certificate(data)
     return (data,)
-
-
-def _policy(path: Path) -> AppraisalPolicy:
-    with Fields(parse(read_file(path, most=MAX_POLICY), max_bytes=MAX_POLICY), path.name) as fields:
-        return AppraisalPolicy.read(fields)
 
 
 def _told(merged: Merged) -> dict[str, Json]:

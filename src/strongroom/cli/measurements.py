@@ -10,11 +10,11 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from strongroom.attestation.appraisal_policy import MAX_POLICY, AppraisalPolicy
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.platform_record import TPM_CLASSES
 from strongroom.attestation.reference_values import CustodyRecord, ReferenceImage, ReferenceValues
 from strongroom.attestation.trust_anchors import TrustAnchor, Vendor
+from strongroom.cli.attestation_policy import read_policy_file
 from strongroom.cli.documents import read_envelope, sign_document
 from strongroom.cli.output import show
 from strongroom.cli.session import (
@@ -98,7 +98,7 @@ def propose(
 ) -> None:
     """Write the next reference values, for the root quorum to sign: those in force, and what is added or replaced."""
     before = None if first else _before(wallet, previous)
-    rules = _appraisal(appraisal) if appraisal else (before.appraisal if before else None)
+    rules = read_policy_file(appraisal) if appraisal else (before.appraisal if before else None)
     if rules is None:
         raise UsageError("the first reference values need an appraisal policy", remedy="give one with --appraisal")
     now = SystemClock().now()
@@ -184,11 +184,6 @@ def _written(out: Path, values: ReferenceValues, *, as_json: bool) -> None:
 def _image(path: Path) -> ReferenceImage:
     with Fields(parse(read_file(path, most=65536), max_bytes=65536), path.name) as fields:
         return ReferenceImage.read(fields)
-
-
-def _appraisal(path: Path) -> AppraisalPolicy:
-    with Fields(parse(read_file(path, most=MAX_POLICY), max_bytes=MAX_POLICY), path.name) as fields:
-        return AppraisalPolicy.read(fields)
 
 
 def _custody(platform: str, document: Path, until: Instant) -> CustodyRecord:

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 
 from strongroom.access.request import APPROVAL_TYPE, DENIAL_TYPE, REQUEST_TYPE, Action, Request
+from strongroom.attacks.acts.quorum import export_works
 from strongroom.attacks.attack import attack
 from strongroom.attacks.lab.cast import MODEL, OTHER, STRANGER
 from strongroom.attacks.lab.scratch import Scratch
@@ -18,11 +19,6 @@ from strongroom.core.envelope import Envelope, Signature, sign
 from strongroom.keys.recipient import RecipientKey
 from strongroom.personnel.roster import ROSTER_TYPE
 from strongroom.release.dossier import Dossier
-
-
-def _export_works(trial: Trial) -> None:
-    with trial.honest("an export that two others agreed to is delivered"):
-        trial.scratch.exported()
 
 
 def _half_agreed(scratch: Scratch) -> tuple[Envelope, RecipientKey]:
@@ -41,7 +37,7 @@ def _half_agreed(scratch: Scratch) -> tuple[Envelope, RecipientKey]:
 )
 def forged_approval_row(trial: Trial) -> None:
     """A row with an approver's name and a made-up signature is written into the database."""
-    _export_works(trial)
+    export_works(trial)
     request, key = _half_agreed(trial.scratch)
     rina = trial.scratch.cast.signer("rina").public_key
     forged = Envelope(APPROVAL_TYPE, request.payload, (Signature(rina.key_id, os.urandom(64)),))
@@ -58,7 +54,7 @@ def forged_approval_row(trial: Trial) -> None:
 )
 def approval_by_a_stolen_key_slipped_past_the_log(trial: Trial) -> None:
     """An approver's stolen key signs, and the approval goes into the database alone."""
-    _export_works(trial)
+    export_works(trial)
     request, key = _half_agreed(trial.scratch)
     trial.scratch.forge_row(request, trial.scratch.approval(request, "rina"))
     trial.attempt("the log doesn't show it", lambda: trial.scratch.export(request, key))
@@ -73,7 +69,7 @@ def approval_by_a_stolen_key_slipped_past_the_log(trial: Trial) -> None:
 )
 def key_added_to_the_databases_roster(trial: Trial) -> None:
     """A key is added to an approver in the database's roster, and used; then that roster is handed in."""
-    _export_works(trial)
+    export_works(trial)
     scratch, stranger = trial.scratch, trial.scratch.cast.signer(STRANGER)
     people = tuple(
         replace(one, keys=(*one.keys, stranger.public_key)) if one.id == "rina" else one
@@ -115,7 +111,7 @@ def approval_moved_to_another_request(trial: Trial) -> None:
 )
 def one_approver_counted_twice(trial: Trial) -> None:
     """A genuine approval stands in the database twice."""
-    _export_works(trial)
+    export_works(trial)
     request, key = _half_agreed(trial.scratch)
     trial.scratch.forge_row(request, trial.scratch.approval(request, "sam"))
     trial.attempt("sam's approval twice", lambda: trial.scratch.export(request, key))
@@ -130,7 +126,7 @@ def one_approver_counted_twice(trial: Trial) -> None:
 )
 def denial_dressed_as_an_approval(trial: Trial) -> None:
     """A genuine signature of a denial is written down as an approval."""
-    _export_works(trial)
+    export_works(trial)
     request, key = _half_agreed(trial.scratch)
     denial = sign(DENIAL_TYPE, request.payload, trial.scratch.cast.signer("rina"))
     trial.scratch.forge_row(request, Envelope(APPROVAL_TYPE, denial.payload, denial.signatures))
@@ -146,7 +142,7 @@ def denial_dressed_as_an_approval(trial: Trial) -> None:
 )
 def thiefs_recipient_key(trial: Trial) -> None:
     """An approved request is used for a thief's recipient key."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key, thief = trial.scratch, RecipientKey(), RecipientKey()
     request = scratch.ask_export(key)
     scratch.approve(request)
@@ -162,7 +158,7 @@ def thiefs_recipient_key(trial: Trial) -> None:
 )
 def approved_request_rewritten(trial: Trial) -> None:
     """A thief's recipient key is written into an approved request in the database."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key, thief = trial.scratch, RecipientKey(), RecipientKey()
     request = scratch.ask_export(key)
     scratch.approve(request)
@@ -183,7 +179,7 @@ def approved_request_rewritten(trial: Trial) -> None:
 )
 def wrapped_key_of_another_model(trial: Trial) -> None:
     """Another model's wrapped key, whole and in parts, is put in the place of the one that was approved."""
-    _export_works(trial)
+    export_works(trial)
     scratch = trial.scratch
     ours, theirs = (json.loads(scratch.wrapped_row(model)) for model in (MODEL, OTHER))
     key = RecipientKey()
@@ -205,7 +201,7 @@ def wrapped_key_of_another_model(trial: Trial) -> None:
 )
 def database_put_back(trial: Trial) -> None:
     """A copy of the whole database from before a denial is put back, and the broker started on it."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key = trial.scratch, RecipientKey()
     request = scratch.ask_export(key)
     scratch.approve(request)
@@ -272,7 +268,7 @@ def row_of_another_deployment(trial: Trial) -> None:
 )
 def another_manifest_for_the_same_version(trial: Trial) -> None:
     """An approved request names a manifest that was never registered as the current version."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key = trial.scratch, RecipientKey()
     for members in ({"manifest": Digest.of(b"other")}, {"version": 2}):
         request = scratch.ask_export(key, **members)

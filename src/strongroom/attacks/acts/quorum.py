@@ -20,7 +20,8 @@ from strongroom.keys.recipient import RecipientKey
 from strongroom.release.dossier import Dossier
 
 
-def _export_works(trial: Trial) -> None:
+def export_works(trial: Trial) -> None:
+    """Show that the honest act works."""
     with trial.honest("an export that two others agreed to is delivered"):
         trial.scratch.exported()
 
@@ -28,7 +29,7 @@ def _export_works(trial: Trial) -> None:
 @attack(vectors="HUM-1 CEC-4", capacity="OC3", measures="SL3-WAC-01", layer=Layer.INVARIANTS, refusals="quorum-not-met")
 def nobody_agreed(trial: Trial) -> None:
     """A requester takes the key with nobody's approval."""
-    _export_works(trial)
+    export_works(trial)
     key = RecipientKey()
     request = trial.scratch.ask_export(key)
     trial.attempt("no approval at all", lambda: trial.scratch.export(request, key))
@@ -37,7 +38,7 @@ def nobody_agreed(trial: Trial) -> None:
 @attack(vectors="HUM-1 HUM-2", capacity="OC3", measures="SL3-WAC-01", layer=Layer.INVARIANTS, refusals="quorum-not-met")
 def one_bribed_approver(trial: Trial) -> None:
     """A requester and one bribed approver, below the quorum."""
-    _export_works(trial)
+    export_works(trial)
     for bribed in ("sam", "rina"):
         key = RecipientKey()
         request = trial.scratch.ask_export(key)
@@ -50,7 +51,7 @@ def one_bribed_approver(trial: Trial) -> None:
 )
 def two_roles_one_person(trial: Trial) -> None:
     """One person who holds both approvers' roles fills the quorum alone."""
-    _export_works(trial)
+    export_works(trial)
     key = RecipientKey()
     request = trial.scratch.ask_export(key)
     trial.scratch.approve(request, "both")
@@ -60,7 +61,7 @@ def two_roles_one_person(trial: Trial) -> None:
 @attack(vectors="CEC-4 HUM-1", capacity="OC2", measures="SL3-WAC-01", layer=Layer.VOICES, refusals="self-approval")
 def self_approval(trial: Trial) -> None:
     """A requester approves their own request through the door for approvers."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key = trial.scratch, RecipientKey()
     request = scratch.ask_export(key)
     trial.attempt("dana approves dana's", lambda: scratch.approve(request, "dana"))
@@ -88,7 +89,7 @@ def self_approval_shown_to_the_keeper(trial: Trial) -> None:
 @attack(vectors="HUM-1 CEC-4", capacity="OC3", measures="SL3-WAC-01", layer=Layer.STANDING, refusals="request-denied")
 def denied_and_taken_all_the_same(trial: Trial) -> None:
     """A request that somebody denied is used with the two approvals that it has."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key = trial.scratch, RecipientKey()
     request = scratch.ask_export(key)
     scratch.approve(request)
@@ -128,7 +129,7 @@ def bulk_request(trial: Trial) -> None:
 )
 def grant_for_ever(trial: Trial) -> None:
     """An insider asks for a window of years, and two others agree."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key = trial.scratch, RecipientKey()
     request = scratch.ask_export(key, expires=int(time.time()) + 3000 * DAY)
     scratch.approve(request)
@@ -144,7 +145,7 @@ def grant_for_ever(trial: Trial) -> None:
 )
 def outside_its_window(trial: Trial) -> None:
     """A request is used before its window begins, and after it ended."""
-    _export_works(trial)
+    export_works(trial)
     scratch = trial.scratch
     for window in ((4_000_000_000, 4_000_000_100), (1_000_000, 1_000_100)):
         key = RecipientKey()
@@ -162,7 +163,7 @@ def outside_its_window(trial: Trial) -> None:
 )
 def placed_candidate(trial: Trial) -> None:
     """Somebody who is in the roster and was never vetted asks, and two others agree."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key = trial.scratch, RecipientKey()
     request = scratch.ask_export(key, by="max")
     scratch.approve(request)
@@ -271,7 +272,7 @@ def _taken_past_the_broker(
 )
 def approver_whose_clearance_lapsed(trial: Trial) -> None:
     """An approver's clearance lapses between the approval and the use."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key = trial.scratch, RecipientKey()
     request = scratch.ask_export(key)
     scratch.approve(request)
@@ -290,7 +291,7 @@ def approver_whose_clearance_lapsed(trial: Trial) -> None:
 def leaver_with_a_live_grant(trial: Trial) -> None:
     """Somebody who left has the grant that they still hold used before the keeper, past the broker."""
     scratch, key = trial.scratch, RecipientKey()
-    _export_works(trial)
+    export_works(trial)
     request = scratch.ask_export(key)
     approvals = scratch.approve(request)
     scratch.call("suspend", person="dana", cause="left")
@@ -305,7 +306,7 @@ def leaver_with_a_live_grant(trial: Trial) -> None:
 def leaver_with_their_certificate(trial: Trial) -> None:
     """Somebody who left calls the broker with the certificate that they kept."""
     scratch, key = trial.scratch, RecipientKey()
-    _export_works(trial)
+    export_works(trial)
     request = scratch.ask_export(key)
     scratch.approve(request)
     scratch.call("suspend", person="dana", cause="left")
@@ -351,7 +352,7 @@ def officer_clears_herself(trial: Trial) -> None:
 )
 def one_person_ends_a_freeze(trial: Trial) -> None:
     """One coerced person resumes a frozen model alone, and takes the key while it is frozen."""
-    _export_works(trial)
+    export_works(trial)
     scratch, key = trial.scratch, RecipientKey()
     request = scratch.ask_export(key)
     scratch.approve(request)
@@ -367,7 +368,7 @@ def one_person_ends_a_freeze(trial: Trial) -> None:
 @attack(vectors="BYP-3 HUM-5", capacity="OC3", measures="SL3-WAC-01", layer=Layer.DOCUMENTS, refusals="no-rule")
 def break_glass_without_a_rule(trial: Trial) -> None:
     """An executive's break-glass order, where the policy has no rule for one."""
-    _export_works(trial)
+    export_works(trial)
     scratch = trial.scratch
     manifest = scratch.versions[MODEL].sealed.manifest.digest
     request = scratch.ask(

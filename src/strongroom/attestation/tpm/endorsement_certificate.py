@@ -7,6 +7,7 @@ from typing import Final
 
 from cryptography import x509
 
+from strongroom.attestation.chain import is_ca
 from strongroom.attestation.errors import ChainRefusedError
 
 EK_USAGE: Final = x509.ObjectIdentifier("2.23.133.8.1")
@@ -45,7 +46,7 @@ def tpm_identity(certificate: x509.Certificate) -> TpmIdentity:
     if EK_USAGE not in usage:
         # A CA that also certifies ordinary keys would otherwise vouch for a key that lies in a file.
         raise ChainRefusedError("the certificate isn't for an endorsement key (extended key usage 2.23.133.8.1)")
-    if _is_ca(certificate):
+    if is_ca(certificate):
         raise ChainRefusedError("a CA certificate can't stand for an endorsement key")
     return identity
 
@@ -63,10 +64,3 @@ def described_tpm(certificate: x509.Certificate) -> TpmIdentity:
         raise ChainRefusedError("the certificate doesn't describe a TPM's endorsement key") from None
     manufacturer, model, version = (str(value) for value in found)
     return TpmIdentity(manufacturer=manufacturer, model=model, version=version)
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False

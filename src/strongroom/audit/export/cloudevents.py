@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 from urllib.parse import quote
 
-from strongroom.audit.export.record import Body, Record
+from strongroom.audit.export.record import Body, Record, json_bytes
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 
@@ -25,14 +24,14 @@ class CloudEventsFormat:
 
     def lines(self, records: tuple[Record, ...]) -> bytes:
         """Return one event a line."""
-        return b"".join(_json(cloud_event(record)) + b"\n" for record in records)
+        return b"".join(json_bytes(cloud_event(record)) + b"\n" for record in records)
 
     def body(self, records: tuple[Record, ...]) -> Body:
         """Return a batch, or the one event."""
         events: list[Json] = [cloud_event(record) for record in records]
         if len(events) == 1:
-            return Body(ONE, _json(events[0]))
-        return Body(BATCH, _json(events))
+            return Body(ONE, json_bytes(events[0]))
+        return Body(BATCH, json_bytes(events))
 
 
 def cloud_event(record: Record) -> dict[str, Json]:
@@ -53,7 +52,3 @@ def cloud_event(record: Record) -> dict[str, Json]:
     if subject is not None:
         event["subject"] = subject
     return event
-
-
-def _json(value: Json) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

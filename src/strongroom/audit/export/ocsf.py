@@ -7,7 +7,6 @@ carries the ``ai_operation`` profile with its ``ai_model``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from strongroom import __version__
-from strongroom.audit.export.record import Body, Record
+from strongroom.audit.export.record import Body, Record, json_bytes
 from strongroom.audit.facts import StoredFact
 from strongroom.audit.reading.query import Outcome
 from strongroom.core.canonical import Json
@@ -291,10 +290,7 @@ class OcsfFormat:
 
     def lines(self, records: tuple[Record, ...]) -> bytes:
         """Return one event a line."""
-        return b"".join(
-            json.dumps(ocsf_event(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-            for record in records
-        )
+        return b"".join(json_bytes(ocsf_event(record)) + b"\n" for record in records)
 
     def body(self, records: tuple[Record, ...]) -> Body | None:
         """Nothing: collectors of OCSF read files, and send them their own way."""

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Final
 
 from strongroom import __version__
-from strongroom.audit.export.record import Body, Record, Severity
+from strongroom.audit.export.record import Body, Record, Severity, json_bytes
 from strongroom.audit.facts import StoredFact
 from strongroom.core.canonical import Json
 
@@ -32,11 +31,11 @@ class OtlpFormat:
 
     def lines(self, records: tuple[Record, ...]) -> bytes:
         """Return one line with all records."""
-        return _json(export_request(records)) + b"\n"
+        return json_bytes(export_request(records)) + b"\n"
 
     def body(self, records: tuple[Record, ...]) -> Body:
         """Return an ExportLogsServiceRequest."""
-        return Body(CONTENT_TYPE, _json(export_request(records)))
+        return Body(CONTENT_TYPE, json_bytes(export_request(records)))
 
 
 def export_request(records: tuple[Record, ...]) -> Json:
@@ -89,7 +88,3 @@ def _value(value: StoredFact) -> Json:
     if isinstance(value, tuple):
         return {"arrayValue": {"values": [{"stringValue": one} for one in value]}}
     return {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}
-
-
-def _json(value: Json) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -147,3 +148,8 @@ def people_in(record: Record) -> tuple[str, ...]:
         if kind in {Kind.PERSON, Kind.PERSONS}:
             told += [f"{name}={one}" for one in (value if isinstance(value, tuple) else (value,))]
     return tuple(told)
+
+
+def json_bytes(value: Json) -> bytes:
+    """Return JSON on one line, names in order: the same event is the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
