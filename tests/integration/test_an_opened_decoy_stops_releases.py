@@ -24,7 +24,7 @@ from strongroom.responder.decoys import Decoys
 from strongroom.responder.wiring import DECOYS
 from support.deployment import MODEL, Deployment, signer
 from support.forked import reap
-from support.gates import PEER, PORT, inside, need_namespaces, settings, two_namespaces
+from support.gates import PEER, inside, listen, need_namespaces, say, settings, two_namespaces
 from support.responders import ResponderLab, need_fanotify, opens, plant, responder_lab
 
 pytestmark = pytest.mark.integration
@@ -85,16 +85,6 @@ def test_what_leaves_the_enclave_is_dropped_and_the_mark_holds(lab: ResponderLab
     (decoy,) = plant(lab, "gated.floe")
     made, state = settings("resp"), lab.folder / "gates"
     (lab.folder / "gate.json").write_text(json.dumps(made.to_json()))
-
-    def listen() -> socket.socket:
-        found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        found.bind((PEER, PORT))
-        found.settimeout(0.3)
-        return found
-
-    def say() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"x", (PEER, PORT))
 
     with two_namespaces(made):
         gate = Gate(made, state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from strongroom.enclave.gate.adapters import tools
 from strongroom.enclave.gate.errors import GateFrozenError, GateTamperedError, GateUnavailableError
 from strongroom.enclave.gate.rules import read_shut
 from strongroom.enclave.gate.wiring import Gate, Switch
-from support.gates import PEER, PORT, inside, need_namespaces, settings, two_namespaces
+from support.gates import PEER, inside, listen, need_namespaces, say, settings, two_namespaces
 
 pytestmark = pytest.mark.integration
 
@@ -25,16 +24,6 @@ def test_it_shuts_an_open_gate_and_the_mark_holds(tmp_path: Path) -> None:
         gate = Gate(made, tmp_path / "state")
         gate.open()
         switch = Switch(gate)
-
-        def listen() -> socket.socket:
-            found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            found.bind((PEER, PORT))
-            found.settimeout(0.3)
-            return found
-
-        def say() -> None:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-                sender.sendto(b"x", (PEER, PORT))
 
         with inside(made.world, listen) as listener:
             inside(made.enclave, say)

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from strongroom.access.engine import DEFAULT_CEDAR
 from strongroom.access.policy import POLICY_TYPE, Factor, Policy, Rule
 from strongroom.access.request import Action
 from strongroom.access.self_test import PolicyUnsafeError
-from strongroom.cli.main import main
 from strongroom.client import wiring
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.default_policy import default_policy
@@ -31,6 +29,7 @@ from strongroom.release.decided import Decided
 from strongroom.release.documents import DocumentKind
 from strongroom.release.dossier import Dossier
 from support.deployment import DAY, LEVEL, ROOTS
+from support.place import Shell
 from support.policies import PolicyDeployment, Stored
 from support.room import MANIFEST
 
@@ -52,7 +51,7 @@ def nothing() -> SecretBytes:
     raise StrongroomError("no passphrase is needed")
 
 
-class Desk:
+class Desk(Shell):
     """A deployment that released, exported and refused, everybody's wallets, and a shell."""
 
     def __init__(self, folder: Path) -> None:
@@ -124,17 +123,6 @@ class Desk:
         path = self.folder / name
         path.write_bytes(value.to_bytes() if isinstance(value, Policy) else json.dumps(value).encode())
         return str(path)
-
-    def run(self, *arguments: str, by: str = "", text: str = "") -> Result:
-        """Type a command."""
-        extra = ["--as", str(self.wallets[by])] if by else []
-        return CliRunner().invoke(main, [*arguments, *extra], input=text)
-
-    def json(self, *arguments: str, by: str = "", code: int = 0) -> Any:
-        """Type a command with --json and return what it printed."""
-        result = self.run(*arguments, "--json", by=by)
-        assert result.exit_code == code, result.output
-        return json.loads(result.stdout)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from strongroom.response.run import Outcome
 from strongroom.response.subjects import Subject
 from support.attested import Attested
 from support.deployment import MODEL, Deployment
-from support.gates import PEER, PORT, inside, need_namespaces, settings, two_namespaces
+from support.gates import PEER, inside, listen, need_namespaces, say, settings, two_namespaces
 from support.key_labs import machine
 from support.responders import ResponderLab, responder_lab
 
@@ -268,16 +267,6 @@ def test_egress_is_shut_and_the_mark_holds(lab: ResponderLab) -> None:
     need_namespaces()
     socket_allow_hosts(["127.0.0.1", PEER, "169.254.77.2"], allow_unix_socket=True)
     made, state = settings("port"), lab.folder / "gates"
-
-    def listen() -> socket.socket:
-        found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        found.bind((PEER, PORT))
-        found.settimeout(0.3)
-        return found
-
-    def say() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"x", (PEER, PORT))
 
     with two_namespaces(made):
         gate = Gate(made, state)

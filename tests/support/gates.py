@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -52,6 +53,20 @@ def settings(name: str, **changed: object) -> GateSettings:
             }
         ).encode()
     )
+
+
+def listen() -> socket.socket:
+    """Listen as the peer, in whichever namespace this runs."""
+    found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    found.bind((PEER, PORT))
+    found.settimeout(0.3)
+    return found
+
+
+def say() -> None:
+    """Send the peer a datagram."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"x", (PEER, PORT))
 
 
 @contextmanager

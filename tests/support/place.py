@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,10 @@ from simulators.deployment_in_memory import PEOPLE, InMemoryDeployment
 from strongroom.cli.main import main
 
 
-class Place:
-    """A deployment, everybody's wallets, and a shell."""
+class Shell:
+    """People's verbs, typed with their wallets."""
 
-    def __init__(self, folder: Path, deployment: InMemoryDeployment) -> None:
-        self.folder = folder
-        self.deployment = deployment
-        self.wallets = {name: deployment.wallet(folder, name) for name in (*PEOPLE, "root-0", "root-1")}
+    wallets: Mapping[str, Path]
 
     def run(self, *arguments: str, by: str = "", text: str = "") -> Result:
         """Type a command; ``by`` adds the person's wallet."""
@@ -30,6 +28,15 @@ class Place:
         result = self.run(*arguments, "--json", by=by)
         assert result.exit_code == code, result.output
         return json.loads(result.stdout)
+
+
+class Place(Shell):
+    """A deployment, everybody's wallets, and a shell."""
+
+    def __init__(self, folder: Path, deployment: InMemoryDeployment) -> None:
+        self.folder = folder
+        self.deployment = deployment
+        self.wallets = {name: deployment.wallet(folder, name) for name in (*PEOPLE, "root-0", "root-1")}
 
     def weights(self) -> Path:
         """Return a small model directory."""
