@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.audit.entries import Entry, read_entry
-from strongroom.audit.reading.exposure import Exposure, ExposureFold, Holding, Limits, Way, Window
+from strongroom.audit.reading.exposure import LEAVES_WITHIN, Exposure, ExposureFold, Holding, Limits, Way, Window
 from strongroom.core.events import EventName
+from strongroom.egress.mirror import HOLD_SECONDS
+from strongroom.egress.odometer import BLOCK_SECONDS
 from support.log_views import MODELS, PLATFORMS, REQUESTS, histories, log_of
 from support.logs import AT
 
@@ -138,8 +140,19 @@ def test_bits_are_those_that_the_meter_counted(log: list[bytes], data: st.DataOb
     window = Window(since=min(first, second), until=max(first, second) + 1)
     let_out = answer(entries, window=window).let_out
     ever = max([total for at, total in readings if at <= max(first, second)], default=0)
-    before = max([total for at, total in readings if at < min(first, second)], default=0)
+    # What was counted may leave for two hours more: it isn't known to be gone when the window begins.
+    before = max([total for at, total in readings if at < min(first, second) - LEAVES_WITHIN], default=0)
     assert (let_out.ever, let_out.within) == (ever, max(0, ever - before))
+
+
+def test_what_was_counted_before_a_time_and_left_in_it_counts() -> None:
+    facts = {"request": REQUESTS[0], "use": 1, "model": MODEL, "total": 500}
+    entries = entries_of(log_of([(E.ODOMETER_ADVANCED, 0, {**facts})]))  # type: ignore[dict-item]  # facts of any kind
+    # An hour for an answer to begin on a block, and an hour for it to end.
+    last = AT + BLOCK_SECONDS + HOLD_SECONDS
+    assert answer(entries, window=Window(since=last, until=last + 1)).let_out.within == 500
+    gone = Window(since=last + LEAVES_WITHIN, until=last + LEAVES_WITHIN + 1)
+    assert answer(entries, window=gone).let_out.within == 0
 
 
 def told(*acts: tuple[EventName, int, dict[str, object]]) -> tuple[Holding, ...]:

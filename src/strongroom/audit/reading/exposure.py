@@ -33,6 +33,9 @@ UNKNOWABLE: Final = (
     "holders of the root key or of enough escrow shares, and whoever broke into the keeper",
 )
 """What no log can tell, printed with every answer."""
+LEAVES_WITHIN: Final = 7200
+"""Seconds after an entry of the odometer in which what it counted may leave: an answer is begun on it for an hour, and
+takes an hour at most. It is counted before it leaves, never after."""
 TOLD: Final = 1000
 """Holdings that one answer names, the most exposed first, and freezes, the newest. Its totals count all of them."""
 TOLD_BYTES: Final = 768 << 10
@@ -163,7 +166,7 @@ class LetOut:
     ever: int
     """Up to the end of the window."""
     within: int
-    """Within the window."""
+    """Within the window: also what was counted shortly before it, and may not have left by then."""
     last: int | None
     """The entry with the reading; None where nothing was metered."""
 
@@ -407,7 +410,8 @@ class ExposureFold:
             self._holdings[place] = replace(known, bits=known.bits + max(0, total - before))
 
     def _let_out(self, window: Window) -> LetOut:
-        before = [total for _i, at, total in self._readings if window.since is not None and at < window.since]
+        gone = None if window.since is None else window.since - LEAVES_WITHIN
+        before = [total for _i, at, total in self._readings if gone is not None and at < gone]
         upto = [one for one in self._readings if window.until is None or one[1] < window.until]
         ever = max((total for _i, _at, total in upto), default=0)
         return LetOut(ever=ever, within=max(0, ever - max(before, default=0)), last=upto[-1][0] if upto else None)
