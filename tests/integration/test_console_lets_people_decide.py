@@ -65,6 +65,27 @@ def test_a_request_is_made_signed_and_carried_out(live: RunningConsole) -> None:
     assert any(one.event is EventName.MODEL_FROZEN for one in live.occupied.entries())
 
 
+def test_a_form_begins_with_the_purpose_that_the_command_would_give_and_with_none_for_what_opens(
+    live: RunningConsole,
+) -> None:
+    dana = live.inside()
+    begun = {
+        name: dana.get(f"/requests/new.json?{name}").json["purpose"]
+        for name in ("action=freeze", "action=resume", "action=open-in-enclave", "action=resume&ticket=T-9", "")
+    }
+    assert [*begun.values()] == ["incident-response", "maintenance", "", "incident-response", ""]
+    assert '<option value="">choose</option>' in dana.get("/requests/new").text
+
+
+def test_a_request_says_at_its_top_what_is_missing_and_leads_to_the_log(live: RunningConsole) -> None:
+    request = live.occupied.ask_export(RecipientKey())
+    name = request.digest.value.hex()
+    top, _, _rest = live.inside("sam").get(f"/requests/{name}").text.partition('<div class="columns')
+    assert "would be refused" in top
+    assert "<code>approver-research</code>" in top
+    assert f'href="/audit?request={name}"' in top
+
+
 def test_an_entry_is_shown_with_its_proof(live: RunningConsole) -> None:
     dana = live.inside()
     told = dana.get("/audit/3.json").json

@@ -20,7 +20,18 @@ from strongroom.intake.states import State
 from strongroom.keys.recipient import RecipientKey
 from strongroom.release.precautions import PrecautionKind
 from support.browsers import missing
-from support.console_browser import console_browser, find, look, shuts_out, sign_in, wait_for_title
+from support.console_browser import (
+    console_browser,
+    cut_on_paper,
+    find,
+    left_unsaid,
+    look,
+    on_paper,
+    shuts_out,
+    sign_in,
+    stops,
+    wait_for_title,
+)
 from support.console_metered import meter
 from support.console_shelves import Delivered, assessment_of, give_roles, keep, record
 from support.consoles import RunningConsole, console
@@ -184,7 +195,8 @@ def delivered(live: RunningConsole) -> Delivered:
     [
         ("dark", 400),
         ("light", 1280),
-        pytest.param("light", 400, marks=pytest.mark.heavy),
+        pytest.param("light", 320, marks=pytest.mark.heavy, id="at 400 %"),
+        pytest.param("dark", 640, marks=pytest.mark.heavy, id="at 200 %"),
         pytest.param("dark", 1280, marks=pytest.mark.heavy),
     ],
 )
@@ -196,5 +208,52 @@ def test_no_page_shuts_anybody_out(
     found = {}
     for path in (*PATHS, *things, "/sign-in", "/models/nothing"):
         driver.get(live.origin + path)
-        found[path] = shuts_out(driver)
+        found[path] = [*shuts_out(driver), *left_unsaid(driver)]
     assert {path: what for path, what in found.items() if what} == {}
+
+
+def test_printed_pages_are_whole(live: RunningConsole, driver: Any, things: tuple[str, ...]) -> None:
+    sign_in(driver, live, "sam")
+    found = {}
+    with on_paper(driver):
+        for path in (*PATHS, *things):
+            driver.get(live.origin + path)
+            found[path] = cut_on_paper(driver)
+    assert {path: what for path, what in found.items() if what} == {}
+
+
+@pytest.mark.parametrize("width", [1280, pytest.param(400, marks=pytest.mark.heavy)])
+def test_the_keyboard_goes_down_the_page_and_is_seen(
+    live: RunningConsole, driver: Any, things: tuple[str, ...], width: int
+) -> None:
+    sign_in(driver, live, "rina")
+    look(driver, scheme="light", width=width)
+    for path in ("/today", f"/models/{MODEL}", "/audit", things[0]):
+        driver.get(live.origin + path)
+        found = stops(driver, 60)
+        assert len(found) > 12, path
+        assert [stop for stop in found if stop[1]] == [], path
+
+
+def test_a_table_that_goes_on_at_a_side_shows_it(live: RunningConsole, driver: Any) -> None:
+    sign_in(driver, live, "rina")
+    look(driver, scheme="light", width=400)
+    driver.get(f"{live.origin}/people")
+    shades = """
+        return [...document.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth)
+          .map((one) => getComputedStyle(one).backgroundImage);
+    """
+    found = driver.execute_script(shades)
+    assert found
+    assert all("gradient" in one for one in found)
+
+
+def test_each_object_leads_to_what_the_log_says_of_it(
+    live: RunningConsole, driver: Any, things: tuple[str, ...]
+) -> None:
+    sign_in(driver, live, "sam")
+    paths = (*things, f"/models/{MODEL}", "/people", "/attestation", "/assurance", "/intake", "/audit/1")
+    for path in paths:
+        driver.get(live.origin + path)
+        led = driver.execute_script("return document.querySelectorAll('main a[href^=\"/audit\"]').length")
+        assert led > 0, path

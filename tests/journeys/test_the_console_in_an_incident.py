@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from support.browsers import missing
-from support.console_browser import console_browser, find, look, shuts_out, sign_in, wait_for_title
+from support.console_browser import (
+    console_browser,
+    cut_on_paper,
+    find,
+    left_unsaid,
+    look,
+    on_paper,
+    shuts_out,
+    sign_in,
+    stops,
+    wait_for_title,
+)
 from support.console_incidents import FakeDesk, Watched, watched
 from support.deployment import MODEL
 from support.responses import Record, alert
@@ -87,12 +98,12 @@ def test_a_drill_is_taken_noted_and_answered(lab: Watched, driver: Any, drill: s
     driver.get(f"{lab.live.origin}/incidents")
     find(driver, f"tbody a[href='/incidents/{drill}']").click()
     find(driver, "a[href$='/do/take']").click()
-    find(driver, "main form button").click()
+    find(driver, "main form [type=submit]").click()
     sign(driver)
     assert "role taken" in driver.page_source
     find(driver, "a[href$='/do/note']").click()
     find(driver, "textarea").send_keys(f"two lines\n{HOSTILE}")
-    find(driver, "main form button").click()
+    find(driver, "main form [type=submit]").click()
     sign(driver)
     find(driver, "#timeline ~ div a[href*='/words/']").click()
     wait_for_title(driver, "What was written")
@@ -100,7 +111,7 @@ def test_a_drill_is_taken_noted_and_answered(lab: Watched, driver: Any, drill: s
     assert "two lines\n&lt;img" in driver.page_source
     driver.get(f"{lab.live.origin}/incidents/{drill}")
     find(driver, "a[href*='/do/resolve-step']").click()
-    find(driver, "main form button").click()
+    find(driver, "main form [type=submit]").click()
     sign(driver)
     assert 'class="tag good">done' in driver.page_source
     driver.get(f"{lab.live.origin}/drills")
@@ -123,7 +134,7 @@ def test_a_playbook_is_read_out_at_a_table(lab: Watched, driver: Any) -> None:
     driver.get(f"{lab.live.origin}/drills")
     find(driver, "a[href='/drills/tabletop/insider']").click()
     wait_for_title(driver, "insider at a table")
-    find(driver, "main form button").click()
+    find(driver, "main form [type=submit]").click()
     until(driver, "The next card comes")
     assert len(driver.find_elements("css selector", "[id^='card-']")) == 1
 
@@ -137,7 +148,7 @@ def test_exposure_is_entered_and_a_model_frozen_from_an_incident_and_resumed_by_
             sign_in(driver, lab.live, "dana")
             driver.get(page)
             find(driver, "a[href$='/do/expose']").click()
-            find(driver, "main form button").click()
+            find(driver, "main form [type=submit]").click()
             wait_for_title(driver, "Sign what you do")
             assert f"what the log says of {MODEL}" in driver.page_source
             for scheme, width in (("dark", 400), ("light", 1280)):
@@ -182,7 +193,7 @@ def test_without_script_incidents_are_read_and_drafts_are_made(lab: Watched, dri
             driver.get(lab.live.origin + path)
             assert "<h1" in driver.page_source
         driver.get(f"{lab.live.origin}/incidents/{drill}/do/move")
-        find(driver, "main form button").click()
+        find(driver, "main form [type=submit]").click()
         wait_for_title(driver, "Sign what you do")
         assert "Signing here takes this page's script" in driver.page_source
     finally:
@@ -202,6 +213,23 @@ def test_no_page_of_incidents_shuts_anybody_out(lab: Watched, driver: Any, drill
     draft = str(driver.current_url).removeprefix(lab.live.origin)
     for path in ("/today", "/incidents", place, f"{place}/do/note", f"{place}/do/take", "/drills", TABLE, draft):
         driver.get(lab.live.origin + path)
-        found[path] = shuts_out(driver)
+        found[path] = [*shuts_out(driver), *left_unsaid(driver)]
     assert {path: what for path, what in found.items() if what} == {}
     assert [one["message"] for one in driver.get_log("browser") if one["level"] in {"SEVERE", "WARNING"}] == []
+
+
+def test_a_printed_incident_is_whole(lab: Watched, driver: Any, drill: str) -> None:
+    sign_in(driver, lab.live, "dana")
+    with on_paper(driver):
+        for path in (f"/incidents/{drill}", "/drills"):
+            driver.get(lab.live.origin + path)
+            assert cut_on_paper(driver) == [], path
+
+
+def test_the_keyboard_goes_down_an_incident_and_is_seen(lab: Watched, driver: Any, drill: str) -> None:
+    sign_in(driver, lab.live, "dana")
+    look(driver, scheme="light", width=400)
+    driver.get(f"{lab.live.origin}/incidents/{drill}")
+    found = stops(driver, 80)
+    assert len(found) > 20
+    assert [stop for stop in found if stop[1]] == []

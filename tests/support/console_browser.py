@@ -20,7 +20,15 @@ from support.consoles import RP_ID, RunningConsole
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
+PAPER = 703
+"""Pixels, a 96th of an inch each, that A4 has between margins of 12 mm."""
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_PLAIN = """
+    const plain = new CSSStyleSheet();
+    plain.replaceSync(".scroll { background: none }");
+    document.adoptedStyleSheets = [plain];
+"""
+"""Where a table lies on shades, axe looks at no contrast: they are taken away for it."""
 
 
 def _pin(certificate: Path) -> str:
@@ -76,12 +84,17 @@ def plug_in_key_of(driver: Chrome, live: RunningConsole, name: str) -> None:
     driver.add_credential(made)
 
 
-def look(driver: Chrome, *, scheme: str, width: int) -> None:
-    """Show pages in a colour scheme (``light`` or ``dark``), so many pixels wide."""
+def look(driver: Chrome, *, scheme: str, width: int, media: str = "") -> None:
+    """Show pages in a colour scheme (``light`` or ``dark``), so many pixels wide.
+
+    :param media: ``print`` for paper; else a screen.
+    """
     feature = {"name": "prefers-color-scheme", "value": scheme}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": [feature]})
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    # A bar would lie over the last pixels of pictures.
+    driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
 
 
 def picture(driver: Chrome) -> bytes:
@@ -94,6 +107,7 @@ def picture(driver: Chrome) -> bytes:
 
 def shuts_out(driver: Chrome) -> list[tuple[str, list[str]]]:
     """Return what of the page that is open shuts somebody out: by axe's rules, or by being too wide."""
+    driver.execute_script(_PLAIN)
     driver.execute_script(files("axe_playwright_python").joinpath("axe.min.js").read_text())
     told = driver.execute_async_script(
         f"const done = arguments[0]; axe.run(document, {{runOnly: {_RULES}}}).then(done)"
@@ -102,6 +116,99 @@ def shuts_out(driver: Chrome) -> list[tuple[str, list[str]]]:
     wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
     found = [(str(one["id"]), [str(node["html"])[:160] for node in one["nodes"]]) for one in told["violations"]]
     return [*found, *([("wider than the window by", [str(wide)])] if wide > 0 else [])]
+
+
+_UNSAID = """
+    const found = [];
+    const hint = /^(now|in \\d+ (d|h|min|s)( \\d+ (h|min|s))?|\\d+ (d|h|min|s)( \\d+ (h|min|s))? ago)$/;
+    const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+      const text = node.data.trim(), around = node.parentElement;
+      if (hint.test(text) && !around.closest("time") && !around.parentElement.querySelector("time")) {
+        found.push(`a hint without its time: ${text}`);
+      }
+      const copied = around.closest("a") || around.parentElement.querySelector("[data-copy]");
+      if (/^[0-9a-f]{12}…$/.test(text) && !copied) {
+        found.push(`an id that can't be copied: ${text}`);
+      }
+    }
+    for (const time of document.querySelectorAll("main time")) {
+      const beside = [time.nextElementSibling, time.previousElementSibling];
+      if (!time.title && !beside.some((one) => one && hint.test(one.textContent))) {
+        found.push(`a time without a hint: ${time.textContent}`);
+      }
+    }
+    for (const plot of document.querySelectorAll("svg.plot")) {
+      if (!/UTC/.test(plot.textContent) || plot.querySelectorAll(".name").length !== 2) {
+        found.push("a plot whose axes have no names");
+      }
+    }
+    return found;
+"""
+"""Times have a hint of how far they are, and hints their time; ids copy or lead on; axes have names."""
+
+
+def left_unsaid(driver: Chrome) -> list[str]:
+    """Return what the page that is open says by half."""
+    return [str(one) for one in driver.execute_script(_UNSAID)]
+
+
+@contextmanager
+def on_paper(driver: Chrome) -> Iterator[None]:
+    """Show pages as they are printed, as wide as A4 is between its margins; then on a screen again."""
+    look(driver, scheme="light", width=PAPER, media="print")
+    try:
+        yield
+    finally:
+        look(driver, scheme="light", width=1280)
+
+
+def cut_on_paper(driver: Chrome) -> list[str]:
+    """Return what of the page that is open would be cut or folded away in print: for :func:`on_paper`."""
+    told = driver.execute_script("""
+        const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+        const cut = [...document.querySelectorAll("main .scroll, main pre")].filter((one) =>
+          getComputedStyle(one).overflowX !== "visible" && one.scrollWidth > one.clientWidth
+          || one.scrollHeight > one.clientHeight + 1 && getComputedStyle(one).overflowY !== "visible");
+        const short = [...document.querySelectorAll("main code[title]")].filter((one) =>
+          !getComputedStyle(one, "::after").content.includes(one.title));
+        const inside = [...document.querySelectorAll("details > :not(summary)")];
+        const folded = inside.filter((one) => !one.checkVisibility());
+        return [...(wide > 0 ? [`wider than the paper by ${wide}`] : []),
+                ...[...cut, ...short, ...folded].map((one) => one.outerHTML.slice(0, 160))];
+    """)
+    return [str(one) for one in told]
+
+
+_STOP = """
+    const at = document.activeElement, before = window.before;
+    window.before = at;
+    if (at === document.body || at === null) { return null; }
+    const box = at.getBoundingClientRect(), style = getComputedStyle(at);
+    const wrong = [];
+    if (!(before.compareDocumentPosition(at) & Node.DOCUMENT_POSITION_FOLLOWING)) { wrong.push("it goes back"); }
+    if (style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2) { wrong.push("nothing shows it"); }
+    if (box.width === 0 || box.bottom <= 0 || box.top >= innerHeight || box.right <= 0 || box.left >= innerWidth) {
+      wrong.push("it is out of sight");
+    }
+    return [at.outerHTML.slice(0, 120), wrong.join(", ")];
+"""
+
+
+def stops(driver: Chrome, most: int) -> list[tuple[str, str]]:
+    """Press the tabulator up to ``most`` times; return each stop with what is wrong with it, or ""."""
+    from selenium.webdriver.common.action_chains import ActionChains  # noqa: PLC0415
+    from selenium.webdriver.common.keys import Keys  # noqa: PLC0415
+
+    found: list[tuple[str, str]] = []
+    driver.execute_script("document.activeElement.blur(); scrollTo(0, 0); window.before = document.documentElement")
+    for _ in range(most):
+        ActionChains(driver).send_keys(Keys.TAB).perform()
+        told = driver.execute_script(_STOP)
+        if told is None:
+            break
+        found.append((str(told[0]), str(told[1])))
+    return found
 
 
 def find(driver: Chrome, selector: str) -> Any:

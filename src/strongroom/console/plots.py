@@ -13,11 +13,11 @@ from typing import Final
 from strongroom.core.clock import Instant, format_instant
 
 WIDTH: Final = 640
-HEIGHT: Final = 220
-LEFT: Final = 76
+HEIGHT: Final = 256
+LEFT: Final = 100
 RIGHT: Final = 16
-TOP: Final = 12
-BOTTOM: Final = 28
+TOP: Final = 36
+BOTTOM: Final = 56
 _DAYS: Final = 2 * 86400
 """From this span on, times are told as dates."""
 _MINUTES: Final = 600
@@ -44,6 +44,8 @@ class LinePlot:
     """The height of a limit; None where there is none, or it is far above everything."""
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
+    when: str
+    """The name of the axis of time, with the days that its marks don't say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class DotPlot:
     dots: tuple[tuple[float, float], ...]
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
+    when: str
+    """The name of the axis of time, with the days that its marks don't say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,13 @@ class _Frame:
     def times(self) -> tuple[Tick, ...]:
         span, told = self.end - self.begin, sorted({self.begin, (self.begin + self.end) // 2, self.end})
         return tuple(Tick(self.across(at), _moment(at, span)) for at in told)
+
+    @property
+    def when(self) -> str:
+        first, last = format_instant(self.begin)[:10], format_instant(self.end)[:10]
+        if self.end - self.begin >= _DAYS:
+            return "day (UTC)"
+        return f"time (UTC) on {first}" if first == last else f"time (UTC), {first} to {last}"
 
     def values(self, label: Callable[[int], str]) -> tuple[Tick, ...]:
         return tuple(Tick(self.up(value), label(value)) for value in self._lines)
@@ -107,6 +118,7 @@ def line_plot(
         ceiling=None if drawn is None else frame.up(drawn),
         across=frame.times(),
         up=frame.values(label),
+        when=frame.when,
     )
 
 
@@ -120,6 +132,7 @@ def dot_plot(series: Sequence[tuple[Instant, int]], *, label: Callable[[int], st
         dots=tuple((frame.across(at), frame.up(value)) for at, value in series),
         across=frame.times(),
         up=frame.values(label),
+        when=frame.when,
     )
 
 

@@ -168,6 +168,7 @@ def _plot(
         "dots": [[_units(x), _units(y)] for x, y in drawn.dots],
         "across": [[_units(one.at), one.label] for one in drawn.across],
         "up": [[_units(one.at), one.label] for one in drawn.up],
+        "when": drawn.when,
     }
     return {"name": name, "title": title, "drawn": {**marks}}
 

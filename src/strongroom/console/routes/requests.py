@@ -41,6 +41,13 @@ CONTROLS: Final = (
 ASKED: Final = (Action.OPEN_IN_ENCLAVE, Action.FREEZE, Action.RESUME, Action.ROTATE, Action.LIFT)
 """Actions that can be asked for here."""
 MAX_TICKET: Final = 64
+_WHY: Final[Mapping[str, Purpose]] = {
+    Action.FREEZE.value: Purpose.INCIDENT_RESPONSE,
+    Action.RESUME.value: Purpose.MAINTENANCE,
+    Action.ROTATE.value: Purpose.MAINTENANCE,
+    Action.LIFT.value: Purpose.MAINTENANCE,
+}
+"""The purpose that a form begins with, as the command's does. What opens weights has none: people choose it."""
 _PLAIN: Final = {
     Action.FREEZE: client.ask_to_freeze,
     Action.RESUME: client.ask_to_resume,
@@ -168,14 +175,16 @@ def new(visit: Visit) -> Page:
     trust = visit.trust
     values = trust.reference_values
     records = client.known_platforms(trust.genesis, visit.session.api.platforms())
+    action = visit.query.get("action", Action.OPEN_IN_ENCLAVE.value)
+    # Who comes here from an incident acts on it.
+    why = Purpose.INCIDENT_RESPONSE if visit.query.get("ticket") else _WHY.get(action)
     data: dict[str, Json] = {
         "actions": [action.value for action in ASKED],
-        "action": visit.query.get("action", Action.OPEN_IN_ENCLAVE.value),
+        "action": action,
         "models": [name for name in sorted(trust.models) if signable(trust, name)],
         "model": visit.query.get("model", ""),
         "purposes": [purpose.value for purpose in Purpose],
-        # Who comes here from an incident acts on it.
-        "purpose": Purpose.INCIDENT_RESPONSE.value if visit.query.get("ticket") else "",
+        "purpose": "" if why is None else why.value,
         "ticket": visit.query.get("ticket", "")[:MAX_TICKET],
         "images": [one.image for one in (values.images if values is not None else ()) if not one.revoked],
         "platforms": [one.platform for one in records],

@@ -65,8 +65,9 @@ for (const form of document.querySelectorAll("form[data-sign]")) {
 for (const button of document.querySelectorAll("button[data-copy]")) {
   button.hidden = false;
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(button.dataset.copy);
-    button.textContent = "copied";
+    const said = await navigator.clipboard.writeText(button.dataset.copy).then(() => "copied", () => "not copied");
+    button.textContent = said;
+    button.setAttribute("aria-label", `${said}: ${button.dataset.copy}`);
   });
 }
 
