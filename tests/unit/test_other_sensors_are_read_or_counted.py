@@ -44,7 +44,7 @@ EXPECTED: dict[str, tuple[list[dict[str, object]], list[str]]] = {
             {"event": "host:process:started", "exe": "/srv/my tool", "uid": USER},
             {"event": "identity:login:failed", "person": "dana", "client": "192.0.2.7", "cause": "auditd"},
         ],
-        ["arch 40000003"],
+        ["arch c0000016"],
     ),
     "osquery": (
         [
@@ -52,8 +52,9 @@ EXPECTED: dict[str, tuple[list[dict[str, object]], list[str]]] = {
             {"event": "host:file:changed", "path": "/etc/strongroom/gate.json", "seen": "ab", "host": "w1"},
             {"event": "host:device:added", "kind": "usb", "device": "Flash Drive", "host": "w1"},
             {"event": "host:process:started", "exe": "/srv/other", "uid": USER, "host": "w1"},
+            {"event": "host:process:started", "exe": "/srv/third", "uid": USER, "host": "w1"},
         ],
-        ["pack_weights_last", "process_events: no rows"],
+        ["pack_weights_last"],
     ),
     "wazuh": (
         [
@@ -269,3 +270,97 @@ def test_a_path_that_is_relative_to_nobody_knows_what_stays_as_it_is() -> None:
     (event,) = reader(b"type=EOE " + head).events
     # Refused, and told all the same: somebody wanted it.
     assert event["path"] == "index.sealed"
+
+
+def audited(call: str, *more: str) -> list[Any]:
+    """Return the events of one call and the records that come with it, as auditd writes them to a file: no ``EOE``."""
+    reader, events = AuditReader(), list[Any]()
+    for record in (call, *more, "PROCTITLE proctitle=78"):
+        kind, _, rest = record.partition(" ")
+        events += reader(f"type={kind} msg=audit(1.000:7): {rest}".encode()).events
+    return events
+
+
+PATH = f'PATH item=0 name="{SHARD}" nametype=NORMAL'
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "SYSCALL arch=c000003e syscall=257",
+        "SYSCALL arch=c000003e syscall=85",
+        "SYSCALL arch=c000003e syscall=304",
+        "SYSCALL arch=c000003e syscall=1073741826",
+        "SYSCALL arch=40000003 syscall=5",
+        "SYSCALL arch=40000003 syscall=295",
+        "SYSCALL arch=c00000b7 syscall=56",
+        "SYSCALL arch=40000028 syscall=322",
+        "SYSCALL arch=x86_64 syscall=openat",
+        "URINGOP uring_op=18",
+        "URINGOP uring_op=28",
+    ],
+)
+def test_no_other_way_to_open_a_file_goes_by_unseen(call: str) -> None:
+    (event,) = audited(f"{call} success=yes exit=3 a0=ffffff9c uid=990", PATH)
+    assert (event["event"], event["path"], event["uid"]) == ("host:file:opened", SHARD, USER)
+
+
+@pytest.mark.parametrize(
+    "call", ["arch=c000003e syscall=1073742344", "arch=40000003 syscall=11", "arch=c00000b7 syscall=221"]
+)
+def test_no_other_way_to_begin_a_program_goes_by_unseen(call: str) -> None:
+    (event,) = audited(f'SYSCALL {call} success=yes exit=0 uid=990 exe="/srv/x"')
+    assert (event["event"], event["exe"]) == ("host:process:started", "/srv/x")
+
+
+def test_a_path_is_known_however_a_program_writes_it() -> None:
+    call = "SYSCALL arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c uid=990"
+    for name in ("//weights/atlas/index.sealed", "/weights/./atlas//index.sealed", "/weights/x/../atlas/index.sealed"):
+        (event,) = audited(call, f'PATH item=0 name="{name}" nametype=NORMAL')
+        assert event["path"] == SHARD
+
+
+def test_records_that_stand_alone_take_no_room_from_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditd, "MOST_OPEN", 4)
+    reader = AuditReader()
+    reader(b"type=SYSCALL msg=audit(1.0:1): arch=c000003e syscall=257 success=yes exit=3 uid=990")
+    for serial in range(2, 50):
+        assert reader(b"type=SECCOMP msg=audit(1.0:%d): sig=31 syscall=59" % serial).unknown == "SECCOMP"
+    reader(f"type={PATH.replace(' ', ' msg=audit(1.0:1): ', 1)}".encode())
+    assert len(reader(b"type=EOE msg=audit(1.0:1): ").events) == 1
+    assert reader.forgotten == 0
+
+
+@pytest.mark.parametrize(
+    ("acct", "person"), [('"dana"', "dana"), ("28756E6B6E6F776E207573657229", "(unknown user)"), ("dana", "dana")]
+)
+def test_a_login_says_who_and_how_in_words_that_rules_know(acct: str, person: str) -> None:
+    head = b"type=USER_LOGIN msg=audit(1.0:1): pid=1 uid=0 msg='op=login "
+    line = head + f'acct={acct} exe="/usr/sbin/sshd" hostname=? addr=192.0.2.7 terminal=ssh res=success\''.encode()
+    (event,) = AuditReader()(line).events
+    assert (event["person"], event["method"]) == (person, "ssh")
+
+
+@pytest.mark.parametrize("hook", ["security_mmap_file", "mmap_file"])
+def test_a_file_that_is_mapped_was_opened(hook: str) -> None:
+    arguments = [{"file_arg": {"path": SHARD}}]
+    told = {"process_kprobe": {"process": {"binary": "/srv/x", "uid": 990}, "function_name": hook, "args": arguments}}
+    (event,) = READERS["tetragon"]()(json.dumps(told).encode()).events
+    assert (event["event"], event["path"]) == ("host:file:opened", SHARD)
+
+
+def test_osquery_s_batches_are_read_row_by_row() -> None:
+    rows = [{"path": f"/srv/{name}", "cmdline": "x", "eid": "1", "uid": "990"} for name in ("a", "b")]
+    line = {"name": "process_events", "hostIdentifier": "w1", "diffResults": {"removed": "", "added": [*rows, {}]}}
+    told = READERS["osquery"]()(json.dumps(line).encode())
+    assert [one["exe"] for one in told.events] == ["/srv/a", "/srv/b"]
+    assert told.unknown
+    assert READERS["osquery"]()(b'{"name": "q", "diffResults": {"added": []}}').unknown == "q: no rows"
+
+
+@pytest.mark.parametrize("sensor", ["falco", "osquery", "tetragon"])
+def test_a_name_that_is_no_text_hides_nothing(sensor: str) -> None:
+    line = (VECTORS / f"{sensor}.jsonl").read_bytes().splitlines()[0]
+    exe = {"falco": b"/usr/bin/cat", "osquery": b"/srv/payload", "tetragon": b"/srv/payload"}[sensor]
+    (event,) = READERS[sensor]()(line.replace(exe, exe + b"\xff")).events
+    assert event["exe"] == exe.decode() + "\ufffd"

@@ -252,6 +252,29 @@ def test_of_a_flood_of_lines_so_many_are_read_the_rest_counted_and_the_sensor_li
     assert len(heard) == line_socket.RATE.burst + 8
 
 
+@loops
+@pytest.mark.parametrize("more", [1, 3 * MAX_LINE])
+def test_one_line_that_is_too_long_takes_no_other_with_it(tmp_path: Path, more: int) -> None:
+    events: list[Event] = []
+    line = b'{"output_fields": {"evt.type": "execve", "proc.exepath": "/bin/x"}}\n'
+
+    async def story() -> int:
+        one = LineSocket("falco", os.geteuid(), read_falco, events.append, lambda: None)
+        await one.start(tmp_path / "falco.sock")
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "falco.sock")
+        # What its end looks like is whoever's wrote it, and is none of the sensor's lines either.
+        writer.write(line + b" " * (MAX_LINE + more) + line + line + line.strip())
+        await writer.drain()
+        writer.write_eof()
+        await asyncio.wait_for(reader.read(), 20)
+        await closed(writer)
+        await one.stop()
+        return one.missed
+
+    assert asyncio.run(story()) == 1
+    assert len(events) == 3
+
+
 # --- the kernel's audit records ---------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ _NAMES: Final[Mapping[int, str]] = MappingProxyType(
         1309: "EXECVE",
         1320: "EOE",
         1327: "PROCTITLE",
+        1336: "URINGOP",
     }
 )
 """Of ``linux/audit.h`` and libaudit: those that our reader knows, and those that come with them."""

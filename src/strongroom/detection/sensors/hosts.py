@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from strongroom.detection.sensors.reading import Event, Read, child, event, number, read_object, text, unknown
+from strongroom.detection.sensors.reading import METHODS, Event, Read, child, event, number, read_object, text, unknown
 
-_OPENS: Final = frozenset({"open", "openat", "openat2"})
+_OPENS: Final = frozenset({"open", "creat", "openat", "openat2", "open_by_handle_at"})
 _STARTS: Final = frozenset({"execve", "execveat"})
 _EVENT_TABLE: Final = frozenset({"syscall", "ntime", "auid", "eid", "event_type"})
 """Columns of osquery's tables of events, of which it has those that begin with a program: running ones have none."""
+_FILE_HOOKS: Final = frozenset(
+    {"security_file_permission", "security_file_open", "security_mmap_file", "file_open", "mmap_file", "fd_install"}
+)
+"""What Tetragon's policies about files hook. A file that is mapped is read by no call that the first one sees."""
 _CHANGES: Final = frozenset({"UPDATED", "ATTRIBUTES_MODIFIED", "DELETED", "MOVED_TO", "MOVED_FROM"})
 """What becomes of a file in osquery's words; most programs replace one by moving another there."""
 _UNCHANGED: Final = frozenset({"inode", "mtime"})
 """Attributes whose change leaves a file's bytes and rights as they were."""
 _NO_LOGINS: Final = frozenset({"cron", "crond", "su", "sudo", "systemd", "polkitd", "pkexec"})
 """Programs whose PAM sessions Wazuh's rules call logins. Whoever is in a session already, or a timer, opens them."""
-_METHODS: Final = {"sshd": "ssh", "sshd-session": "ssh", "login": "console"}
 _FAILED: Final = frozenset({"authentication_failed", "authentication_failures"})
 """Groups of Wazuh's rules. The second one's replace the last of several failures of somebody: it isn't told twice."""
 _AFTER_FAILURES: Final = "40112"
@@ -62,7 +65,7 @@ def read_tetragon(line: bytes) -> Read:
         return unknown(next((name for name in told if name.startswith("process_")), "no process"))
     name = text(hook, "function_name")
     path = _tetragon_path(hook)
-    if name in {"security_file_permission", "security_file_open", "file_open", "fd_install"} and path:
+    if name in _FILE_HOOKS and path:
         process = child(hook, "process")
         exe, uid = text(process, "binary"), number(process, "uid")
         return _one(event("host:file:opened", "tetragon", host=host, path=path, exe=exe, uid=uid))
@@ -72,19 +75,27 @@ def read_tetragon(line: bytes) -> Read:
 def read_osquery(line: bytes) -> Read:
     """Read a line of osquery's results log (osquery.readthedocs.io): event tables, rows that were added.
 
-    A query is called what its pack's author liked, so a row's columns tell its table, and its name where they don't.
+    A line has one row, or in the batch format all that a query found. A query is called what its pack's author liked,
+    so a row's columns tell its table, and its name where they don't.
 
     :raises MalformedError: not a line of osquery's.
     """
     told = read_object(line)
-    query, columns, host = (
-        text(told, "name"),
-        child(told, "columns"),
-        text(told, "hostIdentifier") or text(told, "hostname"),
-    )
-    table, action = query.rpartition("_query_")[2] or query, text(columns, "action")
+    query, host = text(told, "name"), text(told, "hostIdentifier") or text(told, "hostname")
+    batch = child(told, "diffResults").get("added")
+    if isinstance(batch, list):
+        reads = [_osquery_row(query, row, host) for row in batch if isinstance(row, dict)]
+        events = tuple(one for read in reads for one in read.events)
+        strange = next((read.unknown for read in reads if read.unknown), "")
+        return Read(events=events, unknown=strange) if events or strange else unknown(f"{query}: no rows")
+    columns = child(told, "columns")
     if text(told, "action") != "added" or not columns:
         return unknown(f"{query}: {text(told, 'action') or 'no rows'}")
+    return _osquery_row(query, columns, host)
+
+
+def _osquery_row(query: str, columns: Mapping[str, object], host: str) -> Read:
+    table, action = query.rpartition("_query_")[2] or query, text(columns, "action")
     if action and (text(columns, "target_path") or table.endswith("file_events")):
         return _osquery_file(columns, host)
     # Tables of sockets and of logins have a program's path too, and no command line.
@@ -136,7 +147,7 @@ def read_wazuh(line: bytes) -> Read:
     program = text(child(told, "predecoder"), "program_name") or text(child(told, "decoder"), "name")
     opened = "authentication_success" in groups or text(rule, "id") == _AFTER_FAILURES
     if person and opened and program.lower() not in _NO_LOGINS:
-        method = _METHODS.get(program, "wazuh")
+        method = METHODS.get(program, "wazuh")
         return _one(event("host:login:opened", "wazuh", host=host, person=person, method=method))
     return unknown(f"rule {text(rule, 'id')}")
 

@@ -12,6 +12,8 @@ from strongroom.detection.matching import Value
 
 MAX_LINE: Final = 262_144
 MAX_TEXT: Final = 4096
+METHODS: Final = {"sshd": "ssh", "sshd-session": "ssh", "login": "console"}
+"""How somebody logged in, by the program that let them in."""
 Event = dict[str, Value]
 
 
@@ -36,7 +38,8 @@ def read_object(line: bytes) -> Mapping[str, object]:
     if len(line) > MAX_LINE:
         raise MalformedError(f"a sensor's line has at most {MAX_LINE} bytes")
     try:
-        value = json.loads(line, object_pairs_hook=_unique)
+        # A file may be called by any bytes: one whose name isn't UTF-8 mustn't have its line refused.
+        value = json.loads(line.decode("utf-8-sig", "replace"), object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         raise MalformedError("a sensor's line isn't JSON") from None
     if not isinstance(value, dict):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -75,10 +75,12 @@ class LineSocket:
             return
         self._writers.add(task)
         try:
-            while line := await reader.readline():
-                self._line(line.strip())
-        except (ConnectionError, ValueError):
-            # A line without an end: nobody can tell where the next one begins.
+            async for line in _lines(reader):
+                if line is None:
+                    self.missed += 1
+                else:
+                    self._line(line.strip())
+        except ConnectionError:
             self.missed += 1
         finally:
             self._writers.discard(task)
@@ -98,3 +100,28 @@ class LineSocket:
                 self._take(event)
         except MalformedError:
             self.missed += 1
+
+
+async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes | None]:
+    """Yield each line, and None for one that is too long, which is let go of up to its end.
+
+    Whoever can make a sensor write one (a program's arguments may be megabytes) would otherwise end the connection, and
+    with it all that the sensor has to say.
+    """
+    within = False
+    while True:
+        try:
+            line = await reader.readuntil()
+        except asyncio.IncompleteReadError as error:
+            line = error.partial
+        except asyncio.LimitOverrunError as error:
+            await reader.readexactly(error.consumed)
+            if not within:
+                yield None
+            within = True
+            continue
+        if not within:
+            yield line
+        within = False
+        if not line.endswith(b"\n"):
+            return
