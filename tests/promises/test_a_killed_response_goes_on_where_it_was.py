@@ -14,7 +14,7 @@ from strongroom.responder.adapters.case_files import CaseFiles, IncidentsUnwrita
 from strongroom.responder.cases import Case, Cause
 from strongroom.response.actions import ActionName
 from strongroom.response.acts import ActKind
-from strongroom.response.entries import Happened
+from strongroom.response.entries import Happened, Phase
 from strongroom.response.executor import withheld
 from strongroom.response.incident import fold
 from strongroom.response.limits import DAY, PER_SUBJECT, SUBJECTS_PER_SOURCE, Budget
@@ -227,5 +227,28 @@ def test_what_is_real_comes_into_the_log_before_drills(tmp_path: Path) -> None:
             await room.until(lambda: len({name for name, _size, _last in room.notes.noted}) == 2)
             real = next(one.id for one in room.cases() if not one.shadow)
             assert room.notes.noted[0][0] == real
+
+    asyncio.run(told())
+
+
+def test_the_log_is_not_told_the_same_again_and_again_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responding_module, "POLL_SECONDS", 0.01)
+
+    def full(*_given: object) -> None:
+        raise IncidentsUnwritableError("no space left on device")
+
+    monkeypatch.setattr(CaseFiles, "save_told", full)
+
+    async def told() -> None:
+        async with responding_room(tmp_path) as room:
+            case = await room.drilled(await room.drill(BOOK))
+            await room.until(lambda: case.incident.phase is Phase.CONTAINED and bool(room.notes.noted))
+            await room.until(lambda: room.notes.noted[-1][1] == case.incident.size)
+            before = len(room.failed)
+            room.responding.wake(case)
+            await asyncio.sleep(0.3)
+            assert len(room.notes.noted) == len({*room.notes.noted}), before
 
     asyncio.run(told())

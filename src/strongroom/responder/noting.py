@@ -43,11 +43,12 @@ class Noting:
             phase, size = case.incident.phase, case.incident.size
             try:
                 await self._notes.note(case)
+                # Before the disk takes it: one that is full mustn't have the log told the same every few seconds.
+                self._noted[case.id] = self._clock.now(), phase
                 await case.was_told(LOG, size)
             except StrongroomError as error:
                 self._failed("note", error)
                 return
-            self._noted[case.id] = self._clock.now(), phase
 
     def _is_due(self, case: Case) -> bool:
         at, before = self._noted.get(case.id, (0, None))

@@ -71,12 +71,29 @@ class KnownDeployment:
         self._models = tuple(models)
         self._trust: Trust | None = None
         self._out: frozenset[str] = frozenset()
+        self._running: asyncio.Task[Trust] | None = None
+        self._next: asyncio.Task[Trust] | None = None
 
     async def refresh(self) -> Trust:
-        """Fetch what is in force, and who is suspended.
+        """Fetch what is in force, and who is suspended: what was asked for after this was called.
+
+        However many wait, there is one at a time, and one for all who come meanwhile: whoever floods the desk would
+        else keep an alarm's record waiting for a thread, and the keeper busy.
 
         :raises StrongroomError: the deployment doesn't answer, or isn't the one that was seen before.
         """
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running))
+        # Whoever asked may leave; others wait for the same.
+        return await asyncio.shield(self._next)
+
+    async def _after(self, before: asyncio.Task[Trust] | None) -> Trust:
+        if before is not None:
+            await asyncio.wait([before])
+        self._running, self._next = self._next, None
+        return await self._refreshed()
+
+    async def _refreshed(self) -> Trust:
         self._trust = await asyncio.to_thread(self.session.refresh)
         people = (await self.standing()).people.values()
         self._out = frozenset(one.person for one in people if one.suspended or not one.active)
