@@ -10,14 +10,11 @@ import pytest
 
 from simulators.intel_chain import (
     NOW,
-    PPID,
-    REPORT_DATA,
     TEE_TCB_SVN,
     IntelChain,
     intel_chain,
     sgx_extension,
 )
-from strongroom.attestation.bindings import ExpectedBinding, ItemBinding, Slot
 from strongroom.attestation.endorsements import Endorsements
 from strongroom.attestation.isolation import IsolationClass
 from strongroom.attestation.policies.allowed import ANYTHING, NOTHING, Allowed
@@ -26,38 +23,9 @@ from strongroom.attestation.tdx.bodies import BodyType, TdAttribute
 from strongroom.attestation.tdx.pck import PckCa
 from strongroom.attestation.tdx.tcb import TcbStatus
 from strongroom.attestation.trust_anchors import TrustAnchors
-from strongroom.attestation.verifier import Genuine
-from strongroom.attestation.verifiers.tdx import TdxStatement, TdxVerifier
 from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.fields import Fields
-
-BINDING = ExpectedBinding({Slot.REPORT_DATA: REPORT_DATA})
-VERIFIER = TdxVerifier()
-STRICT = TdxPolicy.strictest()
-POLICY = replace(STRICT, platform=replace(STRICT.platform, platforms=Allowed((PPID.hex(),))))
-BODIES = (BodyType.TD_1_0, BodyType.TD_1_5, BodyType.TD_1_5_EXTENDED)
-
-
-def proven(
-    quote: bytes | None = None,
-    *,
-    chain: IntelChain | None = None,
-    collateral: tuple[bytes, ...] | None = None,
-    binding: ItemBinding = BINDING,
-    at: int = NOW,
-) -> Genuine[TdxStatement]:
-    made_by = chain or intel_chain()
-    statement = VERIFIER.parse(made_by.td_quote() if quote is None else quote)
-    about = made_by.endorsements(*((made_by.collateral(),) if collateral is None else collateral))
-    return VERIFIER.genuine(statement, binding, about, at)
-
-
-def refused(found: Genuine[TdxStatement], policy: TdxPolicy = POLICY) -> list[str]:
-    return [claim.name for claim in VERIFIER.judge(found, policy) if not claim.ok]
-
-
-def attributes(*bits: int) -> bytes:
-    return sum(1 << bit for bit in bits).to_bytes(8, "little")
+from support.trust_domains import BINDING, POLICY, STRICT, VERIFIER, attributes, proven, refused
 
 
 @pytest.mark.parametrize("status", [status for status in TcbStatus if "Relaunch" not in status])

@@ -27,7 +27,7 @@ from simulators.intel_chain import (
     sgx_extension,
     tlv,
 )
-from strongroom.attestation.bindings import ExpectedBinding, ItemBinding, RecordedBinding, Slot
+from strongroom.attestation.bindings import ExpectedBinding, RecordedBinding, Slot
 from strongroom.attestation.collateral import Collateral, CollateralItem, CollateralKind
 from strongroom.attestation.endorsements import Endorsements
 from strongroom.attestation.errors import (
@@ -43,44 +43,14 @@ from strongroom.attestation.errors import (
     WrongStructureError,
 )
 from strongroom.attestation.isolation import IsolationClass
-from strongroom.attestation.policies.allowed import Allowed
 from strongroom.attestation.policies.tdx import TdxPolicy
 from strongroom.attestation.tdx.bodies import BodyType
 from strongroom.attestation.tdx.tcb import TcbStatus
 from strongroom.attestation.trust_anchors import TrustAnchors, vendor_anchors
-from strongroom.attestation.verifier import Genuine
 from strongroom.attestation.verifiers import intel as steps
-from strongroom.attestation.verifiers.tdx import TdxStatement, TdxVerifier
 from strongroom.core.errors import MalformedError, UsageError
 from strongroom.core.extras import need
-
-BINDING = ExpectedBinding({Slot.REPORT_DATA: REPORT_DATA})
-VERIFIER = TdxVerifier()
-STRICT = TdxPolicy.strictest()
-POLICY = replace(STRICT, platform=replace(STRICT.platform, platforms=Allowed((PPID.hex(),))))
-BODIES = (BodyType.TD_1_0, BodyType.TD_1_5, BodyType.TD_1_5_EXTENDED)
-
-
-def proven(
-    quote: bytes | None = None,
-    *,
-    chain: IntelChain | None = None,
-    collateral: tuple[bytes, ...] | None = None,
-    binding: ItemBinding = BINDING,
-    at: int = NOW,
-) -> Genuine[TdxStatement]:
-    made_by = chain or intel_chain()
-    statement = VERIFIER.parse(made_by.td_quote() if quote is None else quote)
-    about = made_by.endorsements(*((made_by.collateral(),) if collateral is None else collateral))
-    return VERIFIER.genuine(statement, binding, about, at)
-
-
-def refused(found: Genuine[TdxStatement], policy: TdxPolicy = POLICY) -> list[str]:
-    return [claim.name for claim in VERIFIER.judge(found, policy) if not claim.ok]
-
-
-def attributes(*bits: int) -> bytes:
-    return sum(1 << bit for bit in bits).to_bytes(8, "little")
+from support.trust_domains import BINDING, BODIES, VERIFIER, attributes, proven, refused
 
 
 @pytest.mark.parametrize("body", BODIES)
