@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from strongroom.cli.session import write_file
 from strongroom.core.adapters.durable import write_durably
 
 
@@ -20,13 +22,23 @@ def test_the_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["record"]
 
 
-def test_a_link_in_the_new_files_place_is_not_followed(tmp_path: Path) -> None:
+def test_a_document_is_readable_as_the_umask_has_it(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_file(tmp_path / "document", b"new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "document").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("write", [write_durably, write_file])
+def test_a_link_in_the_new_files_place_is_not_followed(write: Callable[[Path, bytes], None], tmp_path: Path) -> None:
     path, elsewhere = tmp_path / "record", tmp_path / "elsewhere"
     path.write_bytes(b"old")
     elsewhere.write_bytes(b"somebody's")
     (tmp_path / ".record.new").symlink_to(elsewhere)
     with pytest.raises(OSError, match="symbolic links"):
-        write_durably(path, b"new")
+        write(path, b"new")
     assert (path.read_bytes(), elsewhere.read_bytes()) == (b"old", b"somebody's")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from strongroom.cli import files
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.service import Session
 from strongroom.client.wiring import open_session
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import UsageError
 from strongroom.core.secret import SecretBytes
 from strongroom.ipc.adapters.process import read_passphrase
@@ -86,9 +86,4 @@ def session(wallet: Path, passphrase_fd: int | None = None) -> Iterator[Session]
 
 def write_file(path: Path, data: bytes) -> None:
     """Replace a file whole: an interrupted write must not leave half a document to be signed."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_durably(path, data, mode=0o666)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from strongroom.core.adapters.durable import write_durably
 from strongroom.core.canonical import Json, encode, parse
 from strongroom.core.errors import MalformedError, NotFoundError, UsageError
 from strongroom.core.fields import Fields
@@ -82,10 +83,7 @@ class Keyring:
         """
         data = encode({"v": 1, "models": [_to_json(entry) for entry in self.entries]})
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_bytes(data)
-        temporary.chmod(0o600)
-        temporary.replace(path)
+        write_durably(path, data)
 
 
 _in_force: ContextVar[Keyring | None] = ContextVar("keyring", default=None)

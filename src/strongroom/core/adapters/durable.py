@@ -11,16 +11,17 @@ import os
 from pathlib import Path
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a file, readable by its owner alone; it is on the disk when this returns.
+def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file; it is on the disk when this returns.
 
     A link that somebody laid where the new bytes go is not followed.
 
+    :param mode: who may read it, less what the umask takes away; nobody but its owner, if it isn't said.
     :raises OSError: the disk refused. Which of the two files is there is unknown only if the folder's sync failed.
     """
     beside = path.with_name(f".{path.name}.new")
     try:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
