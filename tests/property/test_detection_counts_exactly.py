@@ -177,3 +177,20 @@ def test_the_index_finds_what_looking_at_every_rule_finds(
     for event in events:
         naive = {rule.id for rule in rules if compile_expression(rule.expression, linear_regex)(event, event)}
         assert {hit.rule for hit in engine.observe(event, 0)} == naive
+
+
+@given(st.lists(st.sampled_from(["dana", "Dana", "DANA", "\uff44ana", "da\u200bna"]), min_size=3, max_size=9))
+def test_who_writes_one_name_in_several_ways_is_counted_once(names: list[str]) -> None:
+    rules = tuple(
+        Rule(id=name, about=ABOUT, expression=Test("event", Match.EQUALS, "e"), silent=True) for name in ("a", "b")
+    )
+    correlation = replace(BASE, rules=("a",))
+    engine = Engine(Pack(name="p", rules=rules, correlations=(correlation,)), regex=linear_regex)
+    counted = 0
+    for name in names:
+        hits = engine.observe({"event": "e", "g": name}, 1)
+        counted += name != "da\u200bna"
+        if name != "da\u200bna":
+            assert bool(hits) is (counted >= 3)
+            # It is named as the event does.
+            assert all(hit.group == (("g", name),) for hit in hits)

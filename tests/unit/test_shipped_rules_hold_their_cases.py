@@ -7,17 +7,27 @@ import re
 import pytest
 import yaml
 
+from strongroom.access.clearance import Shortcoming
 from strongroom.audit.facts import SCHEMA
 from strongroom.core.errors import MalformedError
 from strongroom.core.events import EventName
 from strongroom.detection.cases import Failure, coverage, failures, read_cases
+from strongroom.detection.engine import Engine
 from strongroom.detection.expressions import ANYTHING, anchors, fields_named
+from strongroom.detection.matching import Value
 from strongroom.detection.pack import ANCHOR
 from strongroom.detection.rules import Certainty, Rule
 from strongroom.detection.vocabulary import COMMON, fields_of
 from strongroom.detection.wiring import cases_of, compile_folder, linear_regex, shipped_pack, shipped_rules
 from strongroom.framework.catalogue import load
 
+NOT_VETTING = {
+    Shortcoming.KEY_NOT_HARDWARE,
+    Shortcoming.ROLE_MISSING,
+    Shortcoming.NOT_HUMAN,
+    Shortcoming.APPROVAL_NOT_RECORDED,
+    Shortcoming.APPROVAL_STALE,
+}
 CANNOT = {"NET-2", "NET-3"}
 """Emanations and wiretaps: nothing that software sees tells of them."""
 
@@ -60,6 +70,15 @@ def test_rules_name_only_events_and_fields_that_somebody_sends() -> None:
         known = [fields_of(event) or {*SCHEMA[EventName(event)], *COMMON, "index"} for event in events]
         for field in fields - {ANCHOR}:
             assert any(field in names for names in known), (rule.id, field)
+
+
+@pytest.mark.parametrize("lacks", [one for one in Shortcoming if one not in NOT_VETTING])
+def test_each_way_not_to_be_vetted_is_seen_when_somebody_asks(lacks: Shortcoming) -> None:
+    engine = Engine(shipped_pack(), regex=linear_regex)
+    for _again in range(5):
+        event: dict[str, Value] = {"event": EventName.REFUSED.value, "step": 2, "reason": f"requester-{lacks}"}
+        hits = [hit.rule for hit in engine.observe(event, 1)]
+    assert hits == ["vetting-refused", "vetting-refused-often"]
 
 
 def events_and_fields(rule: Rule) -> tuple[frozenset[str], frozenset[str]]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from unicodedata import normalize
 
 from strongroom.core.clock import Instant
 from strongroom.core.errors import MalformedError
@@ -18,6 +19,8 @@ from strongroom.detection.windows import MAX_GROUPS, Group, Windows
 MAX_FIELDS: Final = 256
 MAX_TEXT: Final = 65536
 """Characters of one field: longer text is refused by :func:`read_event`, so that no rule has to read it."""
+_LONGEST_NAME: Final = 256
+"""Characters: compatibility forms of longer text may take many times its room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,17 @@ class Engine:
     def __init__(self, pack: Pack, *, regex: RegexCompiler, groups: int = MAX_GROUPS) -> None:
         pack.check()
         self.pack = pack
+        self._regex, self._groups = regex, groups
         self._by_event: Mapping[str, Sequence[_Compiled]] = _index(pack, regex)
         self._following: dict[str, list[_Followed]] = defaultdict(list)
         self._all = [_Followed(correlation, Windows(correlation, most=groups)) for correlation in pack.correlations]
         for followed in self._all:
             for name in dict.fromkeys((*followed.correlation.rules, *followed.correlation.without)):
                 self._following[name].append(followed)
+
+    def anew(self) -> Engine:
+        """Return one with the same rules that remembers nothing."""
+        return Engine(self.pack, regex=self._regex, groups=self._groups)
 
     @property
     def forgotten(self) -> int:
@@ -132,7 +140,7 @@ class Engine:
             if group is None:
                 continue
             values = tuple(event.get(field) for field in correlation.threshold.fields)
-            if followed.windows.add(group, rule, now, values):
+            if followed.windows.add(tuple(map(_one_name, group)), rule, now, values):
                 if not correlation.silent:
                     names = (field.name for field in correlation.group_by)
                     hits.append(Hit(correlation.id, correlation.about, tuple(zip(names, group, strict=True))))
@@ -147,6 +155,17 @@ def _index(pack: Pack, regex: RegexCompiler) -> dict[str, list[_Compiled]]:
         for name in anchors(rule.expression, ANCHOR) or ():
             index[name].append(compiled)
     return dict(index)
+
+
+def _one_name(text: str) -> str:
+    """Return what a name is counted under, in whatever case and width it is written: people log in by any of them.
+
+    Rules compare without regard to case; whoever varies the case of a name mustn't be counted once for each. The group
+    that a hit names is as the event says it.
+    """
+    if text.isascii() or len(text) > _LONGEST_NAME:
+        return text.lower()
+    return normalize("NFKC", normalize("NFKC", text).casefold())
 
 
 def _group(correlation: Correlation, rule: str, event: View) -> Group | None:
