@@ -273,6 +273,25 @@ def decider(*, acting: tuple[str, ...] = ("guard",), limits: FreezeLimits | None
     )
 
 
+def test_what_a_sensor_says_while_the_past_is_remembered_moves_no_day_of_it() -> None:
+    told, day = decider(), 86400
+    released = {"event": "release:data-key:released", "source": "log", "requester": "dana"}
+    falco = {"event": "host:process:started", "source": "falco", "exe": "/bin/x"}
+    login = {"event": "identity:login:failed", "source": "wazuh", "person": "dana", "client": "192.0.2.7"}
+    for number in range(8):
+        # A sensor is heard from the first moment on; the log's months are read beside that.
+        told.observe(falco, "falco", 100 * day)
+        told.remember({**released, "model": f"m{number}", "index": number}, number * 10 * day)
+    for _again in range(10):
+        told.observe(login, "wazuh", 100 * day)
+    told.remembered()
+    # Five models within a day are a theft; eight within months aren't.
+    assert told.observe({**released, "model": "m9", "index": 9}, "log", 100 * day + 1) == ()
+    # And what came meanwhile counts with what comes.
+    alerts = [one.alert.rule for _n in range(10) for one in told.observe(login, "wazuh", 100 * day + 2)]
+    assert "many-failed-logins-of-one" in alerts
+
+
 def test_a_decoy_freezes_its_own_model_and_an_unknown_one_all() -> None:
     made = decoy_event()
     assert decider().observe(made, "guard", 1)[0].models == (ATLAS,)

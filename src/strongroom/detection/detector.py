@@ -79,6 +79,10 @@ class Detector:
         self._told: OrderedDict[tuple[str, ...], Instant] = OrderedDict()
         self._forgotten = 0
 
+    def anew(self) -> Detector:
+        """Return one with the same rules that remembers nothing."""
+        return Detector(self.engine.anew(), self._team_of)
+
     def observe(self, event: View, now: Instant) -> tuple[Alert, ...]:
         """Return what an event, and what ended with it, gives reason to tell.
 

@@ -6,9 +6,11 @@ it asks one approver more, :mod:`~strongroom.responder.asking` says.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from strongroom.core.clock import Instant
 from strongroom.core.ids import ModelId, PersonId
@@ -17,6 +19,9 @@ from strongroom.detection.matching import View
 from strongroom.detection.rules import Certainty
 from strongroom.responder.limits import FreezeLimits
 from strongroom.responder.tailing import INDEX, LOG
+
+MEANWHILE: Final = 2000
+"""Events of other sensors that are remembered, too, of those that come while the past is: the newest."""
 
 
 class Why(StrEnum):
@@ -72,6 +77,11 @@ class Decider:
         self._limits = limits
         self._told = frozenset(told)
         self._latest: Instant = 0
+        self._past: Detector | None = None
+        """Is shown what was before, in its own time, while the other one goes on with what comes now."""
+        self._past_latest: Instant = 0
+        self._meanwhile: deque[tuple[View, Instant]] | None = deque(maxlen=MEANWHILE)
+        """What came before all of the past was remembered; None afterwards."""
 
     def observe(self, event: View, source: str, now: Instant) -> tuple[Decision, ...]:
         """Return what an event gives reason to tell or do.
@@ -82,8 +92,26 @@ class Decider:
         return tuple(self._decided(alert, source, now) for alert in self._observed(event, now) if self._is_new(alert))
 
     def remember(self, event: View, at: Instant) -> None:
-        """Show the rules an event of before, so that what comes is counted with it; nothing is told of it."""
-        self._observed(event, at)
+        """Show the rules an event of before, so that what comes is counted with it; nothing is told of it.
+
+        Before :meth:`remembered` it counts for nothing. What other sensors say meanwhile has a later time, and windows
+        don't go back: the days of months would become one.
+        """
+        if self._past is None:
+            self._past = self._detector.anew()
+        self._past_latest = max(self._past_latest, at)
+        self._past.observe(event, self._past_latest)
+
+    def remembered(self) -> None:
+        """Count from now on with all that was shown of before; another time this does nothing."""
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if self._past is None:
+            return
+        for event, at in meanwhile or ():
+            self._past_latest = max(self._past_latest, at)
+            self._past.observe(event, self._past_latest)
+        self._latest = max(self._latest, self._past_latest)
+        self._detector, self._past = self._past, None
 
     def took_effect(self, decision: Decision, now: Instant) -> None:
         """Count a freeze that a decision brought about."""
@@ -91,6 +119,8 @@ class Decider:
 
     def _observed(self, event: View, now: Instant) -> tuple[Alert, ...]:
         self._latest = max(self._latest, now)
+        if self._meanwhile is not None:
+            self._meanwhile.append((event, self._latest))
         return self._detector.observe(event, self._latest)
 
     def _is_new(self, alert: Alert) -> bool:

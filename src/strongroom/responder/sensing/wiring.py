@@ -180,6 +180,7 @@ async def follow(senses: Senses, tail: LogTail, started: asyncio.Event) -> None:
             while await _step(senses, tail):
                 senses.heard(LOG)
             senses.heard(LOG)
+            senses.decider.remembered()
             started.set()
             broken = ""
         except TamperedError as error:
@@ -209,6 +210,7 @@ async def _step(senses: Senses, tail: LogTail) -> bool:
             if index < tail.kept:
                 senses.decider.remember(read_event(told), entry.at)
             else:
+                senses.decider.remembered()
                 senses.responder.take(told, LOG)
     # Before the place is kept: after a crash, what isn't in the record is found again.
     await senses.responder.settled()
