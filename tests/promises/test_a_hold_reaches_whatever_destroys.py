@@ -21,6 +21,7 @@ from strongroom.detection.wiring import linear_regex, shipped_pack
 from strongroom.intake.copies.register import Ending, Statement, Step
 from strongroom.keeper.keyring import Keyring
 from strongroom.keeper.rotation import MAX_KEPT, Rotation, RotationUnfinishedError
+from strongroom.keys.wrapping import WrapError
 from strongroom.release.errors import LedgerError
 from strongroom.release.precautions import PRECAUTION_TYPE, Cause, Precaution, PrecautionKind
 from strongroom.release.share_statements import SHARE_DESTROYED_TYPE, ShareDestroyed
@@ -199,6 +200,37 @@ def test_without_a_hold_the_log_takes_no_rotation_before_the_last_is_done() -> N
         with pytest.raises(LedgerError, match="before the rotation before is finished"):
             await lie(room.keeper, EventName.KEK_ROTATED, facts)
         assert keys.active(MODELS[0]) == active
+
+    in_keys(story)
+
+
+def test_what_lost_the_race_to_a_version_opens_as_long_as_a_hold_stands() -> None:
+    async def story(room: KeyRoom) -> None:
+        await room.seal(MODELS[0])
+        outrun = await room.seal(MODELS[0], register=False)
+        await room.seal(MODELS[0])
+        stored = room.rows[outrun]
+
+        def opens() -> bool:
+            try:
+                room.keeper.vault.open(stored.model, stored.version, outrun, stored.row).wipe()
+            except WrapError:
+                return False
+            return True
+
+        await room.hold(MODELS[0])
+        for _again in range(2):
+            await room.rotate(MODELS[0])
+            assert not await room.move(MODELS[0])
+            assert opens()
+        # A keeper that is started anew knows it by the log.
+        await room.reopen()
+        assert not await room.move(MODELS[0])
+        assert opens()
+        await room.lift()
+        assert await room.move(MODELS[0])
+        assert not opens()
+        room.check()
 
     in_keys(story)
 

@@ -167,9 +167,9 @@ class Rotation:
         stored is shown again in its old form. Once all are seen, the KEK before is retired. A row that is refused
         keeps no other from being moved; its data key stays among those that are left.
 
-        While a hold stands on the model no data key is given up: the KEKs before stay as long, for what was sealed
-        under them may be evidence. Rotation goes on: what it takes away opens nothing that is in use, and a hold must
-        not keep a stolen key in force.
+        While a hold stands on the model no data key is given up, nor let go because another came first for its version:
+        the KEKs before stay as long, for what was sealed under them may be evidence. Rotation goes on: what it takes
+        away opens nothing that is in use, and a hold must not keep a stolen key in force.
 
         :param complete: the store has no row that wasn't shown since the last one was changed. A data key that is left
             then is given up if no version was registered under it: its row never came to be stored.
@@ -191,16 +191,19 @@ class Rotation:
         left = tuple(name for name in keys.moving(model) if name not in seen)
         before = keys.previous(model)
         wanted = keys.registered.get(model, set())
-        held = self.keeper.journal.ledger.precautions.hold(model) is not None
+        held = self._held(model)
         given_up = tuple(name for name in left if name not in wanted) if complete and not held else ()
         # The bound is that of one entry, which must also hold them all when a crash comes in between.
         fits = all(len(keys.unregistered(model, one.kek)) <= MAX_LIST for one in before)
-        if not before or len(given_up) < len(left) or not fits:
+        if not before or len(given_up) < len(left) or not fits or (held and keys.outrun.get(model)):
             return Rewrapped(rows=tuple(moved), left=left, retired=False)
         if not await self._retire(model, tuple(one.kek for one in before), given_up):
             # A version was registered meanwhile under one of them, so its row is still to come; or a hold was taken.
             return Rewrapped(rows=tuple(moved), left=left, retired=False)
         return Rewrapped(rows=tuple(moved), left=(), retired=True)
+
+    def _held(self, model: ModelId) -> bool:
+        return self.keeper.journal.ledger.precautions.hold(model) is not None
 
     def _moved(self, model: ModelId, row: WrappedDataKey, to: str) -> WrappedDataKey | None:
         ledger = self.keeper.journal.ledger
@@ -221,8 +224,8 @@ class Rotation:
             # Another call came first, or the model was destroyed; or it was rotated once more, and what was seen under
             # the KEK that was active is to be moved again.
             return not set(keks) <= set(previous)
-        held = self.keeper.journal.ledger.precautions.hold(model) is not None
-        if not keys.registered.get(model, set()).isdisjoint(lost) or (lost and held):
+        goes = bool(lost or keys.outrun.get(model))
+        if not keys.registered.get(model, set()).isdisjoint(lost) or (goes and self._held(model)):
             return False
         self.keeper.require_unlocked()
         self.keeper.hold(keyring, data=data)

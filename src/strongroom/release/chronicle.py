@@ -314,9 +314,10 @@ class Chronicle:
 
     def kek_retired(self, entry: Entry) -> Iterator[tuple[str, str]]:
         """While a hold stands on a model, no data key goes with a KEK of it."""
-        hold = self.ledger.precautions.hold(ModelId(entry.text("model")))
-        if hold is not None and entry.texts("lost"):
-            yield "act-against-hold", f"hold `{hold.name}` stood on model `{entry.text('model')}`"
+        model = ModelId(entry.text("model"))
+        hold = self.ledger.precautions.hold(model)
+        if hold is not None and (entry.texts("lost") or self.ledger.keys.outrun.get(model)):
+            yield "act-against-hold", f"hold `{hold.name}` stood on model `{model}`"
 
     def destroyed_evidence(self, _entry: Entry) -> Iterator[tuple[str, str]]:
         """While a hold stands, no shard is pruned, nobody erased, no old share destroyed: they tell of every model."""

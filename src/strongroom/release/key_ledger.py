@@ -89,6 +89,9 @@ class KeyLedger:
     """Model -> data key -> the KEK that it was last known to be under. Only those that may still be wanted."""
     registered: dict[ModelId, set[str]] = field(default_factory=dict)
     """Model -> the data keys of its registered versions: none of them may be lost."""
+    outrun: dict[ModelId, set[str]] = field(default_factory=dict)
+    """Model -> data keys that were made for a version, which was registered under another. Whoever sealed under one may
+    have it stored: it goes with its KEK, but not while a hold stands."""
     destroyed: dict[ModelId, DestroyedModel] = field(default_factory=dict)
     escrow: AdoptedEscrow | None = None
     """The newest; None where nobody keeps shares."""
@@ -247,6 +250,7 @@ def _registered(keys: KeyLedger, _index: int, entry: Entry) -> None:
     known, registered = keys.data_keys.get(model, {}), keys.registered.setdefault(model, set())
     registered.add(entry.text("data_key"))
     # The others were made for this version too, and lost the race: nothing is ever registered under them.
+    keys.outrun.setdefault(model, set()).update(known.keys() - registered)
     keys.data_keys[model] = {name: kek for name, kek in known.items() if name in registered}
 
 
