@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from simulators.attester import attester
-from simulators.deployment_in_memory import InMemoryDeployment, signer
+from simulators.deployment_in_memory import signer
 from strongroom.access.policy import Policy
 from strongroom.access.request import Action
-from strongroom.client import wiring
-from strongroom.core.clock import SystemClock
 from strongroom.framework.levels import SecurityLevel
 from strongroom.release.documents import DocumentKind
 from support.clocks import FixedClock
@@ -26,12 +24,8 @@ DAY = 86400
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A deployment with everything in force, whose time is ours to move."""
-    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
-    deployment.adopt_first()
-    yield Place(tmp_path, deployment)
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch) as made:
+        yield made
 
 
 def later(place: Place, seconds: int) -> None:

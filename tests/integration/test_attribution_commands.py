@@ -9,14 +9,10 @@ from typing import Any
 
 import pytest
 
-from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.access.request import Action
-from strongroom.client import wiring
-from strongroom.core.clock import SystemClock
 from strongroom.core.errors import UnavailableError
 from strongroom.core.ids import ModelId
 from strongroom.sealing.adapters.resume import JournalFile
-from support.clocks import FixedClock
 from support.marked_models import NAME, arrays, file_of
 from support.place import Place
 
@@ -27,25 +23,20 @@ COPIES = ("minilm-acme", "minilm-borea")
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A deployment whose model may be exported, by who may publish it too, and has two marked copies."""
-    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
-    deployment.adopt_first()
-    policy = deployment.policy
-    rules = tuple(
-        replace(rule, requester_role="requester") if rule.action is Action.EXPORT_PLAINTEXT else rule
-        for rule in policy.rules
-    )
-    models = tuple(replace(one, export=True) for one in policy.models)
-    (terms,) = (one for one in models if one.model == "minilm")
-    copies = tuple(replace(terms, model=ModelId(name), copy_of=terms.model) for name in COPIES)
-    deployment.next_policy(replace(policy, models=(*models, *copies), rules=rules))
-    place = Place(tmp_path, deployment)
-    weights = place.weights()
-    (weights / "model.bin").unlink()
-    (weights / NAME).write_bytes(file_of(arrays(), "F16"))
-    yield place
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch) as made:
+        policy = made.deployment.policy
+        rules = tuple(
+            replace(rule, requester_role="requester") if rule.action is Action.EXPORT_PLAINTEXT else rule
+            for rule in policy.rules
+        )
+        models = tuple(replace(one, export=True) for one in policy.models)
+        (terms,) = (one for one in models if one.model == "minilm")
+        copies = tuple(replace(terms, model=ModelId(name), copy_of=terms.model) for name in COPIES)
+        made.deployment.next_policy(replace(policy, models=(*models, *copies), rules=rules))
+        weights = made.weights()
+        (weights / "model.bin").unlink()
+        (weights / NAME).write_bytes(file_of(arrays(), "F16"))
+        yield made
 
 
 def exportable(place: Place, model: str = "minilm") -> str:

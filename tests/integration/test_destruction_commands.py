@@ -11,7 +11,6 @@ import pytest
 from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.access.invariants import CUSTODIAN
 from strongroom.audit.facts import Fact
-from strongroom.client import wiring
 from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ExitCode
@@ -31,15 +30,10 @@ def keeps(one: Person) -> Person:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A deployment with everything in force, two who answer for keys, and one sealed model."""
-    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
-    deployment.adopt_first()
-    deployment.change_roster(keeps)
-    made = Place(tmp_path, deployment)
-    made.seal()
-    yield made
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch) as made:
+        made.deployment.change_roster(keeps)
+        made.seal()
+        yield made
 
 
 def later(place: Place, seconds: int) -> None:

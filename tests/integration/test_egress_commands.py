@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.audit.facts import Fact
-from strongroom.client import wiring
 from strongroom.core.canonical import Json
+from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.encoding import from_base64, to_base64
 from strongroom.core.errors import ExitCode
@@ -34,11 +33,8 @@ ATLAS = policy(ModelId("atlas"))
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    deployment = InMemoryDeployment()
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    deployment.adopt_first()
-    yield Place(tmp_path, deployment)
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch, SystemClock()) as made:
+        yield made
 
 
 def written(place: Place, rules: EgressPolicy) -> str:

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from simulators.deployment_in_memory import InMemoryDeployment, signer
+from simulators.deployment_in_memory import signer
 from strongroom.audit.entries import read_entry
-from strongroom.client import wiring
 from strongroom.client.adapters import wallet_folder
 from strongroom.client.api import BrokerApi
 from strongroom.core.adapters.durable import write_durably
-from strongroom.core.clock import SystemClock
 from strongroom.core.envelope import sign
 from strongroom.core.events import EventName
 from strongroom.intake.states import State
@@ -25,7 +23,6 @@ from strongroom.quarantine.adapters.delivery_folder import DeliveryFolder
 from strongroom.quarantine.gate import checked
 from strongroom.release.intake_statements import INTAKE_RECORD_TYPE, IntakeRecord
 from strongroom.sealing.adapters.directory import read_envelope
-from support.clocks import FixedClock
 from support.delivered import delivery
 from support.gated import judge_here, lay_out, receive, review, seal, with_reviewers
 from support.place import Place
@@ -35,13 +32,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
     judge_here(monkeypatch)
-    deployment.adopt_first()
-    yield with_reviewers(Place(tmp_path, deployment))
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch) as made:
+        yield with_reviewers(made)
 
 
 @pytest.fixture

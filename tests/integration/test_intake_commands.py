@@ -18,18 +18,14 @@ import torch
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.access.request import Action
 from strongroom.audit.entries import read_entry
-from strongroom.client import wiring
-from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.events import EventName
 from strongroom.quarantine import wiring as gate_wiring
 from strongroom.quarantine.adapters.delivery_folder import delivery_folder
 from strongroom.quarantine.adapters.reading import Reader, judge_walled
 from strongroom.sealing.adapters.sinks import FileSink
-from support.clocks import FixedClock
 from support.delivered import delivery
 from support.gated import judge_here, lay_out, receive, review, seal, with_reviewers
 from support.model_signing import Signing
@@ -40,13 +36,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
     judge_here(monkeypatch)
-    deployment.adopt_first()
-    yield with_reviewers(Place(tmp_path, deployment))
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch) as made:
+        yield with_reviewers(made)
 
 
 def states(place: Place) -> list[str]:

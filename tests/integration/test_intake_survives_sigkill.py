@@ -12,12 +12,10 @@ from typing import Any, Final, Self
 
 import pytest
 
-from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.audit.entries import read_entry
 from strongroom.client import wiring
 from strongroom.client.adapters.wallet_folder import WalletFolder
 from strongroom.client.api import BrokerApi
-from strongroom.core.clock import SystemClock
 from strongroom.core.errors import StrongroomError
 from strongroom.core.events import EventName
 from strongroom.core.safetensors_header import make_header
@@ -25,7 +23,6 @@ from strongroom.intake.states import ORDER
 from strongroom.quarantine.adapters.delivery_folder import DeliveryFolder
 from strongroom.sealing.adapters.publish import LocalTarget
 from strongroom.sealing.adapters.sinks import FileSink
-from support.clocks import FixedClock
 from support.delivered import checkpoint_file
 from support.gated import judge_here, lay_out, review, seal, with_reviewers
 from support.place import Place
@@ -57,14 +54,10 @@ class FarDeployment:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     judge_here(monkeypatch)
-    deployment.adopt_first()
-    yield with_reviewers(Place(tmp_path, deployment))
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch) as made:
+        yield with_reviewers(made)
 
 
 def delivered(place: Place) -> Path:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from simulators.deployment_in_memory import InMemoryDeployment
-from strongroom.client import wiring
 from strongroom.core.clock import SystemClock
 from strongroom.core.errors import ExitCode
 from strongroom.keys.periods import PERIODS, Layer
@@ -24,14 +23,9 @@ DAY = 86_400
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A deployment with everything in force and one sealed model."""
-    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
-    deployment.adopt_first()
-    made = Place(tmp_path, deployment)
-    made.seal()
-    yield made
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch) as made:
+        made.seal()
+        yield made
 
 
 def later(place: Place, seconds: int) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.audit.entries import read_entry
 from strongroom.audit.errors import LogError, ProofError
 from strongroom.broker.errors import TooManyCallsError
-from strongroom.client import wiring
 from strongroom.client.trust import LogRolledBackError
 from strongroom.core.canonical import Json
+from strongroom.core.clock import SystemClock
 from strongroom.core.encoding import to_base64
 from strongroom.core.errors import TamperedError, UnavailableError
 from support.place import Place
@@ -24,11 +23,8 @@ from support.place import Place
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    deployment = InMemoryDeployment()
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    deployment.adopt_first()
-    yield Place(tmp_path, deployment)
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch, SystemClock()) as made:
+        yield made
 
 
 def lines(place: Place, *arguments: str) -> list[dict[str, Any]]:

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from simulators.attester import APPRAISAL, vendor_root
-from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.attestation.measurement import launch_measurements
 from strongroom.attestation.reference_values import ReferenceImage
-from strongroom.client import wiring
+from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.ids import ImageId
 from support.place import Place
@@ -23,11 +22,8 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    deployment = InMemoryDeployment()
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    deployment.adopt_first()
-    yield Place(tmp_path, deployment)
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch, SystemClock()) as made:
+        yield made
 
 
 def image_file(place: Place, name: str) -> str:

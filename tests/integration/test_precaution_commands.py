@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.deployment_in_memory import InMemoryDeployment
-from strongroom.client import wiring
+from strongroom.core.clock import SystemClock
 from support.place import Place
 
 pytestmark = pytest.mark.integration
@@ -17,11 +16,8 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A deployment with everything in force."""
-    deployment = InMemoryDeployment()
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    deployment.adopt_first()
-    yield Place(tmp_path, deployment)
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch, SystemClock()) as made:
+        yield made
 
 
 def test_a_hold_is_taken_shown_and_lifted_by_two(place: Place) -> None:

@@ -9,14 +9,10 @@ from typing import Any
 
 import pytest
 
-from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.access.request import Action
-from strongroom.client import wiring
-from strongroom.core.clock import SystemClock
 from strongroom.core.errors import UnavailableError
 from strongroom.core.ids import ModelId
 from strongroom.sealing.adapters import job
-from support.clocks import FixedClock
 from support.place import Place
 
 pytestmark = pytest.mark.integration
@@ -25,20 +21,16 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A deployment whose model may be exported, by who may publish it too."""
-    deployment = InMemoryDeployment(FixedClock(SystemClock().now()))
-    monkeypatch.setattr(wiring, "connect", lambda _wallet: deployment)
-    monkeypatch.setattr(wiring, "SystemClock", lambda: deployment.clock)
-    deployment.adopt_first()
-    policy = deployment.policy
-    rules = tuple(
-        replace(rule, requester_role="requester") if rule.action is Action.EXPORT_PLAINTEXT else rule
-        for rule in policy.rules
-    )
-    deployment.next_policy(
-        replace(policy, models=tuple(replace(one, export=True) for one in policy.models), rules=rules)
-    )
-    yield Place(tmp_path, deployment)
-    deployment.close()
+    with Place.opened(tmp_path, monkeypatch) as made:
+        policy = made.deployment.policy
+        rules = tuple(
+            replace(rule, requester_role="requester") if rule.action is Action.EXPORT_PLAINTEXT else rule
+            for rule in policy.rules
+        )
+        made.deployment.next_policy(
+            replace(policy, models=tuple(replace(one, export=True) for one in policy.models), rules=rules)
+        )
+        yield made
 
 
 def asked(place: Place, identity: str = "station") -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import pytest
 from click.testing import CliRunner, Result
 
 from simulators.deployment_in_memory import PEOPLE, InMemoryDeployment
 from strongroom.cli.main import main
+from strongroom.client import wiring
+from strongroom.core.clock import Clock, SystemClock
+from support.clocks import FixedClock
 
 
 class Shell:
@@ -37,6 +42,17 @@ class Place(Shell):
         self.folder = folder
         self.deployment = deployment
         self.wallets = {name: deployment.wallet(folder, name) for name in (*PEOPLE, "root-0", "root-1")}
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path, patch: pytest.MonkeyPatch, clock: Clock | None = None) -> Iterator[Self]:
+        """Found a deployment that people's verbs reach, with its first documents in force, at a time of its own."""
+        deployment = InMemoryDeployment(clock or FixedClock(SystemClock().now()))
+        patch.setattr(wiring, "connect", lambda _wallet: deployment)
+        patch.setattr(wiring, "SystemClock", lambda: deployment.clock)
+        deployment.adopt_first()
+        yield cls(folder, deployment)
+        deployment.close()
 
     def weights(self) -> Path:
         """Return a small model directory."""
