@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.core.digest import Digest
 from strongroom.core.errors import UnavailableError
+from strongroom.core.ids import ModelId
+from strongroom.responder import acting as acting_module
 from strongroom.responder import responding as responding_module
+from strongroom.responder.acting import Stopped
 from strongroom.responder.adapters.case_files import CaseFiles, IncidentsUnwritableError
 from strongroom.responder.cases import Case, Cause
 from strongroom.response.actions import ActionName
@@ -19,7 +23,7 @@ from strongroom.response.executor import withheld
 from strongroom.response.incident import fold
 from strongroom.response.limits import DAY, PER_SUBJECT, SUBJECTS_PER_SOURCE, Budget
 from strongroom.response.run import Run
-from support.respondings import QuietPort, TestClock, responding_room
+from support.respondings import QuietPort, Stops, TestClock, responding_room
 
 pytestmark = pytest.mark.integration
 BOOK = "key-compromise"
@@ -250,5 +254,30 @@ def test_the_log_is_not_told_the_same_again_and_again_while_the_disk_is_full(
             room.responding.wake(case)
             await asyncio.sleep(0.3)
             assert len(room.notes.noted) == len({*room.notes.noted}), before
+
+    asyncio.run(told())
+
+
+def test_a_keeper_that_stands_still_keeps_no_alert_out_of_its_incident(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting_module, "SOON", 0.05)
+
+    async def told() -> None:
+        answers = asyncio.Event()
+
+        async def stands_still(_stops: Stops, model: ModelId) -> Stopped:
+            await answers.wait()
+            return Stopped(request=Digest.of(model.encode()), index=None)
+
+        monkeypatch.setattr(Stops, "stop", stands_still)
+        async with responding_room(tmp_path, acting=("guard",), real=QuietPort()) as room:
+            room.take({"event": "host:file:opened", "decoy": True, "model": "atlas"}, "guard")
+            await room.until(lambda: bool(room.cases()))
+            answers.set()
+            await room.responder.rest()
+            # And it is told once.
+            await room.until(lambda: CaseFiles(tmp_path).heard() > 0)
+            assert [one.alerts for one in room.cases()] == [1]
 
     asyncio.run(told())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from strongroom.core.canonical import Json
 from strongroom.core.clock import Clock, Instant, format_instant
@@ -98,6 +98,10 @@ class Times:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+SOON: Final = 2.0
+"""Seconds after which a decision is told whose freezes aren't answered yet."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What was done on a decision."""
@@ -108,6 +112,8 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     """What couldn't be done, and the code of why."""
     line: Line | None = None
+    told: bool = False
+    """Whether whoever hears of decisions was told of this one."""
     """The alert in the responder's record; whoever is told settles it, once it is in an incident or belongs in none."""
 
 
@@ -116,7 +122,7 @@ class Responder:
 
     :param gates: the gates of each model.
     :param ticks: nanoseconds of the monotonic clock.
-    :param told: hears of every decision once what can be done was done.
+    :param told: hears of every decision once what can be done was done, or :data:`SOON` after it was recorded.
     """
 
     def __init__(
@@ -183,6 +189,8 @@ class Responder:
             times.dropped = self._ticks() if drops and not outcome.failed else 0
             outcome.line = await _tried(recording, "record", outcome)
             times.recorded = 0 if "record" in outcome.failed else self._ticks()
+            # A keeper that stands still is waited for much longer: people hear of it meanwhile.
+            soon = asyncio.get_running_loop().call_later(SOON, self._tell, outcome)
             for model, stop in zip(models, stops, strict=True):
                 stopped = await _tried(stop, f"stop:{model}", outcome)
                 if stopped is not None:
@@ -201,7 +209,13 @@ class Responder:
             line = await _tried(asyncio.ensure_future(self._record.append(_done(outcome))), "record", outcome)
             if line is not None:
                 self._record.settle(line)
-        self._told(outcome)
+        soon.cancel()
+        self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        if not outcome.told:
+            outcome.told = True
+            self._told(outcome)
 
 
 async def _tried(work: asyncio.Future[T], name: str, outcome: Outcome) -> T | None:
