@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.cli.main import main
+from strongroom.cli.responder import responder
 from strongroom.core.canonical import Json
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
-from strongroom.core.errors import ConflictError, UnavailableError
+from strongroom.core.errors import ConflictError, NotFoundError, UnavailableError
 from strongroom.responder.adapters import record_archive, record_file
 from strongroom.responder.adapters.case_files import CaseFiles
 from strongroom.responder.adapters.record_archive import RecordHeldError, archive_record
@@ -269,3 +270,9 @@ def test_nothing_goes_while_a_responder_runs_or_no_keeper_answers(tmp_path: Path
     asked = ["responder", "record", "archive", "--state", str(state), "--home", str(tmp_path), "--to", str(tmp_path)]
     assert CliRunner().invoke(main, asked).exit_code != 0
     assert len(files(state)) > 2
+
+
+def test_a_record_that_is_not_there_is_not_shown_as_a_whole_one(tmp_path: Path) -> None:
+    for folder in (tmp_path / "gone", tmp_path):
+        with pytest.raises(NotFoundError):
+            responder.main(["record", "show", "--state", str(folder)], standalone_mode=False)

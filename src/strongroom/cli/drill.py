@@ -17,6 +17,7 @@ from strongroom.core.clock import SystemClock
 from strongroom.core.digest import Digest
 from strongroom.core.envelope import sign
 from strongroom.core.errors import NotFoundError
+from strongroom.response.actions import Command
 from strongroom.response.drills import (
     DRILL_TYPE,
     MOST_PACE,
@@ -28,7 +29,7 @@ from strongroom.response.drills import (
     planned_at_once,
     tabletop,
 )
-from strongroom.response.executor import withheld
+from strongroom.response.executor import due, withheld
 from strongroom.response.wiring import playbook_called
 
 POLL_SECONDS: Final = 0.25
@@ -94,8 +95,11 @@ def _tell(name: str, desk: Path, playbook: str, wait: float, *, as_json: bool) -
     while True:
         shown = asked.read(name)
         measured = measure(shown.entries, planned)
-        people = any(withheld(run) for run in shown.runs.values())
-        if not measured.missed or people or time.monotonic() >= ends:
+        runs = shown.runs.values()
+        people = any(withheld(run) for run in runs)
+        # What is under way isn't missed yet, also while people are asked.
+        under_way = any(isinstance(one, Command) for run in runs for one in due(run))
+        if not measured.missed or (people and not under_way) or time.monotonic() >= ends:
             break
         time.sleep(POLL_SECONDS)
     told = measured.to_json()
