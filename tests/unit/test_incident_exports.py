@@ -11,12 +11,15 @@ import pytest
 
 from strongroom.audit.reading.exposure import Exposure, Holding, LetOut, Way
 from strongroom.core.canonical import encode
+from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.response.entries import Fact, Happened
 from strongroom.response.exports import (
     TLP_AMBER_STRICT,
+    Form,
     alertmanager_body,
+    exported,
     ocsf_finding,
     pagerduty_event,
     stix_bundle,
@@ -25,6 +28,7 @@ from strongroom.response.exports import (
 )
 from strongroom.response.exposure import read_exposure
 from strongroom.response.incident import Incident
+from strongroom.response.subjects import Subject
 from support.ocsf import check_event
 from support.responses import NOW, Record, alert
 
@@ -112,6 +116,21 @@ def test_a_pager_is_called_once_and_called_off() -> None:
     assert closed == {"event_action": "resolve", "dedup_key": STATES["closed"].id}
 
 
+@pytest.mark.parametrize("form", [Form.PAGERDUTY, Form.ALERTMANAGER, Form.WEBHOOK, Form.OCSF])
+def test_an_incident_of_thousands_of_actions_is_told_too(form: Form) -> None:
+    record = made()
+    doings = {
+        f"{number:064x}": replace(doing, subject=Subject.parse("host:" + "w" * 100))
+        for number in range(5000)
+        for doing in [record.incident.doings["k1"]]
+    }
+    long = replace(record.incident, doings=doings, evidence=[Digest.of(b"%d" % number) for number in range(5000)])
+    assert len(encode(exported(form, long, record.entries, now=NOW))) < 512_000
+    told: Any = webhook_body(long, now=NOW)
+    assert told["data"]["counted"] == {"evidence": 5000, "actions": 5000}
+    assert [*told["data"]["actions"]][-1] == f"{4999:064x}"
+
+
 def test_alertmanagers_form_has_all_its_members() -> None:
     body: Any = alertmanager_body(STATES.values(), receiver="vault", url="https://vault.example/")
     assert body["version"] == "4"
@@ -121,6 +140,10 @@ def test_alertmanagers_form_has_all_its_members() -> None:
     members = {"status", "labels", "annotations", "startsAt", "endsAt", "generatorURL", "fingerprint"}
     assert all(one.keys() == members for one in body["alerts"])
     assert all(isinstance(value, str) for one in body["alerts"] for value in one["labels"].values())
+    # When somebody closed it, not when it last rang.
+    late = replace(STATES["closed"], closed=NOW + 900)
+    ended: Any = alertmanager_body([late], receiver="vault", url="https://vault.example/")
+    assert ended["alerts"][0]["endsAt"] == format_instant(NOW + 900)
     none: Any = alertmanager_body([STATES["closed"]], receiver="vault", url="https://vault.example/")
     assert none["status"] == "resolved"
 

@@ -162,6 +162,21 @@ def test_a_draft_says_what_is_known_and_names_what_is_not() -> None:
     assert "who could have had which bytes, and when" in blanks(without)
 
 
+def test_a_clock_that_is_started_late_says_when_it_may_be_due() -> None:
+    made = Record.of(alert())
+    for clock in ("eu-cop-initial", "ca-sb53-report", "ca-sb53-danger"):
+        made.add(H.CLOCK_STARTED, {"clock": clock}, "person:dana", NOW + 3 * DAY)
+    by = {one.duty.id: one for one in running(made.incident)}
+    assert (by["eu-cop-initial"].due, by["eu-cop-initial"].earliest) == (NOW + 8 * DAY, NOW + 5 * DAY)
+    assert by["ca-sb53-report"].earliest == NOW + 15 * DAY
+    # Nobody sees danger by an alert.
+    assert by["ca-sb53-danger"].earliest == by["ca-sb53-danger"].due
+    text = draft_report(made.incident, by["eu-cop-initial"], None, now=NOW + 3 * DAY)
+    assert f"due {format_instant(NOW + 5 * DAY)}, if that was so (aware) when the incident was found" in text
+    assert "since when it was so, by whose judgement" in blanks(text)
+    assert "if that was so" not in draft_report(made.incident, by["ca-sb53-danger"], None, now=NOW)
+
+
 def test_a_draft_about_thousands_names_some_and_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drafts, "MAX_LISTED", 2)
     record = incident()

@@ -21,7 +21,7 @@ from strongroom.core.digest import Digest
 from strongroom.responder.desk import words_name
 from strongroom.responder.reading import Shown, Waits
 from strongroom.response.action_list import ACTIONS
-from strongroom.response.clocks import running
+from strongroom.response.clocks import Deadline, running
 from strongroom.response.drills import measure, planned_at_once
 from strongroom.response.entries import IncidentEntry
 from strongroom.response.exports import Form, exported, title, webhook_body
@@ -130,6 +130,13 @@ def print_kept(name: str, what: str, desk: Path) -> None:
     click.echo("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text))
 
 
+def _clock(one: Deadline) -> Iterator[str]:
+    left = one.left(SystemClock().now())
+    yield f"clock      {one.duty.id}: due {one.told(_here())}, {left // 3600} hours left; to {one.duty.to}"
+    if one.earliest < one.due:
+        yield f"           due {format_instant(one.earliest)} if it began when the incident was found"
+
+
 def _lines(shown: Shown) -> Iterator[str]:
     incident = shown.incident
     yield title(incident)
@@ -147,8 +154,7 @@ def _lines(shown: Shown) -> Iterator[str]:
         yield f"exposed    {read.bits} of {read.bound or '?'} bits; {read.people} people, {read.hosts} hosts"
         yield f"answer     {answer_name(read.answer)}, if it is kept: strongroom incident kept"
     for one in running(incident):
-        left = one.left(SystemClock().now())
-        yield f"clock      {one.duty.id}: due {one.told(_here())}, {left // 3600} hours left; to {one.duty.to}"
+        yield from _clock(one)
     for doing in incident.doings.values():
         yield f"{doing.state:<9}  {doing.action.value} of {doing.subject}"
     for row in _waiting(shown):

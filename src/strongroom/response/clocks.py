@@ -131,6 +131,8 @@ _ALL: Final = (
         within=24 * HOUR,
     ),
 )
+_BY_KNOWING: Final = frozenset({Begins.AWARE, Begins.DISCOVERED, Begins.DETERMINED})
+"""What may have been so from the first alert on, whoever starts the clock when."""
 DUTIES: Final[Mapping[str, Duty]] = MappingProxyType({duty.id: duty for duty in _ALL})
 """Every duty by its id."""
 
@@ -142,6 +144,9 @@ class Deadline:
     duty: Duty
     began: Instant
     due: Instant
+    earliest: Instant
+    """When it is due if what starts the clock was so when the incident was found. A clock is started by hand, which may
+    be later than what it counts from; nothing on record tells that moment."""
 
     def left(self, now: Instant) -> int:
         """Return the seconds that are left; negative once it is over."""
@@ -153,16 +158,23 @@ class Deadline:
         return f"{local.isoformat(timespec='seconds')} ({format_instant(self.due)})"
 
 
-def deadline(name: str, began: Instant) -> Deadline:
+def deadline(name: str, began: Instant, *, found: Instant | None = None) -> Deadline:
     """Return when a report is due.
 
     :param began: when what starts the clock happened; see the duty's ``begins``.
+    :param found: when the incident was found, where that was before.
     :raises NotFoundError: there is no such clock.
     """
     duty = DUTIES.get(name)
     if duty is None:
         raise NotFoundError("no reporting clock is called so", remedy=f"name one of: {', '.join(DUTIES)}")
-    return Deadline(duty=duty, began=began, due=min(began + duty.within, LATEST))
+    known = found if found is not None and duty.begins in _BY_KNOWING else began
+    return Deadline(
+        duty=duty,
+        began=began,
+        due=min(began + duty.within, LATEST),
+        earliest=min(min(known, began) + duty.within, LATEST),
+    )
 
 
 def running(incident: Incident) -> tuple[Deadline, ...]:
@@ -170,5 +182,5 @@ def running(incident: Incident) -> tuple[Deadline, ...]:
 
     :raises NotFoundError: its record names a clock that isn't known.
     """
-    found = (deadline(name, began) for name, began in incident.clocks.items())
+    found = (deadline(name, began, found=incident.opened) for name, began in incident.clocks.items())
     return tuple(sorted(found, key=lambda one: (one.due, one.duty.id)))

@@ -46,8 +46,9 @@ def draft_report(incident: Incident, clock: Deadline, exposed: Exposed | None, *
                 f"reference: {duty.reference} ({duty.requirement})",
                 f"applies to: {duty.applies}",
                 f"to: {duty.to}",
-                f"clock began: {format_instant(clock.began)} ({duty.begins.value})",
+                f"clock was started: {format_instant(clock.began)} (it counts from: {duty.begins.value})",
                 f"due: {format_instant(clock.due)}",
+                *_earlier(clock),
                 f"draft made: {format_instant(now)}",
                 *(["owed again as long after each report, until the incident is resolved"] if duty.again else []),
                 *([f"the instrument applies from {format_instant(duty.since)}"] if now < duty.since else []),
@@ -61,6 +62,13 @@ def draft_report(incident: Incident, clock: Deadline, exposed: Exposed | None, *
         _list("Still to be said", [blank(what) for what in _ASKED[2:]]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _earlier(clock: Deadline) -> Sequence[str]:
+    if clock.earliest >= clock.due:
+        return []
+    so, since = clock.duty.begins.value, blank("since when it was so, by whose judgement")
+    return [f"due {format_instant(clock.earliest)}, if that was so ({so}) when the incident was found: {since}"]
 
 
 def blanks(text: str) -> tuple[str, ...]:

@@ -32,6 +32,10 @@ _TLP2: Final = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d"
 """OASIS' extension for TLP 2.0."""
 _TLP_MADE: Final = "2022-10-01T00:00:00.000Z"
 
+MAX_TOLD: Final = 100
+"""Pieces of evidence and actions that a message names, the newest; it counts all. Receivers refuse longer messages, of
+the longest incidents first: PagerDuty takes 512 KB."""
+
 
 class News(StrEnum):
     """What a message is about."""
@@ -113,7 +117,7 @@ def stix_bundle(incident: Incident, entries: Sequence[IncidentEntry], *, now: In
         "created_by_ref": maker["id"],
         "published": _stamp(now),
         "object_refs": [case["id"], *(course["id"] for course in courses)],
-        "report_types": ["incident"],
+        "report_types": ["threat-report"],
     }
     objects: list[Json] = [_amber(), maker, case, *courses, report]
     return {"type": "bundle", "id": f"bundle--{stable_uuid(incident.id, 'bundle', str(now))}", "objects": objects}
@@ -222,7 +226,7 @@ def alertmanager_body(incidents: Iterable[Incident], *, receiver: str, url: str)
                 "labels": _labels(incident),
                 "annotations": {"summary": title(incident)},
                 "startsAt": format_instant(incident.opened),
-                "endsAt": "0001-01-01T00:00:00Z" if incident.is_open else format_instant(incident.last_alert),
+                "endsAt": "0001-01-01T00:00:00Z" if incident.closed is None else format_instant(incident.closed),
                 "generatorURL": url,
                 "fingerprint": incident.id.removeprefix("inc-")[:16],
             }
@@ -270,7 +274,7 @@ def _facts(incident: Incident) -> dict[str, Json]:
         "drill": incident.shadow,
         "alerts": incident.alerts,
         "rules": list[Json](incident.rules),
-        "evidence": [str(digest) for digest in incident.evidence],
+        "evidence": [str(digest) for digest in incident.evidence[-MAX_TOLD:]],
         "exposure": None if incident.exposure is None else incident.exposure.to_json(),
         "actions": {
             key: {
@@ -280,8 +284,9 @@ def _facts(incident: Incident) -> dict[str, Json]:
                 "verified": one.verified is not None,
                 "undone": one.undone is not None,
             }
-            for key, one in incident.doings.items()
+            for key, one in [*incident.doings.items()][-MAX_TOLD:]
         },
+        "counted": {"evidence": len(incident.evidence), "actions": len(incident.doings)},
         "roles": {role.value: person for role, person in incident.roles.items()},
         "clocks": {one.duty.id: format_instant(one.due) for one in running(incident)},
         "record": str(incident.last),

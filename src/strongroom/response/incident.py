@@ -138,6 +138,10 @@ class Incident:
     clocks: dict[str, Instant] = field(default_factory=dict)
     """Running clocks and when each started."""
     stopped: dict[str, Instant] = field(default_factory=dict)
+    """Clocks that aren't owed any more, or not owed after all, and when each stopped."""
+    begun: dict[str, Instant] = field(default_factory=dict)
+    """When each clock began whose report wasn't sent since, also where it was stopped."""
+    closed: Instant | None = None
     drafts: dict[str, Digest] = field(default_factory=dict)
     """The newest draft for each clock."""
     sent: list[tuple[str, Digest, Instant]] = field(default_factory=list)
@@ -421,12 +425,11 @@ def _started(incident: Incident, entry: IncidentEntry) -> None:
     clock = entry.text("clock")
     if incident.shadow:
         raise RecordError("a drill starts no clock: nobody is owed a report of it")
-    if clock in incident.clocks or (
-        clock in incident.stopped and all(clock != name for name, _r, _at in incident.sent)
-    ):
-        # A running clock isn't set back, nor one that people found not to apply. After a report the next may be owed.
+    if clock in incident.clocks:
         raise RecordError(f"clock `{clock}` was started already: it can't be set back")
-    incident.clocks[clock] = entry.at
+    # One that people found not to be owed goes on as if it had never stopped, where they find otherwise: what is due
+    # doesn't move by it. After a report the next may be owed, from then on.
+    incident.clocks[clock] = incident.begun.setdefault(clock, entry.at)
 
 
 def _stopped(incident: Incident, entry: IncidentEntry) -> None:
@@ -452,6 +455,7 @@ def _sent(incident: Incident, entry: IncidentEntry) -> None:
     if not entry.person:
         raise RecordError("a report is sent by a person: a machine only drafts it")
     incident.sent.append((clock, Digest.parse(entry.text("report")), entry.at))
+    incident.begun.pop(clock, None)
     if clock in incident.clocks:
         _stop(incident, clock, entry.at)
 
@@ -470,6 +474,7 @@ def _closed(incident: Incident, entry: IncidentEntry) -> None:
     if why is not None:
         raise RecordError(f"`{incident.id}` can't be closed: {why}")
     incident.phase, incident.lessons = Phase.CLOSED, Digest.parse(entry.text("lessons"))
+    incident.closed = entry.at
 
 
 _HOW: Final[Mapping[Happened, Callable[[Incident, IncidentEntry], None]]] = {
