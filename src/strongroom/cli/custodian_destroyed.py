@@ -10,9 +10,9 @@ from strongroom.cli.output import show
 from strongroom.cli.session import as_wallet, json_option, passphrase_option, session, yes_option
 from strongroom.core.canonical import Json
 from strongroom.core.envelope import sign
-from strongroom.core.errors import DeniedError
 from strongroom.release.precautions import PrecautionKind
 from strongroom.release.share_statements import SHARE_DESTROYED_TYPE, ShareDestroyed
+from strongroom.release.standing_precautions import require_shares_free
 from strongroom.release.statements import StatementKind
 
 
@@ -30,13 +30,7 @@ def destroyed(generation: int, wallet: Path, passphrase_fd: int | None, *, yes: 
     """
     with session(wallet, passphrase_fd) as person:
         trust, who = person.refresh(), person.wallet.identity.person
-        hold = next((one for one in trust.precautions if one.kind is PrecautionKind.HOLD), None)
-        if hold is not None:
-            raise DeniedError(
-                "a hold stands: shares of old root keys open old key packages, and are kept",
-                reason="share-held",
-                remedy=f"have people lift it first: strongroom precaution lift {hold.name}",
-            )
+        require_shares_free(next((one for one in trust.precautions if one.kind is PrecautionKind.HOLD), None))
         if not yes:
             click.confirm(f"Sign as `{who}` that no copy of that share is left?", abort=True, err=True)
         said = ShareDestroyed(genesis=trust.genesis.digest, custodian=who, generation=generation)

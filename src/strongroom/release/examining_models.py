@@ -24,6 +24,7 @@ from strongroom.release.errors import STATEMENT_KNOWN
 from strongroom.release.intake_ledger import RecordedDelivery
 from strongroom.release.intake_statements import OPERATOR, IntakeRecord
 from strongroom.release.share_statements import ShareDestroyed
+from strongroom.release.standing_precautions import require_shares_free
 from strongroom.release.statements import (
     Case,
     Judge,
@@ -219,13 +220,7 @@ def _share_destroyed(case: Case) -> Judged:
         StatementKind.SHARE_DESTROYED,
         lambda person: "" if person.id == said.custodian else "nobody speaks for another custodian",
     )
-    hold = case.ledger.precautions.any_hold()
-    if hold is not None:
-        raise StatementRefusedError(
-            "a hold stands: shares of old root keys open old key packages, and are kept",
-            reason="share-held",
-            remedy=f"have people lift it first: strongroom precaution lift {hold.name}",
-        )
+    require_shares_free(case.ledger.precautions.any_hold())
     facts: dict[str, Fact] = {
         "custodian": said.custodian,
         "generation": said.generation,

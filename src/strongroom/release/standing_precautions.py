@@ -11,6 +11,7 @@ from strongroom.personnel.roster import Roster
 from strongroom.release.ledger import Ledger
 from strongroom.release.precaution_ledger import Standing
 from strongroom.release.precautions import LIFTED, PrecautionKind
+from strongroom.release.statements import StatementRefusedError
 from strongroom.release.steps import ReleaseRefusedError, Step
 
 
@@ -23,6 +24,19 @@ def require_precautions(request: Request, policy: Policy | None, ledger: Ledger,
         _not_held(request, ledger)
     elif request.action is Action.LIFT:
         _liftable(request, policy, ledger, now)
+
+
+def require_shares_free(hold: Standing | None) -> None:
+    """Refuse to give up a share of an old root key while a hold stands: it opens keys of every model.
+
+    :param hold: one that stands, whichever. :raises StatementRefusedError: one does.
+    """
+    if hold is not None:
+        raise StatementRefusedError(
+            "a hold stands: shares of old root keys open old key packages, and are kept",
+            reason="share-held",
+            remedy=f"have people lift it first: strongroom precaution lift {hold.name}",
+        )
 
 
 def subject_known(kind: PrecautionKind, subject: str | None, roster: Roster, policy: Policy | None) -> bool:
