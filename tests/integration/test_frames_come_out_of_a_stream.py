@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.cli.output import system_error
 from strongroom.core.canonical import Json
-from strongroom.core.errors import MalformedError
+from strongroom.core.errors import MalformedError, UnavailableError
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.ipc.adapters.server import UnixServer
 from strongroom.ipc.adapters.streams import frames_of
@@ -78,3 +79,19 @@ def test_a_server_holds_no_call_as_long_as_an_answer(tmp_path: Path) -> None:
         await server.stop()
 
     asyncio.run(run())
+
+
+def test_where_no_socket_can_be_it_says_so(tmp_path: Path) -> None:
+    async def serve(_call: Call, _uid: int) -> dict[str, Json]:
+        return {}
+
+    (tmp_path / ("x" * 120)).mkdir()
+    for path in (tmp_path / ("x" * 120) / "desk.sock", tmp_path / "gone" / "desk.sock"):
+        with pytest.raises(
+            UnavailableError, match=r"no socket can be made at `desk.sock`: (AF_UNIX path too long|No such)"
+        ):
+            asyncio.run(UnixServer(serve, admits={os.geteuid()}).start(path))
+
+
+def test_an_error_of_the_system_without_a_number_is_no_success() -> None:
+    assert "too long" in system_error(OSError("AF_UNIX path too long")).message

@@ -43,7 +43,8 @@ def refuse(error: StrongroomError, *, as_json: bool) -> NoReturn:
 def system_error(error: OSError) -> StrongroomError:
     """Return the refusal that an error of the operating system amounts to."""
     place = f": `{os.fsdecode(error.filename)}`" if isinstance(error.filename, str | bytes) else ""
-    return UnavailableError(f"the system refused, {os.strerror(error.errno or 0).lower()}{place}", reason="system")
+    why = os.strerror(error.errno) if error.errno else str(error)[:200]
+    return UnavailableError(f"the system refused, {why.lower()}{place}", reason="system")
 
 
 def end(code: ExitCode) -> NoReturn:

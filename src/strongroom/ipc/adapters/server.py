@@ -47,12 +47,18 @@ class UnixServer:
         The file's mode keeps others away where only this user may connect. Where more may, anybody reaches the door
         and the kernel's word about who knocks decides.
 
-        :raises UnavailableError: a living process listens there.
+        :raises UnavailableError: a living process listens there, or no socket can be made there.
         """
         clear_stale(path)
         before = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._connected, path)
+        except OSError as error:
+            # A path of more than 107 bytes is none for a socket, and the system has no number for that.
+            raise UnavailableError(
+                f"no socket can be made at `{path.name}`: {error.strerror or error}",
+                remedy="see that its folder is there and this user's, and its whole path at most 107 bytes long",
+            ) from None
         finally:
             os.umask(before)
         mode = 0o600 if self._admits <= {os.geteuid()} else 0o666
