@@ -5,6 +5,7 @@ playbook and the stand-ins' port, and people answer by signed acts, until the ru
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,11 @@ from support.respondings import Room, responding_room
 pytestmark = pytest.mark.integration
 SAYS = {"genuine": "yes", "grounds": "innocent", "root": "no", "cleared": "yes", "used": "no", "heard": "yes"}
 SAYS |= {"cause": "fault", "clear": "no", "running": "no", "exposed": "no", "quiet": "no"}
+WORST = {"genuine": "no", "grounds": "hostile", "root": "yes", "cleared": "yes", "used": "yes", "heard": "yes"}
+WORST |= {"cause": "attack", "clear": "yes", "running": "yes", "exposed": "yes", "quiet": "no"}
 
 
-async def go_through(room: Room, case: Case) -> None:
+async def go_through(room: Room, case: Case, says: Mapping[str, str]) -> None:
     """Answer everything that people are asked, until no run goes on."""
     async with asyncio.timeout(25):
         while case.running:
@@ -37,20 +40,21 @@ async def go_through(room: Room, case: Case) -> None:
                 if one.action is None:
                     thread = next(thread for thread in run.threads if thread.id == one.thread)
                     step = shipped_playbooks()[thread.playbook].steps[thread.step]
-                    await room.resolve(case.id, one.key, {name: SAYS[name] for name in step.out})
+                    await room.resolve(case.id, one.key, {name: says[name] for name in step.out})
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize("says", [SAYS, WORST], ids=["harmless", "worst"])
 @pytest.mark.parametrize("playbook", sorted(PRACTISED))
-def test_a_drill_runs_to_its_end_and_is_closed(playbook: str, tmp_path: Path) -> None:
-    asyncio.run(_drilled(playbook, tmp_path))
+def test_a_drill_runs_to_its_end_and_is_closed(playbook: str, says: Mapping[str, str], tmp_path: Path) -> None:
+    asyncio.run(_drilled(playbook, says, tmp_path))
 
 
-async def _drilled(playbook: str, folder: Path) -> None:
+async def _drilled(playbook: str, says: Mapping[str, str], folder: Path) -> None:
     async with responding_room(folder) as room:
         case = await room.drilled(await room.drill(playbook))
         await room.until(lambda: bool(case.runs))
-        await go_through(room, case)
+        await go_through(room, case, says)
         (run,) = case.runs.values()
         assert run.status is RunStatus.ENDED
         doings = [(one.action, one.failed) for one in case.incident.doings.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,29 @@ def test_an_opening_without_a_path_is_taken(tmp_path: Path) -> None:
 
     assert read.events
     asyncio.run(story())
+
+
+@pytest.mark.integration  # an event loop holds a socket pair of its own
+@pytest.mark.parametrize(("watched", "node", "alerts"), [(("/w/i",), "", 1), ((), "", 0), (("/w/i",), "node=w9 ", 0)])
+def test_who_logs_in_to_a_host_that_holds_weights_is_told(
+    tmp_path: Path, watched: tuple[str, ...], node: str, alerts: int
+) -> None:
+    said = 'op=login acct="dana" exe="/usr/sbin/sshd" hostname=? addr=192.0.2.7 terminal=ssh res=success'
+    read = READERS["auditd"]()(f"{node}type=USER_LOGIN msg=audit(1.0:1): pid=1 uid=0 msg='{said}'".encode())
+    told: list[Outcome] = []
+
+    async def story() -> None:
+        responder, record, heard = taking(tmp_path)
+        settings, decoys = replace(SETTINGS, watched=watched), Decoys(genesis=Digest.of(b"g"))
+        senses = Senses(settings, decoys, None, responder, Health({}, 0.0), frozenset())  # type: ignore[arg-type]
+        for event in read.events:
+            senses.taken(event, "auditd")
+        await responder.rest()
+        record.close()
+        told.extend(heard)
+
+    asyncio.run(story())
+    assert [one.decision.alert.rule for one in told] == ["login-past-the-deployment"] * alerts
 
 
 def test_settings_that_aren_t_there_are_named(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ LOG_SECONDS: Final = 30.0
 """How long nobody may show the log."""
 MOST_AT_ONCE: Final = 256
 SLICE: Final = 16
+WEIGHTS_HOST: Final = "weights-host"
+"""What rules call a host that holds sealed weights."""
+_ABOUT_HOSTS: Final = frozenset({"host:login:opened", "host:process:started"})
 _BEHIND: Final = frozenset({"log-forked", "log-behind"})
 """What the keeper says to a heartbeat whose log isn't its own, or is an old one."""
 
@@ -72,8 +75,13 @@ class Senses:
 
     def taken(self, event: Event, name: str) -> None:
         """Take a sensor's event. Whether a file is a decoy is on our list, and isn't for a sensor to say."""
-        more = {"decoy": event.get("path") in self.guarded} if event["event"] == "host:file:opened" else {}
-        self.responder.take({**event, **more, "host": self.settings.host, "source": name}, name)
+        own, more = self.settings.host, dict[str, Value]()
+        if event["event"] == "host:file:opened":
+            more = {"decoy": event.get("path") in self.guarded}
+        elif event["event"] in _ABOUT_HOSTS and self.settings.watched and event.get("host", own) == own:
+            # What kind of host it is no sensor knows. Sealed files are watched here.
+            more = {"role": WEIGHTS_HOST}
+        self.responder.take({**event, **more, "host": own, "source": name}, name)
 
 
 @asynccontextmanager
