@@ -47,7 +47,7 @@ class Broker:
 class Scene:
     """An application, and who is signed in."""
 
-    def __init__(self) -> None:
+    def __init__(self, burst: int = 1000) -> None:
         self.text = ""
         self.clock, self.broker = FixedClock(1_800_000_000), Broker()
         numbers = iter(range(1000))
@@ -61,7 +61,7 @@ class Scene:
                 monotonic=lambda: 0.0,
                 reader=cast("Any", None),
                 note=lambda _event, _facts: None,
-                visits=Rate(burst=1000),
+                visits=Rate(burst=burst),
             )
         )
 
@@ -126,6 +126,22 @@ def test_strangers_whose_sign_ins_are_answered_slowly_hold_up_nobody_inside() ->
     sam = scene.sign_in("sam", scene.broker.refuse)
     form = brings(urlencode({"person": "dana", "next": ""}).encode())
     assert asyncio.run(while_others_wait(scene, lambda: scene.call("/sign-in", receive=form), sam)) == 503
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/sign-in", "/sign-in/nowhere.json", "/static/nowhere.js"])
+def test_whoever_asks_for_what_is_no_page_is_told_to_wait_too(path: str) -> None:
+    scene = Scene(burst=3)
+    for cookie in ("", scene.sign_in("dana", scene.broker.refuse)):
+        statuses = [asyncio.run(scene.call(path, cookie)) for _ in range(5)]
+        assert 429 not in statuses[:3]
+        assert statuses[3:] == [429, 429]
+
+
+def test_the_files_that_a_page_brings_take_no_visit_from_who_is_inside() -> None:
+    scene = Scene(burst=1)
+    dana = scene.sign_in("dana", scene.broker.refuse)
+    assert [asyncio.run(scene.call("/static/console.css", dana)) for _ in range(5)] == [200] * 5
+    assert asyncio.run(scene.call("/today", dana)) == 503
 
 
 def test_a_stranger_does_not_learn_addresses_inside() -> None:

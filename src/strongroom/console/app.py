@@ -39,6 +39,7 @@ SIGN_IN: Final = "/sign-in"
 HOME: Final = "/today"
 MAX_AGENT: Final = 512
 STATIC: Final = {"console.css": "text/css; charset=utf-8", "console.js": "text/javascript; charset=utf-8"}
+_OURS: Final = frozenset(f"/static/{name}" for name in STATIC)
 BODY_SECONDS: Final = 10.0
 """How long a form may take to arrive: nobody holds a place by dripping bytes."""
 SIGN_INS: Final = 8
@@ -132,6 +133,7 @@ class _Desk:
         self._reception = console.reception
         self._render = Renderer()
         self._buckets = Buckets(console.visits)
+        self._nothing = self.plain(self._no_page)
         self._sign_ins = anyio.CapacityLimiter(SIGN_INS)
 
     # --- coming in --------------------------------------------------------------------------------------------------
@@ -232,7 +234,6 @@ class _Desk:
             if me is None:
                 wanted = request.url.path if request.method == "GET" else ""
                 return _to(f"{SIGN_IN}?next={quote(_next(wanted))}")
-            self._limit(f"session {id(me)}")
             form: Mapping[str, str] = {}
             if request.method == "POST":
                 form = await self._form(request)
@@ -275,8 +276,7 @@ class _Desk:
         async def serve(request: Request) -> Response:
             as_json = request.url.path.endswith(_JSON)
             try:
-                if self._me(request) is None:
-                    self._limit(f"address {share_of(_client(request).address)}")
+                self._count(request)
                 return await endpoint(request)
             except StrongroomError as error:
                 return self._refused(error, as_json=as_json)
@@ -288,7 +288,10 @@ class _Desk:
 
     async def nothing_there(self, request: Request, _error: Exception) -> Response:
         """Answer for an address where nothing is."""
-        return self._refused(NoPageError("nothing is at that address"), as_json=request.url.path.endswith(_JSON))
+        return await self._nothing(request)
+
+    async def _no_page(self, _request: Request) -> Response:
+        raise NoPageError("nothing is at that address")
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -296,7 +299,12 @@ class _Desk:
         token = request.cookies.get(SESSION_COOKIE)
         return None if token is None else self._door.find(token, _client(request))
 
-    def _limit(self, name: str) -> None:
+    def _count(self, request: Request) -> None:
+        """Count a visit. Not the two files of ours that each page brings, where the session counts its pages."""
+        me = self._me(request)
+        if me is not None and request.url.path in _OURS:
+            return
+        name = f"address {share_of(_client(request).address)}" if me is None else f"session {id(me)}"
         if self._buckets.wait(name, self._console.monotonic()):
             raise TooManyVisitsError("too many visits", remedy="wait a few seconds")
 
