@@ -30,6 +30,8 @@ from support.logs import found_home, log_writer
 DANA = Ed25519Signer.from_seed(b"d" * 32)
 SAM = Ed25519Signer.from_seed(b"s" * 32)
 MODEL = ModelId("atlas")
+IDLE_SECONDS = 20
+"""The broker hangs up on a connection that says nothing for 30 seconds, and where much runs a test is that slow."""
 
 
 @dataclass
@@ -48,10 +50,11 @@ class Answer:
 
 
 class Caller:
-    """One connection with one certificate; connects anew only when told to."""
+    """One connection with one certificate; connects anew only when told to, or after a long rest."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
         self.connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
+        self._answered = time.monotonic()
 
     def call(
         self,
@@ -64,9 +67,13 @@ class Caller:
     ) -> Answer:
         data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
         told = {"content-type": "application/json"} if data is not None else {}
+        if time.monotonic() - self._answered > IDLE_SECONDS:
+            self.connection.close()
         self.connection.request(method, path, body=data, headers=told | (headers or {}))
         got = self.connection.getresponse()
-        return Answer(got.status, {k.lower(): v for k, v in got.getheaders()}, got.read().decode())
+        answer = Answer(got.status, {k.lower(): v for k, v in got.getheaders()}, got.read().decode())
+        self._answered = time.monotonic()
+        return answer
 
     def get(self, path: str) -> Answer:
         return self.call("GET", path)
