@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ def guarded(decoys: list[Path], watched: list[Path]) -> Iterator[list[Opening]]:
 
     def work() -> None:
         while not stop.is_set():
+            guard.look_again()
             if guard.wait(0.05):
                 guard.answer(told.append)
 
@@ -71,6 +73,38 @@ def test_a_watched_file_opens_and_is_told(tmp_path: Path) -> None:
         assert reads(shard) == "sealed"
         assert reads(beside) == "notes"
     assert [(Path(opening.path).name, opening.denied) for opening in told] == [("m-00001.floe", False)]
+
+
+def test_a_file_that_takes_a_watched_one_s_place_is_watched(tmp_path: Path) -> None:
+    shard = tmp_path / "index.sealed"
+    shard.write_text("sealed")
+    with guarded([], [shard]) as told:
+        for text in ("sealed anew", "and again"):
+            (tmp_path / "new").write_text(text)
+            (tmp_path / "new").replace(shard)
+            time.sleep(0.5)
+            assert reads(shard) == text
+    assert [Path(opening.path).name for opening in told] == ["index.sealed"] * 2
+
+
+def test_a_link_in_a_watched_file_s_place_is_told_and_followed_nowhere(tmp_path: Path) -> None:
+    shard, needed = tmp_path / "index.sealed", tmp_path / "needed"
+    shard.write_text("sealed")
+    needed.write_text("needed")
+    with guarded([], [shard]) as told:
+        shard.unlink()
+        shard.symlink_to(needed)
+        time.sleep(0.5)
+        assert reads(shard) == "needed"
+    assert told == []
+    shard.unlink()
+    shard.write_text("sealed")
+    with FileGuard([], [shard]) as guard:
+        shard.unlink()
+        shard.symlink_to(needed)
+        guard.look_again()
+        guard.look_again()
+        assert guard.lost == 1
 
 
 def test_every_one_of_many_openers_is_answered(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import stat
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _CLASS_CONTENT: Final = 0x04
 _CLOEXEC: Final = 0x01
 _NONBLOCK: Final = 0x02
 _MARK_ADD: Final = 0x01
+_DONT_FOLLOW: Final = 0x04
 _OPEN_PERM: Final = 0x0001_0000
 _Q_OVERFLOW: Final = 0x4000
 _AT_FDCWD: Final = -100
@@ -65,26 +67,54 @@ class FileGuard:
     def __init__(self, decoys: Iterable[Path], watched: Iterable[Path] = ()) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._decoys: set[tuple[int, int]] = set()
+        self._watched: dict[Path, tuple[int, int, int]] = {}
+        """Each as it was when it was marked: an inode's number may be another file's soon after."""
         self.lost = 0
-        """How often the kernel's queue ran over: openings that were neither seen nor stopped."""
+        """How often the kernel's queue ran over, or a file was lost sight of: openings neither seen nor stopped."""
         self._fd: int = self._libc.fanotify_init(_CLASS_CONTENT | _CLOEXEC | _NONBLOCK, os.O_RDONLY | os.O_CLOEXEC)
         if self._fd < 0:
             raise self._refused("files can't be guarded")
         try:
             for path in decoys:
                 self._mark(path)
-                found = path.stat()
-                self._decoys.add((found.st_dev, found.st_ino))
+                self._decoys.add(_identity(path.stat()))
             for path in watched:
+                # First: one that is replaced meanwhile is found to be another when it is looked at again.
+                self._watched[path] = _seen(path.lstat())
                 self._mark(path)
         except BaseException:
             os.close(self._fd)
             raise
 
-    def _mark(self, path: Path) -> None:
+    def _mark(self, path: Path, how: int = 0) -> None:
         mask = ctypes.c_uint64(_OPEN_PERM)
-        if self._libc.fanotify_mark(self._fd, _MARK_ADD, mask, _AT_FDCWD, os.fsencode(path)) < 0:
+        if self._libc.fanotify_mark(self._fd, _MARK_ADD | how, mask, _AT_FDCWD, os.fsencode(path)) < 0:
             raise self._refused(f"`{path}` can't be guarded")
+
+    def look_again(self) -> None:
+        """Watch what stands now where a watched file stood; what can't be watched any more is lost, and counted.
+
+        Marks are on inodes, and sealing anew puts another file in a name's place. A link is followed nowhere: by one to
+        a file that we need ourselves we would wait for our own answer.
+        """
+        for path, known in self._watched.items():
+            try:
+                found = path.lstat()
+            except OSError:
+                # Nothing is there at this moment, or no more: it is looked for again.
+                continue
+            if _seen(found) == known:
+                continue
+            self._watched[path] = _seen(found)
+            if not (stat.S_ISREG(found.st_mode) and self._marked(path)):
+                self.lost += 1
+
+    def _marked(self, path: Path) -> bool:
+        try:
+            self._mark(path, _DONT_FOLLOW)
+        except GuardUnavailableError:
+            return False
+        return True
 
     def _refused(self, what: str) -> GuardUnavailableError:
         told = os.strerror(ctypes.get_errno()).lower()
@@ -122,7 +152,7 @@ class FileGuard:
         denied = True
         try:
             found = os.fstat(fd)
-            denied = (found.st_dev, found.st_ino) in self._decoys
+            denied = _identity(found) in self._decoys
             opening = Opening(path=_linked(f"/proc/self/fd/{fd}"), pid=pid, exe=_linked(f"/proc/{pid}/exe"),
                               uid=_owner(pid), denied=denied)  # fmt: skip
         finally:
@@ -148,6 +178,14 @@ def _offsets(data: bytes) -> Iterable[int]:
         yield at
         (length,) = struct.unpack_from("=I", data, at)
         at += max(length, _EVENT.size)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _seen(found: os.stat_result) -> tuple[int, int, int]:
+    return *_identity(found), found.st_ctime_ns
 
 
 def _linked(link: str) -> str:

@@ -95,6 +95,7 @@ def guard(decoys: tuple[str, ...], watched: tuple[str, ...]) -> None:
             now = time.monotonic()
             if now >= due:
                 teller.beat(files.lost)
+                files.look_again()
                 due = now + BEAT_SECONDS
             ready = waiting.select(max(0.0, due - now))
             if any(key.fileobj is files for key, _mask in ready):
