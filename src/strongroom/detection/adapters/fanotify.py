@@ -16,6 +16,7 @@ import stat
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final, Self
 
@@ -35,6 +36,7 @@ _VERSION: Final = 3
 _EVENT: Final = struct.Struct("=IBBHQii")
 _ANSWER: Final = struct.Struct("=iI")
 _READ: Final = 4096 * 4
+LOOKS: Final = 512
 
 
 class GuardUnavailableError(UnavailableError):
@@ -82,6 +84,7 @@ class FileGuard:
                 # First: one that is replaced meanwhile is found to be another when it is looked at again.
                 self._watched[path] = _seen(path.lstat())
                 self._mark(path)
+            self._turns = cycle(tuple(self._watched))
         except BaseException:
             os.close(self._fd)
             raise
@@ -94,16 +97,18 @@ class FileGuard:
     def look_again(self) -> None:
         """Watch what stands now where a watched file stood; what can't be watched any more is lost, and counted.
 
+        It looks at so many (:data:`LOOKS`) at a time, and then at others: openers wait meanwhile.
+
         Marks are on inodes, and sealing anew puts another file in a name's place. A link is followed nowhere: by one to
         a file that we need ourselves we would wait for our own answer.
         """
-        for path, known in self._watched.items():
+        for path in islice(self._turns, min(LOOKS, len(self._watched))):
             try:
                 found = path.lstat()
             except OSError:
                 # Nothing is there at this moment, or no more: it is looked for again.
                 continue
-            if _seen(found) == known:
+            if _seen(found) == self._watched[path]:
                 continue
             self._watched[path] = _seen(found)
             if not (stat.S_ISREG(found.st_mode) and self._marked(path)):
