@@ -155,7 +155,8 @@ def test_a_real_incident_is_seen_and_its_report_is_entered(lab: Watched, tmp_pat
         assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
         assert json.loads(answer.text)
     record = json.loads(dana.get(f"{path}/export/record").text)
-    assert len(record) == told["record"]["entries"]
+    # The responder goes on meanwhile.
+    assert told["record"]["entries"] <= len(record) <= sam.get(f"{path}.json").json["record"]["entries"]
     assert len(page.text) < 100_000
 
 
