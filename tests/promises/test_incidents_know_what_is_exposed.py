@@ -29,6 +29,7 @@ from strongroom.response.subjects import Subject, SubjectKind, subject_of_alert
 from support.log_views import MODELS, REQUESTS, MemoryView, log_of
 from support.logs import KEEPER
 from support.respondings import QuietPort, Room, TestClock, responding_room
+from support.responses import Record, alert
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
 pytestmark = pytest.mark.integration
@@ -126,6 +127,14 @@ def test_exposure_is_entered_when_it_says_something_new(tmp_path: Path, monkeypa
             assert Digest.of(kept) == digest
 
     asyncio.run(told())
+
+
+def test_what_is_done_about_another_model_hides_nothing_of_the_first() -> None:
+    record = Record.of(alert("model:atlas"))
+    other: dict[str, Fact] = {"action": "freeze-releases", "subject": "model:orion", "key": "k1"}
+    assert model_of(record.add(Happened.ACTION_PROPOSED, other)) == model_id("atlas")
+    person = Record.of(alert("person:rina"))
+    assert model_of(person.add(Happened.ACTION_PROPOSED, other)) == model_id("orion")
 
 
 def test_a_drill_s_exposure_and_nobody_s_is_never_asked_about(tmp_path: Path) -> None:

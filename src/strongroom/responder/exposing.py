@@ -106,7 +106,10 @@ def model_of(incident: Incident) -> ModelId | None:
     """Return the one model that an open, real incident is about: itself, or what it acts on; None where it is none."""
     if not incident.is_open or incident.shadow:
         return None
-    subjects = {incident.subject, *(one.subject for one in incident.doings.values())}
+    subjects = {incident.subject}
+    if incident.subject.kind is not SubjectKind.MODEL:
+        # Whatever else is done, one about a model stays about that.
+        subjects |= {one.subject for one in incident.doings.values()}
     models = {one.name for one in subjects if one.kind is SubjectKind.MODEL and not one.shadow}
     return model_id(models.pop()) if len(models) == 1 else None
 
