@@ -305,7 +305,7 @@ def _approvals_genuine(case: _Case, verdict: Verdict) -> tuple[tuple[PersonFacts
     verdict.approvals = tuple(sorted(set(digests)))
     # Named in the log as agreeing: who does by the log, and is still here. Others it would call a lie.
     verdict.approvers = tuple(sorted(who.id for who in people.values() if who.active and who.approved_at is not None))
-    verdict.trace.passed(step, f"{len(people)} people: {', '.join(sorted(people)) or 'nobody'}")
+    verdict.trace.passed(step, f"by {', '.join(sorted(people)) or 'nobody'}")
     return tuple(people.values()), frozenset(repeated)
 
 
