@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
 from typing import Final
 from unicodedata import normalize
 
@@ -19,6 +20,8 @@ from strongroom.detection.windows import MAX_GROUPS, Group, Windows
 MAX_FIELDS: Final = 256
 MAX_TEXT: Final = 65536
 """Characters of one field: longer text is refused by :func:`read_event`, so that no rule has to read it."""
+CLIENT: Final = "client"
+"""The field that says from where somebody came."""
 _LONGEST_NAME: Final = 256
 """Characters: compatibility forms of longer text may take many times its room."""
 
@@ -140,7 +143,7 @@ class Engine:
             if group is None:
                 continue
             values = tuple(event.get(field) for field in correlation.threshold.fields)
-            if followed.windows.add(tuple(map(_one_name, group)), rule, now, values):
+            if followed.windows.add(_counted_under(correlation, group), rule, now, values):
                 if not correlation.silent:
                     names = (field.name for field in correlation.group_by)
                     hits.append(Hit(correlation.id, correlation.about, tuple(zip(names, group, strict=True))))
@@ -155,6 +158,22 @@ def _index(pack: Pack, regex: RegexCompiler) -> dict[str, list[_Compiled]]:
         for name in anchors(rule.expression, ANCHOR) or ():
             index[name].append(compiled)
     return dict(index)
+
+
+def _counted_under(correlation: Correlation, group: Group) -> Group:
+    named = zip(correlation.group_by, group, strict=True)
+    return tuple(_one_client(text) if field.name == CLIENT else _one_name(text) for field, text in named)
+
+
+def _one_client(text: str) -> str:
+    """Return what an address is counted under: whoever has one of IPv6 has the 2^64 beside it, too."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return _one_name(text)
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or int(address) >> 64)
 
 
 def _one_name(text: str) -> str:
