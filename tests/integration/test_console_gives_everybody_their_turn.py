@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 
 from strongroom.console import app as module
 from strongroom.console.app import Console, make_app
-from strongroom.console.door import IDLE_SECONDS, SESSION_COOKIE, Client, Door, SignedIn
+from strongroom.console.door import IDLE_SECONDS, MAX_SESSIONS_OF_PERSON, SESSION_COOKIE, Client, Door, SignedIn
 from strongroom.console.forms import FORM_TYPE
 from strongroom.core.buckets import Rate
 from strongroom.core.errors import UnavailableError
@@ -32,11 +33,15 @@ class Broker:
     """What sessions and sign-ins ask. It holds up whoever it is told to, until it is told otherwise."""
 
     def __init__(self) -> None:
-        self.slow, self.go_on = True, threading.Event()
+        self.go_on = threading.Event()
+        self.asking = self.at_once = 0
 
     def ask(self, *_arguments: object) -> None:
         """Answer nobody, now or later."""
+        self.asking += 1
+        self.at_once = max(self.at_once, self.asking)
         assert self.go_on.wait(20)
+        self.asking -= 1
         self.refuse()
 
     def refuse(self, *_arguments: object) -> None:
@@ -121,6 +126,18 @@ def test_a_person_whose_visits_are_answered_slowly_holds_up_nobody_else() -> Non
     assert asyncio.run(while_others_wait(scene, lambda: scene.call("/today", dana), sam)) == 503
 
 
+def test_a_person_takes_one_turn_and_one_share_in_however_many_browsers() -> None:
+    scene = Scene()
+    many = itertools.cycle([scene.sign_in("dana", scene.broker.ask) for _ in range(MAX_SESSIONS_OF_PERSON)])
+    sam = scene.sign_in("sam", scene.broker.refuse)
+    asyncio.run(while_others_wait(scene, lambda: scene.call("/today", next(many)), sam))
+    assert scene.broker.at_once == 1
+    scene = Scene(burst=2)
+    scene.broker.go_on.set()
+    two = [scene.sign_in("dana", scene.broker.ask) for _ in range(2)]
+    assert [asyncio.run(scene.call("/today", cookie)) for cookie in two * 2] == [503, 503, 429, 429]
+
+
 def test_strangers_whose_sign_ins_are_answered_slowly_hold_up_nobody_inside() -> None:
     scene = Scene()
     sam = scene.sign_in("sam", scene.broker.refuse)
@@ -178,3 +195,12 @@ def test_a_page_that_is_left_open_keeps_nobody_signed_in() -> None:
     for _ in range(2):
         scene.clock.at += IDLE_SECONDS - 1
         assert asyncio.run(scene.call("/today", sam)) == 503
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_signed_in() -> None:
+    scene = Scene()
+    dana = scene.sign_in("dana", scene.broker.refuse)
+    scene.clock.at -= 3600
+    assert asyncio.run(scene.call("/today.json", dana)) == 503
+    scene.clock.at += IDLE_SECONDS
+    assert asyncio.run(scene.call("/today.json", dana)) == 303

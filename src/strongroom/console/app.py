@@ -68,7 +68,7 @@ class Console:
     note: Callable[[str, Mapping[str, Json]], None]
     """Writes what happens to the program's log: an event, and facts that are no secrets."""
     visits: Rate = field(default_factory=lambda: Rate(per_second=5.0, burst=60))
-    """Of one session; and of one address that isn't signed in."""
+    """Of one person, however many sessions they have; and of one address that isn't signed in."""
 
 
 def make_app(console: Console) -> ASGIApp:
@@ -300,11 +300,11 @@ class _Desk:
         return None if token is None else self._door.find(token, _client(request))
 
     def _count(self, request: Request) -> None:
-        """Count a visit. Not the two files of ours that each page brings, where the session counts its pages."""
+        """Count a visit. Not the two files of ours that each page brings, of who is signed in: their pages are."""
         me = self._me(request)
         if me is not None and request.url.path in _OURS:
             return
-        name = f"address {share_of(_client(request).address)}" if me is None else f"session {id(me)}"
+        name = f"address {share_of(_client(request).address)}" if me is None else f"person {me.person}"
         if self._buckets.wait(name, self._console.monotonic()):
             raise TooManyVisitsError("too many visits", remedy="wait a few seconds")
 

@@ -115,7 +115,8 @@ class SignedIn:
     drafts: OrderedDict[str, Draft] = field(default_factory=OrderedDict)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One visit at a time moves what the session knows of the log. Others wait outside of any thread: a person whose
-    visits the broker answers slowly takes one thread and no more from everybody else."""
+    visits the broker answers slowly takes one thread and no more from everybody else. All of
+    their sessions have the same turn."""
 
     def put_draft(self, draft: Draft) -> str:
         """Keep what is about to be signed, and return its name, its digest in hex; the oldest gives way."""
@@ -192,6 +193,8 @@ class Door:
         same = [name for name, one in self._inside.items() if one.person == signed_in.person]
         for name in same[: max(0, len(same) + 1 - MAX_SESSIONS_OF_PERSON)]:
             self._inside.pop(name).close()
+        if same and same[-1] in self._inside:
+            signed_in.turn = self._inside[same[-1]].turn
         token = self._token()
         self._inside[_name(token)] = signed_in
         while len(self._inside) > MAX_SESSIONS:
@@ -206,6 +209,8 @@ class Door:
         if self._over(found) or found.client != client:
             self.leave(token)
             return None
+        # A clock that was set back gives nobody more time without a visit.
+        found.seen = min(found.seen, self._clock.now())
         return found
 
     def visited(self, signed_in: SignedIn) -> None:

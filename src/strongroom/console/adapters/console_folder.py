@@ -10,7 +10,7 @@ from typing import Final
 
 from strongroom.client.wallet import MAX_WALLET_FILE, SecurityKeys, Seen
 from strongroom.core.adapters.durable import write_durably
-from strongroom.core.errors import MalformedError, UsageError
+from strongroom.core.errors import MalformedError, UnavailableError, UsageError
 from strongroom.core.ids import PersonId, person_id
 
 KEYS: Final = "keys"
@@ -33,8 +33,17 @@ class SeenFile:
         return self._seen
 
     def remember(self, seen: Seen) -> None:
-        """Make what was seen durable."""
-        write_durably(self._path, seen.to_bytes())
+        """Make what was seen durable.
+
+        :raises UnavailableError: the disk refused.
+        """
+        try:
+            write_durably(self._path, seen.to_bytes())
+        except OSError:
+            raise UnavailableError(
+                "the console can't keep what it saw of the log, and shows nothing that it could forget",
+                remedy=f"make room on the disk that its folder is on, and let its user write `{self._path.name}`",
+            ) from None
         self._seen = seen
 
     @contextmanager
