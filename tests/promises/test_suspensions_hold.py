@@ -163,6 +163,20 @@ def test_whoever_gathered_more_than_a_record_holds_is_suspended_all_the_same(mon
     run(story)
 
 
+def test_a_grant_that_can_be_used_is_shown_however_many_ended_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(room: Room) -> None:
+        old, newer, newest = [await room.ask() for _ in range(3)]
+        for request in (old, newer, newest):
+            await room.release(request)
+        room.keeper.journal.ledger.denied |= {newer.digest, newest.digest}
+        monkeypatch.setattr(people, "MAX_GRANTS", 2)
+        shown = [one["grant"] for one in room.people.grants() if isinstance(one, dict)]
+        assert len(shown) == 2
+        assert str(old.digest) in shown
+
+    run(story)
+
+
 def test_a_record_of_what_fell_can_be_read_however_long_the_names_in_it_are() -> None:
     lease = LiveLease(
         request=Digest.of(b""), use=10**6, recipient=Digest.of(b""), platform=PlatformId("tpm-ek-" + "0" * 64),

@@ -226,11 +226,17 @@ class People:
         return shown
 
     def grants(self) -> list[Json]:
-        """Return the newest grants, newest first."""
+        """Return as many grants as are shown, newest first. Those that can be used come before those that can't.
+
+        Whoever asks what is left to revoke misses none for others that were made, and ended, since.
+        """
         ledger = self._keeper.journal.ledger
-        live = set(live_grants(ledger, self._clock.now()))
+        usable = live_grants(ledger, self._clock.now())
+        live = set(usable)
+        over = [name for name in ledger.grants if name not in live]
+        chosen = set([*over, *usable][-MAX_GRANTS:])
         shown: list[Json] = []
-        for name in reversed(list(ledger.grants)[-MAX_GRANTS:]):
+        for name in reversed([name for name in ledger.grants if name in chosen]):
             grant, uses = ledger.grants[name], ledger.uses.get(name, [])
             shown.append(
                 {

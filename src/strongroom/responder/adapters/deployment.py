@@ -20,7 +20,7 @@ from strongroom.ipc.adapters.client import UnixClient
 from strongroom.personnel.lifecycle import SuspensionCause
 from strongroom.release.precautions import PrecautionKind
 from strongroom.responder.acting import Gate, Stops
-from strongroom.responder.adapters.known import KnownDeployment, Standing
+from strongroom.responder.adapters.known import MAX_GRANTS_SHOWN, KnownDeployment, Standing
 from strongroom.responder.adapters.precautions import KeeperPrecautions
 from strongroom.responder.cases import Case
 from strongroom.responder.evidence import Receipts, hold, is_drafted, is_whole, keep_draft, keep_evidence
@@ -166,7 +166,9 @@ class DeploymentPort:
         return bool(models) and all(model in frozen for model in models)
 
     async def _holds_grants(self, subject: Subject) -> bool:
-        return bool(_live(await self._known.standing(), subject))
+        now = await self._known.standing()
+        # The keeper shows no more: what it left out may be the subject's.
+        return bool(_live(now, subject)) or sum(one.live for one in now.grants) >= MAX_GRANTS_SHOWN
 
     async def _draft(self, case: Case, command: Command) -> Told:
         digests = {kind.value: str(digest) for kind, digest in self._known.trust.digests.items()}
