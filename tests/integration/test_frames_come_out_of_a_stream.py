@@ -11,6 +11,7 @@ import pytest
 from strongroom.cli.output import system_error
 from strongroom.core.canonical import Json
 from strongroom.core.errors import MalformedError, UnavailableError
+from strongroom.ipc.adapters import server
 from strongroom.ipc.adapters.client import UnixClient
 from strongroom.ipc.adapters.server import UnixServer
 from strongroom.ipc.adapters.streams import frames_of
@@ -58,6 +59,32 @@ def test_between_frames_nobody_is_hurried() -> None:
 def test_a_length_that_is_not_allowed_ends_the_stream() -> None:
     with pytest.raises(MalformedError):
         asyncio.run(received([STREAM + (MAX_FRAME + 1).to_bytes(HEADER, "big")], []))
+
+
+@pytest.mark.parametrize(("others", "most"), [(set(), server.MAX_CONNECTIONS), ({1}, server.MAX_OF_ONE)])
+def test_one_user_s_silent_connections_shut_no_other_user_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: set[int], most: int
+) -> None:
+    async def run() -> None:
+        async def serve(_call: Call, uid: int) -> dict[str, Json]:
+            return {"uid": uid}
+
+        serving = UnixServer(serve, admits={os.geteuid()} | {user + os.geteuid() for user in others})
+        await serving.start(tmp_path / "a.sock")
+        silent = [await asyncio.open_unix_connection(tmp_path / "a.sock") for _ in range(most)]
+        client = UnixClient(tmp_path / "a.sock")
+        with pytest.raises(UnavailableError):
+            await client.call("x")
+        if others:
+            # The next who knocks is somebody else by the kernel's word.
+            monkeypatch.setattr(server, "peer_uid", lambda _writer: os.geteuid() + 1)
+            assert (await client.call("x")).integer("uid", least=0, most=1 << 31) == os.geteuid() + 1
+        for _, writer in silent:
+            writer.close()
+        await client.close()
+        await serving.stop()
+
+    asyncio.run(run())
 
 
 def test_a_server_holds_no_call_as_long_as_an_answer(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from strongroom.ipc.frames import Call
 
 MAX_IN_FLIGHT: Final = 512
 MAX_CONNECTIONS: Final = 64
+MAX_OF_ONE: Final = 48
+"""Connections of one user, where several may connect: none of them can shut the others out."""
 _FRAME_SECONDS: Final = 10.0
 _CREDENTIALS: Final = struct.Struct("3i")
 
@@ -39,7 +41,7 @@ class UnixServer:
         self._serve = serve
         self._admits = frozenset(admits)
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], int] = {}
 
     async def start(self, path: Path) -> None:
         """Listen at ``path``; a socket left by a dead process is replaced.
@@ -75,18 +77,22 @@ class UnixServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         uid = peer_uid(writer)
-        if task is None or len(self._connections) >= MAX_CONNECTIONS or uid not in self._admits:
+        if task is None or uid not in self._admits or not self._has_place(uid):
             _log.warning("connection refused", uid=uid)
             writer.close()
             return
-        self._connections.add(task)
+        self._connections[task] = uid
         try:
             await _Connection(self._serve, uid, reader, writer).run()
         except asyncio.CancelledError:
             _log.debug("connection ended at shutdown", uid=uid)
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task, None)
             writer.close()
+
+    def _has_place(self, uid: int) -> bool:
+        others, here = self._admits - {uid}, list(self._connections.values())
+        return len(here) < MAX_CONNECTIONS and (not others or here.count(uid) < MAX_OF_ONE)
 
 
 def clear_stale(path: Path) -> None:
