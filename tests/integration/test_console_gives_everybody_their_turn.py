@@ -145,6 +145,16 @@ def test_strangers_whose_sign_ins_are_answered_slowly_hold_up_nobody_inside() ->
     assert asyncio.run(while_others_wait(scene, lambda: scene.call("/sign-in", receive=form), sam)) == 503
 
 
+def test_one_address_begins_no_more_sign_ins_than_leave_the_broker_s_share_to_others() -> None:
+    scene = Scene()
+    scene.broker.go_on.set()
+    form = brings(urlencode({"person": "dana", "next": ""}).encode())
+    # Also from inside: a session is no way around it.
+    cookies = ["", scene.sign_in("dana", scene.broker.refuse)] * MANY
+    statuses = [asyncio.run(scene.call("/sign-in", cookie, receive=form)) for cookie in cookies]
+    assert statuses == [503] * 60 + [429] * (2 * MANY - 60)
+
+
 @pytest.mark.parametrize("path", ["/nowhere", "/sign-in", "/sign-in/nowhere.json", "/static/nowhere.js"])
 def test_whoever_asks_for_what_is_no_page_is_told_to_wait_too(path: str) -> None:
     scene = Scene(burst=3)

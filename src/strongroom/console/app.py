@@ -69,6 +69,9 @@ class Console:
     """Writes what happens to the program's log: an event, and facts that are no secrets."""
     visits: Rate = field(default_factory=lambda: Rate(per_second=5.0, burst=60))
     """Of one person, however many sessions they have; and of one address that isn't signed in."""
+    beginnings: Rate = field(default_factory=lambda: Rate(per_second=0.5, burst=60))
+    """Of sign-ins, from one address. Each asks the broker twice, which counts all of them as this console's calls: few
+    addresses must not use up what everybody else's sign-ins need."""
 
 
 def make_app(console: Console) -> ASGIApp:
@@ -132,7 +135,7 @@ class _Desk:
         self._door = console.door
         self._reception = console.reception
         self._render = Renderer()
-        self._buckets = Buckets(console.visits)
+        self._buckets, self._beginnings = Buckets(console.visits), Buckets(console.beginnings)
         self._nothing = self.plain(self._no_page)
         self._sign_ins = anyio.CapacityLimiter(SIGN_INS)
 
@@ -152,6 +155,8 @@ class _Desk:
             raise FormError(
                 "that isn't a person's id", remedy="it is the name that the roster has, e.g. dana"
             ) from None
+        if self._beginnings.wait(share_of(_client(request).address), self._console.monotonic()):
+            raise TooManyVisitsError("too many sign-ins were begun from your network", remedy="wait a few seconds")
         pending = await self._at_desk(self._reception.begin, person, _client(request))
         step = "key" if pending.ready else "provider"
         answer = _to(f"{SIGN_IN}/{step}?next={quote(_next(form['next']))}")
