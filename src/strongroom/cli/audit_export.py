@@ -27,6 +27,7 @@ from strongroom.audit.reading.growth import MAX_PLACE_FILE, Place
 from strongroom.audit.reading.view import LogView
 from strongroom.cli.audit_reading import Source, say_unverified, source_options
 from strongroom.cli.files import read_file
+from strongroom.cli.seconds import Seconds
 from strongroom.cli.stopping import Stopping
 from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import UnavailableError, UsageError
@@ -52,9 +53,7 @@ _SENT: Final = frozenset({"cloudevents", "otlp"})
 )
 @click.option("--batch", type=click.IntRange(1, MAX_BATCH), default=256, show_default=True, help="Entries at a time.")
 @click.option("--follow", is_flag=True, help="Go on with what is logged later, until interrupted.")
-@click.option(
-    "--every", type=click.FloatRange(0.1, 3600), default=5.0, show_default=True, help="Seconds between looks."
-)
+@click.option("--every", type=Seconds(0.1, 3600), default=5.0, show_default=True, help="Seconds between looks.")
 @click.option(
     "--attempts", type=click.IntRange(1, 100), default=8, show_default=True, help="How often a batch is sent."
 )

@@ -16,6 +16,7 @@ from strongroom.audit.reading.search import requests_before
 from strongroom.audit.reading.view import LogView, judged
 from strongroom.cli.audit_reading import Source, print_entry, query_options, say_unverified, source_options
 from strongroom.cli.files import json_option, read_file
+from strongroom.cli.seconds import Seconds
 from strongroom.cli.stopping import Stopping
 from strongroom.core.adapters.durable import write_durably
 from strongroom.core.errors import UnavailableError, UsageError
@@ -39,9 +40,7 @@ Take = Callable[[int, bytes], None]
     type=click.IntRange(min=0),
     help="Begin with this entry, not with the next one. Not with a cursor.",
 )
-@click.option(
-    "--every", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True, help="Seconds between looks."
-)
+@click.option("--every", type=Seconds(0.1, 3600), default=2.0, show_default=True, help="Seconds between looks.")
 @json_option
 def follow(
     source: Source, query: Query, cursor: Path | None, start: int | None, every: float, *, as_json: bool

@@ -15,6 +15,7 @@ from strongroom.audit.succession import Succession
 from strongroom.cli.audit_files import FILE, log_option, read_small
 from strongroom.cli.files import json_option
 from strongroom.cli.output import end
+from strongroom.cli.seconds import Seconds
 from strongroom.cli.stopping import Stopping
 from strongroom.core.clock import SystemClock, format_instant
 from strongroom.core.errors import ExitCode, NotFoundError, UnavailableError, UsageError
@@ -40,7 +41,7 @@ _TOLD: Final = {
 @click.option("--to", "address", required=True, help="s3://BUCKET/PREFIX, in an S3-compatible store.")
 @click.option("--lock-days", type=click.IntRange(1, MOST_DAYS), help="How long nobody can delete what is laid down.")
 @click.option("--unlocked", is_flag=True, help="Into a store where whoever may delete can take the log away.")
-@click.option("--every", type=click.FloatRange(1, 86_400), help="Go on until interrupted, this many seconds apart.")
+@click.option("--every", type=Seconds(1, 86_400), help="Go on until interrupted, this many seconds apart.")
 @json_option
 def publish_log(
     folder: Path,

@@ -11,6 +11,7 @@ import click
 
 from strongroom.cli.incident_desk import DESK_VARIABLE, reader
 from strongroom.cli.output import show
+from strongroom.cli.seconds import Seconds
 from strongroom.cli.session import as_wallet, json_option, open_wallet, passphrase_option
 from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock
@@ -41,7 +42,7 @@ POLL_SECONDS: Final = 0.25
 @click.option(
     "--pace", type=click.IntRange(1, MOST_PACE), default=PACE, show_default=True, help="Minutes between cards."
 )
-@click.option("--wait", type=click.FloatRange(1, 600), default=30.0, show_default=True, help="Seconds to look on.")
+@click.option("--wait", type=Seconds(1, 600), default=30.0, show_default=True, help="Seconds to look on.")
 @click.option("--desk", type=click.Path(path_type=Path), envvar=DESK_VARIABLE, help="The responder's socket.")
 @as_wallet
 @passphrase_option

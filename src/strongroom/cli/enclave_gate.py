@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from strongroom.cli.files import read_file
+from strongroom.cli.seconds import Seconds
 from strongroom.cli.session import json_option
 from strongroom.enclave.gate.rules import Reading
 from strongroom.enclave.gate.wiring import MAX_SETTINGS, Gate, read_settings
@@ -51,7 +52,7 @@ def show(settings: Path, state: Path, *, as_json: bool) -> None:
 @gate.command("watch")
 @_settings
 @_state
-@click.option("--seconds", type=click.FloatRange(min=0), help="How long; for ever, if left out.")
+@click.option("--seconds", type=Seconds(min=0), help="How long; for ever, if left out.")
 @json_option
 def watch(settings: Path, state: Path, seconds: float | None, *, as_json: bool) -> None:
     """Compare once a second, and let the next block through when one is half used. Whatever differs shuts the gate."""
