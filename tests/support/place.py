@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,7 @@ from support.clocks import FixedClock
 class Shell:
     """People's verbs, typed with their wallets."""
 
-    wallets: Mapping[str, Path]
+    wallets: dict[str, Path]
 
     def run(self, *arguments: str, by: str = "", text: str = "") -> Result:
         """Type a command; ``by`` adds the person's wallet."""
