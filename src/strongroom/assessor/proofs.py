@@ -8,9 +8,11 @@ from strongroom.assessor.collecting import Look
 from strongroom.assurance.attack_results import AttackRun, Outcome
 from strongroom.assurance.findings import Finding
 from strongroom.assurance.plan import SecurityPlan
+from strongroom.audit.facts import SCHEMA
 from strongroom.core.clock import Instant
 from strongroom.detection.cases import Failure, coverage
 from strongroom.detection.pack import Pack
+from strongroom.detection.senders import heard_from
 from strongroom.framework.catalogue import Catalogue
 from strongroom.framework.ids import measure_id
 
@@ -90,13 +92,15 @@ def attack_looks(run: AttackRun | None, now: Instant, *, version: str) -> Iterat
 
 def pack_look(pack: Pack, failed: Sequence[Failure], catalogue: Catalogue) -> Look:
     """Return what the rules come to that ship with the program; a rule one of whose stories failed covers nothing."""
+    covered = coverage(pack, failed, catalogue)
     return Look(
         collector="detection.pack",
         facts={
             "rules": len(pack.rules),
             "correlations": len(pack.correlations),
             "failed": tuple(sorted({failure.rule for failure in failed})),
-            "vectors": coverage(pack, failed, catalogue).covered,
+            "vectors": covered.covered,
+            "heard": covered.heard(heard_from(pack, {event.value: facts.keys() for event, facts in SCHEMA.items()})),
             "pack": str(pack.digest),
         },
     )

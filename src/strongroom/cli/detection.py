@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final
 
 import click
 
+from strongroom.audit.facts import SCHEMA
 from strongroom.cli.output import end, show, table
 from strongroom.cli.session import as_wallet, open_wallet, passphrase_option
 from strongroom.core.canonical import Json
@@ -18,6 +19,7 @@ from strongroom.core.errors import ConflictError, ExitCode, MalformedError, NotF
 from strongroom.detection.cases import Failure, coverage, failures
 from strongroom.detection.engine import Engine, read_event
 from strongroom.detection.pack import MAX_PACK, PACK_TYPE, Pack
+from strongroom.detection.senders import heard_from
 from strongroom.detection.sensors.readers import READERS
 from strongroom.detection.wiring import cases_of, compile_folder, linear_regex, shipped_pack, shipped_rules
 from strongroom.framework.catalogue import load
@@ -93,18 +95,32 @@ def check(folder: Path | None, *, as_json: bool) -> None:
 @detection.command("coverage")
 @_json
 def show_coverage(*, as_json: bool) -> None:
-    """Say which of RAND's attack vectors have a rule whose cases all pass."""
+    """Say which of RAND's attack vectors have a rule whose cases all pass, and who sends what it waits for."""
     catalogue, pack = load(), shipped_pack()
     failed: tuple[Failure, ...] = failures(pack, cases_of(shipped_rules()), linear_regex)
     covered = coverage(pack, failed, catalogue)
-    rows = [(vector, catalogue.vector(vector).name, ", ".join(rules) or "-") for vector, rules in covered.rules.items()]
-    total = f"{len(covered.covered)} of {len(covered.rules)} vectors have a rule that holds its cases"
-    vectors: dict[str, Json] = {vector: list(rules) for vector, rules in covered.rules.items()}
-    show(
-        {"covered": len(covered.covered), "vectors": vectors},
-        [table(rows, ("vector", "name", "rules")), total],
-        as_json=as_json,
-    )
+    senders = heard_from(pack, {event.value: facts.keys() for event, facts in SCHEMA.items()})
+    heard = covered.heard(senders)
+    rows = [
+        (vector, catalogue.vector(vector).name, ", ".join(rules) or "-", ", ".join(_senders(rules, senders)) or "-")
+        for vector, rules in covered.rules.items()
+    ]
+    total = [
+        f"{len(covered.covered)} of {len(covered.rules)} vectors have a rule that holds its cases",
+        f"{len(heard)} of {len(covered.rules)} have one whose event something here or a sensor that is read sends",
+        f"{sum(map(bool, senders.values()))} of {len(senders)} rules have a sender",
+    ]
+    told: dict[str, Json] = {
+        "covered": len(covered.covered),
+        "heard": len(heard),
+        "vectors": {vector: list(rules) for vector, rules in covered.rules.items()},
+        "senders": {rule: list(names) for rule, names in senders.items()},
+    }
+    show(told, [table(rows, ("vector", "name", "rules", "sent by")), *total], as_json=as_json)
+
+
+def _senders(rules: Iterable[str], senders: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return sorted({name for rule in rules for name in senders[rule]})
 
 
 @detection.command("show")

@@ -126,6 +126,13 @@ class Coverage:
         """Ids of the vectors that have one."""
         return tuple(vector for vector, rules in self.rules.items() if rules)
 
+    def heard(self, senders: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Return ids of the vectors with a rule that somebody sends what it needs.
+
+        :param senders: of each rule, from :func:`strongroom.detection.senders.heard_from`.
+        """
+        return tuple(vector for vector, rules in self.rules.items() if any(senders[rule] for rule in rules))
+
 
 def coverage(pack: Pack, failed: Iterable[Failure], catalogue: Catalogue) -> Coverage:
     """Return which vectors are covered.

@@ -102,7 +102,8 @@ def _read_by_people(seen: Seen) -> Iterator[Part]:
     "SL4-WMO-03",
     step="connect every sensor to the responder, and cover more vectors with rules",
     command="strongroom detection",
-    left="that every behaviour outside the understood ones alerts",
+    left="that something sends what the rules wait for (`heard` says of which vectors something can), "
+    "and that every behaviour outside the understood ones alerts",
     effort=5,
 )
 def _comprehensive(seen: Seen) -> Iterator[Part]:
@@ -124,8 +125,8 @@ def _malicious_queries(seen: Seen) -> Iterator[Part]:
     yield seen.every("detection.responder", lambda f: f.flag("running"), "the responder runs")
     yield seen.every(
         "detection.pack",
-        lambda f: any(name.startswith("AIS") for name in f.names("vectors")),
-        "rules for attacks through the model",
+        lambda f: any(name.startswith("AIS") for name in f.names("heard")),
+        "rules for attacks through the model, and something that sends what they wait for",
     )
     yield seen.every("egress.model", lambda f: f.flag("covered"), "each credential's use is summed up")
 
