@@ -1,4 +1,4 @@
-"""What a stranger sends beside requests takes neither memory nor a place: the broker's and the console's protocol."""
+"""What a stranger sends beside requests takes neither memory nor a place: of every server there is."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from strongroom.broker.adapters import tls
-from strongroom.ipc.adapters.http_server import HttpServer, http_config
+from strongroom.ipc.adapters import http_server as module
+from strongroom.ipc.adapters.http_server import MAX_HEAD, HttpServer, http_config
 
 pytestmark = pytest.mark.integration
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\n"
@@ -33,7 +33,7 @@ async def _answers(_scope: Scope, _receive: Receive, send: Send) -> None:
 async def served(*, reads: bool) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Connect to a server whose application reads bodies to their ends, or answers at once."""
     app = _reads_all if reads else _answers
-    server = HttpServer(http_config(app, host="127.0.0.1", port=0, most=8, http=tls.PeerCertProtocol))
+    server = HttpServer(http_config(app, host="127.0.0.1", port=0, most=8))
     serving = asyncio.create_task(server.serve())
     await server.up.wait()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -64,7 +64,7 @@ def test_a_head_without_an_end_is_refused(begin: bytes) -> None:
             told = asyncio.ensure_future(reader.readline())
             writer.write(begin)
             with suppress(ConnectionError):
-                await _pour(writer, PIECE, 2 * tls.MAX_HEAD // len(PIECE))
+                await _pour(writer, PIECE, 2 * MAX_HEAD // len(PIECE))
             return await told
 
     assert asyncio.run(asyncio.wait_for(scene(), 20)).startswith(b"HTTP/1.1 431 ")
@@ -75,7 +75,7 @@ def test_what_follows_the_last_chunk_is_bounded_too() -> None:
         async with served(reads=True) as (reader, writer):
             writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n")
             with suppress(ConnectionError):
-                await _pour(writer, b"a: b\r\n" * 3000, 2 * tls.MAX_HEAD // 18_000)
+                await _pour(writer, b"a: b\r\n" * 3000, 2 * MAX_HEAD // 18_000)
                 writer.write(b"\r\n")
             with suppress(ConnectionError):
                 return await reader.read()
@@ -88,7 +88,7 @@ def test_what_follows_the_last_chunk_is_bounded_too() -> None:
 def test_long_bodies_are_still_taken(*, chunked: bool) -> None:
     async def scene() -> bytes:
         async with served(reads=True) as (reader, writer):
-            times = 4 * tls.MAX_HEAD // len(PIECE)
+            times = 4 * MAX_HEAD // len(PIECE)
             for _ in range(2):
                 told = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (times * len(PIECE))
                 writer.write(HEAD + told + b"\r\n\r\n")
@@ -104,7 +104,7 @@ def test_long_bodies_are_still_taken(*, chunked: bool) -> None:
     "told", [b"Content-Length: 100000", b"Connection: upgrade\r\nUpgrade: another"], ids=["a body", "another protocol"]
 )
 def test_nobody_holds_a_place_by_dripping_behind_an_answer(monkeypatch: pytest.MonkeyPatch, told: bytes) -> None:
-    monkeypatch.setattr(tls, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(module, "HEAD_SECONDS", 0.2)
 
     async def scene() -> None:
         async with served(reads=False) as (reader, writer):

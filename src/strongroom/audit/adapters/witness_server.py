@@ -12,14 +12,13 @@ from typing import Any, Final
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from strongroom.audit.adapters.witness_store import Followed, WitnessFolder, origin_hash
 from strongroom.audit.errors import OldSizeError
 from strongroom.audit.witness import MAX_SUBMISSION, SIZE_TYPE, Submission, judge, kept_signatures
 from strongroom.core.clock import Clock
 from strongroom.core.errors import MalformedError, StrongroomError, UnavailableError, UsageError
-from strongroom.ipc.adapters.http_server import HttpServer, http_config
+from strongroom.ipc.adapters.http_server import BoundedProtocol, HttpServer, http_config
 from strongroom.ipc.adapters.process import harden, program_log, say_ready
 from strongroom.ipc.adapters.signals import when_told_to_end
 
@@ -133,7 +132,7 @@ async def _body(receive: Callable[[], Awaitable[Message]]) -> bytes:
     return bytes(data)
 
 
-class _Protocol(HttpToolsProtocol):
+class _Protocol(BoundedProtocol):
     """Ends connections on which nothing is asked, or only ever half of something."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -12,20 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from strongroom.broker.adapters.dev_ca import IssuedCertificate
 from strongroom.broker.gate import PEER
 from strongroom.broker.identity import Peer
 from strongroom.core.errors import UsageError
+from strongroom.ipc.adapters.http_server import GOODBYE_SECONDS, BoundedProtocol
 
 _DER: Final = 2  # OpenSSL's name for the encoding is private to the library
-HEAD_SECONDS: Final = 10.0
-"""How long a connection may take to send a request's head: nobody holds a place by dripping bytes."""
-MAX_HEAD: Final = 64 * 1024
-"""Bytes of a request beside its body, from the second read on: the parser has no bound of its own."""
-_TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-GOODBYE_SECONDS: Final = 0.1
 
 
 def server_context(authorities: Iterable[bytes]) -> ssl.SSLContext:
@@ -79,74 +72,19 @@ def use_certificate(contexts: Iterable[ssl.SSLContext], issued: IssuedCertificat
         context.load_cert_chain(certificate, key)
 
 
-class PeerCertProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that puts the peer's certificate into ``scope["state"]`` and ends connections that send no head.
-
-    Nor a head without an end, or what belongs to no request: the rest of one that was answered, another protocol.
-    """
-
-    _head: asyncio.TimerHandle | None = None
-    _around = 0
-    """Bytes of this request that are no body: head, chunks' sizes, and what follows the last of them."""
+class PeerCertProtocol(BoundedProtocol):
+    """HTTP/1.1 that puts the peer's certificate into ``scope["state"]``."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the certificate off the finished handshake."""
         super().connection_made(transport)
         self.app_state: dict[str, Any] = {**self.app_state, PEER: _peer(transport.get_extra_info("ssl_object"))}
-        self._expect_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
-        self._head_seen()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take what came, and see that a request comes of it."""
-        self._around += len(data)
-        super().data_received(data)
-        if self.transport.is_closing():
-            return
-        idle = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # None before a request
-        if self._around > MAX_HEAD:
-            if idle and self._head is not None:
-                self.transport.write(_TOO_LONG)
-            self.transport.close()
-            # Closing waits for the client's goodbye, and reads what it sends until then.
-            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
-        elif idle and self._head is None:
-            # Any byte stops the timer of idle connections; these belong to no request that is still to be answered.
-            self._expect_head()
-
-    def on_body(self, body: bytes) -> None:
-        """Take some of the body, which whoever reads it bounds."""
-        self._around -= len(body)
-        super().on_body(body)
-
-    def on_message_begin(self) -> None:
-        """Begin to wait for the rest of the head."""
-        self._around = 0
-        self._expect_head()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Stop waiting: the gate bounds the rest of the request."""
-        self._head_seen()
-        super().on_headers_complete()
 
     def shutdown(self) -> None:
         """End an idle connection now: waiting for its client's goodbye would hold up the stop for half a minute."""
         super().shutdown()
         if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None before a request
             self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
-
-    def _expect_head(self) -> None:
-        self._head_seen()
-        self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-
-    def _head_seen(self) -> None:
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
 
 
 def _peer(connection: ssl.SSLObject | None) -> Peer | None:
