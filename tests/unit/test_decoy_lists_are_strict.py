@@ -116,6 +116,11 @@ def test_another_form_of_list_is_refused(decoys: list[object]) -> None:
         {"sensors": [{"name": "guard", "kind": "falco", "socket": "/run/a", "user": 1}]},
         {"sensors": [{"name": "x", "kind": "nobodys", "socket": "/run/a", "user": 1}]},
         {"sensors": [{"name": "x", "kind": "falco", "socket": "/run/a", "user": 1}] * 2},
+        {"sensors": [{"name": "x", "kind": "wazuh", "socket": "/run/a", "user": 1, "hosts": []}]},
+        {"sensors": [{"name": "x", "kind": "wazuh", "socket": "/run/a", "user": 1, "hosts": ["w1", "w1"]}]},
+        {"sensors": [{"name": "x", "kind": "wazuh", "socket": "/run/a", "user": 1, "hosts": ["W2"]}]},
+        {"sensors": [{"name": "x", "kind": "wazuh", "socket": "/run/a", "user": 1, "hosts": ["shadow-w2"]}]},
+        {"sensors": [{"name": "x", "kind": "canarytokens", "socket": "/run/a", "user": 1, "hosts": ["w2"]}]},
         {"more": 1},
     ],
 )

@@ -24,6 +24,7 @@ MAX_SENSORS: Final = 16
 MAX_WATCHED: Final = 65536
 MAX_PATH: Final = 4096
 MAX_USERS: Final = 64
+MAX_HOSTS: Final = 1024
 MAX_SILENCE: Final = 366 * 86400
 MOST_HOURS: Final = APPROVER_SECONDS // HOUR
 """The longest that the keeper lets one approver more be asked for."""
@@ -34,6 +35,8 @@ AUDIT: Final = "audit"
 OWN_SOURCES: Final = (GUARD, DETECTOR, LOG, AUDIT, DRILL)
 WEBHOOK_KINDS: Final = frozenset({"canarytokens", "falco"})
 """Sensors that post each event by HTTP."""
+HOSTLESS_KINDS: Final = frozenset({"canarytokens"})
+"""Sensors whose form names no host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,8 @@ class SensorSocket:
     """The user id that may write there, by the kernel's word."""
     silent_seconds: int
     """How long it may say nothing; 0: for ever, as one does that only speaks of break-ins."""
+    hosts: tuple[str, ...] = ()
+    """The only hosts that it may speak for, by its own word; none: all that it says is about this one."""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -80,9 +85,11 @@ class SensorSocket:
             socket=read_path(fields, "socket"),
             user=fields.integer("user", most=2**32 - 2),
             silent_seconds=_silence(fields),
+            hosts=_hosts(fields),
         )
         if made.kind not in READERS:
             raise MalformedError(f"no sensor of kind `{made.kind}` is known")
+        _check_names_hosts(made)
         return made
 
 
@@ -97,6 +104,8 @@ class SensorWebhook:
     secret: str
     """The file that holds the secret path."""
     silent_seconds: int
+    hosts: tuple[str, ...] = ()
+    """As a :class:`SensorSocket` has them."""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -110,9 +119,11 @@ class SensorWebhook:
             address=fields.text("address", max_length=MAX_PATH),
             secret=read_path(fields, "secret"),
             silent_seconds=_silence(fields),
+            hosts=_hosts(fields),
         )
         if made.kind not in WEBHOOK_KINDS:
             raise MalformedError(f"a sensor of kind `{made.kind}` posts nothing")
+        _check_names_hosts(made)
         _check_local(made.address)
         return made
 
@@ -219,6 +230,10 @@ class ResponderSettings:
         """The longest silence of each sensor that has one, in seconds."""
         return {one.name: float(one.silent_seconds) for one in self.others if one.silent_seconds}
 
+    def hosts_of(self, sensor: str) -> tuple[str, ...]:
+        """Return the hosts that a sensor may speak for; none: this one, whatever it says."""
+        return next((one.hosts for one in self.others if one.name == sensor), ())
+
     @property
     def others(self) -> tuple[SensorSocket | SensorWebhook, ...]:
         """All sensors that aren't ours."""
@@ -251,6 +266,21 @@ def _optional_objects(fields: Fields, name: str) -> tuple[SensorWebhook, ...]:
 
 def _silence(fields: Fields) -> int:
     return fields.integer("silent_seconds", most=MAX_SILENCE) if fields.optional("silent_seconds") else 0
+
+
+def _hosts(fields: Fields) -> tuple[str, ...]:
+    if not fields.optional("hosts"):
+        return ()
+    found = tuple(read_host(text) for text in fields.texts("hosts", most=MAX_HOSTS, max_length=64))
+    if not found or len({*found}) != len(found):
+        # An empty list might be read as all of them, or as none.
+        raise MalformedError(f"`{fields.where}.hosts` names at least one host, and each once")
+    return found
+
+
+def _check_names_hosts(made: SensorSocket | SensorWebhook) -> None:
+    if made.hosts and made.kind in HOSTLESS_KINDS:
+        raise MalformedError(f"a sensor of kind `{made.kind}` names no hosts")
 
 
 def _check_local(address: str) -> None:

@@ -111,7 +111,7 @@ def _settings() -> Iterable[bytes]:
             "watched": [],
             "readers": [7],
             "gates": [],
-            "sensors": [{**sensor, "socket": "/run/f", "user": 7}],
+            "sensors": [{**sensor, "socket": "/run/f", "user": 7, "hosts": ["w1", "w2"]}],
             "webhooks": [{**sensor, "name": "h", "address": "127.0.0.1:81", "secret": "/s"}],
             "acting": ["guard", "log"],
             "freezes_an_hour": 6,

@@ -74,14 +74,39 @@ class Senses:
         self.health.heard(name, uptime())
 
     def taken(self, event: Event, name: str) -> None:
-        """Take a sensor's event. Whether a file is a decoy is on our list, and isn't for a sensor to say."""
+        """Take a sensor's event. Whether a file is a decoy is on our list, and isn't for a sensor to say.
+
+        :raises MalformedError: not an event, or about a host that this sensor may not speak for.
+        """
         own, more = self.settings.host, dict[str, Value]()
+        host = host_of(event, own, self.settings.hosts_of(name))
         if event["event"] == "host:file:opened":
-            more = {"decoy": event.get("path") in self.guarded}
-        elif event["event"] in _ABOUT_HOSTS and self.settings.watched and event.get("host", own) == own:
+            # Another host's file may be called as a decoy of ours is.
+            more = {"decoy": host == own and event.get("path") in self.guarded}
+        elif event["event"] in _ABOUT_HOSTS and self.settings.watched and host == own and _is_here(event, own):
             # What kind of host it is no sensor knows. Sealed files are watched here.
             more = {"role": WEIGHTS_HOST}
-        self.responder.take({**event, **more, "host": own, "source": name}, name)
+        self.responder.take({**event, **more, "host": host, "source": name}, name)
+
+
+def _is_here(event: Mapping[str, Value], own: str) -> bool:
+    # A sensor that counts for this host alone may speak of others, and nobody logged in here then.
+    return str(event.get("host", own)).lower() == own
+
+
+def host_of(event: Mapping[str, Value], own: str, hosts: Collection[str]) -> str:
+    """Return the host that an event counts for.
+
+    :param hosts: that its sensor may speak for, by its own word; none for a sensor of this host alone.
+    :raises MalformedError: the sensor names another host than these, or none: it mustn't speak for one of them.
+    """
+    if not hosts:
+        return own
+    said = event.get("host")
+    host = said.lower() if isinstance(said, str) else ""
+    if host not in hosts:
+        raise MalformedError("a sensor speaks for a host that the settings don't name")
+    return host
 
 
 @asynccontextmanager
