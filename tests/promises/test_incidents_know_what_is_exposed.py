@@ -21,10 +21,11 @@ from strongroom.responder.adapters import log_exposure
 from strongroom.responder.adapters.case_files import CaseFiles
 from strongroom.responder.adapters.log_exposure import LogExposures
 from strongroom.responder.cases import Case
-from strongroom.responder.exposing import AGAIN_SECONDS, Exposing, LogAnswer, is_news, model_of
+from strongroom.responder.exposing import AGAIN_SECONDS, NO_MODEL, TOO_MANY, Exposing, LogAnswer, is_news, models_of
 from strongroom.response.acts import ActKind
 from strongroom.response.entries import Fact, Happened
 from strongroom.response.grading import Severity
+from strongroom.response.incident import MAX_EXPOSED, RecordError
 from strongroom.response.subjects import Subject, SubjectKind, subject_of_alert
 from support.log_views import MODELS, REQUESTS, MemoryView, log_of
 from support.logs import KEEPER
@@ -41,12 +42,15 @@ class Log:
 
     def __init__(self) -> None:
         self.bits, self.entries, self.asked, self.down = 0, 10, list[ModelId](), False
+        self.lacks = set[str]()
 
     async def read(self, model: ModelId) -> LogAnswer:
         self.asked.append(model)
         self.entries += 1
         if self.down:
             raise UnavailableError("nobody answers")
+        if model in self.lacks:
+            raise NotFoundError(f"there is no model `{model}`")
         told: dict[str, Json] = {
             "model": model,
             "totals": dict.fromkeys(("holdings", "for_ever", "people", "hosts", "freezes", "versions"), 0),
@@ -106,8 +110,8 @@ def test_exposure_is_entered_when_it_says_something_new(tmp_path: Path, monkeypa
                 assert [one for _by, one in read_of(case)] == wanted
             # What a person read elsewhere isn't pushed aside by what was known before.
             answer = str(Digest.of(b"elsewhere"))
-            counts = {"bits": 700, "bound": 2000, "people": 1, "hosts": 0, "holders": 1}
-            await room.act(ActKind.EXPOSE, case.id, by="dana", exposure=answer, **counts)
+            counts: dict[str, str | int] = {"model": "atlas", "bits": 700, "bound": 2000, "people": 1, "hosts": 0}
+            await room.act(ActKind.EXPOSE, case.id, by="dana", exposure=answer, holders=1, **counts)
             asked = len(log.asked)
             now[0] += AGAIN_SECONDS
             await room.until(lambda: len(log.asked) > asked)
@@ -132,20 +136,96 @@ def test_exposure_is_entered_when_it_says_something_new(tmp_path: Path, monkeypa
 def test_what_is_done_about_another_model_hides_nothing_of_the_first() -> None:
     record = Record.of(alert("model:atlas"))
     other: dict[str, Fact] = {"action": "freeze-releases", "subject": "model:orion", "key": "k1"}
-    assert model_of(record.add(Happened.ACTION_PROPOSED, other)) == model_id("atlas")
+    assert models_of(record.add(Happened.ACTION_PROPOSED, other)) == ("atlas",)
     person = Record.of(alert("person:rina"))
-    assert model_of(person.add(Happened.ACTION_PROPOSED, other)) == model_id("orion")
+    assert models_of(person.add(Happened.ACTION_PROPOSED, other)) == ("orion",)
+
+
+def test_each_model_of_an_incident_about_a_person_is_read_and_what_is_left_out_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exposing_module, "LOOK_SECONDS", 0.01)
+    names = [f"m{number}" for number in range(exposing_module.MAX_MODELS + 2)]
+
+    async def told() -> None:
+        log, now, failed = Log(), [0.0], list[StrongroomError]()
+        log.lacks = {"m1"}
+        async with responding_room(tmp_path, clock=TestClock(), acting=("guard",), real=QuietPort()) as room:
+            for name in names[:5]:
+                opened = {"event": "release:data-key:released", "requester": "rina", "model": name}
+                room.take(opened, "log")
+            await room.until(lambda: bool(room.cases()))
+            (case,) = room.responding.cases.values()
+            assert case.incident.subject == Subject.parse("person:rina")
+            for name in names:
+                proposed: dict[str, Fact] = {"action": "freeze-releases", "subject": f"model:{name}", "key": name}
+                await case.note(Happened.ACTION_PROPOSED, proposed)
+            exposing = Exposing(
+                room.responding.cases,
+                log,
+                level=lambda _incident: 1,
+                ticks=lambda: now[0],
+                failed=lambda _what, error: failed.append(error),
+            )
+            task = asyncio.create_task(exposing.serve())
+            for _ in range(2):
+                wanted = len(log.asked) + exposing_module.MAX_MODELS
+                now[0] += AGAIN_SECONDS
+                await room.until(lambda most=wanted: len(log.asked) >= most)  # type: ignore[misc]
+                await asyncio.sleep(0.05)
+            # Each that can be read is one entry, also where another one can't; looked at again, none is made anew.
+            read = [one.facts["model"] for one in case.entries if one.happened is Happened.EXPOSURE_READ]
+            assert read == [name for name in names[:-2] if name != "m1"]
+            left = [one.facts for one in case.entries if one.happened is Happened.EXPOSURE_UNREAD]
+            assert [(one["model"], one["cause"]) for one in left] == [
+                ("m1", NO_MODEL),
+                *((name, TOO_MANY) for name in names[-2:]),
+            ]
+            assert {*log.asked} == {*names[:-2]}
+            # Of one alone something new is entered, and the worst of all raises the severity.
+            log.lacks, log.bits = {*names} - {"m3"}, 1000
+            now[0] += AGAIN_SECONDS
+            await room.until(lambda: case.incident.exposures["m3"].bits == 1000)
+            await room.until(lambda: case.incident.severity is Severity.CRITICAL)
+            assert case.incident.exposures["m4"].bits == 0
+            # What people enter of one that was left out stands in its place.
+            counts = {"bits": 5, "bound": 0, "people": 1, "hosts": 0, "holders": 1}
+            await room.act(
+                ActKind.EXPOSE, case.id, by="dana", model=names[-1], exposure=str(Digest.of(b"by hand")), **counts
+            )
+            await asyncio.sleep(0.05)
+            assert {*case.incident.unread} == {"m1", names[-2]}
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(told())
+
+
+def test_what_people_enter_leaves_room_for_what_the_responder_reads() -> None:
+    record = Record.of(alert("person:rina"))
+
+    def enter(model: str, by: str) -> int:
+        facts: dict[str, Fact] = {"model": model, "exposure": str(Digest.of(model.encode())), "bits": 0, "bound": 0}
+        return len(record.add(Happened.EXPOSURE_READ, facts | {"people": 0, "hosts": 0, "holders": 0}, by).exposures)
+
+    for number in range(MAX_EXPOSED):
+        enter(f"made-up-{number}", "person:dana")
+    with pytest.raises(RecordError):
+        enter("one-more", "person:dana")
+    # One that is there may be entered anew.
+    assert enter("made-up-0", "person:dana") == MAX_EXPOSED
+    assert enter("atlas", "machine:warden") == MAX_EXPOSED + 1
 
 
 def test_a_drill_s_exposure_and_nobody_s_is_never_asked_about(tmp_path: Path) -> None:
     async def told() -> None:
         async with responding_room(tmp_path) as room:
             case = await room.drilled(await room.drill("key-compromise"))
-            assert model_of(case.incident) is None
+            assert models_of(case.incident) == ()
             room.take({**OPENED, "model": "nobody knows"}, "guard")
             await room.until(lambda: len(room.cases()) == 2)
             (other,) = [one for one in room.cases() if not one.shadow]
-            assert model_of(other) is None
+            assert models_of(other) == ()
 
     asyncio.run(told())
 
@@ -158,7 +238,7 @@ def test_a_name_that_no_model_can_have_ends_nothing(name: str, tmp_path: Path) -
             await room.until(lambda: bool(room.cases()))
             named = [one.subject for one in room.cases()[0].doings.values()] + [room.cases()[0].subject]
             assert all(one.name == model_id(one.name) for one in named if one.kind is SubjectKind.MODEL)
-            assert model_of(room.cases()[0]) in {None, "atlas"}
+            assert {*models_of(room.cases()[0])} <= {"atlas"}
 
     asyncio.run(told())
 

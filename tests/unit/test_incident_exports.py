@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from strongroom.audit.reading.exposure import Exposure, Holding, LetOut, Way
-from strongroom.core.canonical import encode
+from strongroom.core.canonical import MAX_INTEGER, encode
 from strongroom.core.clock import format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
+from strongroom.responder.exposing import MAX_MODELS
 from strongroom.response.entries import Fact, Happened
 from strongroom.response.exports import (
     TLP_AMBER_STRICT,
@@ -26,8 +27,8 @@ from strongroom.response.exports import (
     title,
     webhook_body,
 )
-from strongroom.response.exposure import read_exposure
-from strongroom.response.incident import Incident
+from strongroom.response.exposure import Read, read_exposure
+from strongroom.response.incident import MAX_EXPOSED, Incident
 from strongroom.response.subjects import Subject
 from support.ocsf import check_event
 from support.responses import NOW, Record, alert
@@ -124,10 +125,17 @@ def test_an_incident_of_thousands_of_actions_is_told_too(form: Form) -> None:
         for number in range(5000)
         for doing in [record.incident.doings["k1"]]
     }
-    long = replace(record.incident, doings=doings, evidence=[Digest.of(b"%d" % number) for number in range(5000)])
+    read = Read(answer=Digest.of(b"a"), bits=MAX_INTEGER, bound=MAX_INTEGER, people=9, hosts=9, holders=9)
+    long = replace(
+        record.incident,
+        doings=doings,
+        evidence=[Digest.of(b"%d" % number) for number in range(5000)],
+        exposures={f"{number:064}": read for number in range(MAX_EXPOSED + MAX_MODELS)},
+        unread={f"x{number:063}": "too-many-models" for number in range(5000)},
+    )
     assert len(encode(exported(form, long, record.entries, now=NOW))) < 512_000
     told: Any = webhook_body(long, now=NOW)
-    assert told["data"]["counted"] == {"evidence": 5000, "actions": 5000}
+    assert told["data"]["counted"] == {"evidence": 5000, "actions": 5000, "unread": 5000}
     assert [*told["data"]["actions"]][-1] == f"{4999:064x}"
 
 
@@ -206,10 +214,11 @@ def test_the_audit_shelfs_answer_is_read_as_it_is_given() -> None:
 def test_an_incident_shows_what_is_exposed() -> None:
     answer = exposure(holding(Way.RELEASED, until=NOW), holding(Way.EXPORTED, until=None), ever=250).to_json()
     record = made()
-    assert record.incident.exposure is None
+    assert record.incident.exposures == {}
     record.add(H.EXPOSURE_READ, read_exposure(answer, theft_bits=1000).facts(Digest.of(encode(answer))))
     body: Any = webhook_body(record.incident, now=NOW)
-    told = body["data"]["exposure"]
+    (told,) = body["data"]["exposures"]
+    assert told["model"] == "atlas"
     assert (told["bits"], told["bound"], told["people"], told["hosts"], told["holders"]) == (250, 1000, 1, 1, 2)
     assert told["answer"] == str(Digest.of(encode(answer)))
     check_event(json.loads(json.dumps(ocsf_finding(record.incident, now=NOW))))

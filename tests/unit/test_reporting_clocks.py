@@ -15,10 +15,11 @@ from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError, NotFoundError
 from strongroom.framework.catalogue import load
 from strongroom.response import drafts
-from strongroom.response.clocks import DAY, DUTIES, HOUR, deadline, running
+from strongroom.response.clocks import DAY, DUTIES, HOUR, Deadline, deadline, running
 from strongroom.response.drafts import blanks, draft_report
 from strongroom.response.entries import Fact, Happened
 from strongroom.response.exposure import Exposed, Holder, Totals
+from strongroom.response.incident import Incident
 from support.responses import NOW, Record, alert
 
 H = Happened
@@ -135,13 +136,21 @@ EXPOSED = Exposed(
 )
 
 
+def entered(record: Record, exposed: Exposed) -> Incident:
+    return record.add(H.EXPOSURE_READ, exposed.facts(Digest.of(exposed.model.encode())))
+
+
+def owed() -> Deadline:
+    return deadline("eu-cop-initial", NOW)
+
+
 def test_the_most_pressing_clock_comes_first() -> None:
     assert [one.duty.id for one in running(incident().incident)] == ["eu-cop-initial", "ca-sb53-report"]
 
 
 def test_a_draft_says_what_is_known_and_names_what_is_not() -> None:
-    made = incident().incident
-    text = draft_report(made, running(made)[0], EXPOSED, now=NOW)
+    made = entered(incident(), EXPOSED)
+    text = draft_report(made, running(made)[0], {"atlas": EXPOSED}, now=NOW)
     for told in (
         made.id,
         "Measure 9.3(2)",
@@ -158,8 +167,47 @@ def test_a_draft_says_what_is_known_and_names_what_is_not() -> None:
     ):
         assert told in text
     assert len(blanks(text)) == 6
-    without = draft_report(made, running(made)[0], None, now=NOW)
-    assert "who could have had which bytes, and when" in blanks(without)
+    without = draft_report(made, running(made)[0], {}, now=NOW)
+    assert "who could have had which bytes, and when, of atlas" in blanks(without)
+    assert "counted out of it: 501 bits ever; the theft bound is 1000" in without
+    nobody = Record.of(alert("person:rina")).incident
+    assert "who could have had which bytes, and when" in blanks(draft_report(nobody, owed(), {}, now=NOW))
+
+
+def test_a_draft_about_several_models_takes_the_counts_of_all_and_says_what_is_not_read() -> None:
+    record = Record.of(alert("person:rina"))
+    for number, name in enumerate(("atlas", "orion", "vela", "lyra", "cygnus")):
+        record.add(H.ACTION_PROPOSED, {"action": "freeze-releases", "subject": f"model:{name}", "key": f"k{number}"})
+    record.add(H.EXPOSURE_UNREAD, {"model": "cygnus", "cause": "too-many-models"})
+    orion = replace(EXPOSED, model="orion", let_out_bits=20, theft_bits=0)
+    entered(record, EXPOSED)
+    made = entered(record, orion)
+    answers = {"atlas": EXPOSED, "orion": orion}
+    text = draft_report(made, owed(), answers, now=NOW)
+    for told in (
+        "models: 5; read of 2, not of 3",
+        "counted out of all that were read: 521 bits ever",
+        "was counted out of 0 of them; of 1 no bound is known",
+        # Who is named under both is one.
+        "people, over all that were read: 2\n",
+        "hosts, over all that were read: 1\n",
+        "holdings, over all that were read: 4\n",
+        "model: atlas; read from 41",
+        "model: orion; read from 41",
+        "model: vela; not read (not yet)",
+        "model: cygnus; not read (too-many-models)",
+    ):
+        assert told in text
+    assert {f"who could have had which bytes, and when, of {name}" for name in ("vela", "lyra", "cygnus")} <= {
+        *blanks(text)
+    }
+    # Of an answer that nobody has the counts stand in the record; whether its people are the others isn't known.
+    fewer = draft_report(made, owed(), {"atlas": EXPOSED}, now=NOW)
+    assert "people, over all that were read: 2 at least, 4 at most" in fewer
+    assert "counted out of all that were read: 521 bits ever" in fewer
+    assert "who could have had which bytes, and when, of orion" in blanks(fewer)
+    # An answer about another model than the entry says fills nothing.
+    assert draft_report(made, owed(), {"atlas": EXPOSED, "orion": EXPOSED}, now=NOW) == fewer
 
 
 def test_a_clock_that_is_started_late_says_when_it_may_be_due() -> None:
@@ -171,10 +219,10 @@ def test_a_clock_that_is_started_late_says_when_it_may_be_due() -> None:
     assert by["ca-sb53-report"].earliest == NOW + 15 * DAY
     # Nobody sees danger by an alert.
     assert by["ca-sb53-danger"].earliest == by["ca-sb53-danger"].due
-    text = draft_report(made.incident, by["eu-cop-initial"], None, now=NOW + 3 * DAY)
+    text = draft_report(made.incident, by["eu-cop-initial"], {}, now=NOW + 3 * DAY)
     assert f"due {format_instant(NOW + 5 * DAY)}, if that was so (aware) when the incident was found" in text
     assert "since when it was so, by whose judgement" in blanks(text)
-    assert "if that was so" not in draft_report(made.incident, by["ca-sb53-danger"], None, now=NOW)
+    assert "if that was so" not in draft_report(made.incident, by["ca-sb53-danger"], {}, now=NOW)
 
 
 def test_a_draft_about_thousands_names_some_and_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,8 +233,8 @@ def test_a_draft_about_thousands_names_some_and_counts_all(monkeypatch: pytest.M
         named: dict[str, Fact] = {"action": "notify", "subject": "model:atlas", "key": f"n{number}"}
         record.add(H.ACTION_PROPOSED, named)
     many = replace(EXPOSED, totals=Totals(holdings=20_000, for_ever=1, people=700, hosts=1))
-    made = record.incident
-    text = draft_report(made, running(made)[0], many, now=NOW)
+    made = entered(record, many)
+    text = draft_report(made, running(made)[0], {"atlas": many}, now=NOW)
     for told in ("people: omar, rina, and 698 more", "and 19998 more", "and 3 more", "4 before that"):
         assert told in text
     assert str(Digest.of(b"4")) in text
@@ -195,11 +243,11 @@ def test_a_draft_about_thousands_names_some_and_counts_all(monkeypatch: pytest.M
 
 def test_a_draft_of_a_report_that_is_owed_again_says_so() -> None:
     made, again = Record.of(alert()), "owed again as long after each report"
-    assert again in draft_report(made.incident, deadline("eu-cop-update", NOW), None, now=NOW)
-    assert again not in draft_report(made.incident, deadline("eu-cop-initial", NOW), None, now=NOW)
+    assert again in draft_report(made.incident, deadline("eu-cop-update", NOW), {}, now=NOW)
+    assert again not in draft_report(made.incident, deadline("eu-cop-initial", NOW), {}, now=NOW)
 
 
 def test_a_draft_before_the_day_says_so() -> None:
     made = Record.of(alert())
     found = deadline("ny-raise-report", NOW)
-    assert "applies from 2027-01-01T00:00:00Z" in draft_report(made.incident, found, None, now=NOW)
+    assert "applies from 2027-01-01T00:00:00Z" in draft_report(made.incident, found, {}, now=NOW)

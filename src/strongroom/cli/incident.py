@@ -26,6 +26,7 @@ from strongroom.response.drills import measure, planned_at_once
 from strongroom.response.entries import IncidentEntry
 from strongroom.response.exports import Form, exported, title, webhook_body
 from strongroom.response.exposure import answer_name
+from strongroom.response.incident import Incident
 from strongroom.response.wiring import playbook_called
 
 
@@ -137,6 +138,14 @@ def _clock(one: Deadline) -> Iterator[str]:
         yield f"           due {format_instant(one.earliest)} if it began when the incident was found"
 
 
+def _exposure(incident: Incident) -> Iterator[str]:
+    for model, read in incident.exposures.items():
+        yield f"exposed    {model}: {read.bits} of {read.bound or '?'} bits; {read.people} people, {read.hosts} hosts"
+        yield f"answer     {answer_name(read.answer)}, if it is kept: strongroom incident kept"
+    for model, cause in incident.unread.items():
+        yield f"not read   {model}'s exposure: {cause}"
+
+
 def _lines(shown: Shown) -> Iterator[str]:
     incident = shown.incident
     yield title(incident)
@@ -149,10 +158,7 @@ def _lines(shown: Shown) -> Iterator[str]:
         yield f"evidence   {digest}"
     if shown.held:
         yield "on hold    nobody may delete its folder"
-    if incident.exposure is not None:
-        read = incident.exposure
-        yield f"exposed    {read.bits} of {read.bound or '?'} bits; {read.people} people, {read.hosts} hosts"
-        yield f"answer     {answer_name(read.answer)}, if it is kept: strongroom incident kept"
+    yield from _exposure(incident)
     for one in running(incident):
         yield from _clock(one)
     for doing in incident.doings.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -150,13 +150,19 @@ def exposure(name: str, answer: Path, bound: int, desk: Path, wallet: Path, pass
 @_signing
 @click.argument("clock_id", metavar="CLOCK", type=_CLOCK)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the draft here.")
-@click.option("--exposure", "answer", type=_FILE, help="The answer that was entered, if the responder doesn't keep it.")
+@click.option(
+    "--exposure",
+    "files",
+    type=_FILE,
+    multiple=True,
+    help="An answer that was entered, if the responder doesn't keep it; one for each such model.",
+)
 @click.option("--sent", type=_FILE, help="This text was sent: it stops the clock.")
 def report(
     name: str,
     clock_id: str,
     out: Path | None,
-    answer: Path | None,
+    files: tuple[Path, ...],
     sent: Path | None,
     desk: Path,
     wallet: Path,
@@ -173,13 +179,9 @@ def report(
     due = next((one for one in running(shown.incident) if one.duty.id == clock_id), None)
     if due is None:
         raise NotFoundError(f"`{clock_id}` isn't running", remedy="start it: strongroom incident clock")
-    exposed = _kept_answer(desk, shown) if answer is None else None
-    if answer is not None:
-        read = shown.incident.exposure
-        exposed, data = _exposed(answer, 0 if read is None else read.bound)
-        if read is None or read.answer != Digest.of(data):
-            raise ConflictError("that isn't the answer that was entered", remedy="strongroom incident exposure")
-    text = draft_report(shown.incident, due, exposed, now=SystemClock().now())
+    given = dict(_given(shown, file) for file in files)
+    answers = given | _kept_answers(desk, shown, without=given)
+    text = draft_report(shown.incident, due, answers, now=SystemClock().now())
     # First where it is wanted: else each try at a folder that can't be written would leave a draft in the record.
     write_file(out or Path(), text.encode())
     entries = act(desk, wallet, passphrase_fd, shown.incident.id, ActKind.DRAFT, {"clock": clock_id, "words": text})
@@ -207,8 +209,20 @@ def _exposed(file: Path, bound: int) -> tuple[Exposed, bytes]:
     return read_answer(data, theft_bits=bound), data
 
 
-def _kept_answer(desk: Path, shown: Shown) -> Exposed | None:
-    """Return the answer that was entered, as the responder keeps it; None where it doesn't."""
-    read = shown.incident.exposure
-    data = None if read is None else reader(desk).answer(shown.incident.id, read.answer)
-    return None if read is None or data is None else read_answer(data, theft_bits=read.bound)
+def _given(shown: Shown, file: Path) -> tuple[str, Exposed]:
+    """Return the model of an answer in a file, and what it says by the bound that it was entered with."""
+    data = read_file(file, most=MAX_EXPOSURE)
+    found = next(((name, one) for name, one in shown.incident.exposures.items() if one.answer == Digest.of(data)), None)
+    if found is None:
+        raise ConflictError("that isn't an answer that was entered", remedy="strongroom incident exposure")
+    return found[0], read_answer(data, theft_bits=found[1].bound)
+
+
+def _kept_answers(desk: Path, shown: Shown, *, without: Container[str]) -> dict[str, Exposed]:
+    """Return the answers that were entered, by models, as far as the responder keeps them."""
+    kept: dict[str, Exposed] = {}
+    for name, read in shown.incident.exposures.items():
+        data = None if name in without else reader(desk).answer(shown.incident.id, read.answer)
+        if data is not None:
+            kept[name] = read_answer(data, theft_bits=read.bound)
+    return kept

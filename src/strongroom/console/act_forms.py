@@ -59,6 +59,7 @@ _WORDS: Final = {
     ActKind.CLOSE: "What was learned",
 }
 _SETS: Final = "set-"
+_NONE: Final[Mapping[str, Exposed]] = MappingProxyType({})
 _MADE: Final = frozenset({"action", "subject", "asked"}) | FACTS[ActKind.EXPOSE].keys()
 
 
@@ -152,11 +153,11 @@ def _field(name: str, kind: ActKind, shown: Shown, query: Mapping[str, str]) -> 
 
 
 def read_act(
-    form: ActForm, sent: Mapping[str, str], shown: Shown, *, now: Instant, exposed: Exposed | None = None
+    form: ActForm, sent: Mapping[str, str], shown: Shown, *, now: Instant, exposed: Mapping[str, Exposed] = _NONE
 ) -> tuple[dict[str, str | int], dict[str, str]]:
     """Return the facts of an act, and what an answer sets, from what was sent; for an exposure, of which model.
 
-    :param exposed: what a report says of the exposure; None where nobody has the answer that was entered.
+    :param exposed: what a report says of the exposure, by models: answers that were entered, where somebody has them.
     :raises FormError: other fields, or a value that wasn't among those to choose from.
     """
     need_fields(sent, [field.name for field in form.fields])
@@ -178,7 +179,7 @@ def read_act(
     return facts, found
 
 
-def _report(shown: Shown, clock: str, exposed: Exposed | None, now: Instant) -> str:
+def _report(shown: Shown, clock: str, exposed: Mapping[str, Exposed], now: Instant) -> str:
     due = next(one for one in running(shown.incident) if one.duty.id == clock)
     return draft_report(shown.incident, due, exposed, now=now)
 

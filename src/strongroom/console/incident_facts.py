@@ -62,7 +62,9 @@ def told(
         "more_rules": max(0, len(incident.rules) - MAX_NAMED),
         "roles": {role.value: name for role, name in sorted(incident.roles.items())},
         "held": shown.held,
-        "exposure": None if incident.exposure is None else incident.exposure.to_json(),
+        "exposures": [{"model": name, **read.to_json()} for name, read in incident.exposures.items()],
+        "unread": [[name, cause] for name, cause in [*incident.unread.items()][:MAX_NAMED]],
+        "more_unread": max(0, len(incident.unread) - MAX_NAMED),
         "evidence": [str(one) for one in incident.evidence[-MAX_NAMED:]],
         "more_evidence": max(0, len(incident.evidence) - MAX_NAMED),
         "kept": list[Json](kept[-MAX_NAMED:]),
@@ -101,6 +103,8 @@ def entry(one: IncidentEntry) -> dict[str, Json]:
 
 def _kept(incident: Incident) -> Iterator[str]:
     """Return names under which the responder keeps files of this incident: answers, evidence, drafts of requests."""
+    for read in incident.exposures.values():
+        yield answer_name(read.answer)
     if incident.evidence:
         yield f"evidence-first-{incident.id.removeprefix('inc-')}.json"
     for key, one in incident.doings.items():
@@ -110,8 +114,6 @@ def _kept(incident: Incident) -> Iterator[str]:
             yield f"evidence-{key}.json"
         elif one.action in {ActionName.PREPARE_ROTATION, ActionName.PREPARE_SHREDDING}:
             yield f"draft-{key}.json"
-    if incident.exposure is not None:
-        yield answer_name(incident.exposure.answer)
 
 
 def _clock(one: Deadline, incident: Incident, now: Instant) -> dict[str, Json]:

@@ -255,13 +255,15 @@ class Case:
 
 
 async def regrade(case: Case, level: int) -> None:
-    """Raise an incident's severity to what its exposure says, where that is more; raises as :meth:`Case.add` does.
+    """Raise an incident's severity to what the worst exposure says, where that is more; raises as :meth:`Case.add`.
 
     :param level: the security level of what it is about.
     """
-    incident, read = case.incident, case.incident.exposure
-    if read is None:
-        return
-    severity = grade(incident.certainty, exposed_bits=read.bits, theft_bits=read.bound, level=level)
+    incident = case.incident
+    said = [
+        grade(incident.certainty, exposed_bits=read.bits, theft_bits=read.bound, level=level)
+        for read in incident.exposures.values()
+    ]
+    severity = max(said, key=lambda one: one.rank, default=incident.severity)
     if severity.rank > incident.severity.rank:
         await case.note(Happened.SEVERITY_CHANGED, {"severity": severity.value, "cause": "exposure"})

@@ -1,7 +1,8 @@
 """Who could have had which bytes, read from the log for every open incident: when it opens, and again while it lasts.
 
 The answer is kept with the incident. An entry is made when it says something else than the last one: a record has room
-for so many entries, and people have to read them.
+for so many entries, and people have to read them. Of an incident about several models each is read by itself, and each
+answer is an entry of its own; what isn't read is entered, too, once.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from typing import Final, Protocol
 
 from strongroom.core.canonical import Json, encode
 from strongroom.core.digest import Digest
-from strongroom.core.errors import StrongroomError
+from strongroom.core.errors import NotFoundError, StrongroomError
 from strongroom.core.ids import ModelId, model_id
 from strongroom.responder.cases import Case, regrade
 from strongroom.response.entries import Fact, Happened
 from strongroom.response.exposure import answer_name, read_exposure
 from strongroom.response.incident import Incident
-from strongroom.response.subjects import SubjectKind
 
 AGAIN_SECONDS: Final = 600.0
 """While an incident is open, its exposure is read so often."""
 LOOK_SECONDS: Final = 2.0
+MAX_MODELS: Final = 8
+"""Models of one incident that are read, those that were named first: for each the log is gone through."""
+TOO_MANY: Final = "too-many-models"
+NO_MODEL: Final = "no-such-model"
 _PARTS: Final = 1000
 """In such parts of the theft bound what left is told: less than one more is no news."""
 
@@ -49,7 +53,7 @@ class Exposures(Protocol):
 
 
 class Exposing:
-    """Reads what is exposed, for every open incident that is about one model and isn't a drill's.
+    """Reads what is exposed, for every open incident that is about models and isn't a drill's.
 
     :param level: the security level of an incident's subject.
     :param ticks: seconds of the monotonic clock.
@@ -70,20 +74,41 @@ class Exposing:
         self._level = level
         self._ticks = ticks
         self._failed = failed
-        self._due: dict[str, float] = {}
+        self._due: dict[tuple[str, ModelId], float] = {}
 
     async def serve(self) -> None:
         """Go on until it is cancelled. The whole log is read, so nothing waits for this."""
         while True:
             for case in tuple(self._cases.values()):
-                model = model_of(case.incident)
-                if model is not None and self._ticks() >= self._due.get(case.id, 0.0):
-                    self._due[case.id] = self._ticks() + AGAIN_SECONDS
-                    try:
-                        await self.look(case, model)
-                    except StrongroomError as error:
-                        self._failed("exposure", error)
+                await self._read(case)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _read(self, case: Case) -> None:
+        models = models_of(case.incident)
+        for model in models[:MAX_MODELS]:
+            place = (case.id, model)
+            if self._ticks() < self._due.get(place, 0.0):
+                continue
+            self._due[place] = self._ticks() + AGAIN_SECONDS
+            # One that can't be read keeps no other from being read.
+            try:
+                await self.look(case, model)
+            except NotFoundError as error:
+                self._failed("exposure", error)
+                await self._leave_out(case, model, NO_MODEL)
+            except StrongroomError as error:
+                self._failed("exposure", error)
+        for model in models[MAX_MODELS:]:
+            await self._leave_out(case, model, TOO_MANY)
+
+    async def _leave_out(self, case: Case, model: ModelId, cause: str) -> None:
+        """Enter that a model isn't read, where nothing says that yet, and people entered no answer either."""
+        if model in case.incident.unread or model in case.incident.exposures:
+            return
+        try:
+            await case.note(Happened.EXPOSURE_UNREAD, {"model": model, "cause": cause})
+        except StrongroomError as error:
+            self._failed("exposure", error)
 
     async def look(self, case: Case, model: ModelId) -> None:
         """Read a model's exposure into an incident.
@@ -102,26 +127,20 @@ class Exposing:
         await regrade(case, self._level(case.incident))
 
 
-def model_of(incident: Incident) -> ModelId | None:
-    """Return the one model that an open, real incident is about: itself, or what it acts on; None where it is none."""
-    if not incident.is_open or incident.shadow:
-        return None
-    subjects = {incident.subject}
-    if incident.subject.kind is not SubjectKind.MODEL:
-        # Whatever else is done, one about a model stays about that.
-        subjects |= {one.subject for one in incident.doings.values()}
-    models = {one.name for one in subjects if one.kind is SubjectKind.MODEL and not one.shadow}
-    return model_id(models.pop()) if len(models) == 1 else None
+def models_of(incident: Incident) -> tuple[ModelId, ...]:
+    """Return the models that an open, real incident is about, those first that were named first."""
+    return tuple(model_id(one) for one in incident.models) if incident.is_open and not incident.shadow else ()
 
 
 def _is_known(case: Case, facts: Mapping[str, str | int]) -> bool:
     """Tell whether this was entered last time, whatever else the answer holds. What people entered since stays."""
-    mine = [one for one in case.entries if one.happened is Happened.EXPOSURE_READ and one.by == case.by]
+    read = (one for one in case.entries if one.happened is Happened.EXPOSURE_READ and one.by == case.by)
+    mine = [one for one in read if one.facts["model"] == facts["model"]]
     return bool(mine) and not is_news(mine[-1].facts, facts)
 
 
 def is_news(before: Mapping[str, Fact], now: Mapping[str, Fact]) -> bool:
-    """Tell whether what was read says something that an entry of before doesn't.
+    """Tell whether what was read of a model says something that an entry of before doesn't.
 
     A model that is served lets something out every minute: entries and answers of that alone would fill the disk.
     """

@@ -20,7 +20,7 @@ from strongroom.core.encoding import to_base64
 from strongroom.core.envelope import Envelope, payload_type, verify
 from strongroom.core.errors import DeniedError, MalformedError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import PersonId, person_id
+from strongroom.core.ids import PersonId, model_id, person_id
 from strongroom.core.signature import PublicKey
 from strongroom.response.actions import ActionName
 from strongroom.response.clocks import DUTIES
@@ -78,6 +78,7 @@ class _Form(StrEnum):
     OUTCOME = "outcome"
     ACTION = "action"
     SUBJECT = "subject"
+    MODEL = "model"
 
 
 _F: Final = _Form
@@ -90,6 +91,7 @@ FACTS: Final[Mapping[ActKind, Mapping[str, _Form]]] = MappingProxyType(
         ActKind.GRADE: {"severity": _F.SEVERITY, "cause": _F.CODE},
         ActKind.NOTE: {"words": _F.WORDS},
         ActKind.EXPOSE: {
+            "model": _F.MODEL,
             "exposure": _F.DIGEST,
             "bits": _F.NUMBER,
             "bound": _F.NUMBER,
@@ -131,6 +133,7 @@ _READ: Final[Mapping[_Form, tuple[int, Callable[[str], object]]]] = MappingProxy
         _F.OUTCOME: (32, _outcome),
         _F.ACTION: (64, ActionName),
         _F.SUBJECT: (160, Subject.parse),
+        _F.MODEL: (64, model_id),
     }
 )
 

@@ -6,16 +6,17 @@ become markup in a report.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from strongroom.core.clock import Instant, format_instant
 from strongroom.response.clocks import Deadline
-from strongroom.response.exposure import Exposed
+from strongroom.response.exposure import Exposed, Read
 from strongroom.response.incident import Incident
 
 MAX_LISTED: Final = 50
-"""Holders that a draft lists one by one; the rest is counted."""
+"""Holders that a draft lists one by one, those of all models together; the rest is counted."""
+_HAD: Final = "who could have had which bytes, and when"
 _ASKED: Final = (
     "legal name and contact of the reporting organisation",
     "name, telephone and address of the person to ask",
@@ -31,10 +32,10 @@ def blank(what: str) -> str:
     return f"[blank: {what}]"
 
 
-def draft_report(incident: Incident, clock: Deadline, exposed: Exposed | None, *, now: Instant) -> str:
+def draft_report(incident: Incident, clock: Deadline, answers: Mapping[str, Exposed], *, now: Instant) -> str:
     """Return the draft of the report that a clock asks for.
 
-    :param exposed: who could have had which bytes; None where that wasn't asked of the log.
+    :param answers: who could have had which bytes, by models: those answers that the record names and somebody has.
     """
     duty = clock.duty
     parts = [
@@ -57,7 +58,7 @@ def draft_report(incident: Incident, clock: Deadline, exposed: Exposed | None, *
         ),
         _list("Who", [blank(_ASKED[0]), blank(_ASKED[1]), *_people(incident)]),
         _list("What happened", _what(incident)),
-        _list("Exposure", _exposure(exposed)),
+        _list("Exposure", _exposure(incident, answers)),
         _list("What was done", _done(incident)),
         _list("Still to be said", [blank(what) for what in _ASKED[2:]]),
     ]
@@ -101,19 +102,74 @@ def _evidence(incident: Incident) -> str:
     return _named(told, len(incident.evidence)) if told else "not frozen yet"
 
 
-def _exposure(exposed: Exposed | None) -> Sequence[str]:
-    if exposed is None:
-        return [blank("who could have had which bytes, and when")]
+def _exposure(incident: Incident, answers: Mapping[str, Exposed]) -> Iterator[str]:
+    read = incident.exposures
+    known = {name: one for name, one in answers.items() if name in read and one.model == name}
+    unread = [name for name in dict.fromkeys((*incident.models, *incident.unread)) if name not in read]
+    if not read and not unread:
+        yield blank(_HAD)
+        return
+    if len(read) + len(unread) > 1:
+        yield from _together(read, known, len(unread))
+    # A report is read by people, and has an end: what many models have in common is one list's room.
+    most = max(1, MAX_LISTED // max(1, len(read)))
+    for name, one in read.items():
+        yield from _of_one(known[name], most) if name in known else _counted(name, one)
+    for name in unread[:MAX_LISTED]:
+        yield f"model: {name}; not read ({incident.unread.get(name, 'not yet')}): {_had(name)}"
+    if len(unread) > MAX_LISTED:
+        yield f"and {len(unread) - MAX_LISTED} more models that aren't read"
+
+
+def _had(model: str) -> str:
+    return blank(f"{_HAD}, of {model}")
+
+
+def _together(read: Mapping[str, Read], known: Mapping[str, Exposed], unread: int) -> Sequence[str]:
+    """Say what the answers about several models come to. What isn't read counts in none of it."""
+    bits, holders = (sum(getattr(one, name) for one in read.values()) for name in ("bits", "holders"))
+    unbound = sum(one.bound <= 0 for one in read.values())
+    over = sum(0 < one.bound <= one.bits for one in read.values())
+    people = [(one.people, known[name].people if name in known else ()) for name, one in read.items()]
+    hosts = [(one.hosts, known[name].hosts if name in known else ()) for name, one in read.items()]
+    return [
+        f"models: {len(read) + unread}; read of {len(read)}, not of {unread}, which count in nothing that follows",
+        f"counted out of all that were read: {bits} bits ever",
+        f"as much as the theft bound, or more, was counted out of {over} of them; of {unbound} no bound is known",
+        f"people, over all that were read: {_among(people)}",
+        f"hosts, over all that were read: {_among(hosts)}",
+        f"holdings, over all that were read: {holders}",
+    ]
+
+
+def _among(told: Sequence[tuple[int, Sequence[str]]]) -> str:
+    """Count those who are named under several models once; where not all are named, say between what it lies."""
+    named = {one for _count, names in told for one in names}
+    if all(count == len(names) for count, names in told):
+        return str(len(named))
+    most = sum(count for count, _names in told)
+    return f"{max(len(named), *(count for count, _names in told))} at least, {most} at most"
+
+
+def _counted(model: str, read: Read) -> Iterator[str]:
+    bound = f"the theft bound is {read.bound}" if read.bound > 0 else "no theft bound is known"
+    yield f"model: {model}; entered, and the answer isn't kept"
+    yield f"counted out of it: {read.bits} bits ever; {bound}"
+    yield f"people: {read.people}; hosts: {read.hosts}; holdings: {read.holders}"
+    yield _had(model)
+
+
+def _of_one(exposed: Exposed, most: int) -> Sequence[str]:
     share = exposed.thousandths
-    totals, lines = exposed.totals, exposed.lines()[:MAX_LISTED]
+    totals, lines = exposed.totals, exposed.lines()[:most]
     more = totals.holdings - len(lines)
     return [
         f"model: {exposed.model}; read from {exposed.entries} entries of the log",
         f"counted out of it: {exposed.let_out_bits} bits ever, {exposed.within_bits} in the time in question",
         "share of the theft bound: " + ("no bound is known" if share is None else f"{share} thousandths, rounded up"),
         f"could be the whole weights: {'yes' if exposed.could_be_whole else 'not by what was counted'}",
-        f"people: {_named(exposed.people, totals.people)}",
-        f"hosts: {_named(exposed.hosts, totals.hosts)}",
+        f"people: {_named(exposed.people[:most], totals.people)}",
+        f"hosts: {_named(exposed.hosts[:most], totals.hosts)}",
         *lines,
         *([f"and {more} more"] if more > 0 else []),
         *(f"can't be known: {what}" for what in exposed.unknowable),

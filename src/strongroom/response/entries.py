@@ -18,7 +18,7 @@ from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
-from strongroom.core.ids import incident_name
+from strongroom.core.ids import incident_name, model_id
 from strongroom.response.actions import ActionName
 from strongroom.response.grading import Certainty, Severity
 from strongroom.response.subjects import Subject
@@ -83,7 +83,9 @@ class Happened(StrEnum):
     ALERT_ADDED = "alert-added"
     EVIDENCE_FROZEN = "evidence-frozen"
     EXPOSURE_READ = "exposure-read"
-    """The log was asked who could have had which bytes."""
+    """The log was asked who could have had which bytes of a model."""
+    EXPOSURE_UNREAD = "exposure-unread"
+    """The responder doesn't read that of a model that the incident is about, and why."""
     ACTION_PROPOSED = "action-proposed"
     ACTION_TRIED = "action-tried"
     """A dry run: what would fall."""
@@ -114,6 +116,7 @@ SERVES: Final[Mapping[Happened, Function]] = MappingProxyType(
         _H.ALERT_ADDED: Function.DETECT_ANALYSE,
         _H.EVIDENCE_FROZEN: Function.ANALYSE,
         _H.EXPOSURE_READ: Function.ANALYSE,
+        _H.EXPOSURE_UNREAD: Function.ANALYSE,
         _H.ACTION_PROPOSED: Function.MITIGATE,
         _H.ACTION_TRIED: Function.MITIGATE,
         _H.ACTION_DONE: Function.MITIGATE,
@@ -144,6 +147,7 @@ class Kind(StrEnum):
     DIGEST = "digest"
     DIGEST_OR_NONE = "digest, or nothing"
     SUBJECT = "subject"
+    MODEL = "model"
     INTEGER = "integer"
     ACTION = "action"
     CERTAINTY = "certainty"
@@ -167,6 +171,7 @@ _TEXTS: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.DIGEST: Digest.parse,
     Kind.DIGEST_OR_NONE: _maybe_digest,
     Kind.SUBJECT: Subject.parse,
+    Kind.MODEL: model_id,
     Kind.ACTION: ActionName,
     Kind.CERTAINTY: Certainty,
     Kind.SEVERITY: Severity,
@@ -186,6 +191,7 @@ FACTS: Final[Mapping[Happened, Mapping[str, Kind]]] = MappingProxyType(
         _H.ALERT_ADDED: _ALERT,
         _H.EVIDENCE_FROZEN: {"evidence": Kind.DIGEST, "entries": Kind.INTEGER},
         _H.EXPOSURE_READ: {
+            "model": Kind.MODEL,
             "exposure": Kind.DIGEST,
             "bits": Kind.INTEGER,
             "bound": Kind.INTEGER,
@@ -193,6 +199,7 @@ FACTS: Final[Mapping[Happened, Mapping[str, Kind]]] = MappingProxyType(
             "hosts": Kind.INTEGER,
             "holders": Kind.INTEGER,
         },
+        _H.EXPOSURE_UNREAD: {"model": Kind.MODEL, "cause": Kind.CODE},
         _H.ACTION_PROPOSED: _ACTION,
         _H.ACTION_TRIED: {**_ACTION, "falls": Kind.INTEGER},
         _H.ACTION_DONE: {**_ACTION, "micros": Kind.INTEGER},

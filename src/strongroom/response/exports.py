@@ -275,7 +275,8 @@ def _facts(incident: Incident) -> dict[str, Json]:
         "alerts": incident.alerts,
         "rules": list[Json](incident.rules),
         "evidence": [str(digest) for digest in incident.evidence[-MAX_TOLD:]],
-        "exposure": None if incident.exposure is None else incident.exposure.to_json(),
+        "exposures": [{"model": name, **read.to_json()} for name, read in incident.exposures.items()],
+        "unread": dict[str, Json]([*incident.unread.items()][-MAX_TOLD:]),
         "actions": {
             key: {
                 "action": one.action.value,
@@ -286,7 +287,11 @@ def _facts(incident: Incident) -> dict[str, Json]:
             }
             for key, one in [*incident.doings.items()][-MAX_TOLD:]
         },
-        "counted": {"evidence": len(incident.evidence), "actions": len(incident.doings)},
+        "counted": {
+            "evidence": len(incident.evidence),
+            "actions": len(incident.doings),
+            "unread": len(incident.unread),
+        },
         "roles": {role.value: person for role, person in incident.roles.items()},
         "clocks": {one.duty.id: format_instant(one.due) for one in running(incident)},
         "record": str(incident.last),

@@ -15,6 +15,7 @@ from strongroom.core.clock import Instant, format_instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
+from strongroom.core.ids import model_id
 
 MAX_TOLD: Final = 1000
 """Holdings and freezes that an answer names; it counts all of them."""
@@ -92,6 +93,29 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What the log's last answer about one model came to. ``bound`` is its theft bound in bits; 0: none is known."""
+
+    answer: Digest
+    bits: int
+    bound: int
+    people: int
+    hosts: int
+    holders: int
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the JSON form."""
+        return {
+            "bits": self.bits,
+            "bound": self.bound,
+            "people": self.people,
+            "hosts": self.hosts,
+            "holders": self.holders,
+            "answer": str(self.answer),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exposed:
     """What of one model is exposed."""
 
@@ -132,6 +156,7 @@ class Exposed:
     def facts(self, answer: Digest) -> dict[str, str | int]:
         """Return the facts of the entry that says what was read; ``answer`` is the digest of the whole answer."""
         return {
+            "model": self.model,
             "exposure": str(answer),
             "bits": self.let_out_bits,
             "bound": self.theft_bits,
@@ -174,7 +199,7 @@ def read_exposure(data: Json, *, theft_bits: int) -> Exposed:
     :raises MalformedError: another form.
     """
     with Fields(decode(encode(data), max_bytes=MAX_EXPOSURE), "exposure") as fields:
-        model = fields.text("model", max_length=64)
+        model = fields.parsed("model", model_id)
         with fields.child("totals") as child:
             totals = Totals.read(child)
         holders = fields.objects("holdings", Holder.read, most=MAX_TOLD)

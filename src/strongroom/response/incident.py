@@ -12,18 +12,20 @@ from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
-from strongroom.core.canonical import Json
 from strongroom.core.clock import Instant
 from strongroom.core.digest import Digest
 from strongroom.core.errors import ConflictError, TamperedError
 from strongroom.response.actions import LEAST_QUORUM, ActionName, key_of
 from strongroom.response.entries import Fact, Happened, IncidentEntry, Phase, Role
+from strongroom.response.exposure import Read
 from strongroom.response.grading import Certainty, Severity
-from strongroom.response.subjects import Subject
+from strongroom.response.subjects import Subject, SubjectKind
 
 WINDOW: Final = 86400
 """Seconds after the last alert in which another one about the same subject belongs to the same incident."""
 MAX_ENTRIES: Final = 20_000
+MAX_EXPOSED: Final = 32
+"""Models whose exposure people enter in one incident: drafts and pages tell of each."""
 _ONWARD: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.DETECTED: frozenset({Phase.DECLARED, Phase.CONTAINED}),
     Phase.DECLARED: frozenset({Phase.CONTAINED, Phase.ANALYSED}),
@@ -89,29 +91,6 @@ class Doing:
         return next((name for name, value in said.items() if value), "proposed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """What the log's last answer about exposure came to. ``bound`` is the theft bound in bits; 0: none is known."""
-
-    answer: Digest
-    bits: int
-    bound: int
-    people: int
-    hosts: int
-    holders: int
-
-    def to_json(self) -> Json:
-        """Return the JSON form."""
-        return {
-            "bits": self.bits,
-            "bound": self.bound,
-            "people": self.people,
-            "hosts": self.hosts,
-            "holders": self.holders,
-            "answer": str(self.answer),
-        }
-
-
 @dataclass(slots=True, kw_only=True)
 class Incident:
     """What a record says, after ``size`` entries. Nobody changes one but :func:`fold`, while it makes it."""
@@ -130,7 +109,10 @@ class Incident:
     alerted: dict[str, int] = field(default_factory=dict)
     """Rules in the order of their first alerts, and how often each alerted."""
     evidence: list[Digest] = field(default_factory=list)
-    exposure: Read | None = None
+    exposures: dict[str, Read] = field(default_factory=dict)
+    """What the log's last answer came to, by models."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Models whose exposure the responder doesn't read, and why; what was read of one since is in ``exposures``."""
     doings: dict[str, Doing] = field(default_factory=dict)
     """Actions by their keys."""
     notes: list[Digest] = field(default_factory=list)
@@ -156,6 +138,15 @@ class Incident:
     def alerts(self) -> int:
         """How many alerts there were."""
         return sum(self.alerted.values())
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that it is about: the one that its alerts name, else those that something was to be done about."""
+        # Whatever else is done, one about a model stays about that. Proposals name no stand-in but in a drill.
+        subjects = [self.subject]
+        if self.subject.kind is not SubjectKind.MODEL:
+            subjects += [one.subject for one in self.doings.values()]
+        return tuple(dict.fromkeys(one.name for one in subjects if one.kind is SubjectKind.MODEL))
 
     @property
     def shadow(self) -> bool:
@@ -331,7 +322,12 @@ def _froze(incident: Incident, entry: IncidentEntry) -> None:
 
 
 def _exposed(incident: Incident, entry: IncidentEntry) -> None:
-    incident.exposure = Read(
+    model = entry.text("model")
+    if entry.person and model not in incident.exposures and len(incident.exposures) >= MAX_EXPOSED:
+        # What the responder reads itself finds room, whatever people entered.
+        raise RecordError(f"`{incident.id}` holds the exposure of {len(incident.exposures)} models already")
+    incident.unread.pop(model, None)
+    incident.exposures[model] = Read(
         answer=Digest.parse(entry.text("exposure")),
         bits=entry.integer("bits"),
         bound=entry.integer("bound"),
@@ -339,6 +335,10 @@ def _exposed(incident: Incident, entry: IncidentEntry) -> None:
         hosts=entry.integer("hosts"),
         holders=entry.integer("holders"),
     )
+
+
+def _unread(incident: Incident, entry: IncidentEntry) -> None:
+    incident.unread[entry.text("model")] = entry.text("cause")
 
 
 def _found(incident: Incident, entry: IncidentEntry) -> tuple[str, Doing]:
@@ -482,6 +482,7 @@ _HOW: Final[Mapping[Happened, Callable[[Incident, IncidentEntry], None]]] = {
     Happened.ALERT_ADDED: _alerted,
     Happened.EVIDENCE_FROZEN: _froze,
     Happened.EXPOSURE_READ: _exposed,
+    Happened.EXPOSURE_UNREAD: _unread,
     Happened.ACTION_PROPOSED: _proposed,
     Happened.ACTION_TRIED: _tried,
     Happened.ACTION_DONE: _did,

@@ -81,26 +81,23 @@ def exposed_of(visit: Visit, facts: Mapping[str, str | int]) -> Exposed:
     return read_answer(answer_of(visit, facts), theft_bits=int(facts["bound"]))
 
 
-def entered(visit: Visit, shown: Shown) -> Exposed | None:
-    """Return the answer that an incident's newest exposure names; None where neither we nor the responder have it.
+def entered(visit: Visit, shown: Shown) -> dict[str, Exposed]:
+    """Return the answers that an incident's newest exposures name, by models; none where nobody has it any more.
 
     The responder keeps those that it read itself, and those that people handed in with their act.
 
     :raises BrokenRecordError: it shows another one than the record names.
     """
-    read = shown.incident.exposure
-    if read is None:
-        return None
-    name = read.answer.value.hex()
-    draft = visit.me.drafts.get(name)
-    if draft is not None and draft.payload_type == ANSWER:
-        data = draft.payload
-    else:
-        kept = reader_of(visit).answer(shown.incident.id, read.answer)
-        if kept is None:
-            return None
-        data = kept
-    return read_answer(data, theft_bits=read.bound)
+    found: dict[str, Exposed] = {}
+    for model, read in shown.incident.exposures.items():
+        draft = visit.me.drafts.get(read.answer.value.hex())
+        if draft is not None and draft.payload_type == ANSWER:
+            data: bytes | None = draft.payload
+        else:
+            data = reader_of(visit).answer(shown.incident.id, read.answer)
+        if data is not None:
+            found[model] = read_answer(data, theft_bits=read.bound)
+    return found
 
 
 def answer(visit: Visit) -> File:

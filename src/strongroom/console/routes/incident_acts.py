@@ -48,6 +48,7 @@ MAX_DRAFTED: Final = MAX_FORM - 4096
 MAX_HOLDERS: Final = 20
 """Who could have had the bytes, named one by one before it is signed; the rest is counted, and all in the file."""
 _EXPOSED: Final = {
+    "model": "The model",
     "exposure": "The answer",
     "bits": "Bits that left",
     "bound": "Bits that a thief needs (0: unknown)",
@@ -93,7 +94,7 @@ def _filled(form: ActForm, words: str) -> Iterator[Field]:
 def draft(visit: Visit) -> GoTo:
     """Make the act that a form describes, and show it to be signed."""
     shown, form = _form(visit)
-    exposed = entered(visit, shown) if form.kind is ActKind.DRAFT else None
+    exposed = entered(visit, shown) if form.kind is ActKind.DRAFT else {}
     facts, found = read_act(form, visit.form, shown, now=visit.now, exposed=exposed)
     if form.kind is ActKind.EXPOSE:
         facts = exposed_now(visit, model_id(str(facts["model"])))
