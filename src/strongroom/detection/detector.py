@@ -2,7 +2,9 @@
 
 It keeps days by its own time. At the end of each it asks the baselines, whose findings become events like all others,
 so that rules join them with what else happened. The same alert about the same subject is told once an hour, unless it
-is sure: whoever acts on it must not depend on what was told before.
+is sure: whoever acts on it must not depend on what was told before. Where an event names an object, say a file, each is
+told: a harmless one that is touched first must not hide the next. So many are told an hour; the others are counted, and
+the count is told when the hour is over.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from strongroom.core.clock import Instant
+from strongroom.core.digest import Digest
 from strongroom.detection.baselines import FLEET, Baselines, Unusual
 from strongroom.detection.engine import Engine, Hit
 from strongroom.detection.matching import Value, View, numbers_of
@@ -22,6 +25,8 @@ from strongroom.detection.rules import About, Certainty
 DAY: Final = 86400
 AGAIN_AFTER: Final = 3600
 MOST_REMEMBERED: Final = 50_000
+MOST_OBJECTS: Final = 16
+"""Objects that one rule tells of one subject by one sensor's word within an hour."""
 MAX_DRILL: Final = 80
 """Characters of a drill's digest."""
 _SUBJECTS: Final = (
@@ -36,6 +41,18 @@ _SUBJECTS: Final = (
     "site",
     "component",
 )
+_OBJECTS: Final[Mapping[str, str]] = {
+    "assessor:measure:lost": "measure",
+    "detector:state:evicted": "rule",
+    "host:device:added": "device",
+    "host:file:changed": "path",
+    "host:file:opened": "path",
+    "host:library:loaded": "library",
+    "host:process:started": "exe",
+    "register:copy:troubled": "copy",
+    "scanner:copy:found": "path",
+}
+"""Event -> the field that says what it is about, beside its subject."""
 _USED: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "release:data-key:released": ("requester", ("model",)),
     "release:data-key:exported": ("requester", ("model",)),
@@ -64,6 +81,16 @@ class Alert:
     group: tuple[tuple[str, str], ...]
 
 
+@dataclass(slots=True)
+class _Hour:
+    """What one rule told of one subject's objects since ``began``."""
+
+    began: Instant
+    told: int = 0
+    left_out: int = 0
+    """Events about further objects."""
+
+
 class Detector:
     """Everything that detection remembers.
 
@@ -77,6 +104,8 @@ class Detector:
         self._day = -1
         self._volumes: dict[str, dict[str, int]] = {}
         self._told: OrderedDict[tuple[str, ...], Instant] = OrderedDict()
+        self._hours: OrderedDict[tuple[str, ...], _Hour] = OrderedDict()
+        """In the order in which they began."""
         self._forgotten = 0
 
     def anew(self) -> Detector:
@@ -89,7 +118,7 @@ class Detector:
         :param event: from :func:`strongroom.detection.engine.read_event`.
         :param now: the detector's own time in seconds; it must not fall.
         """
-        alerts = [*self._new_day(now // DAY, now)]
+        alerts = [*self._new_day(now // DAY, now), *self._left_out(now)]
         for unusual in self._used(event, now // DAY):
             alerts += self._observed(_unusual_event(unusual), now)
         self._count(event)
@@ -103,21 +132,42 @@ class Detector:
     def _observed(self, event: View, now: Instant) -> Iterator[Alert]:
         for hit in self.engine.observe(event, now):
             subject = _subject(hit, event)
-            if hit.about.certainty is Certainty.SURE or self._is_news(hit.rule, subject, event, now):
+            if hit.about.certainty is Certainty.SURE or self._is_news(hit, subject, event, now):
                 yield Alert(rule=hit.rule, about=hit.about, subject=subject, at=now, event=event, group=hit.group)
 
-    def _is_news(self, rule: str, subject: str, event: View, now: Instant) -> bool:
+    def _is_news(self, hit: Hit, subject: str, event: View, now: Instant) -> bool:
         # One sensor's word, or a drill's, doesn't keep another's from being told.
-        key = (rule, subject, str(event.get("source", "")), str(event.get("drill", ""))[:MAX_DRILL])
-        before = self._told.get(key)
+        about = (hit.rule, subject, str(event.get("source", "")), str(event.get("drill", ""))[:MAX_DRILL])
+        thing = "" if hit.group else _object(event)
+        before = self._told.get((*about, thing))
         if before is not None and now - before < AGAIN_AFTER:
             return False
-        self._told[key] = now
-        self._told.move_to_end(key)
+        if thing and not self._has_room(about, now):
+            return False
+        self._told[*about, thing] = now
+        self._told.move_to_end((*about, thing))
         if len(self._told) > MOST_REMEMBERED:
             # What is forgotten here is told once more: no alert is lost by it.
             self._told.popitem(last=False)
         return True
+
+    def _has_room(self, about: tuple[str, ...], now: Instant) -> bool:
+        hour = self._hours.setdefault(about, _Hour(now))
+        if hour.told >= MOST_OBJECTS:
+            hour.left_out += 1
+            return False
+        hour.told += 1
+        return True
+
+    def _left_out(self, now: Instant) -> Iterator[Alert]:
+        """Tell of each hour that is over how many events about further objects it had."""
+        while self._hours:
+            about, hour = next(iter(self._hours.items()))
+            if now - hour.began < AGAIN_AFTER and len(self._hours) <= MOST_REMEMBERED:
+                return
+            del self._hours[about]
+            if hour.left_out:
+                yield from self._observed(_left_out_event(about[0], about[1], hour.left_out), now)
 
     def _new_day(self, day: int, now: Instant) -> Iterator[Alert]:
         if day <= self._day:
@@ -156,6 +206,18 @@ def _unusual_event(unusual: Unusual) -> dict[str, Value]:
         "measure": unusual.measure,
         "score": unusual.score,
     }
+
+
+def _left_out_event(rule: str, subject: str, count: int) -> dict[str, Value]:
+    told: dict[str, Value] = {ANCHOR: "detector:state:evicted", "rule": rule, "count": count}
+    kind, _, name = subject.partition(":")
+    return {**told, kind: name} if kind in _SUBJECTS else told
+
+
+def _object(event: View) -> str:
+    named = event.get(_OBJECTS.get(str(event[ANCHOR]).lower(), ""))
+    # Whoever writes long names takes no more room.
+    return str(Digest.of(named.encode("utf-8", "surrogatepass"))) if isinstance(named, str) else ""
 
 
 def _subject(hit: Hit, event: View) -> str:

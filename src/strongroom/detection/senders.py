@@ -28,7 +28,7 @@ SENT: Final[Mapping[str, Mapping[str, frozenset[str]]]] = MappingProxyType(
         "canarytokens": {"identity:credential:used": frozenset({"credential", "decoy", "client"})},
         "detector": {
             "detector:person:unusual": frozenset({"person", "test", "score", "measure"}),
-            "detector:state:evicted": frozenset({"count"}),
+            "detector:state:evicted": frozenset({"count", "rule"}),
         },
         "falco": {
             "host:file:opened": frozenset({"path", "exe", "uid", "decoy"}),

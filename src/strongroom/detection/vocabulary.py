@@ -69,7 +69,7 @@ VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "detector:sensor:silent": frozenset({"sensor", "seconds"}),
         "detector:log:broken": frozenset({"cause"}),
         "detector:decoy:named": frozenset({"decoy_model", "entry", "person", "index"}),
-        "detector:state:evicted": frozenset({"count"}),
+        "detector:state:evicted": frozenset({"count", "rule"}),
         "detector:pack:loaded": frozenset({"pack", "expected"}),
     }
 )
