@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,12 +25,12 @@ from strongroom.responder.exposing import AGAIN_SECONDS, NO_MODEL, TOO_MANY, Exp
 from strongroom.response.acts import ActKind
 from strongroom.response.entries import Fact, Happened
 from strongroom.response.grading import Severity
-from strongroom.response.incident import MAX_EXPOSED, RecordError
+from strongroom.response.incident import MAX_EXPOSED, RecordError, add_alert
 from strongroom.response.subjects import Subject, SubjectKind, subject_of_alert
 from support.log_views import MODELS, REQUESTS, MemoryView, log_of
 from support.logs import KEEPER
 from support.respondings import QuietPort, Room, TestClock, responding_room
-from support.responses import Record, alert
+from support.responses import MACHINE, NOW, Record, alert
 
 # An event loop holds a socket pair of its own; nothing here talks to anything.
 pytestmark = pytest.mark.integration
@@ -137,6 +137,9 @@ def test_what_is_done_about_another_model_hides_nothing_of_the_first() -> None:
     record = Record.of(alert("model:atlas"))
     other: dict[str, Fact] = {"action": "freeze-releases", "subject": "model:orion", "key": "k1"}
     assert models_of(record.add(Happened.ACTION_PROPOSED, other)) == ("atlas",)
+    # Nor does what another alert about it names.
+    named = replace(alert("model:atlas", at=NOW + 1), model="orion")
+    assert models_of(record.incident.apply(add_alert(record.incident, named, by=MACHINE, at=NOW + 1))) == ("atlas",)
     person = Record.of(alert("person:rina"))
     assert models_of(person.add(Happened.ACTION_PROPOSED, other)) == ("orion",)
 
@@ -145,7 +148,7 @@ def test_each_model_of_an_incident_about_a_person_is_read_and_what_is_left_out_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exposing_module, "LOOK_SECONDS", 0.01)
-    names = [f"m{number}" for number in range(exposing_module.MAX_MODELS + 2)]
+    names = [f"m{number}" for number in range(exposing_module.MAX_MODELS + 3)]
 
     async def told() -> None:
         log, now, failed = Log(), [0.0], list[StrongroomError]()
@@ -157,6 +160,8 @@ def test_each_model_of_an_incident_about_a_person_is_read_and_what_is_left_out_i
             await room.until(lambda: bool(room.cases()))
             (case,) = room.responding.cases.values()
             assert case.incident.subject == Subject.parse("person:rina")
+            # The fifth is what the alert's event names, before anything is done.
+            assert case.incident.models == ("m4",)
             for name in names:
                 proposed: dict[str, Fact] = {"action": "freeze-releases", "subject": f"model:{name}", "key": name}
                 await case.note(Happened.ACTION_PROPOSED, proposed)
@@ -169,13 +174,14 @@ def test_each_model_of_an_incident_about_a_person_is_read_and_what_is_left_out_i
             )
             task = asyncio.create_task(exposing.serve())
             for _ in range(2):
-                wanted = len(log.asked) + exposing_module.MAX_MODELS
+                wanted = len(log.asked) + exposing_module.MAX_MODELS + 1
                 now[0] += AGAIN_SECONDS
                 await room.until(lambda most=wanted: len(log.asked) >= most)  # type: ignore[misc]
                 await asyncio.sleep(0.05)
-            # Each that can be read is one entry, also where another one can't; looked at again, none is made anew.
+            # Each that can be read is one entry, also where another one can't; looked at again, none is made anew. What
+            # no model is called takes none of their places.
             read = [one.facts["model"] for one in case.entries if one.happened is Happened.EXPOSURE_READ]
-            assert read == [name for name in names[:-2] if name != "m1"]
+            assert read == ["m4", *(name for name in names[:-2] if name not in {"m1", "m4"})]
             left = [one.facts for one in case.entries if one.happened is Happened.EXPOSURE_UNREAD]
             assert [(one["model"], one["cause"]) for one in left] == [
                 ("m1", NO_MODEL),
@@ -199,6 +205,16 @@ def test_each_model_of_an_incident_about_a_person_is_read_and_what_is_left_out_i
             await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(told())
+
+
+def test_an_incident_about_a_person_is_about_each_model_that_its_alerts_name() -> None:
+    record = Record.of(replace(alert("person:rina"), model="vela"))
+    for number, name in enumerate(("orion", "", "vela", "atlas")):
+        more = replace(alert("person:rina", at=NOW + number), model=name)
+        record.entries.append(add_alert(record.incident, more, by=MACHINE, at=NOW + number))
+    assert models_of(record.incident) == ("vela", "orion", "atlas")
+    done: dict[str, Fact] = {"action": "freeze-releases", "subject": "model:lyra", "key": "k1"}
+    assert models_of(record.add(Happened.ACTION_PROPOSED, done)) == ("vela", "orion", "atlas", "lyra")
 
 
 def test_what_people_enter_leaves_room_for_what_the_responder_reads() -> None:

@@ -120,6 +120,7 @@ WRONG: dict[str, Step] = {
             "rule": "r",
             "certainty": "sure",
             "event": D,
+            "model": "",
             "micros": 0,
             "subject": "model:atlas",
             "severity": "low",

@@ -25,7 +25,10 @@ AGAIN_SECONDS: Final = 600.0
 """While an incident is open, its exposure is read so often."""
 LOOK_SECONDS: Final = 2.0
 MAX_MODELS: Final = 8
-"""Models of one incident that are read, those that were named first: for each the log is gone through."""
+"""Models of one incident that are read, those that were named first: for each the log is gone through.
+
+A name that no model has counts as none of them: whoever has made-up names told first hides nothing behind them.
+"""
 TOO_MANY: Final = "too-many-models"
 NO_MODEL: Final = "no-such-model"
 _PARTS: Final = 1000
@@ -84,22 +87,29 @@ class Exposing:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _read(self, case: Case) -> None:
-        models = models_of(case.incident)
-        for model in models[:MAX_MODELS]:
-            place = (case.id, model)
-            if self._ticks() < self._due.get(place, 0.0):
-                continue
-            self._due[place] = self._ticks() + AGAIN_SECONDS
-            # One that can't be read keeps no other from being read.
-            try:
-                await self.look(case, model)
-            except NotFoundError as error:
-                self._failed("exposure", error)
-                await self._leave_out(case, model, NO_MODEL)
-            except StrongroomError as error:
-                self._failed("exposure", error)
-        for model in models[MAX_MODELS:]:
-            await self._leave_out(case, model, TOO_MANY)
+        room = MAX_MODELS
+        for model in models_of(case.incident):
+            if room > 0:
+                room -= await self._read_one(case, model)
+            else:
+                await self._leave_out(case, model, TOO_MANY)
+
+    async def _read_one(self, case: Case, model: ModelId) -> int:
+        """Read a model's exposure if that is due; return 1, or 0 where there is no such model."""
+        place = (case.id, model)
+        if self._ticks() < self._due.get(place, 0.0):
+            return int(case.incident.unread.get(model) != NO_MODEL)
+        self._due[place] = self._ticks() + AGAIN_SECONDS
+        # One that can't be read keeps no other from being read.
+        try:
+            await self.look(case, model)
+        except NotFoundError as error:
+            self._failed("exposure", error)
+            await self._leave_out(case, model, NO_MODEL)
+            return 0
+        except StrongroomError as error:
+            self._failed("exposure", error)
+        return 1
 
     async def _leave_out(self, case: Case, model: ModelId, cause: str) -> None:
         """Enter that a model isn't read, where nothing says that yet, and people entered no answer either."""

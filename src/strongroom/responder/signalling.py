@@ -132,6 +132,10 @@ def _signalled(
         # A sensor that may not act by itself, or not any more this hour, doesn't get to by way of a playbook.
         certainty = Certainty.LIKELY
     subject = subject_of_alert(heard.subject) if token is None else _practised(token, book)
+    named = _named_by(heard.event) if token is None else {one.kind.value: str(one) for one in token.subjects}
+    # What the first answer stopped is what the playbook is about, where the event itself doesn't say.
+    if len(heard.models) == 1:
+        named.setdefault("model", f"model:{heard.models[0]}")
     signal = Alert(
         rule=heard.rule,
         certainty=certainty,
@@ -139,13 +143,10 @@ def _signalled(
         at=heard.at,
         # The line holds the event, and there is no other of this digest: so an alert is known again after a kill.
         event=Digest.of(encode(dict(heard.event))) if heard.line is None else heard.line.digest,
+        model=named.get("model", "").removeprefix("model:") if token is None else "",
         micros=heard.micros,
         drill=drill,
     )
-    named = _named_by(heard.event) if token is None else {one.kind.value: str(one) for one in token.subjects}
-    # What the first answer stopped is what the playbook is about, where the event itself doesn't say.
-    if len(heard.models) == 1:
-        named.setdefault("model", f"model:{heard.models[0]}")
     named.setdefault(subject.kind.value, str(subject))
     if token is None:
         named.setdefault("host", f"host:{host}")

@@ -148,6 +148,7 @@ class Kind(StrEnum):
     DIGEST_OR_NONE = "digest, or nothing"
     SUBJECT = "subject"
     MODEL = "model"
+    MODEL_OR_NONE = "model, or nothing"
     INTEGER = "integer"
     ACTION = "action"
     CERTAINTY = "certainty"
@@ -166,12 +167,18 @@ def _maybe_digest(text: str) -> None:
         Digest.parse(text)
 
 
+def _maybe_model(text: str) -> None:
+    if text:
+        model_id(text)
+
+
 _TEXTS: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.CODE: _code,
     Kind.DIGEST: Digest.parse,
     Kind.DIGEST_OR_NONE: _maybe_digest,
     Kind.SUBJECT: Subject.parse,
     Kind.MODEL: model_id,
+    Kind.MODEL_OR_NONE: _maybe_model,
     Kind.ACTION: ActionName,
     Kind.CERTAINTY: Certainty,
     Kind.SEVERITY: Severity,
@@ -183,6 +190,7 @@ _ALERT: Final = {
     "rule": Kind.CODE,
     "certainty": Kind.CERTAINTY,
     "event": Kind.DIGEST,
+    "model": Kind.MODEL_OR_NONE,
     "micros": Kind.INTEGER,
 }
 FACTS: Final[Mapping[Happened, Mapping[str, Kind]]] = MappingProxyType(

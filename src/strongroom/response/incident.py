@@ -66,6 +66,8 @@ class Alert:
     subject: Subject
     at: Instant
     event: Digest
+    model: str = ""
+    """The model that the event names; empty for none, and for a drill's stand-in."""
     micros: int = 0
     """From the event to the alert."""
     drill: Digest | None = None
@@ -108,6 +110,8 @@ class Incident:
     phase: Phase = Phase.DETECTED
     alerted: dict[str, int] = field(default_factory=dict)
     """Rules in the order of their first alerts, and how often each alerted."""
+    named: list[str] = field(default_factory=list)
+    """Models that alerts named, each once."""
     evidence: list[Digest] = field(default_factory=list)
     exposures: dict[str, Read] = field(default_factory=dict)
     """What the log's last answer came to, by models."""
@@ -141,12 +145,12 @@ class Incident:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that it is about: the one that its alerts name, else those that something was to be done about."""
+        """The models that it is about: itself, else those that alerts name, or something was to be done about."""
         # Whatever else is done, one about a model stays about that. Proposals name no stand-in but in a drill.
-        subjects = [self.subject]
-        if self.subject.kind is not SubjectKind.MODEL:
-            subjects += [one.subject for one in self.doings.values()]
-        return tuple(dict.fromkeys(one.name for one in subjects if one.kind is SubjectKind.MODEL))
+        if self.subject.kind is SubjectKind.MODEL:
+            return (self.subject.name,)
+        done = (one.subject.name for one in self.doings.values() if one.subject.kind is SubjectKind.MODEL)
+        return tuple(dict.fromkeys((*self.named, *done)))
 
     @property
     def shadow(self) -> bool:
@@ -281,6 +285,7 @@ def _alert_facts(alert: Alert) -> dict[str, Fact]:
         "rule": alert.rule,
         "certainty": alert.certainty.value,
         "event": str(alert.event),
+        "model": alert.model,
         "micros": alert.micros,
     }
 
@@ -303,6 +308,7 @@ def _opened(entry: IncidentEntry) -> Incident:
         last=entry.digest,
         last_alert=entry.at,
         alerted={entry.text("rule"): 1},
+        named=[entry.text("model")] if entry.text("model") else [],
     )
 
 
@@ -313,6 +319,8 @@ def _again(incident: Incident, _entry: IncidentEntry) -> None:
 def _alerted(incident: Incident, entry: IncidentEntry) -> None:
     rule, told = entry.text("rule"), Certainty(entry.text("certainty"))
     incident.alerted[rule] = incident.alerted.get(rule, 0) + 1
+    if entry.text("model") and entry.text("model") not in incident.named:
+        incident.named.append(entry.text("model"))
     incident.certainty = max(incident.certainty, told, key=_SURER.index)
     incident.last_alert = max(incident.last_alert, entry.at)
 
