@@ -12,12 +12,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
 from pytest_socket import socket_allow_hosts
 
+from strongroom.core.envelope import Envelope
 from strongroom.enclave.gate.errors import GateFrozenError
 from strongroom.enclave.gate.wiring import Gate
 from strongroom.responder.decoys import Decoys
@@ -25,7 +27,7 @@ from strongroom.responder.wiring import DECOYS
 from support.deployment import MODEL, Deployment, signer
 from support.forked import reap
 from support.gates import PEER, inside, listen, need_namespaces, say, settings, two_namespaces
-from support.responders import ResponderLab, need_fanotify, opens, plant, responder_lab
+from support.responders import WARDEN, ResponderLab, need_fanotify, opens, plant, responder_lab
 
 pytestmark = pytest.mark.integration
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "sensors"
@@ -181,6 +183,44 @@ def test_another_sensor_s_word_freezes_only_where_the_settings_say_so(lab: Respo
         finally:
             assert lab.stop() == 0, lab.errors()
     lab.resume()
+
+
+def test_a_decoy_that_somebody_takes_away_is_told_unless_it_was_taken_off_the_list(lab: ResponderLab) -> None:
+    gone, rotated, last = plant(lab, "gone.floe", "rotated.floe", "last.floe")
+    before, newest = len(lab.facts()), (lab.state / DECOYS).read_bytes()
+    lab.start()
+    try:
+        gone.unlink()
+        until_gone(lab, before, [gone])
+        # Taken off as `decoy rm` does it: the list first.
+        listed = Decoys.parse(Envelope.parse(newest).payload)
+        left = tuple(one for one in listed.decoys if one.path != str(rotated))
+        shorter = replace(listed, serial=listed.serial + 1, decoys=left).sign(signer(WARDEN))
+        (lab.state / DECOYS).write_bytes(shorter.to_bytes())
+        rotated.unlink()
+        time.sleep(1.5)
+        # A list of before this one, which knows nothing of it, is no excuse.
+        older = replace(listed, serial=listed.serial - 1, decoys=()).sign(signer(WARDEN))
+        (lab.state / DECOYS).write_bytes(older.to_bytes())
+        last.unlink()
+        until_gone(lab, before, [gone, last])
+        assert not lab.frozen()
+    finally:
+        (lab.state / DECOYS).write_bytes(newest)
+        assert lab.stop() == 0, lab.errors()
+
+
+def until_gone(lab: ResponderLab, before: int, paths: list[Path]) -> None:
+    """Wait until these decoys, and no other, were told to be gone."""
+    ends = time.monotonic() + 20
+    while True:
+        events = [facts["event"] for facts in lab.facts()[before:] if facts.get("rule") == "decoy-gone"]
+        told = [(event["path"], event["model"]) for event in events if isinstance(event, dict)]
+        if len(told) >= len(paths):
+            break
+        assert time.monotonic() < ends, lab.facts()[before:]
+        time.sleep(0.05)
+    assert told == [(str(path), MODEL) for path in paths]
 
 
 def test_a_list_that_was_taken_away_is_missed(lab: ResponderLab) -> None:

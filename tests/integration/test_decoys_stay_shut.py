@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.detection.adapters import fanotify
 from strongroom.detection.adapters.fanotify import FileGuard, GuardUnavailableError, Opening
 
 pytestmark = pytest.mark.integration
@@ -105,6 +106,56 @@ def test_a_link_in_a_watched_file_s_place_is_told_and_followed_nowhere(tmp_path:
         guard.look_again()
         guard.look_again()
         assert guard.lost == 1
+
+
+def test_a_decoy_that_is_taken_away_moved_or_changed_is_told_once(tmp_path: Path) -> None:
+    need_guard(tmp_path)
+    names = ("deleted", "moved", "cut", "replaced", "linked", "touched", "stays")
+    deleted, moved, cut, replaced, linked, touched, stays = decoys = [tmp_path / name for name in names]
+    for path in decoys:
+        path.write_text("nothing of worth")
+    with FileGuard(decoys) as guard:
+        assert guard.gone() == ()
+        deleted.unlink()
+        moved.rename(tmp_path / "elsewhere")
+        # Without opening it: the kernel asks nobody.
+        os.truncate(cut, 3)
+        replaced.unlink()
+        replaced.write_text("another")
+        linked.unlink()
+        linked.symlink_to(stays)
+        os.utime(touched, (1, 1))
+        # What doesn't take it away: a link to it, another mode.
+        (tmp_path / "link").hardlink_to(stays)
+        stays.chmod(0o600)
+        assert set(guard.gone()) == {deleted, moved, cut, replaced, linked, touched}
+        assert guard.gone() == ()
+        stays.unlink()
+        assert guard.gone() == (stays,)
+
+
+def test_a_decoy_whose_folder_is_gone_is_told_and_many_are_looked_at_in_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_guard(tmp_path)
+    monkeypatch.setattr(fanotify, "DECOY_LOOKS", 2)
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    decoys = [folder / f"m-{number}" for number in range(5)]
+    for path in decoys:
+        path.write_text("x")
+    with FileGuard(decoys) as guard:
+        folder.rename(tmp_path / "away")
+        told = [guard.gone() for _turn in range(4)]
+    assert [len(one) for one in told] == [2, 2, 1, 0]
+    assert {path for one in told for path in one} == set(decoys)
+
+
+def need_guard(folder: Path) -> None:
+    probe = folder / "probe"
+    probe.touch()
+    with guarded([probe], []):
+        pass
 
 
 def test_every_one_of_many_openers_is_answered(tmp_path: Path) -> None:

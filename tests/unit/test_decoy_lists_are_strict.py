@@ -36,7 +36,7 @@ from strongroom.responder.decoys import (
     read_decoys,
     require_newest,
 )
-from strongroom.responder.guard.messages import MAX_PATH, Beat, Opened, read_line, read_paths
+from strongroom.responder.guard.messages import MAX_PATH, Beat, Gone, Opened, read_line, read_paths
 from strongroom.responder.limits import HOUR, FreezeLimits
 from strongroom.responder.record import FIRST, RecordBrokenError, check_record, event_json, record_line
 from strongroom.responder.settings import ResponderSettings
@@ -253,6 +253,9 @@ def test_the_longest_names_that_a_thief_can_give_are_told(letter: str) -> None:
     )
     assert isinstance(told, Opened)
     assert len(told.path) == len(told.exe) == MAX_PATH
+    gone = read_line(Gone(path=longest).to_line())
+    assert isinstance(gone, Gone)
+    assert len(gone.path) == MAX_PATH
 
 
 def test_a_sensor_freezes_so_often_an_hour_and_others_are_counted_apart() -> None:

@@ -44,6 +44,7 @@ _SUBJECTS: Final = (
 _OBJECTS: Final[Mapping[str, str]] = {
     "assessor:measure:lost": "measure",
     "detector:state:evicted": "rule",
+    "host:decoy:gone": "path",
     "host:device:added": "device",
     "host:file:changed": "path",
     "host:file:opened": "path",

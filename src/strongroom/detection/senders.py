@@ -34,7 +34,10 @@ SENT: Final[Mapping[str, Mapping[str, frozenset[str]]]] = MappingProxyType(
             "host:file:opened": frozenset({"path", "exe", "uid", "decoy"}),
             "host:process:started": frozenset({"exe", "parent", "uid", "role"}),
         },
-        "guard": {"host:file:opened": frozenset({"path", "exe", "uid", "kind", "decoy", "broker"})},
+        "guard": {
+            "host:decoy:gone": frozenset({"path", "model"}),
+            "host:file:opened": frozenset({"path", "exe", "uid", "kind", "decoy", "broker"}),
+        },
         "osquery": {
             "host:device:added": frozenset({"kind", "device"}),
             "host:file:changed": frozenset({"path", "seen"}),

@@ -18,6 +18,7 @@ VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         # A machine's own sensors: file opens, processes, devices, measurements.
         "host:process:started": frozenset({"role", "exe", "parent", "uid", "listed", "enclave", "sandboxed"}),
         "host:file:opened": frozenset({"path", "exe", "uid", "kind", "decoy", "broker"}),
+        "host:decoy:gone": frozenset({"path", "model"}),
         "host:reading:counted": frozenset({"person", "bytes"}),
         "host:library:loaded": frozenset({"exe", "library", "listed", "enclave"}),
         "host:syscall:denied": frozenset({"exe", "syscall", "enclave", "sandboxed"}),

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,7 +60,7 @@ from strongroom.responder.answering.wiring import Answering, load_response, make
 from strongroom.responder.asking import Asker, Doubts
 from strongroom.responder.deciding import Decider
 from strongroom.responder.decoys import MAX_LIST, Decoys, newest_guarded, read_decoys, require_newest
-from strongroom.responder.guard.messages import Beat, Opened
+from strongroom.responder.guard.messages import Beat, Gone, Opened
 from strongroom.responder.limits import FreezeLimits
 from strongroom.responder.response_settings import ResponseSettings
 from strongroom.responder.sensing.wiring import Senses, beating, follow, health_of, listening
@@ -187,7 +188,20 @@ def opened_event(told: Opened, settings: ResponderSettings, decoys: Mapping[str,
     }
 
 
-async def _guarded(senses: Senses, guard: GuardProcess) -> None:
+async def _missed(senses: Senses, told: Gone, decoys: Mapping[str, ModelId], newest: Callable[[], Decoys]) -> None:
+    """Tell that a decoy is gone, unless a newer list than the one that we guard doesn't have it any more."""
+    with contextlib.suppress(StrongroomError):
+        listed = await asyncio.to_thread(newest)
+        # Whoever takes a decoy off signs the list first. An older list, laid there again, may not know it yet.
+        if listed.serial > senses.decoys.serial and told.path not in listed.stand_for:
+            return
+    model = {"model": decoys[told.path]} if told.path in decoys else {}
+    senses.responder.take(
+        {"event": "host:decoy:gone", "host": senses.settings.host, "source": GUARD, "path": told.path, **model}, GUARD
+    )
+
+
+async def _guarded(senses: Senses, guard: GuardProcess, newest: Callable[[], Decoys]) -> None:
     """Take what the guard tells; start it again when it ended. A guard that is silent is itself told."""
     paths = {decoy.path: decoy.model for decoy in senses.decoys.decoys}
     files = [*paths], [*senses.settings.watched]
@@ -199,6 +213,9 @@ async def _guarded(senses: Senses, guard: GuardProcess) -> None:
                 if isinstance(told, Opened):
                     event = opened_event(told, senses.settings, paths)
                     senses.responder.take(event, GUARD, opened=told.ticks)
+                    continue
+                if isinstance(told, Gone):
+                    await _missed(senses, told, paths, newest)
                     continue
                 missed = told.untold + told.lost - before.untold - before.lost
                 before = told
@@ -263,6 +280,8 @@ class _Parts:
     teller: Teller
     tail: LogTail
     heart: Heart
+    newest: Callable[[], Decoys]
+    """Reads the list of decoys as it is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +381,7 @@ async def _put_together(
         teller=teller,
         tail=tail,
         heart=Heart(client, sign, health=health, record=record, head=lambda: tail.head, now=uptime),
+        newest=partial(load_decoys, setup.state, sessions.acting.wallet),
     )
 
 
@@ -375,7 +395,7 @@ async def _go_on(parts: _Parts, setup: Setup, stop: asyncio.Event, ready: Callab
     tasks = [asyncio.create_task(parts.stops.keep_ready()), asyncio.create_task(parts.asker.serve())]
     if _guards(settings, senses.decoys):
         guard = await GuardProcess.start([decoy.path for decoy in senses.decoys.decoys], settings.watched)
-        tasks.append(asyncio.create_task(_guarded(senses, guard)))
+        tasks.append(asyncio.create_task(_guarded(senses, guard, parts.newest)))
     doors = open_doors(parts.answering, parts.teller, senses.responder, setup.state, setup.response, SystemClock())
     async with listening(senses) as hearing, doors as going_on:
         followed, stopping = asyncio.Event(), asyncio.create_task(stop.wait())

@@ -22,7 +22,7 @@ from strongroom.detection.sensors.readers import READERS
 from strongroom.detection.wiring import linear_regex, shipped_pack
 from strongroom.release.heartbeat import Heartbeat
 from strongroom.responder.decoys import Decoy, DecoyKind, Decoys
-from strongroom.responder.guard.messages import Beat, Opened, read_line
+from strongroom.responder.guard.messages import Beat, Gone, Opened, read_line
 from strongroom.responder.settings import ResponderSettings
 
 SENSORS: Final = Path(__file__).resolve().parents[2] / "vectors" / "sensors"
@@ -129,6 +129,7 @@ def guard(data: bytes) -> None:
 def _guard() -> Iterable[bytes]:
     yield Opened(path="/w/a.floe", pid=7, exe="/bin/cat", uid=0, denied=True, ticks=1).to_line().strip()
     yield Beat(untold=1, lost=2).to_line().strip()
+    yield Gone(path="/w/a.floe").to_line().strip()
 
 
 def _packs() -> Iterable[bytes]:

@@ -37,6 +37,8 @@ _EVENT: Final = struct.Struct("=IBBHQii")
 _ANSWER: Final = struct.Struct("=iI")
 _READ: Final = 4096 * 4
 LOOKS: Final = 512
+DECOY_LOOKS: Final = 64
+"""Decoys that are looked at together: whoever opens one at that moment waits for it."""
 
 
 class GuardUnavailableError(UnavailableError):
@@ -69,6 +71,8 @@ class FileGuard:
     def __init__(self, decoys: Iterable[Path], watched: Iterable[Path] = ()) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._decoys: set[tuple[int, int]] = set()
+        self._lying: dict[Path, tuple[int, int, int, int]] = {}
+        """Each decoy as it lay when it was marked, until it was told that it doesn't any more."""
         self._watched: dict[Path, tuple[int, int, int]] = {}
         """Each as it was when it was marked: an inode's number may be another file's soon after."""
         self.lost = 0
@@ -78,13 +82,15 @@ class FileGuard:
             raise self._refused("files can't be guarded")
         try:
             for path in decoys:
+                self._lying[path] = _lay(path.lstat())
                 self._mark(path)
                 self._decoys.add(_identity(path.stat()))
             for path in watched:
                 # First: one that is replaced meanwhile is found to be another when it is looked at again.
                 self._watched[path] = _seen(path.lstat())
                 self._mark(path)
-            self._turns = cycle(tuple(self._watched))
+            self._turns, self._rounds = cycle(tuple(self._watched)), cycle(tuple(self._lying))
+            self._round = len(self._lying)
         except BaseException:
             os.close(self._fd)
             raise
@@ -113,6 +119,18 @@ class FileGuard:
             self._watched[path] = _seen(found)
             if not (stat.S_ISREG(found.st_mode) and self._marked(path)):
                 self.lost += 1
+
+    def gone(self) -> tuple[Path, ...]:
+        """Return decoys that were taken away, moved or changed since: each once.
+
+        As above, it looks at so many at a time. No open is needed for any of that, so the kernel doesn't ask. A file in
+        a decoy's place may have its inode's number, and hardly its length and time as well.
+        """
+        places = dict.fromkeys(islice(self._rounds, min(DECOY_LOOKS, self._round)))
+        found = tuple(path for path in places if path in self._lying and not _lies(path, self._lying[path]))
+        for path in found:
+            del self._lying[path]
+        return found
 
     def _marked(self, path: Path) -> bool:
         try:
@@ -191,6 +209,21 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 def _seen(found: os.stat_result) -> tuple[int, int, int]:
     return *_identity(found), found.st_ctime_ns
+
+
+def _lay(found: os.stat_result) -> tuple[int, int, int, int]:
+    # Not when its inode changed: that does with a link to it, and with its mode.
+    return *_identity(found), found.st_size, found.st_mtime_ns
+
+
+def _lies(path: Path, lay: tuple[int, int, int, int]) -> bool:
+    try:
+        return _lay(path.lstat()) == lay
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        # A disk that doesn't answer now may a moment later.
+        return True
 
 
 def _linked(link: str) -> str:

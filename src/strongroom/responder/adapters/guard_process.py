@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from strongroom.core.errors import MalformedError, UnavailableError
-from strongroom.responder.guard.messages import MAX_LINE, Beat, Opened, read_line
+from strongroom.responder.guard.messages import MAX_LINE, Beat, Gone, Opened, read_line
 
 SILENT_SECONDS: Final = 2.0
 """The longest that an opener can be kept waiting by a guard that stands still."""
@@ -73,7 +73,7 @@ class GuardProcess:
             raise GuardEndedError(_FOREIGN) from None
         return cls(process)
 
-    async def openings(self) -> AsyncIterator[Opened | Beat]:
+    async def openings(self) -> AsyncIterator[Opened | Beat | Gone]:
         """Yield what the guard tells, until it ends or falls silent; it is gone then.
 
         :raises GuardEndedError: always, at the end.

@@ -61,7 +61,18 @@ class Beat:
         return cls(untold=0, lost=0)
 
 
-def read_line(line: bytes) -> Opened | Beat:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A decoy doesn't lie where it lay, or isn't what it was."""
+
+    path: str
+
+    def to_line(self) -> bytes:
+        """Return the line."""
+        return encode({"gone": {"path": _plain(self.path)}}) + b"\n"
+
+
+def read_line(line: bytes) -> Opened | Beat | Gone:
     """Read a line.
 
     :raises MalformedError: another form.
@@ -70,6 +81,9 @@ def read_line(line: bytes) -> Opened | Beat:
         if fields.optional("beat"):
             with fields.child("beat") as beat:
                 return Beat(untold=beat.integer("untold"), lost=beat.integer("lost"))
+        if fields.optional("gone"):
+            with fields.child("gone") as gone:
+                return Gone(path=gone.text("path", max_length=MAX_PATH))
         with fields.child("opened") as opened:
             return Opened(
                 path=opened.text("path", max_length=MAX_PATH),

@@ -13,6 +13,7 @@ import os
 import selectors
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from strongroom.core.buckets import Buckets, Rate
 from strongroom.core.errors import StrongroomError
 from strongroom.detection.adapters.fanotify import FileGuard, Opening
 from strongroom.ipc.adapters.process import harden
-from strongroom.responder.guard.messages import Beat, Opened, read_paths
+from strongroom.responder.guard.messages import Beat, Gone, Opened, read_paths
 
 BEAT_SECONDS: Final = 0.5
 TOLD: Final = Rate(per_second=50.0, burst=200)
@@ -35,6 +36,7 @@ class Teller:
         self._descriptor = descriptor
         self._buckets = Buckets(TOLD)
         self._rest = b""
+        self._gone: list[Path] = []
         self.untold = 0
 
     def opening(self, opening: Opening) -> None:
@@ -53,6 +55,12 @@ class Teller:
                 ticks=ticks,
             ).to_line()
         )
+
+    def gone(self, paths: Iterable[Path]) -> None:
+        """Tell decoys that are gone. None is left out: what the reader has no room for now is told later."""
+        self._gone += paths
+        while self._gone and not self._rest:
+            self._write(Gone(path=str(self._gone.pop(0))).to_line())
 
     def beat(self, lost: int) -> None:
         """Tell that we live."""
@@ -96,6 +104,7 @@ def guard(decoys: tuple[str, ...], watched: tuple[str, ...]) -> None:
             if now >= due:
                 teller.beat(files.lost)
                 files.look_again()
+                teller.gone(files.gone())
                 due = now + BEAT_SECONDS
             ready = waiting.select(max(0.0, due - now))
             if any(key.fileobj is files for key, _mask in ready):
