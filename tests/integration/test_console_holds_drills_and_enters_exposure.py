@@ -22,7 +22,7 @@ from strongroom.responder.desk import row
 from strongroom.responder.reading import AT_ONCE
 from strongroom.response.acts import ACT_KNOWN, Act, ActKind, ActRefusedError
 from strongroom.response.drills import PRACTISED, DrillToken
-from strongroom.response.entries import Happened
+from strongroom.response.entries import Fact, Happened
 from strongroom.response.exposure import read_exposure
 from support.console_incidents import FakeDesk, Watched, watched
 from support.consoles import Seen, Visitor, next_roster
@@ -264,6 +264,23 @@ def test_an_answer_that_was_lost_behind_its_act_is_handed_in_again(lab: Watched,
     (act,) = desk.acts
     digest = Act.parse(act.payload).text("exposure").removeprefix("sha256:")
     assert [*desk.kept] == [f"exposure-{digest}.json"]
+
+
+def test_each_model_s_exposure_is_shown_and_what_is_not_read(lab: Watched, desk: FakeDesk) -> None:
+    record = Record.of(alert("person:rina"))
+    counts: dict[str, Fact] = {"bits": 5, "bound": 0, "people": 1, "hosts": 2, "holders": 3}
+    for name in ("atlas", "orion"):
+        read: dict[str, Fact] = {"model": name, "exposure": str(Digest.of(name.encode()))}
+        record.add(Happened.EXPOSURE_READ, read | counts)
+    record.add(Happened.EXPOSURE_UNREAD, {"model": "vela", "cause": "too-many-models"})
+    place, dana = f"/incidents/{desk.show(record)}", lab.live.inside()
+    text, told = dana.get(place).text, dana.get(f"{place}.json").json
+    for name in ("atlas", "orion"):
+        assert f"exposure-{Digest.of(name.encode()).value.hex()}.json" in text
+        assert f"/audit/exposure?model={name}" in text
+    assert "(too-many-models)" in text
+    assert [one["model"] for one in told["exposures"]] == ["atlas", "orion"]
+    assert told["unread"] == [["vela", "too-many-models"]]
 
 
 def test_a_report_says_what_the_answer_says_that_was_entered(lab: Watched, desk: FakeDesk) -> None:

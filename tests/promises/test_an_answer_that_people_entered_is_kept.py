@@ -43,12 +43,12 @@ OPENED = {"event": "host:file:opened", "decoy": True, "model": "atlas", "path": 
 BOUND = 1000
 
 
-def answer_with(releases: int) -> bytes:
+def answer_with(releases: int, model: str = "atlas") -> bytes:
     acts: list[tuple[EventName, int, dict[str, Any]]] = [
-        (EventName.RELEASED, 1, {"model": "atlas", "requester": "dana", "request": REQUESTS[0], "use": number})
+        (EventName.RELEASED, 1, {"model": model, "requester": "dana", "request": REQUESTS[0], "use": number})
         for number in range(releases)
     ]
-    fold = ExposureFold("atlas")
+    fold = ExposureFold(model)
     for place, data in enumerate(log_of(acts)):
         fold.apply(place, read_entry(data))
     return encode(fold.answer().to_json())
@@ -204,6 +204,42 @@ def test_a_full_disk_is_said_and_it_can_be_handed_in_again(tmp_path: Path, monke
         assert await case.kept(answer_name(DIGEST)) == ANSWER
 
     in_a_room(tmp_path, work)
+
+
+def test_answers_that_were_lost_are_given_for_a_report_each_by_itself(tmp_path: Path) -> None:
+    wallet, answers = tmp_path / "wallet", {name: answer_with(2, name) for name in ("atlas", "orion")}
+    for name, data in answers.items():
+        (tmp_path / name).write_bytes(data)
+    WalletFolder.create(wallet, PersonId("dana"), lambda _size: Digest.of(b"dana").value, passphrase=None)
+    WalletFolder(wallet, lambda: pytest.fail("asked")).bind("https://127.0.0.1:1", DEPLOYMENT, b"none")
+
+    async def work(room: Room, case: Case) -> None:
+        for data in answers.values():
+            await enter(room, case, data)
+        await room.act(ActKind.START, case.id, by="dana", clock="eu-cop-initial")
+        room.known.genesis = DEPLOYMENT.digest
+        server = UnixServer(room.desk.serve, admits={os.geteuid()})
+        await server.start(tmp_path / "desk.sock")
+
+        async def drafted(*given: str) -> tuple[int, str]:
+            out = tmp_path / "report.md"
+            out.unlink(missing_ok=True)
+            files = [part for name in given for part in ("--exposure", str(tmp_path / name))]
+            typed = ["incident", "report", case.id, "eu-cop-initial", "--out", str(out), *files, "--as", str(wallet)]
+            typed += ["--desk", str(tmp_path / "desk.sock")]
+            code = (await asyncio.to_thread(CliRunner().invoke, main, typed)).exit_code
+            return code, out.read_text() if out.exists() else ""
+
+        code, text = await drafted("atlas", "orion")
+        assert (code, "model: atlas; read from" in text, "model: orion; read from" in text) == (0, True, True)
+        code, text = await drafted("orion")
+        assert (code, "model: atlas; entered, and the answer isn't kept" in text) == (0, True)
+        (tmp_path / "other").write_bytes(answer_with(1, "orion"))
+        code, text = await drafted("atlas", "other")
+        assert (code != 0, text) == (True, "")
+        await server.stop()
+
+    in_a_room(tmp_path / "room", work)
 
 
 def test_the_command_run_again_hands_in_what_was_lost_behind_its_entry(tmp_path: Path) -> None:
