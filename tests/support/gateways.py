@@ -137,11 +137,19 @@ class Live:
     sampling: Sampling = Sampling.POLICY
     """What the keeper's newest lease asks for."""
     _listening: threading.Event = field(default_factory=threading.Event)
+    _clients: list[Any] = field(default_factory=list)
 
     def client(self, key: str = KEY, **options: Any) -> Any:
         """Return the official client, as anybody would make it; skips where it isn't installed."""
         openai = pytest.importorskip("openai", reason="the official `openai` client isn't installed")
-        return openai.OpenAI(base_url=self.url + "/v1", api_key=key, **{"max_retries": 0, "timeout": 60, **options})
+        made = openai.OpenAI(base_url=self.url + "/v1", api_key=key, **{"max_retries": 0, "timeout": 60, **options})
+        self._clients.append(made)
+        return made
+
+    def leave(self) -> None:
+        """Close the clients: left to be found as garbage, they leave sockets open, now and then."""
+        for client in self._clients:
+            client.close()
 
     def post(self, path: str, body: object, key: str = KEY) -> httpx2.Response:
         """Ask without that client."""
@@ -234,6 +242,7 @@ def gateway(
         live.wait()
         yield live
     finally:
+        live.leave()
         # As when the enclave is killed: its end of the channel is closed.
         with suppress(OSError):
             theirs.shutdown(socket.SHUT_RDWR)
