@@ -208,7 +208,7 @@ def test_those_who_were_told_hear_while_the_log_takes_nothing(tmp_path: Path) ->
     async def told() -> None:
         async with responding_room(tmp_path) as room:
             cases = [await room.drilled(await room.drill(BOOK)) for _ in range(2)]
-            await room.until(lambda: all(stopped(case) for case in cases))
+            await room.until(lambda: all(case.incident.phase is Phase.CONTAINED for case in cases))
             for case in cases:
                 await case.was_told("team", 1)
             room.notes.down = UnavailableError("the keeper doesn't answer")

@@ -152,7 +152,7 @@ def test_a_policy_file_lacks_nothing(verify: Verify, tmp_path: Path) -> None:
     path.write_text(json.dumps(told))
     code, output = verify(policy=path)
     assert code == 6
-    assert "`policy.kinds.sev-snp.allow_smt` is missing" in output
+    assert f"`{path.name}.kinds.sev-snp.allow_smt` is missing" in output
     assert verify(policy=tmp_path / "none.json")[0] == 2
 
 

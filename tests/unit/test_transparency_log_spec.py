@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from strongroom.audit import errors, standalone_verifier
-from strongroom.release import chronicle, exhibits
+from strongroom.release import chronicle, exhibits, said
+from strongroom.release import errors as release_errors
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs" / "spec" / "transparency-log.md").read_text(encoding="utf-8")
@@ -28,9 +29,14 @@ def reasons(module: object) -> set[str]:
     return set(re.findall(r'reason="([a-z-]+)"', source))
 
 
+def of_exhibits() -> set[str]:
+    """Return the reasons that what is handed in, and what people said in it, is refused with."""
+    return reasons(exhibits) | reasons(said) | reasons(release_errors)
+
+
 def test_every_code_of_the_page_exists() -> None:
     of_errors = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
-    known = of_errors | yielded(chronicle) | reasons(exhibits) | {"ledger-inconsistent"}
+    known = of_errors | yielded(chronicle) | of_exhibits() | {"ledger-inconsistent"}
     tables = "\n".join(line for line in VERIFYING.splitlines() if line.startswith("|"))
     named = set(CODE.findall(tables)) | set(re.findall(r"\(`([a-z-]+)`\)", VERIFYING))
     assert named - known == set()
@@ -39,7 +45,7 @@ def test_every_code_of_the_page_exists() -> None:
 def test_every_code_of_a_judge_is_on_the_page() -> None:
     named = set(CODE.findall(VERIFYING))
     assert yielded(chronicle) - named == set()
-    assert reasons(exhibits) - named == set()
+    assert of_exhibits() - named == set()
     assert yielded(chronicle)
 
 
