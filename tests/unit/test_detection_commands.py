@@ -64,13 +64,14 @@ def test_a_rule_that_breaks_its_cases_fails_the_check(tmp_path: Path) -> None:
 
 def test_coverage_counts_the_shipped_rules_and_those_that_somebody_sends_events_for() -> None:
     told = json.loads(run("coverage", "--json"))
-    assert (told["covered"], told["heard"]) == (36, 15)
+    assert (told["covered"], told["heard"], told["fed"]) == (36, 15, 33)
     assert told["vectors"]["NET-2"] == []
-    assert told["senders"]["duress"] == []
-    assert told["senders"]["shard-opened-by-stranger"] == ["guard"]
+    assert told["senders"]["duress"] == ["feed"]
+    assert told["senders"]["shard-opened-by-stranger"] == ["feed", "guard"]
     shown = run("coverage")
     assert "36 of 38 vectors have a rule" in shown
     assert "15 of 38 have one whose event" in shown
+    assert "33 of 38 have one if the feeds" in shown
 
 
 def test_recorded_events_are_run_past_a_pack(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from strongroom.detection.rules import (
     Severity,
     Threshold,
 )
-from strongroom.detection.senders import LOG, SENT, UNSENT, heard_from
-from strongroom.detection.vocabulary import COMMON, VOCABULARY
+from strongroom.detection.senders import FED, LOG, SENT, UNSENT, heard_from
+from strongroom.detection.vocabulary import COMMON, JUDGED, VOCABULARY
 from strongroom.detection.wiring import shipped_pack
 from strongroom.framework.catalogue import load
 
@@ -54,8 +54,9 @@ FACTS = {event.value: set(facts) for event, facts in SCHEMA.items()}
 
 def test_each_event_of_the_vocabulary_has_a_sender_or_is_said_to_have_none() -> None:
     sent = {event for events in SENT.values() for event in events}
-    assert sent | UNSENT == set(VOCABULARY)
-    assert not sent & UNSENT
+    assert sent | FED.keys() | UNSENT == set(VOCABULARY)
+    assert not (sent | FED.keys()) & UNSENT
+    assert not FED.keys() & JUDGED
     assert all(fields <= VOCABULARY[event] | {"index"} for events in SENT.values() for event, fields in events.items())
 
 
@@ -74,7 +75,7 @@ def test_the_table_of_senders_is_what_the_code_makes() -> None:
 
 
 def test_every_rule_s_event_has_a_class_of_sender() -> None:
-    known = {event for events in SENT.values() for event in events} | UNSENT | FACTS.keys()
+    known = {event for events in SENT.values() for event in events} | FED.keys() | UNSENT | FACTS.keys()
     for rule in shipped_pack().rules:
         assert (anchors(rule.expression, ANCHOR) or frozenset({"none"})) <= known, rule.id
 
@@ -88,17 +89,44 @@ def test_each_entry_of_the_log_that_a_rule_is_about_is_written_by_something() ->
         assert any(f"EventName.{EventName(event).name}" in text for text in texts), event
 
 
-def test_the_page_and_the_threat_model_say_both_numbers() -> None:
+def test_the_pages_say_all_three_numbers() -> None:
     covered, senders = coverage(shipped_pack(), (), load()), heard_from(shipped_pack(), FACTS)
     heard, rules = len(covered.heard(senders)), sum(map(bool, senders.values()))
+    with_feeds = heard_from(shipped_pack(), FACTS, FED)
+    fed, never = len(covered.heard(with_feeds)), sum(not names for names in with_feeds.values())
     page = (DOCS / "operate" / "detection.md").read_text()
     assert f"# {len(covered.covered)} of 38 vectors have a rule; {heard} have one" in page
     assert f"{rules} of the {len(senders)} rules can be matched" in page
     assert f"The other {len(senders) - rules} rules wait" in page
-    assert (
-        f"{len(covered.covered)} of RAND's 38 vectors have a rule, and {heard} of them one"
-        in (DOCS / "threat-model.md").read_text()
+    assert f"for; {fed} with feeds of your own" in page
+    waiting = len(senders) - rules
+    assert f"For {waiting - never} of those {waiting} rules" in page
+    assert f"make {fed} of 38 vectors. {never} rules are left" in page
+    threats = (DOCS / "threat-model.md").read_text()
+    assert f"{len(covered.covered)} of RAND's 38 vectors have a rule, and {heard} of them one" in threats
+    assert f"with all of them {fed} have one" in threats
+    decision = (DOCS / "adr" / "0044-own-matcher-for-sigma-rules.md").read_text()
+    assert f"{heard} have one whose events" in decision
+    assert f"{fed} if an operator's own feeds" in decision
+
+
+def test_the_page_names_each_sure_rule_that_a_feed_can_match() -> None:
+    fed = heard_from(shipped_pack(), FACTS, FED)
+    sure = {one.id for one in shipped_pack().every if one.about.certainty is Certainty.SURE and "feed" in fed[one.id]}
+    told = (
+        (DOCS / "operate" / "detection.md")
+        .read_text()
+        .split("Four rules that are `sure`\n")[1]
+        .split("None of them")[0]
     )
+    assert len(sure) == 4
+    assert all(f"`{rule}`" in told for rule in sure)
+
+
+def test_a_feed_is_a_sender_only_of_what_it_is_said_to_tell() -> None:
+    assert heard_from(shipped_pack(), FACTS)["duress"] == ()
+    assert heard_from(shipped_pack(), FACTS, ["facility:alarm:raised"])["duress"] == ("feed",)
+    assert heard_from(shipped_pack(), FACTS, ["facility:badge:missing"])["duress"] == ()
 
 
 def test_a_rule_is_heard_by_what_its_senders_fill() -> None:

@@ -12,7 +12,7 @@ from strongroom.audit.facts import SCHEMA
 from strongroom.core.clock import Instant
 from strongroom.detection.cases import Failure, coverage
 from strongroom.detection.pack import Pack
-from strongroom.detection.senders import heard_from
+from strongroom.detection.senders import FED, heard_from
 from strongroom.framework.catalogue import Catalogue
 from strongroom.framework.ids import measure_id
 
@@ -93,6 +93,7 @@ def attack_looks(run: AttackRun | None, now: Instant, *, version: str) -> Iterat
 def pack_look(pack: Pack, failed: Sequence[Failure], catalogue: Catalogue) -> Look:
     """Return what the rules come to that ship with the program; a rule one of whose stories failed covers nothing."""
     covered = coverage(pack, failed, catalogue)
+    entries = {event.value: facts.keys() for event, facts in SCHEMA.items()}
     return Look(
         collector="detection.pack",
         facts={
@@ -100,7 +101,9 @@ def pack_look(pack: Pack, failed: Sequence[Failure], catalogue: Catalogue) -> Lo
             "correlations": len(pack.correlations),
             "failed": tuple(sorted({failure.rule for failure in failed})),
             "vectors": covered.covered,
-            "heard": covered.heard(heard_from(pack, {event.value: facts.keys() for event, facts in SCHEMA.items()})),
+            # Which feeds a deployment has connected isn't looked at: what they could tell counts as heard by nobody.
+            "heard": covered.heard(heard_from(pack, entries)),
+            "heard_with_feeds": covered.heard(heard_from(pack, entries, FED)),
             "pack": str(pack.digest),
         },
     )

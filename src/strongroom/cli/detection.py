@@ -19,7 +19,7 @@ from strongroom.core.errors import ConflictError, ExitCode, MalformedError, NotF
 from strongroom.detection.cases import Failure, coverage, failures
 from strongroom.detection.engine import Engine, read_event
 from strongroom.detection.pack import MAX_PACK, PACK_TYPE, Pack
-from strongroom.detection.senders import heard_from
+from strongroom.detection.senders import FED, heard_from
 from strongroom.detection.sensors.readers import READERS
 from strongroom.detection.wiring import cases_of, compile_folder, linear_regex, shipped_pack, shipped_rules
 from strongroom.framework.catalogue import load
@@ -99,20 +99,24 @@ def show_coverage(*, as_json: bool) -> None:
     catalogue, pack = load(), shipped_pack()
     failed: tuple[Failure, ...] = failures(pack, cases_of(shipped_rules()), linear_regex)
     covered = coverage(pack, failed, catalogue)
-    senders = heard_from(pack, {event.value: facts.keys() for event, facts in SCHEMA.items()})
-    heard = covered.heard(senders)
+    facts = {event.value: facts.keys() for event, facts in SCHEMA.items()}
+    without, senders = heard_from(pack, facts), heard_from(pack, facts, FED)
+    heard, fed = covered.heard(without), covered.heard(senders)
     rows = [
         (vector, catalogue.vector(vector).name, ", ".join(rules) or "-", ", ".join(_senders(rules, senders)) or "-")
         for vector, rules in covered.rules.items()
     ]
+    rules_heard = [sum(map(bool, each.values())) for each in (without, senders)]
     total = [
         f"{len(covered.covered)} of {len(covered.rules)} vectors have a rule that holds its cases",
         f"{len(heard)} of {len(covered.rules)} have one whose event something here or a sensor that is read sends",
-        f"{sum(map(bool, senders.values()))} of {len(senders)} rules have a sender",
+        f"{len(fed)} of {len(covered.rules)} have one if the feeds of your own systems are connected",
+        f"{rules_heard[0]} of {len(senders)} rules have a sender, {rules_heard[1]} with feeds",
     ]
     told: dict[str, Json] = {
         "covered": len(covered.covered),
         "heard": len(heard),
+        "fed": len(fed),
         "vectors": {vector: list(rules) for vector, rules in covered.rules.items()},
         "senders": {rule: list(names) for rule, names in senders.items()},
     }

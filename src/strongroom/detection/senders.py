@@ -1,8 +1,9 @@
 """Who sends the events that rules are about, and with which fields: what a rule can hear at all.
 
-That a rule holds its cases says nothing of whether anybody sends what it waits for. So coverage has two numbers, and
-the second one is counted here: a rule is heard if one sender's event, with no fields but those that this sender fills,
-can match it. The log's own events and facts are the caller's to give, as they stand in ``audit.facts``.
+That a rule holds its cases says nothing of whether anybody sends what it waits for. So coverage has more numbers than
+one, and the others are counted here: a rule is heard if one sender's event, with no fields but those that this sender
+fills, can match it. The log's own events and facts are the caller's to give, as they stand in ``audit.facts``; and so
+is what an operator's own feeds tell, for whether there are any is a deployment's to say.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 from strongroom.detection.expressions import ANYTHING, All, Any, Expression, Match, Not, Test, anchors
 from strongroom.detection.pack import ANCHOR, Pack
 from strongroom.detection.rules import TEMPORAL, Correlation
-from strongroom.detection.vocabulary import COMMON, VOCABULARY
+from strongroom.detection.vocabulary import COMMON, JUDGED, VOCABULARY
 
 LOG: Final = "log"
 SENT: Final[Mapping[str, Mapping[str, frozenset[str]]]] = MappingProxyType(
@@ -70,6 +71,11 @@ SENT: Final[Mapping[str, Mapping[str, frozenset[str]]]] = MappingProxyType(
 
 ``auditd`` reads the kernel's audit records, too. The role of a host, and whether a file is a decoy, the responder adds.
 """
+FEED: Final = "feed"
+FED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {event: fields for event, fields in VOCABULARY.items() if event not in JUDGED}
+)
+"""What feeds of an operator's own systems may tell, with all fields: each where the responder's settings name it."""
 UNSENT: Final = frozenset(
     {
         "detector:algorithm:refused",
@@ -80,45 +86,25 @@ UNSENT: Final = frozenset(
         "detector:pack:loaded",
         "detector:pair:concentrated",
         "detector:policy:differs",
-        "facility:alarm:raised",
-        "facility:badge:missing",
-        "facility:module:tampered",
-        "facility:quorum:lost",
         "gateway:conservation:broken",
-        "gateway:outputs:drifted",
-        "gateway:prompt:repeated",
-        "gateway:request:refused",
-        "gateway:usage:counted",
-        "host:chassis:opened",
-        "host:clock:jumped",
-        "host:heartbeat:lost",
-        "host:library:loaded",
-        "host:link:changed",
-        "host:measurement:changed",
-        "host:patch:overdue",
-        "host:reading:counted",
-        "host:syscall:denied",
-        "identity:device:enrolled",
-        "identity:factor:reset",
-        "identity:login:opened",
-        "identity:role:granted",
-        "supply:artifact:refused",
-        "supply:build:differs",
-        "supply:vendor:active",
     }
 )
-"""Events of the vocabulary that nothing in the product sends and no reader reads: rules about them wait for one.
-
-No receiver takes them from a feed that somebody writes, either: each takes one sensor's form, and what that form says.
-"""
+"""Events of the vocabulary that nothing in the product sends, no reader reads, and no feed may tell: rules wait."""
 
 
-def heard_from(pack: Pack, facts: Mapping[str, Collection[str]]) -> Mapping[str, tuple[str, ...]]:
+def heard_from(
+    pack: Pack, facts: Mapping[str, Collection[str]], feeds: Collection[str] = ()
+) -> Mapping[str, tuple[str, ...]]:
     """Return each rule's senders, sorted; none for a rule that can't match whatever is sent.
 
     :param facts: event of the log -> the facts that its entries have.
+    :param feeds: events of :data:`FED` that an operator's feeds tell.
     """
-    sent = {**SENT, LOG: {event: frozenset(names) | {"index"} for event, names in facts.items()}}
+    sent = {
+        **SENT,
+        LOG: {event: frozenset(names) | {"index"} for event, names in facts.items()},
+        FEED: {event: FED[event] for event in feeds},
+    }
     found: dict[str, frozenset[str]] = {}
     for rule in pack.rules:
         about = anchors(rule.expression, ANCHOR) or frozenset()

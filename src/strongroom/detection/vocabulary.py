@@ -75,6 +75,25 @@ VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     }
 )
 """Fields of each event, without the common ones."""
+JUDGED: Final = frozenset(
+    {
+        *(event for event in VOCABULARY if event.startswith("detector:")),
+        "gateway:conservation:broken",
+        "host:decoy:gone",
+    }
+)
+"""What only the product itself can know, of its own keys, log, meters and decoys: no feed may say it."""
+FLAGS: Final = frozenset(
+    {
+        *("away", "badged", "broker", "decoy", "enclave", "encrypted", "exploited", "holds_grant", "in_window"),
+        *("isolated", "listed", "patched_upstream", "planned", "registered", "sandboxed", "world_readable"),
+    }
+)
+"""Fields that are true or false."""
+COUNTS: Final = frozenset({"bytes", "days", "device_days", "left", "seconds", "times", "tokens", "uid"})
+"""Fields that are whole numbers."""
+SCORES: Final = frozenset({"score"})
+"""Fields that are numbers. All others of an event that a feed may tell are text."""
 
 
 def fields_of(event: str) -> frozenset[str] | None:

@@ -10,7 +10,9 @@ from strongroom.core.errors import MalformedError
 from strongroom.core.fields import Fields
 from strongroom.core.ids import SHADOW, ModelId, model_id
 from strongroom.core.signature import PublicKey
+from strongroom.detection.sensors.feeds import check_feed
 from strongroom.detection.sensors.readers import READERS
+from strongroom.detection.vocabulary import VOCABULARY
 from strongroom.release.precautions import APPROVER_SECONDS
 from strongroom.responder.drilling import DRILL
 from strongroom.responder.limits import HOUR
@@ -33,8 +35,10 @@ GUARD: Final = "guard"
 DETECTOR: Final = "detector"
 AUDIT: Final = "audit"
 OWN_SOURCES: Final = (GUARD, DETECTOR, LOG, AUDIT, DRILL)
-WEBHOOK_KINDS: Final = frozenset({"canarytokens", "falco"})
-"""Sensors that post each event by HTTP."""
+FEED_KIND: Final = "strongroom"
+"""Whose form the lines of an operator's own feeds have."""
+WEBHOOK_KINDS: Final = frozenset({"canarytokens", "falco", FEED_KIND})
+"""Sensors that post each event by HTTP. Our own searches write to a socket: what posts in their form is a feed."""
 HOSTLESS_KINDS: Final = frozenset({"canarytokens"})
 """Sensors whose form names no host."""
 
@@ -72,6 +76,8 @@ class SensorSocket:
     """How long it may say nothing; 0: for ever, as one does that only speaks of break-ins."""
     hosts: tuple[str, ...] = ()
     """The only hosts that it may speak for, by its own word; none: all that it says is about this one."""
+    events: tuple[str, ...] = ()
+    """The only events that it may tell, as an operator's feed does; none: it isn't one."""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -86,10 +92,11 @@ class SensorSocket:
             user=fields.integer("user", most=2**32 - 2),
             silent_seconds=_silence(fields),
             hosts=_hosts(fields),
+            events=_events(fields),
         )
         if made.kind not in READERS:
             raise MalformedError(f"no sensor of kind `{made.kind}` is known")
-        _check_names_hosts(made)
+        _check_kind(made)
         return made
 
 
@@ -106,6 +113,8 @@ class SensorWebhook:
     silent_seconds: int
     hosts: tuple[str, ...] = ()
     """As a :class:`SensorSocket` has them."""
+    events: tuple[str, ...] = ()
+    """As a :class:`SensorSocket` has them."""
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
@@ -120,10 +129,13 @@ class SensorWebhook:
             secret=read_path(fields, "secret"),
             silent_seconds=_silence(fields),
             hosts=_hosts(fields),
+            events=_events(fields),
         )
         if made.kind not in WEBHOOK_KINDS:
             raise MalformedError(f"a sensor of kind `{made.kind}` posts nothing")
-        _check_names_hosts(made)
+        if made.kind == FEED_KIND and not made.events:
+            raise MalformedError(f"a webhook of kind `{FEED_KIND}` is a feed: it names its `events`")
+        _check_kind(made)
         _check_local(made.address)
         return made
 
@@ -278,9 +290,18 @@ def _hosts(fields: Fields) -> tuple[str, ...]:
     return found
 
 
-def _check_names_hosts(made: SensorSocket | SensorWebhook) -> None:
+def _events(fields: Fields) -> tuple[str, ...]:
+    if not fields.optional("events"):
+        return ()
+    return check_feed(fields.texts("events", most=len(VOCABULARY), max_length=64))
+
+
+def _check_kind(made: SensorSocket | SensorWebhook) -> None:
     if made.hosts and made.kind in HOSTLESS_KINDS:
         raise MalformedError(f"a sensor of kind `{made.kind}` names no hosts")
+    if made.events and made.kind != FEED_KIND:
+        # Its reader makes what it makes; a list that changed nothing would be believed.
+        raise MalformedError(f"only a sensor of kind `{FEED_KIND}` has `events`")
 
 
 def _check_local(address: str) -> None:

@@ -101,6 +101,7 @@ def responder_settings(data: bytes) -> None:
 
 
 def _settings() -> Iterable[bytes]:
+    feed: dict[str, Json] = {"name": "b", "kind": "strongroom", "events": ["facility:badge:missing"]}
     sensor: dict[str, Json] = {"name": "f", "kind": "falco", "silent_seconds": 9}
     key = "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
     yield encode(
@@ -111,7 +112,10 @@ def _settings() -> Iterable[bytes]:
             "watched": [],
             "readers": [7],
             "gates": [],
-            "sensors": [{**sensor, "socket": "/run/f", "user": 7, "hosts": ["w1", "w2"]}],
+            "sensors": [
+                {**sensor, "socket": "/run/f", "user": 7, "hosts": ["w1", "w2"]},
+                {**feed, "socket": "/run/b", "user": 8},
+            ],
             "webhooks": [{**sensor, "name": "h", "address": "127.0.0.1:81", "secret": "/s"}],
             "acting": ["guard", "log"],
             "freezes_an_hour": 6,

@@ -17,7 +17,7 @@ from strongroom.core.events import EventName
 from strongroom.detection.adapters.audit_netlink import AuditRecords, AuditUnavailableError, unavailable
 from strongroom.detection.engine import read_event
 from strongroom.detection.matching import Value
-from strongroom.detection.sensors.readers import READERS
+from strongroom.detection.sensors.readers import READERS, reader_of
 from strongroom.detection.sensors.reading import Event, Reader
 from strongroom.responder.acting import Responder
 from strongroom.responder.adapters.heart import BEAT_SECONDS, Heart
@@ -119,13 +119,14 @@ async def listening(senses: Senses) -> AsyncIterator[list[asyncio.Task[None]]]:
     async with AsyncExitStack() as stack:
         for one in senses.settings.sensors:
             take, heard = _into(senses, one.name)
-            socket = LineSocket(one.name, one.user, READERS[one.kind](), take, heard)
+            socket = LineSocket(one.name, one.user, reader_of(one.kind, one.events), take, heard)
             await socket.start(Path(one.socket))
             stack.push_async_callback(socket.stop)
             missing.append(socket)
         for hook in senses.settings.webhooks:
             take, heard = _into(senses, hook.name)
-            webhook = Webhook(hook.name, read_secret(Path(hook.secret)), READERS[hook.kind](), take, heard)
+            read = reader_of(hook.kind, hook.events)
+            webhook = Webhook(hook.name, read_secret(Path(hook.secret)), read, take, heard)
             await webhook.start(hook.address)
             stack.push_async_callback(webhook.stop)
             missing.append(webhook)
