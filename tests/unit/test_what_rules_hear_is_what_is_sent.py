@@ -38,6 +38,7 @@ MAKERS = {
     "detection/sensors/auditd.py": "",
     "detection/sensors/hosts.py": "",
     "detection/sensors/tokens.py": "",
+    "enclave/gateway/telling.py": "gateway",
     "intake/copies/discovery.py": "strongroom",
     "intake/copies/register.py": "strongroom",
     "responder/sensing/wiring.py": "responder",

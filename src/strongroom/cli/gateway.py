@@ -35,6 +35,11 @@ _OPTIONS: Final = (
     click.option("--context", default=4096, show_default=True, help="Tokens of prompt and answer together."),
     click.option("--values", default=0, help="Numbers in a vector of the model, where vectors may leave it."),
     click.option("--screens", type=_FILE, help="What judges prompts and answers; see docs/operate/screens.md."),
+    click.option(
+        "--tell",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The responder's socket for a sensor of kind `strongroom`: who is refused what, and uses how much.",
+    ),
     click.option("--tick", default=10, show_default=True, help="Milliseconds between steps of answers; 0 is at once."),
     click.option("--host", default="127.0.0.1", show_default=True),
     click.option("--port", default=8600, show_default=True),
@@ -60,6 +65,7 @@ class GatewayOptions:
     context: int
     values: int
     screens: Path | None
+    tell: Path | None
     tick: int
     host: str
     port: int
@@ -77,6 +83,7 @@ class GatewayOptions:
             context=self.context,
             values=self.values,
             screens=ScreenSettings.parse(read_file(self.screens, most=MAX_SETTINGS)) if self.screens else None,
+            tell=self.tell,
             host=self.host,
             port=self.port,
             certificate=self.tls_certificate,

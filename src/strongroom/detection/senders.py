@@ -35,6 +35,11 @@ SENT: Final[Mapping[str, Mapping[str, frozenset[str]]]] = MappingProxyType(
             "host:file:opened": frozenset({"path", "exe", "uid", "decoy"}),
             "host:process:started": frozenset({"exe", "parent", "uid", "role"}),
         },
+        "gateway": {
+            "detector:state:evicted": frozenset({"count"}),
+            "gateway:request:refused": VOCABULARY["gateway:request:refused"],
+            "gateway:usage:counted": VOCABULARY["gateway:usage:counted"],
+        },
         "guard": {
             "host:decoy:gone": frozenset({"path", "model"}),
             "host:file:opened": frozenset({"path", "exe", "uid", "kind", "decoy", "broker"}),

@@ -39,7 +39,7 @@ VOCABULARY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "identity:role:granted": frozenset({"person", "role", "by", "ticket"}),
         "identity:credential:used": frozenset({"credential", "decoy", "client"}),
         # The gateway in front of an enclave.
-        "gateway:request:refused": frozenset({"principal", "code", "parameter", "model"}),
+        "gateway:request:refused": frozenset({"principal", "code", "parameter", "model", "times"}),
         "gateway:prompt:repeated": frozenset({"principal", "model", "times"}),
         "gateway:usage:counted": frozenset({"principal", "model", "tokens"}),
         "gateway:conservation:broken": frozenset({"model", "bytes"}),

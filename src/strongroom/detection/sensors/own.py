@@ -1,6 +1,6 @@
-"""Our own searches for copies, and our assessor: events of the vocabulary as they stand, of these kinds and no other.
+"""Our own searches for copies, assessor and gateways: events of the vocabulary as they stand, of these kinds alone.
 
-What may write to that socket is a search or the assessor, never the keeper or guard: it can't say that a decoy opened.
+What may write to that socket is one of those, never the keeper or guard: it can't say that a decoy opened.
 """
 
 from __future__ import annotations
@@ -12,11 +12,20 @@ from strongroom.detection.engine import read_event
 from strongroom.detection.sensors.reading import Read, read_object, text, unknown
 from strongroom.detection.vocabulary import fields_of
 
-EVENTS: Final = frozenset({"scanner:copy:found", "register:copy:troubled", "assessor:measure:lost"})
+EVENTS: Final = frozenset(
+    {
+        "assessor:measure:lost",
+        "detector:state:evicted",
+        "gateway:request:refused",
+        "gateway:usage:counted",
+        "register:copy:troubled",
+        "scanner:copy:found",
+    }
+)
 
 
 def read_own(line: bytes) -> Read:
-    """Read a line of ``strongroom scan``, ``strongroom copies check`` or ``strongroom assess``, each with ``--tell``.
+    """Read a line of ``strongroom scan``, ``copies check``, ``assess`` or ``enclave serve``, each with ``--tell``.
 
     :raises MalformedError: not such a line, or one with a field that the event doesn't have.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import secrets
 import socket
 import sys
@@ -34,6 +35,7 @@ from strongroom.enclave.gateway.adapters.relaying import relayed
 from strongroom.enclave.gateway.adapters.replayer import Replayer
 from strongroom.enclave.gateway.adapters.screening import Screening
 from strongroom.enclave.gateway.adapters.suspension_file import SuspensionFolder
+from strongroom.enclave.gateway.adapters.telling import telling
 from strongroom.enclave.gateway.adapters.tokenizer_files import PublicTokenizer
 from strongroom.enclave.gateway.errors import EgressPolicyStaleError, EngineGoneError
 from strongroom.enclave.gateway.keys import ApiKeys
@@ -41,6 +43,7 @@ from strongroom.enclave.gateway.meter import Meter
 from strongroom.enclave.gateway.odometer import DeploymentPort, OdometerLog, last_resumption
 from strongroom.enclave.gateway.replay import Replays, drawn
 from strongroom.enclave.gateway.screen_settings import ScreenSettings
+from strongroom.enclave.gateway.telling import Tally
 from strongroom.enclave.image import Image
 from strongroom.enclave.launch.relay import Opened, ReleasePort
 from strongroom.enclave.metered import OUTPUT
@@ -73,6 +76,8 @@ class Serving:
     values: int = 0
     """Numbers in a vector of the model; 0 if it makes none."""
     screens: ScreenSettings | None = None
+    tell: Path | None = None
+    """The responder's socket; None tells nobody."""
     host: str = "127.0.0.1"
     port: int = 0
     certificate: Path | None = None
@@ -290,6 +295,7 @@ async def serve_channel(
         sampling=sampling,
     )
     live.start()
+    tally = Tally(serving.policy.model, os.uname().nodename)
     gateway = Gateway(
         live=live,
         model=serving.policy.model,
@@ -297,14 +303,16 @@ async def serve_channel(
         keys=serving.keys,
         clock=clock,
         screening=screening,
+        tally=tally,
         context=serving.context,
         values=serving.values,
     )
-    try:
-        await _serve_http(gateway, serving, listening, asked)
-    finally:
-        await live.close()
-        await screening.close()
+    async with telling(serving.tell, tally, clock):
+        try:
+            await _serve_http(gateway, serving, listening, asked)
+        finally:
+            await live.close()
+            await screening.close()
 
 
 async def _begun(

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from starlette.applications import Starlette
@@ -28,6 +29,7 @@ from strongroom.enclave.gateway.bodies import MAX_BODY, ChatBody, CompletionBody
 from strongroom.enclave.gateway.errors import EngineGoneError, FieldRefusedError
 from strongroom.enclave.gateway.keys import ApiKeys
 from strongroom.enclave.gateway.meter import Ask
+from strongroom.enclave.gateway.telling import Tally
 from strongroom.enclave.gateway.texts import TextStream
 from strongroom.enclave.metered import MAX_PROMPT, Code, values_of
 
@@ -45,6 +47,8 @@ class Gateway:
     keys: ApiKeys
     clock: Clock
     screening: Screening
+    tally: Tally
+    """What the responder is told."""
     context: int
     """Tokens that prompt and answer may have together."""
     values: int
@@ -67,10 +71,14 @@ def application(gateway: Gateway) -> Starlette:
 
 def _guarded(gateway: Gateway, handler: Handler) -> Handler:
     async def answer(request: Request) -> Response:
+        principal = ""
         try:
-            request.state.principal = gateway.keys.principal(request.headers.get("authorization", ""))
+            principal = gateway.keys.principal(request.headers.get("authorization", ""))
+            request.state.principal = principal
             return await handler(request)
         except StrongroomError as error:
+            if principal:
+                gateway.tally.refused(principal, error)
             headers = answers.retry_headers(error, gateway.clock.now())
             return JSONResponse(answers.problem(error), error.http_status, headers)
         except ClientDisconnect:
@@ -153,7 +161,9 @@ class _Service:
             chat=chat,
         )
         text = TextStream(gateway.tokenizer.decode, body.stops)
-        pieces = _screened(_pieces(answer, text), gateway.screening.output(request.state.principal))
+        principal = request.state.principal
+        counted = partial(gateway.tally.used, principal)
+        pieces = _screened(_pieces(answer, text, counted), gateway.screening.output(principal))
         if body.stream:
             events = self._events(pieces, answer, form, text, len(prompt), usage=body.stream_options.include_usage)
             return _Stream(events, lambda: gateway.live.let_go(answer))
@@ -182,9 +192,10 @@ class _Service:
         yield answers.DONE
 
 
-async def _pieces(answer: Answer, text: TextStream) -> AsyncIterator[str]:
-    """Return an answer's text as it becomes certain."""
+async def _pieces(answer: Answer, text: TextStream, counted: Callable[[int], None]) -> AsyncIterator[str]:
+    """Return an answer's text as it becomes certain; ``counted`` is told how many tokens came."""
     async for tokens in answer:
+        counted(len(tokens))
         if piece := text.push(tokens):
             yield piece
         if text.stopped:
