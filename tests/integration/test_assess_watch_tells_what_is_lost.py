@@ -17,7 +17,9 @@ from simulators.deployment_in_memory import InMemoryDeployment
 from strongroom.assurance.assessment import Assessment
 from strongroom.cli import assess as command
 from strongroom.cli import assess_looking
+from strongroom.cli.copies_parts import tell
 from strongroom.client import wiring
+from strongroom.core.canonical import Json
 from strongroom.core.clock import SystemClock
 from strongroom.core.errors import UnavailableError
 from strongroom.detection.sensors.own import read_own
@@ -94,8 +96,9 @@ def newest(place: Place) -> Assessment:
 class Responder:
     """The responder's socket for a sensor of kind `strongroom`, in a thread of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, user: int | None = None) -> None:
         self.path, self.heard, self._stop = path, list[Event](), threading.Event()
+        self._user = os.geteuid() if user is None else user
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
 
@@ -109,12 +112,10 @@ class Responder:
         self._thread.join()
 
     async def _serve(self) -> None:
-        listening = LineSocket("assessor", os.geteuid(), read_own, self.heard.append, lambda: None)
+        listening = LineSocket("assessor", self._user, read_own, self.heard.append, lambda: None)
         await listening.start(self.path)
         self._ready.set()
         await asyncio.to_thread(self._stop.wait)
-        # What was written before is read before it ends.
-        await asyncio.sleep(0.1)
         assert listening.missed == 0
         await listening.stop()
 
@@ -128,6 +129,15 @@ def test_what_is_lost_is_told_once(place: Place, monkeypatch: pytest.MonkeyPatch
         ("assessor:measure:lost", "met", "not-met")
     ]
     assert not newest(place).findings[WATCHED].state.holds
+
+
+def test_alerts_that_a_responder_lets_nobody_hand_in_are_not_called_told(tmp_path: Path) -> None:
+    event: dict[str, Json] = {"event": "assessor:measure:lost", "measure": WATCHED}
+    with Responder(tmp_path / "own.sock", user=os.geteuid() + 1) as responder:
+        for count in (1, 500):
+            with pytest.raises(UnavailableError, match=f"didn't take {count} alerts"):
+                tell([event] * count, responder.path)
+    assert responder.heard == []
 
 
 def test_a_watch_that_was_ended_goes_on_from_what_it_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

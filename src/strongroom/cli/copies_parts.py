@@ -118,6 +118,9 @@ def tell(events: Sequence[dict[str, Json]], path: Path) -> None:
             made.settimeout(SEND_SECONDS)
             made.connect(str(path))
             made.sendall(event_lines(events))
+            made.shutdown(socket.SHUT_WR)
+            # It closes when it has read all. Where it lets somebody else in only, this fails as reset.
+            made.recv(1)
     except OSError as error:
         raise UnavailableError(
             f"the responder didn't take {len(events)} alerts at `{path}`: {error.strerror or type(error).__name__}",
