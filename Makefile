@@ -21,8 +21,7 @@ CUDA := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-ccc
 # A browser driver that the file of accessibility rules asks for, and nothing here uses.
 UNUSED := greenlet playwright pyee
 MODEL_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
-# Tests wait for processes that they started, two fifths of the time: half as many again as there are cores keep these busy.
-JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
+JOBS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
