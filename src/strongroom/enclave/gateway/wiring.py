@@ -295,24 +295,27 @@ async def serve_channel(
         sampling=sampling,
     )
     live.start()
-    tally = Tally(serving.policy.model, os.uname().nodename)
-    gateway = Gateway(
+    gateway = _gateway(live, serving, screening, clock)
+    async with telling(serving.tell, gateway.tally, clock):
+        try:
+            await _serve_http(gateway, serving, listening, asked)
+        finally:
+            await live.close()
+            await screening.close()
+
+
+def _gateway(live: LiveModel, serving: Serving, screening: Screening, clock: Clock) -> Gateway:
+    return Gateway(
         live=live,
         model=serving.policy.model,
         tokenizer=serving.tokenizer,
         keys=serving.keys,
         clock=clock,
         screening=screening,
-        tally=tally,
+        tally=Tally(serving.policy.model, os.uname().nodename),
         context=serving.context,
         values=serving.values,
     )
-    async with telling(serving.tell, tally, clock):
-        try:
-            await _serve_http(gateway, serving, listening, asked)
-        finally:
-            await live.close()
-            await screening.close()
 
 
 async def _begun(
